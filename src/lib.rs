@@ -7,6 +7,8 @@
 
 pub mod drain;
 pub mod lifecycle;
+#[cfg(feature = "rehearse")]
+pub mod rehearse;
 pub mod say;
 pub mod settings;
 pub mod supervise;

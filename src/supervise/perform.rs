@@ -4,7 +4,7 @@ use super::{KILL_AGAIN, Supervisor};
 use crate::lifecycle::{Action, Moment, Phase, Sender, Why};
 use crate::say;
 use crate::settings::values::show_duration;
-use crate::sys::{leftovers, signals};
+use crate::sys::{leftovers, reap, signals};
 use log::{debug, error, info};
 
 impl Supervisor {
@@ -26,6 +26,8 @@ impl Supervisor {
                 let rewritten = self.settings.signals.rewritten(signal).filter(|_| as_asked);
                 self.app.stop(rewritten.unwrap_or(signal));
             }
+            // Looking for leftovers walks all of /proc when adieu is not PID 1; most apps leave none.
+            Action::Sweep | Action::KillLeftovers if reap::none_left() => {}
             Action::Kill | Action::KillLeftovers => {
                 leftovers::kill();
                 self.kill_again_at = Some(now + KILL_AGAIN);

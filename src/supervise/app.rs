@@ -38,12 +38,9 @@ pub struct App {
 
 impl App {
     pub fn start(settings: &Settings, inherited: Inherited) -> Result<App, StartFailure> {
-        let argv = c_strings(&settings.command)
-            .ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
+        let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
         let terminal = Terminal::controlling();
-        let hand_over = terminal
-            .as_ref()
-            .filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
+        let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
         let pid = spawn::app(&AppStart {
             argv: &argv,
             variables: &[],
@@ -53,10 +50,7 @@ impl App {
             foreground: hand_over.map(Terminal::descriptor),
         })
         .map_err(|error| explain(&settings.command, error))?;
-        debug!(
-            "started '{}' as pid {pid}",
-            settings.command[0].to_string_lossy()
-        );
+        debug!("started '{}' as pid {pid}", settings.command[0].to_string_lossy());
         let group = Pid::from_raw(pid.as_raw());
         let whole_group = settings.signals.group;
         Ok(App {
@@ -134,11 +128,7 @@ impl App {
                 self.undelivered.push_back((signal, value));
                 return false;
             }
-            Err(errno) => warn!(
-                "cannot send {} to the app: {}",
-                signals::name(signal),
-                errno.desc()
-            ),
+            Err(errno) => warn!("cannot send {} to the app: {}", signals::name(signal), errno.desc()),
         }
         true
     }
@@ -159,18 +149,14 @@ impl App {
 
     /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
     pub fn stopped_by(&mut self, signal: Signal) {
-        let by_terminal =
-            [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&c_int::from(signal.0));
+        let by_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&c_int::from(signal.0));
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
-            debug!(
-                "nobody could resume the app after {}; it goes on",
-                signals::name(signal)
-            );
+            debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
             self.resumed();
             self.continue_group();
         }
@@ -201,25 +187,15 @@ impl App {
 
 /// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
 fn resizes_stop(plan: &Plan) -> bool {
-    plan.stop_on.contains(Signal::WINCH)
-        || plan
-            .schedule
-            .iter()
-            .any(|step| step.signal == Signal::WINCH)
+    plan.stop_on.contains(Signal::WINCH) || plan.schedule.iter().any(|step| step.signal == Signal::WINCH)
 }
 
 fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {
-    words
-        .iter()
-        .map(|word| CString::new(word.as_bytes()).ok())
-        .collect()
+    words.iter().map(|word| CString::new(word.as_bytes()).ok()).collect()
 }
 
 fn refused(status: c_int, message: &str) -> StartFailure {
-    StartFailure {
-        message: message.to_owned(),
-        status,
-    }
+    StartFailure { message: message.to_owned(), status }
 }
 
 fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
@@ -231,19 +207,14 @@ fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
                 "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
             ),
         ),
-        SpawnError::Fork(errno) => {
-            refused(125, &format!("cannot start '{command}': {}", lower(errno)))
-        }
+        SpawnError::Fork(errno) => refused(125, &format!("cannot start '{command}': {}", lower(errno))),
         SpawnError::Exec(Errno::ENOENT) => refused(
             127,
             &format!(
                 "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
             ),
         ),
-        SpawnError::Exec(errno) => refused(
-            126,
-            &format!("cannot execute '{command}': {}", lower(errno)),
-        ),
+        SpawnError::Exec(errno) => refused(126, &format!("cannot execute '{command}': {}", lower(errno))),
     }
 }
 

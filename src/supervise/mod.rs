@@ -75,28 +75,18 @@ fn settle_in(settings: &Settings) {
     if !sys::is_init()
         && let Err(errno) = sys::become_subreaper()
     {
-        warn!(
-            "cannot become a subreaper: {}; orphans of the app will not be reaped",
-            errno.desc()
-        );
+        warn!("cannot become a subreaper: {}; orphans of the app will not be reaped", errno.desc());
     }
     if let Some(signal) = settings.signals.parent_death
         && let Err(errno) = sys::set_parent_death_signal(signal)
     {
-        warn!(
-            "cannot ask for {} at the parent's death: {}",
-            signals::name(signal),
-            errno.desc()
-        );
+        warn!("cannot ask for {} at the parent's death: {}", signals::name(signal), errno.desc());
     }
 }
 
 impl Supervisor {
     fn new(settings: Settings, app: App, clock: Clock) -> Supervisor {
-        let own: Vec<_> = say::descriptor()
-            .into_iter()
-            .chain(app.descriptor())
-            .collect();
+        let own: Vec<_> = say::descriptor().into_iter().chain(app.descriptor()).collect();
         descriptors::let_go_of_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
@@ -118,16 +108,9 @@ impl Supervisor {
     /// Waits for whatever comes first.
     fn wait(&mut self) {
         let now = self.clock.now();
-        let until = if self.more_to_reap {
-            Some(now)
-        } else {
-            self.deadline()
-        };
+        let until = if self.more_to_reap { Some(now) } else { self.deadline() };
         let Some(descriptor) = self.signals.descriptor() else {
-            if let Some(arrival) = self
-                .signals
-                .wait(until.map(|until| until.saturating_sub(now)))
-            {
+            if let Some(arrival) = self.signals.wait(until.map(|until| until.saturating_sub(now))) {
                 self.take_signal(arrival);
             }
             return;
@@ -137,14 +120,8 @@ impl Supervisor {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let offer_at = self
-            .app
-            .has_undelivered()
-            .then(|| self.clock.now() + OFFER_AGAIN);
-        [self.lifecycle.deadline(), self.kill_again_at, offer_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
+        [self.lifecycle.deadline(), self.kill_again_at, offer_at].into_iter().flatten().min()
     }
 
     fn turn(&mut self) {
@@ -249,16 +226,9 @@ impl Supervisor {
         if arrival.signal == Signal(libc::SIGCHLD as u8) {
             return;
         }
-        debug!(
-            "got {} from {}",
-            signals::name(arrival.signal),
-            perform::sender(arrival.from)
-        );
+        debug!("got {} from {}", signals::name(arrival.signal), perform::sender(arrival.from));
         if self.settings.signals.rewritten(arrival.signal).is_none() {
-            return debug!(
-                "dropped {}, as it is rewritten to 0",
-                signals::name(arrival.signal)
-            );
+            return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
         }
         if arrival.signal == Signal(libc::SIGCONT as u8) {
             self.app.resumed();

@@ -146,7 +146,7 @@ pub fn full() -> bool {
 pub fn probe() -> PathBuf {
     static BUILT: Once = Once::new();
     let path = Init::Adieu.path().with_file_name("examples").join("probe");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/probe.rs");
     let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
     BUILT.call_once(|| {
         if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {

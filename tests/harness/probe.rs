@@ -44,8 +44,10 @@ struct Found {
     fds: Vec<RawFd>,
 }
 
+/// # Safety
+/// For the C runtime alone.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let found = Found {
         // SAFETY: the C runtime hands over argc and argv; nothing has touched them.
         argv: unsafe { strings(argv, Some(argc as usize)) },

@@ -173,6 +173,14 @@ impl Launch {
         self.before_exec(move || Ok(nix::sys::resource::setrlimit(resource, most, most)?))
     }
 
+    /// Runs it to its end with nothing on stdin; its end, its stdout and its stderr, by lines.
+    pub fn run(self) -> (super::End, Vec<String>, Vec<String>) {
+        let mut run = self.start();
+        run.close_stdin();
+        let (out, err) = (run.rest(), run.errors());
+        (run.end(), out, err)
+    }
+
     pub fn start(self) -> Running {
         let name = self.name.clone();
         self.try_start()
@@ -238,6 +246,12 @@ fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
         ws_ypixel: 0,
     };
     let pair = nix::pty::openpty(Some(&size), None)?;
+    // What is typed shall not stand between the lines that the app prints.
+    let mut modes = nix::sys::termios::tcgetattr(&pair.slave)?;
+    modes
+        .local_flags
+        .remove(nix::sys::termios::LocalFlags::ECHO);
+    nix::sys::termios::tcsetattr(&pair.slave, nix::sys::termios::SetArg::TCSANOW, &modes)?;
     for fd in [&pair.master, &pair.slave] {
         nix::fcntl::fcntl(
             fd,

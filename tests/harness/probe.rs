@@ -3,8 +3,9 @@
 //! could look, and it reads signals by signalfd with raw system calls, since glibc hides 32 and 33 from its callers.
 //! So what it reports is exactly what it inherited and exactly what was sent.
 //!
-//! `probe [--name NAME] [--setsid] [--deaf] [--legacy] [--exit-on SIGNAL]... [ANYTHING]...`, or `probe serve PORT MS`:
-//! an HTTP server as people write them, which answers after that time and knows nothing of signals.
+//! `probe [--name NAME] [--setsid] [--deaf] [--legacy] [--exit-on SIGNAL]... [--out FD] [--first COMMAND] [ANYTHING]...`:
+//! deaf to stdin, legacy without an eye on signals. `probe serve PORT MS` is an HTTP server as people write them: it
+//! answers after that time and knows nothing of signals.
 
 #![no_main]
 
@@ -80,35 +81,44 @@ struct Probe {
     deaf: bool,
     legacy: bool,
     exit_on: Vec<u8>,
+    out: RawFd,
+    first: Vec<String>,
     counts: [u32; 65],
     typed: Vec<u8>,
 }
 
 impl Probe {
     fn new(found: Found, words: &[String]) -> Self {
-        let (mut name, mut deaf, mut legacy, mut exit_on) =
-            (String::new(), false, false, Vec::new());
+        let mut probe = Self {
+            found,
+            name: String::new(),
+            deaf: false,
+            legacy: false,
+            exit_on: Vec::new(),
+            out: 1,
+            first: Vec::new(),
+            counts: [0; 65],
+            typed: Vec::new(),
+        };
         let mut rest = words.iter().skip(1);
         while let Some(word) = rest.next() {
+            let mut value = || {
+                rest.next()
+                    .unwrap_or_else(|| panic!("{word} needs a value"))
+            };
             match word.as_str() {
-                "--name" => name = format!("{}: ", rest.next().expect("a name")),
-                "--deaf" => deaf = true,
-                "--legacy" => legacy = true,
-                "--exit-on" => exit_on.push(number(rest.next().expect("a signal"))),
+                "--name" => probe.name = format!("{}: ", value()),
+                "--deaf" => probe.deaf = true,
+                "--legacy" => probe.legacy = true,
+                "--exit-on" => probe.exit_on.push(number(value())),
+                "--out" => probe.out = value().parse().expect("a descriptor"),
+                "--first" => probe.first.push(value().clone()),
                 // SAFETY: setsid takes nothing.
                 "--setsid" => assert!(unsafe { libc::setsid() } > 0, "cannot setsid"),
                 _ => break,
             }
         }
-        Self {
-            found,
-            name,
-            deaf,
-            legacy,
-            exit_on,
-            counts: [0; 65],
-            typed: Vec::new(),
-        }
+        probe
     }
 
     fn live(mut self) -> ! {
@@ -136,6 +146,9 @@ impl Probe {
             poll_for(if self.deaf { -1 } else { 0 }),
         ];
         self.say("ready");
+        std::mem::take(&mut self.first)
+            .iter()
+            .for_each(|command| self.obey(command));
         loop {
             // SAFETY: the array outlives the call.
             unsafe { libc::poll(waits.as_mut_ptr(), 2, -1) };
@@ -203,7 +216,9 @@ impl Probe {
             "orphan" => self.start(&words[1..], true),
             "spawn" => self.start(&words[1..], false),
             "storm" => storm(word(1).parse().expect("a number")),
+            "background-storm" => in_child(false, || storm(word(1).parse().expect("a number"))),
             "fork-storm" => fork_storm(word(1).parse().expect("a number")),
+            "setuid" => set_user(word(1).parse().expect("a user's number")),
             "close" => close(word(1).parse().expect("a descriptor")),
             _ => return self.tell(line),
         }
@@ -296,7 +311,7 @@ impl Probe {
         let line = format!("{}{text}\n", self.name);
         // One write, so that lines of several probes do not mix; a closed stdout is nobody's fault.
         // SAFETY: the buffer is as long as is said.
-        unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
+        unsafe { libc::write(self.out, line.as_ptr().cast(), line.len()) };
     }
 }
 
@@ -400,6 +415,15 @@ fn send(pid: c_int, signal: c_int) {
 fn own_pid() -> c_int {
     // SAFETY: takes and touches nothing.
     unsafe { libc::getpid() }
+}
+
+fn set_user(user: u32) {
+    // SAFETY: touches no memory.
+    assert_eq!(
+        unsafe { libc::setuid(user) },
+        0,
+        "cannot become user {user}"
+    );
 }
 
 fn close(fd: RawFd) {

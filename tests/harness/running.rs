@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::WATCHDOG;
 
@@ -35,6 +37,12 @@ struct Stream {
     open: bool,
 }
 
+/// The thread that reads stdout or the terminal, until that ends or `stop` is dropped.
+struct Reader {
+    thread: std::thread::JoinHandle<()>,
+    stop: OwnedFd,
+}
+
 pub struct Running {
     /// The init's pid as this process sees it.
     pub pid: i32,
@@ -43,6 +51,8 @@ pub struct Running {
     out: Stream,
     err: Stream,
     input: Option<File>,
+    reader: Option<Reader>,
+    _errors: Option<Reader>,
     ended: Receiver<End>,
     end: Option<End>,
     transcript: Arc<Mutex<String>>,
@@ -74,8 +84,8 @@ impl Running {
             .stderr
             .take()
             .map(|pipe| File::from(OwnedFd::from(pipe)));
-        let out = Stream::read(output, "out", &transcript, started);
-        let err = Stream::read(errors, "err", &transcript, started);
+        let (out, reader) = Stream::read(output, "out", &transcript, started);
+        let (err, errors) = Stream::read(errors, "err", &transcript, started);
         let (sender, ended) = channel();
         let mut status = status.map(File::from);
         let pid = status
@@ -90,6 +100,8 @@ impl Running {
             out,
             err,
             input,
+            reader,
+            _errors: errors,
             ended,
             end: None,
             transcript,
@@ -130,6 +142,36 @@ impl Running {
 
     pub fn close_stdin(&mut self) {
         self.input = None;
+    }
+
+    /// Lets go of the terminal, or of the app's stdin and stdout, as a window that is closed does.
+    pub fn hang_up(&mut self) {
+        self.note("in", "hang up");
+        self.input = None;
+        if let Some(Reader { thread, stop }) = self.reader.take() {
+            drop(stop);
+            thread.join().expect("the reader does not panic");
+        }
+    }
+
+    /// Tells the terminal that its window has another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.note("in", &format!("resize {columns}x{rows}"));
+        let size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: the descriptor is a terminal's and the struct lives through the call.
+        let done =
+            unsafe { libc::ioctl(self.input().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(
+            done,
+            0,
+            "cannot resize: {}",
+            std::io::Error::last_os_error()
+        );
     }
 
     pub fn input(&self) -> &File {
@@ -338,32 +380,37 @@ impl Stream {
         kind: &'static str,
         transcript: &Arc<Mutex<String>>,
         started: Instant,
-    ) -> Self {
+    ) -> (Self, Option<Reader>) {
         let (sender, pieces) = channel();
-        if let Some(mut file) = file {
-            let transcript = Arc::clone(transcript);
-            std::thread::spawn(move || {
-                let mut buffer = [0; 65_536];
-                // A terminal whose last holder is gone reads as EIO: an end like any other.
-                while let Ok(got @ 1..) = file.read(&mut buffer) {
-                    note(
-                        &transcript,
-                        started,
-                        kind,
-                        &String::from_utf8_lossy(&buffer[..got]),
-                    );
-                    if sender.send(buffer[..got].to_vec()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Self {
+        let stream = Self {
             pieces,
             text: Vec::new(),
             taken: 0,
             open: true,
-        }
+        };
+        let Some(mut file) = file else {
+            return (stream, None);
+        };
+        let transcript = Arc::clone(transcript);
+        let (stopped, stop) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            // A terminal whose last holder is gone reads as EIO: an end like any other.
+            while readable(&file, &stopped)
+                && let Ok(got @ 1..) = file.read(&mut buffer)
+            {
+                note(
+                    &transcript,
+                    started,
+                    kind,
+                    &String::from_utf8_lossy(&buffer[..got]),
+                );
+                if sender.send(buffer[..got].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        (stream, Some(Reader { thread, stop }))
     }
 
     /// The next line without its end; `None` at the end of the stream.
@@ -416,6 +463,15 @@ fn wait_for(child: &mut Child, status: Option<File>, sender: &Sender<End>) {
         Some(None) => End::from(own), // the parent that stayed behind was killed
     };
     let _ = sender.send(end); // nobody may be waiting any more
+}
+
+/// Blocks until there is something to read; false when reading is over.
+fn readable(file: &File, stopped: &OwnedFd) -> bool {
+    let mut waits = [
+        PollFd::new(file.as_fd(), PollFlags::POLLIN),
+        PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+    ];
+    poll(&mut waits, PollTimeout::NONE).is_ok() && !waits[1].any().unwrap_or(true)
 }
 
 fn number(file: &mut File) -> Option<i32> {

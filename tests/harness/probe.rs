@@ -219,6 +219,7 @@ impl Probe {
             "background-storm" => in_child(false, || storm(word(1).parse().expect("a number"))),
             "fork-storm" => fork_storm(word(1).parse().expect("a number")),
             "setuid" => set_user(word(1).parse().expect("a user's number")),
+            "join-parents-group" => join_parents_group(),
             "close" => close(word(1).parse().expect("a descriptor")),
             _ => return self.tell(line),
         }
@@ -424,6 +425,12 @@ fn set_user(user: u32) {
         0,
         "cannot become user {user}"
     );
+}
+
+fn join_parents_group() {
+    // SAFETY: these touch no memory.
+    let done = unsafe { libc::setpgid(0, libc::getpgid(libc::getppid())) };
+    assert_eq!(done, 0, "cannot join the parent's process group");
 }
 
 fn close(fd: RawFd) {

@@ -134,6 +134,11 @@ impl Running {
         self.line()
     }
 
+    pub fn expect_answer(&mut self, question: &str, answer: &str) {
+        self.say(question);
+        self.expect(answer);
+    }
+
     /// Asks the probe to do something and waits until it has.
     pub fn order(&mut self, command: &str) {
         self.say(command);

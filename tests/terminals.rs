@@ -155,6 +155,7 @@ fn ctrl_z_suspends_and_fg_resumes() {
         type_line(&mut run, "echo shell has the terminal $((40 + 2))");
         run.see("terminal 42");
         type_line(&mut run, "fg");
+        run.see("$PROBE"); // the shell says what it resumes
         type_line(&mut run, "ping");
         run.see("pong");
         type_line(&mut run, "terminal");

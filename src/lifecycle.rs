@@ -210,12 +210,24 @@ struct Stop {
 enum State {
     Starting,
     Running,
-    PreStop { hooks: bool },
+    PreStop {
+        hooks: bool,
+    },
     Draining,
-    Stopping { step: usize, next: Option<Moment> },
+    Stopping {
+        step: usize,
+        next: Option<Moment>,
+    },
     Killing,
-    Sweeping { exit: Exit, until: Moment, killed: bool },
-    Leaving { exit: Exit, until: Moment },
+    Sweeping {
+        exit: Exit,
+        until: Moment,
+        killed: bool,
+    },
+    Leaving {
+        exit: Exit,
+        until: Moment,
+    },
     Gone,
 }
 
@@ -233,7 +245,13 @@ type Actions = Vec<Action>;
 
 impl Lifecycle {
     pub fn new(plan: Plan) -> Lifecycle {
-        Lifecycle { plan, state: State::Starting, stop: None, ready: false, checks_pass: false }
+        Lifecycle {
+            plan,
+            state: State::Starting,
+            stop: None,
+            ready: false,
+            checks_pass: false,
+        }
     }
 
     /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on, too,
@@ -370,7 +388,9 @@ impl Lifecycle {
         let hurries = matches!(arrival.signal, Signal::INT | Signal::QUIT);
         match self.state {
             State::Starting | State::Running if asks => self.pre_stop(arrival, now, actions),
-            State::PreStop { .. } | State::Draining if asks => actions.push(Action::Ignore(arrival)),
+            State::PreStop { .. } | State::Draining if asks => {
+                actions.push(Action::Ignore(arrival))
+            }
             State::PreStop { .. } | State::Draining if hurries => {
                 self.stopping(Why::Hurry(arrival.signal), now, actions)
             }
@@ -390,8 +410,13 @@ impl Lifecycle {
     }
 
     fn pre_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
-        self.stop = Some(Stop { at: now, by: arrival.signal });
-        self.state = State::PreStop { hooks: self.plan.stop_hooks.is_some() };
+        self.stop = Some(Stop {
+            at: now,
+            by: arrival.signal,
+        });
+        self.state = State::PreStop {
+            hooks: self.plan.stop_hooks.is_some(),
+        };
         self.announce(false, actions);
         actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
         actions.push(Action::RunHooks(Stage::Stop));
@@ -419,8 +444,15 @@ impl Lifecycle {
     /// Sends one entry of the schedule and arms the next.
     fn step(&mut self, step: usize, now: Moment, actions: &mut Actions) {
         let asked_by = self.stop.map_or(Signal::TERM, |stop| stop.by);
-        let only = [Step { signal: asked_by, wait: Duration::ZERO }];
-        let schedule = if self.plan.schedule.is_empty() { &only[..] } else { &self.plan.schedule };
+        let only = [Step {
+            signal: asked_by,
+            wait: Duration::ZERO,
+        }];
+        let schedule = if self.plan.schedule.is_empty() {
+            &only[..]
+        } else {
+            &self.plan.schedule
+        };
         let last = step + 1 >= schedule.len();
         let next = (!last).then(|| now + schedule[step].wait);
         actions.push(Action::Stop(schedule[step].signal));
@@ -454,9 +486,17 @@ impl Lifecycle {
             (None, _) => now + self.plan.leftovers,
         };
         self.announce(false, actions);
-        self.state = State::Sweeping { exit, until, killed };
+        self.state = State::Sweeping {
+            exit,
+            until,
+            killed,
+        };
         actions.push(Action::Enter(Phase::Sweeping, Why::AppEnded));
-        actions.push(if killed { Action::KillLeftovers } else { Action::Sweep });
+        actions.push(if killed {
+            Action::KillLeftovers
+        } else {
+            Action::Sweep
+        });
     }
 
     fn none_left(&mut self, now: Moment, actions: &mut Actions) {
@@ -503,17 +543,25 @@ impl Lifecycle {
             }
             State::Stopping { step, .. } => self.step(step + 1, now, actions),
             State::Killing => self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions),
-            State::Sweeping { exit, killed: false, .. } => {
+            State::Sweeping {
+                exit,
+                killed: false,
+                ..
+            } => {
                 let until = match self.stop {
                     Some(_) => self.grace_over(),
                     None => now + self.plan.kill_margin,
                 };
-                self.state = State::Sweeping { exit, until, killed: true };
+                self.state = State::Sweeping {
+                    exit,
+                    until,
+                    killed: true,
+                };
                 actions.push(Action::KillLeftovers);
             }
-            State::Sweeping { exit, killed: true, .. } => {
-                self.leave(exit, Why::Unkillable, actions)
-            }
+            State::Sweeping {
+                exit, killed: true, ..
+            } => self.leave(exit, Why::Unkillable, actions),
             State::Leaving { exit, .. } => self.leave(exit, Why::TimeUp, actions),
         }
     }

@@ -40,10 +40,23 @@ struct Line<'a> {
 
 /// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out, as there.
 pub fn start(filter: &str, json: bool, clock: Clock) {
-    let filter = env_filter::Builder::new().parse(filter).build();
+    let mut builder = env_filter::Builder::new();
+    if builder.try_parse(filter).is_err() {
+        builder = env_filter::Builder::new();
+        builder.filter_level(log::LevelFilter::Info);
+    }
+    let filter = builder.build();
     let level = filter.filter();
-    let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None });
-    let voice = VOICE.get_or_init(|| Voice { filter, json, clock, state });
+    let state = Mutex::new(State {
+        stderr: Stderr::open(),
+        stop_asked_at: None,
+    });
+    let voice = VOICE.get_or_init(|| Voice {
+        filter,
+        json,
+        clock,
+        state,
+    });
     // A second start within one process would find the first one's voice; adieu starts it once.
     let _ = log::set_logger(voice);
     log::set_max_level(level);
@@ -63,7 +76,9 @@ pub fn lines_lost() -> u64 {
 
 /// The descriptor that lines go to, when it is one of adieu's own.
 pub fn descriptor() -> Option<RawFd> {
-    VOICE.get().and_then(|voice| voice.state().stderr.descriptor())
+    VOICE
+        .get()
+        .and_then(|voice| voice.state().stderr.descriptor())
 }
 
 /// Says why adieu does not start; for the time before [`start`].
@@ -73,7 +88,9 @@ pub fn refusal(why: &str) {
 
 impl Voice {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -111,18 +128,28 @@ fn text(level: Level, since_stop: Option<Moment>, message: &str) -> String {
 }
 
 fn json(level: Level, since_stop: Option<Moment>, message: &str) -> String {
-    let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let ts = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64());
     let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let since_stop = since_stop.map(|at| rounded(at.as_secs_f64()));
     let level = level.as_str().to_ascii_lowercase();
-    let line = Line { ts: rounded(ts), level: &level, since_stop, msg: message };
+    let line = Line {
+        ts: rounded(ts),
+        level: &level,
+        since_stop,
+        msg: message,
+    };
     // A struct of numbers and strings can always be written.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// One line with its newline: control characters of foreign text made harmless, and never longer than a pipe takes whole.
 fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let mut end = line.len().min(LONGEST_LINE - 1);
     while !line.is_char_boundary(end) {
         end -= 1;
@@ -146,7 +173,11 @@ mod tests {
 
     #[test]
     fn json_lines_can_be_read_back() {
-        let line = json(Level::Info, Some(Moment::from_millis(1500)), "a \"quoted\" word");
+        let line = json(
+            Level::Info,
+            Some(Moment::from_millis(1500)),
+            "a \"quoted\" word",
+        );
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["msg"], "a \"quoted\" word");
         assert_eq!(value["since_stop"], 1.5);

@@ -60,7 +60,13 @@ pub fn become_subreaper() -> Result<(), Errno> {
 pub fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
     // SAFETY: as above, integers only.
     Errno::result(unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0)
+        libc::prctl(
+            libc::PR_SET_PDEATHSIG,
+            libc::c_ulong::from(signal.0),
+            0,
+            0,
+            0,
+        )
     })
     .map(drop)
 }

@@ -1,1 +1,5 @@
 //! Who is still busy.
+mod kernel;
+mod owners;
+mod procnet;
+mod rule;

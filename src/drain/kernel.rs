@@ -11,11 +11,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable};
+use netlink_packet_core::{
+    DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
+};
 use netlink_packet_sock_diag::constants::*;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
+};
 use netlink_packet_sock_diag::unix;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
 
 use super::rule::{Clocks, Sample, Standing};
 
@@ -30,7 +36,11 @@ const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const BUFFER: usize = 32 * 1024;
 
 /// Established, or closed with something still to be delivered.
-const CONNECTED: u32 = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK;
+const CONNECTED: u32 = 1 << TCP_ESTABLISHED
+    | 1 << TCP_CLOSE_WAIT
+    | 1 << TCP_FIN_WAIT1
+    | 1 << TCP_CLOSING
+    | 1 << TCP_LAST_ACK;
 
 /// IPv4, or IPv6 with the IPv4 clients of dual-stack listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +91,7 @@ impl Connection {
     }
 }
 
-/// Which ports a dump is about; none means all.
+/// Which ports a dump is about; no port means all.
 #[derive(Clone, Copy, Debug)]
 pub enum Ports<'a> {
     Local(&'a [u16]),
@@ -93,7 +103,6 @@ pub enum Ports<'a> {
 pub struct UnixSocket {
     pub inode: u32,
     pub cookie: u64,
-    pub listening: bool,
     /// The path or abstract name; a connection accepted by a server carries its listener's.
     pub name: Vec<u8>,
     /// None for a listener, and when the peer is gone.
@@ -115,15 +124,29 @@ impl Kernel {
     /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT where there is no such thing.
     pub fn open() -> io::Result<Kernel> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
-        Ok(Kernel { socket, buffer: vec![0; BUFFER], sequence: 0 })
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Datagram,
+            flags,
+            SockProtocol::NetlinkSockDiag,
+        )?;
+        Ok(Kernel {
+            socket,
+            buffer: vec![0; BUFFER],
+            sequence: 0,
+        })
     }
 
     /// All listening TCP sockets of the network namespace.
     pub fn listeners(&mut self) -> io::Result<Vec<Listener>> {
         let mut found = vec![];
         for family in Family::BOTH {
-            let request = inet_request(family, 1 << TCP_LISTEN, SocketId::new_v4(), ExtensionFlags::empty());
+            let request = inet_request(
+                family,
+                1 << TCP_LISTEN,
+                SocketId::new_v4(),
+                ExtensionFlags::empty(),
+            );
             self.dump(&emit(&request), &[], |payload| {
                 if let Ok(header) = InetResponseHeader::parse(payload) {
                     found.push(listener(family, &header));
@@ -134,7 +157,12 @@ impl Kernel {
     }
 
     /// All connections of one family on those ports.
-    pub fn connections(&mut self, family: Family, ports: Ports, mut each: impl FnMut(Connection)) -> io::Result<()> {
+    pub fn connections(
+        &mut self,
+        family: Family,
+        ports: Ports,
+        mut each: impl FnMut(Connection),
+    ) -> io::Result<()> {
         let mut id = match family {
             Family::V4 => SocketId::new_v4(),
             Family::V6 => SocketId::new_v6(),
@@ -147,7 +175,9 @@ impl Kernel {
             Ports::Remote(ports) => filter = program(INET_DIAG_BC_D_GE, INET_DIAG_BC_D_LE, ports),
         }
         let request = inet_request(family, CONNECTED, id, ExtensionFlags::INFO);
-        self.dump(&emit(&request), &filter, |payload| each_connection(family, payload, &mut each))
+        self.dump(&emit(&request), &filter, |payload| {
+            each_connection(family, payload, &mut each)
+        })
     }
 
     /// One connection, by the name that an earlier look gave; None when it is gone.
@@ -160,7 +190,9 @@ impl Kernel {
         match asked {
             Ok(()) => Ok(found),
             // Not there any more (ESTALE: another has its name).
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => Ok(None),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -168,7 +200,11 @@ impl Kernel {
     /// Unix stream sockets that listen, or those that are connected.
     pub fn unix(&mut self, listening: bool) -> io::Result<Vec<UnixSocket>> {
         let request = unix::UnixRequest {
-            state_flags: if listening { unix::StateFlags::LISTEN } else { unix::StateFlags::ESTABLISHED },
+            state_flags: if listening {
+                unix::StateFlags::LISTEN
+            } else {
+                unix::StateFlags::ESTABLISHED
+            },
             inode: 0,
             show_flags: unix::ShowFlags::NAME | unix::ShowFlags::PEER | unix::ShowFlags::RQLEN,
             cookie: [0; 8],
@@ -188,12 +224,22 @@ impl Kernel {
 
     /// Sends a request and hands each answer's payload to `each`. The kernel has the next part ready whenever the last was
     /// taken, so that EAGAIN is an error and not a reason to wait.
-    fn exchange(&mut self, request: &[u8], filter: &[u8], flags: u16, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    fn exchange(
+        &mut self,
+        request: &[u8],
+        filter: &[u8],
+        flags: u16,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = message(request, filter, flags, self.sequence);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
         loop {
-            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+            let length = match recv(
+                self.socket.as_raw_fd(),
+                &mut self.buffer,
+                MsgFlags::MSG_DONTWAIT,
+            ) {
                 Err(nix::Error::EINTR) => continue,
                 other => other?,
             };
@@ -213,10 +259,15 @@ enum Datagram {
     Stale,
 }
 
-fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> io::Result<Datagram> {
+fn read_datagram(
+    mut rest: &[u8],
+    sequence: u32,
+    each: &mut impl FnMut(&[u8]),
+) -> io::Result<Datagram> {
     let mut result = Datagram::Stale;
     while rest.len() >= HEADER {
-        let message = NetlinkBuffer::new_checked(rest).map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))?;
+        let message = NetlinkBuffer::new_checked(rest)
+            .map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))?;
         let length = message.length() as usize;
         if message.sequence_number() == sequence {
             result = Datagram::More;
@@ -238,22 +289,26 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
 
 /// `struct nlmsgerr` begins with a negative errno.
 fn error_code(payload: &[u8]) -> i32 {
-    payload.first_chunk().map_or(-libc::EPROTO, |code| i32::from_ne_bytes(*code))
+    payload
+        .first_chunk()
+        .map_or(-libc::EPROTO, |code| i32::from_ne_bytes(*code))
 }
 
 fn message(request: &[u8], filter: &[u8], flags: u16, sequence_number: u32) -> Vec<u8> {
     let attribute = DefaultNla::new(INET_DIAG_REQ_BYTECODE, filter.to_vec());
-    let attribute_length = if filter.is_empty() { 0 } else { attribute.buffer_len() };
+    let attribute_length = if filter.is_empty() {
+        0
+    } else {
+        attribute.buffer_len()
+    };
     let length = HEADER + request.len() + attribute_length;
     let mut bytes = vec![0; length];
-    NetlinkHeader {
-        length: length as u32,
-        message_type: SOCK_DIAG_BY_FAMILY,
-        flags: NLM_F_REQUEST | flags,
-        sequence_number,
-        port_number: 0,
-    }
-    .emit(&mut bytes[..HEADER]);
+    let mut header = NetlinkHeader::default();
+    header.length = length as u32;
+    header.message_type = SOCK_DIAG_BY_FAMILY;
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = sequence_number;
+    header.emit(&mut bytes[..HEADER]);
     bytes[HEADER..][..request.len()].copy_from_slice(request);
     if !filter.is_empty() {
         attribute.emit(&mut bytes[HEADER + request.len()..]);
@@ -267,9 +322,20 @@ fn emit(request: &impl Emitable) -> Vec<u8> {
     bytes
 }
 
-fn inet_request(family: Family, states: u32, socket_id: SocketId, extensions: ExtensionFlags) -> InetRequest {
+fn inet_request(
+    family: Family,
+    states: u32,
+    socket_id: SocketId,
+    extensions: ExtensionFlags,
+) -> InetRequest {
     let states = StateFlags::from_bits_truncate(states);
-    InetRequest { family: family.number(), protocol: IPPROTO_TCP, extensions, states, socket_id }
+    InetRequest {
+        family: family.number(),
+        protocol: IPPROTO_TCP,
+        extensions,
+        states,
+        socket_id,
+    }
 }
 
 const INET_DIAG_BC_JMP: u8 = 1;
@@ -302,19 +368,41 @@ fn program(at_least: u8, at_most: u8, ports: &[u16]) -> Vec<u8> {
 fn listener(family: Family, header: &InetResponseHeader) -> Listener {
     let id = &header.socket_id;
     let addr = id.source_address.to_canonical();
-    Listener { family, addr, port: id.source_port, inode: header.inode, uid: header.uid, backlog: header.recv_queue }
+    Listener {
+        family,
+        addr,
+        port: id.source_port,
+        inode: header.inode,
+        uid: header.uid,
+        backlog: header.recv_queue,
+    }
 }
 
 fn each_connection(family: Family, payload: &[u8], each: &mut impl FnMut(Connection)) {
-    let Ok(header) = InetResponseHeader::parse(payload) else { return };
-    let Some(standing) = standing(header.state, header.inode) else { return };
+    let Ok(header) = InetResponseHeader::parse(payload) else {
+        return;
+    };
+    let Some(standing) = standing(header.state, header.inode) else {
+        return;
+    };
     let clocks = NlasIterator::new(&payload[INET_RESPONSE..])
         .filter_map(Result::ok)
         .find(|attribute| attribute.kind() == INET_DIAG_INFO)
         .and_then(|attribute| clocks(attribute.value()));
     let (unread, unsent) = queues(standing, header.recv_queue, header.send_queue);
-    let sample = Sample { standing, unread, unsent, clocks };
-    each(Connection { id: header.socket_id, family, inode: header.inode, uid: header.uid, sample });
+    let sample = Sample {
+        standing,
+        unread,
+        unsent,
+        clocks,
+    };
+    each(Connection {
+        id: header.socket_id,
+        family,
+        inode: header.inode,
+        uid: header.uid,
+        sample,
+    });
 }
 
 /// `struct inet_diag_msg`: 4 bytes of family and state, 48 of `inet_diag_sockid`, 20 of queues, owner and inode.
@@ -345,7 +433,11 @@ pub fn queues(standing: Standing, unread: u32, unsent: u32) -> (u32, u32) {
 
 /// Reads `struct tcp_info` (linux/tcp.h) at its fixed offsets; None from kernels before 4.6, whose structure ends earlier.
 fn clocks(info: &[u8]) -> Option<Clocks> {
-    let word = |offset: usize| info.get(offset..offset + 4)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    let word = |offset: usize| {
+        info.get(offset..offset + 4)?
+            .first_chunk()
+            .map(|bytes| u32::from_ne_bytes(*bytes))
+    };
     let ago = |offset| word(offset).map(|ms| Duration::from_millis(ms.into()));
     let (segs_out, data_out) = (word(136)?, word(156)?);
     Some(Clocks {
@@ -363,7 +455,6 @@ fn unix_socket(response: &unix::UnixResponse) -> UnixSocket {
     let mut socket = UnixSocket {
         inode: header.inode,
         cookie: u64::from_ne_bytes(header.cookie),
-        listening: header.state == TCP_LISTEN,
         name: vec![],
         peer: response.peer().filter(|inode| *inode != 0),
         unread: 0,
@@ -372,7 +463,9 @@ fn unix_socket(response: &unix::UnixResponse) -> UnixSocket {
     for attribute in &response.nlas {
         match attribute {
             unix::nlas::Nla::Name(name) => socket.name = name_bytes(name),
-            unix::nlas::Nla::ReceiveQueueLength(unread, unsent) => (socket.unread, socket.unsent) = (*unread, *unsent),
+            unix::nlas::Nla::ReceiveQueueLength(unread, unsent) => {
+                (socket.unread, socket.unsent) = (*unread, *unsent)
+            }
             _ => {}
         }
     }

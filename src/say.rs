@@ -108,9 +108,8 @@ impl Log for Voice {
 fn text(level: Level, since_stop: Option<Moment>, message: &str) -> String {
     let time = since_stop.map_or_else(String::new, |at| format!("{:.1}s  ", at.as_secs_f64()));
     let weight = match level {
-        Level::Error => "error: ",
         Level::Warn => "warning: ",
-        Level::Info | Level::Debug | Level::Trace => "",
+        Level::Error | Level::Info | Level::Debug | Level::Trace => "",
     };
     format!("adieu: {time}{weight}{message}")
 }

@@ -38,12 +38,7 @@ pub struct Tally {
 
 impl Book {
     pub fn new(limits: Limits) -> Book {
-        Book {
-            limits,
-            entries: HashMap::new(),
-            look: 0,
-            answered: 0,
-        }
+        Book { limits, entries: HashMap::new(), look: 0, answered: 0 }
     }
 
     /// A full look begins.
@@ -53,13 +48,8 @@ impl Book {
 
     /// Enters one connection; true if it is in flight.
     pub fn enter(&mut self, now: Moment, key: u64, port: u16, sample: &Sample) -> bool {
-        let fresh = || Entry {
-            history: History::default(),
-            evidence: Evidence::Closed,
-            port,
-            moved: now,
-            look: 0,
-        };
+        let fresh =
+            || Entry { history: History::default(), evidence: Evidence::Closed, port, moved: now, look: 0 };
         let entry = self.entries.entry(key).or_insert_with(fresh);
         let turns = entry.history.turns_until(sample);
         if turns > 0 {
@@ -84,15 +74,8 @@ impl Book {
 
     /// Sums up, and begins to count the answered anew.
     pub fn tally(&mut self, now: Moment) -> Tally {
-        let mut tally = Tally {
-            connections: self.entries.len(),
-            ..Tally::default()
-        };
-        for entry in self
-            .entries
-            .values()
-            .filter(|entry| entry.evidence.in_flight())
-        {
+        let mut tally = Tally { connections: self.entries.len(), ..Tally::default() };
+        for entry in self.entries.values().filter(|entry| entry.evidence.in_flight()) {
             *tally.in_flight.entry(entry.port).or_default() += 1;
             if entry.evidence == Evidence::Unaccepted {
                 *tally.unaccepted.entry(entry.port).or_default() += 1;
@@ -115,10 +98,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const LIMITS: Limits = Limits {
-        quiet: Duration::from_secs(1),
-        longest: Duration::from_secs(10),
-    };
+    const LIMITS: Limits = Limits { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn at(seconds: u64) -> Moment {
         Duration::from_secs(seconds)
@@ -133,12 +113,7 @@ mod tests {
             data_out: segments,
             bare_out: 1,
         };
-        Sample {
-            standing: Standing::Open,
-            unread: 0,
-            unsent: 0,
-            clocks: Some(clocks),
-        }
+        Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: Some(clocks) }
     }
 
     #[test]
@@ -150,25 +125,15 @@ mod tests {
         assert!(!book.enter(at(1), 9, 80, &sample(5000, 4000, 3)));
         book.strike_unseen();
         let tally = book.tally(at(1));
-        assert_eq!(
-            (tally.connections, tally.in_flight),
-            (3, BTreeMap::from([(80, 1), (81, 1)]))
-        );
+        assert_eq!((tally.connections, tally.in_flight), (3, BTreeMap::from([(80, 1), (81, 1)])));
         book.turn();
         book.enter(at(2), 7, 80, &sample(5000, 100, 4));
         book.strike_unseen();
         let tally = book.tally(at(2));
-        assert_eq!(
-            (tally.connections, tally.in_flight),
-            (1, BTreeMap::from([(80, 1)]))
-        );
+        assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
         assert_eq!(
             tally.traffic,
-            Traffic {
-                answered: 1,
-                urgent: 0,
-                slow: 0
-            },
+            Traffic { answered: 1, urgent: 0, slow: 0 },
             "just answered: caution alone"
         );
     }
@@ -178,12 +143,7 @@ mod tests {
         let mut book = Book::new(LIMITS);
         for (second, slow) in [(1, 0), (3, 0), (4, 1)] {
             book.turn();
-            book.enter(
-                at(second),
-                7,
-                80,
-                &sample(100 + 1000 * second, 9000 + 1000 * second, 3),
-            );
+            book.enter(at(second), 7, 80, &sample(100 + 1000 * second, 9000 + 1000 * second, 3));
             assert_eq!(book.tally(at(second)).traffic.slow, slow);
         }
     }

@@ -134,6 +134,14 @@ impl Call {
         }
     }
 
+    /// The command, while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.work {
+            Work::Running { pid } => Some(pid),
+            Work::Talking(_) | Work::Over => None,
+        }
+    }
+
     pub fn deadline(&self) -> Option<Moment> {
         (!self.is_over()).then_some(self.deadline)
     }
@@ -150,7 +158,7 @@ impl Call {
     /// group ends with it, so that a check that forks once a second leaves no heap behind. (The kernel does not give
     /// the number to a new process while the group has members; without members ESRCH is the answer.)
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        let own = matches!(self.work, Work::Running { pid: own } if own == pid);
+        let own = self.pid() == Some(pid);
         if own {
             kill_group(pid);
             self.finish(Ok(Answer::Ended(exit)));
@@ -161,7 +169,7 @@ impl Call {
     /// Ends the call at once: a command is killed with its group (the reaper will see a child that nobody claims), a
     /// connection is closed. An answer that is there already stays.
     pub fn cut(&mut self, reason: String) {
-        if let Work::Running { pid } = self.work {
+        if let Some(pid) = self.pid() {
             kill_group(pid);
         }
         self.finish(Err(reason));
@@ -412,7 +420,7 @@ mod tests {
             call.poll_fds(&mut fds);
             poll(&mut fds, PollTimeout::from(10u8)).unwrap();
             drop(fds);
-            if let Work::Running { pid } = call.work {
+            if let Some(pid) = call.pid() {
                 reap(&mut call, pid);
             }
             call.serve(begin.elapsed());
@@ -588,9 +596,7 @@ mod tests {
     #[test]
     fn a_command_that_hangs_is_killed_with_all_its_children() {
         let mut call = Call::start(&sh("sleep 1000 & sleep 1000"), Duration::ZERO, LIMIT, &[]);
-        let Work::Running { pid } = call.work else {
-            panic!("{call:?}")
-        };
+        let pid = call.pid().unwrap();
         call.serve(LIMIT);
         assert_eq!(call.result(), Some(Err("no answer within 20s".to_owned())));
         assert!(matches!(

@@ -1,4 +1,8 @@
 //! What should happen, and nothing else.
+//!
+//! One pure state machine: it is told what happened and when, and answers with what to do. It reads no
+//! clock, holds no descriptor and writes no log, so that every stop that can happen can be played through
+//! in a test. Each wait is a phase with an absolute deadline; being asked too early or too often changes nothing.
 
 use std::time::Duration;
 
@@ -11,7 +15,35 @@ pub type Moment = Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Signal(pub u8);
 
-/// How a process ended, as waitpid(2) tells it.
+impl Signal {
+    pub const INT: Signal = Signal(2);
+    pub const QUIT: Signal = Signal(3);
+    pub const KILL: Signal = Signal(9);
+    pub const TERM: Signal = Signal(15);
+    pub const WINCH: Signal = Signal(28);
+}
+
+/// Some signals out of the 64.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    pub fn with(self, signal: Signal) -> SignalSet {
+        SignalSet(self.0 | 1 << (signal.0 - 1))
+    }
+
+    pub fn contains(self, signal: Signal) -> bool {
+        self.0 & 1 << (signal.0 - 1) != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Signal> {
+        (1..=64).map(Signal).filter(move |s| self.contains(*s))
+    }
+}
+
+/// How a process ended, as [waitpid(2)] tells it.
+///
+/// [waitpid(2)]: https://man7.org/linux/man-pages/man2/waitpid.2.html
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// It called exit with this status.
@@ -20,7 +52,17 @@ pub enum Exit {
     Killed(Signal),
 }
 
-/// Where in its life the app is.
+impl Exit {
+    /// The status a shell would show: n, or 128+n for a death by signal n.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Status(status) => status,
+            Exit::Killed(signal) => 128 + signal.0,
+        }
+    }
+}
+
+/// Where in its life the app is. The order is that of life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Phase {
     Starting,
@@ -32,4 +74,495 @@ pub enum Phase {
     Sweeping,
     Leaving,
     Gone,
+}
+
+/// Who sent a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sender {
+    /// The kernel itself: a terminal's key or resize, a hangup, an alarm.
+    Kernel,
+    /// A process, by its pid as our PID namespace sees it; 0 when it lives outside.
+    Process(i32),
+}
+
+/// A signal that adieu received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    pub signal: Signal,
+    pub from: Sender,
+    /// The value that came along with it, when it was queued by sigqueue(3).
+    pub value: Option<usize>,
+}
+
+/// Which of the three sets of hooks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    Start,
+    Stop,
+    Exit,
+}
+
+/// One entry of the stop schedule: a signal, and how long to wait before the next entry.
+/// The wait of the last entry is not used: it lasts until the kill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    pub signal: Signal,
+    pub wait: Duration,
+}
+
+/// Everything the lifecycle has to know beforehand. All times are lengths.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// From the stop request until the platform kills.
+    pub grace: Duration,
+    /// How long before the end of the grace adieu kills.
+    pub kill_margin: Duration,
+    pub pre_stop: Duration,
+    /// How long draining may last after the pre-stop sleep; `None` when there is nothing to wait for.
+    pub drain: Option<Duration>,
+    /// What leftovers get when no stop was asked for.
+    pub leftovers: Duration,
+    /// How long all hooks of one stage may take together, `None` where there are none.
+    pub stop_hooks: Option<Duration>,
+    pub exit_hooks: Option<Duration>,
+    /// Empty: the signal that asked for the stop.
+    pub schedule: Vec<Step>,
+    pub stop_on: SignalSet,
+    /// A second stop request is not forwarded while stopping.
+    pub stop_once: bool,
+    /// Readiness checks exist, so starting lasts until they pass.
+    pub awaits_ready: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The app's process exists.
+    Started,
+    /// The readiness checks pass, or no longer do.
+    Ready(bool),
+    Signal(Arrival),
+    /// Nothing is in flight any more.
+    Drained,
+    /// Waiting longer cannot help: clients never stop asking.
+    Pinned,
+    /// All hooks of this stage have ended or run out of time.
+    HooksEnded(Stage),
+    AppEnded(Exit),
+    /// No process is left below us (ECHILD).
+    NoneLeft,
+    /// Time has passed.
+    Tick,
+}
+
+/// Why a phase was entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    Started,
+    Ready,
+    Asked(Arrival),
+    SleepOver,
+    Drained,
+    DrainTimeout,
+    Pinned,
+    Hurry(Signal),
+    AppEnded,
+    TimeUp,
+    NothingLeft,
+    HooksEnded,
+    /// SIGKILL was sent and the process is still there: an uninterruptible sleep in the kernel.
+    Unkillable,
+}
+
+/// What to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A new phase has begun; the actions that belong to it follow.
+    Enter(Phase, Why),
+    /// Tell the world that the app is ready, or that it no longer is.
+    Announce(bool),
+    /// Pass this signal on to the app.
+    Forward(Arrival),
+    /// Leave this signal alone, for the stop it asks for is under way.
+    Ignore(Arrival),
+    RunHooks(Stage),
+    CutHooks,
+    /// Send this signal of the stop schedule to the app, then CONT.
+    Stop(Signal),
+    /// SIGKILL to the app and to all leftovers.
+    Kill,
+    /// TERM, then CONT, to all leftovers.
+    Sweep,
+    /// SIGKILL to all leftovers.
+    KillLeftovers,
+    /// Exit as the app did.
+    Leave(Exit),
+}
+
+/// A stop that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    at: Moment,
+    by: Signal,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Starting,
+    Running,
+    PreStop {
+        hooks: bool,
+    },
+    Draining,
+    Stopping {
+        step: usize,
+        next: Option<Moment>,
+    },
+    Killing,
+    Sweeping {
+        exit: Exit,
+        until: Moment,
+        killed: bool,
+    },
+    Leaving {
+        exit: Exit,
+        until: Moment,
+    },
+    Gone,
+}
+
+/// The life of one app.
+#[derive(Debug)]
+pub struct Lifecycle {
+    plan: Plan,
+    state: State,
+    stop: Option<Stop>,
+    ready: bool,
+    checks_pass: bool,
+}
+
+type Actions = Vec<Action>;
+
+impl Lifecycle {
+    pub fn new(plan: Plan) -> Lifecycle {
+        Lifecycle {
+            plan,
+            state: State::Starting,
+            stop: None,
+            ready: false,
+            checks_pass: false,
+        }
+    }
+
+    /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on, too,
+    /// after the event: an app that ended is not killed because its news came late.
+    pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        let mut actions = Actions::new();
+        match event {
+            Event::Started => self.started(&mut actions),
+            Event::Ready(pass) => self.checked(pass, &mut actions),
+            Event::Signal(arrival) => self.signal(arrival, now, &mut actions),
+            Event::Drained => self.drained(Why::Drained, now, &mut actions),
+            Event::Pinned => self.drained(Why::Pinned, now, &mut actions),
+            Event::HooksEnded(stage) => self.hooks_ended(stage, &mut actions),
+            Event::AppEnded(exit) => self.app_ended(exit, now, &mut actions),
+            Event::NoneLeft => self.none_left(now, &mut actions),
+            Event::Tick => {}
+        }
+        while self.deadline().is_some_and(|at| at <= now) {
+            self.pass_deadline(now, &mut actions);
+        }
+        actions
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Starting => Phase::Starting,
+            State::Running => Phase::Running,
+            State::PreStop { .. } => Phase::PreStop,
+            State::Draining => Phase::Draining,
+            State::Stopping { .. } => Phase::Stopping,
+            State::Killing => Phase::Killing,
+            State::Sweeping { .. } => Phase::Sweeping,
+            State::Leaving { .. } => Phase::Leaving,
+            State::Gone => Phase::Gone,
+        }
+    }
+
+    /// When the lifecycle wants to be asked next, if nothing happens before.
+    pub fn deadline(&self) -> Option<Moment> {
+        match self.state {
+            State::Starting | State::Running | State::Gone => None,
+            State::PreStop { hooks: false } => Some(self.sleep_over()),
+            State::PreStop { hooks: true } => Some(self.drain_over().max(self.sleep_over())),
+            State::Draining => Some(self.drain_over()),
+            State::Stopping { next, .. } => {
+                Some(next.map_or(self.kill_at(), |next| next.min(self.kill_at())))
+            }
+            State::Killing => Some(self.grace_over()),
+            State::Sweeping { until, .. } | State::Leaving { until, .. } => Some(until),
+        }
+    }
+
+    /// Whether load balancers should send requests.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// When the stop was asked for.
+    pub fn stop_asked_at(&self) -> Option<Moment> {
+        self.stop.map(|stop| stop.at)
+    }
+
+    // The absolute moments of the stop under way.
+
+    fn asked_at(&self) -> Moment {
+        self.stop.map_or(Moment::ZERO, |stop| stop.at)
+    }
+
+    fn sleep_over(&self) -> Moment {
+        (self.asked_at() + self.plan.pre_stop).min(self.kill_at())
+    }
+
+    fn drain_over(&self) -> Moment {
+        (self.sleep_over() + self.plan.drain.unwrap_or_default()).min(self.kill_at())
+    }
+
+    fn kill_at(&self) -> Moment {
+        self.grace_over().saturating_sub(self.plan.kill_margin)
+    }
+
+    fn grace_over(&self) -> Moment {
+        self.asked_at().saturating_add(self.plan.grace)
+    }
+
+    // Events, in the order of life.
+
+    fn started(&mut self, actions: &mut Actions) {
+        if !matches!(self.state, State::Starting) {
+            return;
+        }
+        actions.push(Action::Enter(Phase::Starting, Why::Started));
+        actions.push(Action::RunHooks(Stage::Start));
+        if !self.plan.awaits_ready {
+            self.checks_pass = true;
+            self.run(Why::Started, actions);
+        }
+    }
+
+    fn checked(&mut self, pass: bool, actions: &mut Actions) {
+        self.checks_pass = pass;
+        match self.state {
+            State::Starting if pass => self.run(Why::Ready, actions),
+            State::Running => self.announce(pass, actions),
+            State::Starting
+            | State::PreStop { .. }
+            | State::Draining
+            | State::Stopping { .. }
+            | State::Killing
+            | State::Sweeping { .. }
+            | State::Leaving { .. }
+            | State::Gone => {}
+        }
+    }
+
+    fn run(&mut self, why: Why, actions: &mut Actions) {
+        self.state = State::Running;
+        actions.push(Action::Enter(Phase::Running, why));
+        self.announce(true, actions);
+    }
+
+    fn announce(&mut self, ready: bool, actions: &mut Actions) {
+        if self.ready != ready {
+            self.ready = ready;
+            actions.push(Action::Announce(ready));
+        }
+    }
+
+    fn signal(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
+        let resize = arrival.signal == Signal::WINCH && arrival.from == Sender::Kernel;
+        let asks = self.plan.stop_on.contains(arrival.signal);
+        if asks && resize {
+            return actions.push(Action::Ignore(arrival));
+        }
+        let hurries = matches!(arrival.signal, Signal::INT | Signal::QUIT);
+        match self.state {
+            State::Starting | State::Running if asks => self.pre_stop(arrival, now, actions),
+            State::PreStop { .. } | State::Draining if asks => {
+                actions.push(Action::Ignore(arrival))
+            }
+            State::PreStop { .. } | State::Draining if hurries => {
+                self.stopping(Why::Hurry(arrival.signal), now, actions)
+            }
+            State::Stopping { .. } if asks && self.plan.stop_once => {
+                actions.push(Action::Ignore(arrival))
+            }
+            State::Starting
+            | State::Running
+            | State::PreStop { .. }
+            | State::Draining
+            | State::Stopping { .. }
+            | State::Killing => actions.push(Action::Forward(arrival)),
+            State::Sweeping { .. } | State::Leaving { .. } | State::Gone => {
+                actions.push(Action::Ignore(arrival))
+            }
+        }
+    }
+
+    fn pre_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
+        self.stop = Some(Stop {
+            at: now,
+            by: arrival.signal,
+        });
+        self.state = State::PreStop {
+            hooks: self.plan.stop_hooks.is_some(),
+        };
+        self.announce(false, actions);
+        actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
+        actions.push(Action::RunHooks(Stage::Stop));
+    }
+
+    fn draining(&mut self, now: Moment, actions: &mut Actions) {
+        if self.plan.drain.is_none() {
+            return self.stopping(Why::SleepOver, now, actions);
+        }
+        self.state = State::Draining;
+        actions.push(Action::Enter(Phase::Draining, Why::SleepOver));
+    }
+
+    fn drained(&mut self, why: Why, now: Moment, actions: &mut Actions) {
+        if matches!(self.state, State::Draining) {
+            self.stopping(why, now, actions);
+        }
+    }
+
+    fn stopping(&mut self, why: Why, now: Moment, actions: &mut Actions) {
+        actions.push(Action::Enter(Phase::Stopping, why));
+        self.step(0, now, actions);
+    }
+
+    /// Sends one entry of the schedule and arms the next.
+    fn step(&mut self, step: usize, now: Moment, actions: &mut Actions) {
+        let asked_by = self.stop.map_or(Signal::TERM, |stop| stop.by);
+        let only = [Step {
+            signal: asked_by,
+            wait: Duration::ZERO,
+        }];
+        let schedule = if self.plan.schedule.is_empty() {
+            &only[..]
+        } else {
+            &self.plan.schedule
+        };
+        let last = step + 1 >= schedule.len();
+        let next = (!last).then(|| now + schedule[step].wait);
+        actions.push(Action::Stop(schedule[step].signal));
+        self.state = State::Stopping { step, next };
+    }
+
+    fn hooks_ended(&mut self, stage: Stage, actions: &mut Actions) {
+        match (stage, &mut self.state) {
+            (Stage::Stop, State::PreStop { hooks }) => *hooks = false,
+            (Stage::Exit, State::Leaving { exit, .. }) => {
+                let exit = *exit;
+                self.leave(exit, Why::HooksEnded, actions);
+            }
+            (Stage::Start | Stage::Stop | Stage::Exit, _) => {}
+        }
+    }
+
+    fn app_ended(&mut self, exit: Exit, now: Moment, actions: &mut Actions) {
+        let killed = match self.state {
+            State::Starting
+            | State::Running
+            | State::PreStop { .. }
+            | State::Draining
+            | State::Stopping { .. } => false,
+            State::Killing => true,
+            State::Sweeping { .. } | State::Leaving { .. } | State::Gone => return,
+        };
+        let until = match (self.stop, killed) {
+            (Some(_), false) => self.kill_at(),
+            (Some(_), true) => self.grace_over(),
+            (None, _) => now + self.plan.leftovers,
+        };
+        self.announce(false, actions);
+        self.state = State::Sweeping {
+            exit,
+            until,
+            killed,
+        };
+        actions.push(Action::Enter(Phase::Sweeping, Why::AppEnded));
+        actions.push(if killed {
+            Action::KillLeftovers
+        } else {
+            Action::Sweep
+        });
+    }
+
+    fn none_left(&mut self, now: Moment, actions: &mut Actions) {
+        if let State::Sweeping { exit, .. } = self.state {
+            self.leaving(exit, Why::NothingLeft, now, actions);
+        }
+    }
+
+    /// The last hooks, in what is left of the time.
+    fn leaving(&mut self, exit: Exit, why: Why, now: Moment, actions: &mut Actions) {
+        let Some(hooks) = self.plan.exit_hooks else {
+            return self.leave(exit, why, actions);
+        };
+        let until = match self.stop {
+            Some(_) => (now + hooks).min(self.kill_at() + self.plan.kill_margin / 2),
+            None => now + hooks,
+        };
+        self.state = State::Leaving { exit, until };
+        actions.push(Action::Enter(Phase::Leaving, why));
+        actions.push(Action::RunHooks(Stage::Exit));
+    }
+
+    fn leave(&mut self, exit: Exit, why: Why, actions: &mut Actions) {
+        self.state = State::Gone;
+        actions.push(Action::CutHooks);
+        actions.push(Action::Enter(Phase::Gone, why));
+        actions.push(Action::Leave(exit));
+    }
+
+    /// One deadline has passed.
+    fn pass_deadline(&mut self, now: Moment, actions: &mut Actions) {
+        match self.state {
+            State::Starting | State::Running | State::Gone => {}
+            State::PreStop { hooks: false } => self.draining(now, actions),
+            State::PreStop { hooks: true } => {
+                actions.push(Action::CutHooks);
+                self.state = State::PreStop { hooks: false };
+            }
+            State::Draining => self.stopping(Why::DrainTimeout, now, actions),
+            State::Stopping { .. } if now >= self.kill_at() => {
+                self.state = State::Killing;
+                actions.push(Action::Enter(Phase::Killing, Why::TimeUp));
+                actions.push(Action::Kill);
+            }
+            State::Stopping { step, .. } => self.step(step + 1, now, actions),
+            State::Killing => self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions),
+            State::Sweeping {
+                exit,
+                killed: false,
+                ..
+            } => {
+                let until = match self.stop {
+                    Some(_) => self.grace_over(),
+                    None => now + self.plan.kill_margin,
+                };
+                self.state = State::Sweeping {
+                    exit,
+                    until,
+                    killed: true,
+                };
+                actions.push(Action::KillLeftovers);
+            }
+            State::Sweeping {
+                exit, killed: true, ..
+            } => self.leave(exit, Why::Unkillable, actions),
+            State::Leaving { exit, .. } => self.leave(exit, Why::TimeUp, actions),
+        }
+    }
 }

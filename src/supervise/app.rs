@@ -1,0 +1,252 @@
+//! The app's process: its start, the signals that it gets, and its place at the terminal.
+
+use crate::lifecycle::{Arrival, Plan, Signal};
+use crate::settings::Settings;
+use crate::sys::is_init;
+use crate::sys::signals::{self, Inherited};
+use crate::sys::spawn::{self, AppStart, SpawnError};
+use crate::sys::terminal::{self, Terminal};
+use log::{debug, warn};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::ffi::{CString, OsString, c_int};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+
+const CONT: Signal = Signal(libc::SIGCONT as u8);
+/// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
+const FIRST_REALTIME: Signal = Signal(32);
+
+/// Why the app was not started, and the status to exit with.
+pub struct StartFailure {
+    pub message: String,
+    pub status: c_int,
+}
+
+pub struct App {
+    /// None once it has been reaped: then its number may be anybody's.
+    pid: Option<Pid>,
+    group: Pid,
+    whole_group: bool,
+    terminal: Option<Terminal>,
+    /// Suspended from the terminal, together with its group.
+    suspended: bool,
+    /// Signals that found the app's queue full, in their order.
+    undelivered: VecDeque<(Signal, Option<usize>)>,
+}
+
+impl App {
+    pub fn start(settings: &Settings, inherited: Inherited) -> Result<App, StartFailure> {
+        let argv = c_strings(&settings.command)
+            .ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
+        let terminal = Terminal::controlling();
+        let hand_over = terminal
+            .as_ref()
+            .filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
+        let pid = spawn::app(&AppStart {
+            argv: &argv,
+            variables: &[],
+            mask: inherited.mask,
+            ignored_child: inherited.ignored_child,
+            orphan_signal: settings.signals.orphan.filter(|_| !is_init()),
+            foreground: hand_over.map(Terminal::descriptor),
+        })
+        .map_err(|error| explain(&settings.command, error))?;
+        debug!(
+            "started '{}' as pid {pid}",
+            settings.command[0].to_string_lossy()
+        );
+        let group = Pid::from_raw(pid.as_raw());
+        let whole_group = settings.signals.group;
+        Ok(App {
+            pid: Some(pid),
+            group,
+            whole_group,
+            terminal,
+            suspended: false,
+            undelivered: VecDeque::new(),
+        })
+    }
+
+    /// Its pid, while it has not been reaped.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
+    /// A descriptor that adieu keeps for it.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.terminal.as_ref().map(Terminal::descriptor)
+    }
+
+    pub fn ended(&mut self) {
+        self.pid = None;
+        self.undelivered.clear();
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back_from(self.group);
+        }
+    }
+
+    /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
+    pub fn forward(&mut self, arrival: Arrival, signal: Signal) {
+        let value = arrival.value.or((signal >= FIRST_REALTIME).then_some(0));
+        if !self.undelivered.is_empty() && value.is_some() {
+            return self.undelivered.push_back((signal, value));
+        }
+        self.deliver(signal, value);
+    }
+
+    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it.
+    pub fn stop(&mut self, signal: Signal) {
+        self.deliver(signal, None);
+        self.deliver(CONT, None);
+        if self.suspended {
+            self.continue_group();
+        }
+    }
+
+    pub fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty()
+    }
+
+    /// Tries again what found the app's queue full.
+    pub fn offer_undelivered(&mut self) {
+        for _ in 0..self.undelivered.len() {
+            let Some((signal, value)) = self.undelivered.pop_front() else {
+                return;
+            };
+            if !self.deliver(signal, value) {
+                // deliver() has put it at the end of the line; it belongs to the front.
+                self.undelivered.rotate_right(1);
+                return;
+            }
+        }
+    }
+
+    /// False when the signal has to wait since the queue is full.
+    fn deliver(&mut self, signal: Signal, value: Option<usize>) -> bool {
+        let Some(pid) = self.pid else {
+            return true;
+        };
+        match self.send(pid, signal, value) {
+            Ok(()) => debug!("sent {} to the app", signals::name(signal)),
+            Err(Errno::EAGAIN) if value.is_some() => {
+                self.undelivered.push_back((signal, value));
+                return false;
+            }
+            Err(errno) => warn!(
+                "cannot send {} to the app: {}",
+                signals::name(signal),
+                errno.desc()
+            ),
+        }
+        true
+    }
+
+    fn send(&self, pid: Pid, signal: Signal, value: Option<usize>) -> Result<(), Errno> {
+        match value {
+            _ if self.whole_group => match signals::send_group(self.group, signal) {
+                // The app has left its group, or the group does not exist yet.
+                Err(Errno::ESRCH) => signals::send(pid, signal),
+                sent => sent,
+            },
+            Some(value) => signals::queue(pid, signal, value),
+            None => signals::send(pid, signal),
+        }
+    }
+
+    // Job control: the shell sees only adieu, the terminal's keys reach only the app.
+
+    /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
+    pub fn stopped_by(&mut self, signal: Signal) {
+        let by_terminal =
+            [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&c_int::from(signal.0));
+        let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
+            return;
+        };
+        terminal.take_back_from(self.group);
+        self.suspended = true;
+        if !terminal::suspend_self() {
+            debug!(
+                "nobody could resume the app after {}; it goes on",
+                signals::name(signal)
+            );
+            self.resumed();
+            self.continue_group();
+        }
+    }
+
+    /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
+    pub fn resumed(&mut self) {
+        let Some(terminal) = &self.terminal else {
+            return;
+        };
+        if self.pid.is_some()
+            && terminal.is_ours()
+            && let Err(errno) = terminal.hand_to(self.group)
+        {
+            debug!("cannot hand the terminal to the app: {}", errno.desc());
+        }
+        if self.suspended {
+            self.continue_group();
+        }
+    }
+
+    fn continue_group(&mut self) {
+        self.suspended = false;
+        // ESRCH: the app has left its group; it gets CONT by itself.
+        let _ = signals::send_group(self.group, CONT);
+    }
+}
+
+/// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
+fn resizes_stop(plan: &Plan) -> bool {
+    plan.stop_on.contains(Signal::WINCH)
+        || plan
+            .schedule
+            .iter()
+            .any(|step| step.signal == Signal::WINCH)
+}
+
+fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {
+    words
+        .iter()
+        .map(|word| CString::new(word.as_bytes()).ok())
+        .collect()
+}
+
+fn refused(status: c_int, message: &str) -> StartFailure {
+    StartFailure {
+        message: message.to_owned(),
+        status,
+    }
+}
+
+fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
+    let command = command[0].to_string_lossy();
+    match error {
+        SpawnError::Fork(Errno::EAGAIN) => refused(
+            125,
+            &format!(
+                "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
+            ),
+        ),
+        SpawnError::Fork(errno) => {
+            refused(125, &format!("cannot start '{command}': {}", lower(errno)))
+        }
+        SpawnError::Exec(Errno::ENOENT) => refused(
+            127,
+            &format!(
+                "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
+            ),
+        ),
+        SpawnError::Exec(errno) => refused(
+            126,
+            &format!("cannot execute '{command}': {}", lower(errno)),
+        ),
+    }
+}
+
+fn lower(errno: Errno) -> String {
+    errno.desc().to_ascii_lowercase()
+}

@@ -37,7 +37,9 @@ impl Answer {
             Answer::Accepted | Answer::Status(200..=299) | Answer::Ended(Exit::Status(0)) => Ok(()),
             Answer::Status(status) => Err(format!("answered {status}")),
             Answer::Ended(Exit::Status(status)) => Err(format!("exit status {status}")),
-            Answer::Ended(Exit::Killed(signal)) => Err(format!("died of signal {}", signal.0)),
+            Answer::Ended(Exit::Killed(signal)) => {
+                Err(format!("died of {}", crate::sys::signals::name(signal)))
+            }
         }
     }
 
@@ -396,7 +398,7 @@ pub fn name_of(target: &Target) -> String {
 
 fn kill_group(pid: Pid) {
     // ESRCH is the answer that nobody is left there; EPERM (a set-uid command) cannot be helped.
-    let _ = crate::sys::kill_group(pid, Signal(9));
+    let _ = crate::sys::signals::send_group(pid, Signal::KILL);
 }
 
 #[cfg(test)]

@@ -9,30 +9,18 @@ use std::time::Duration;
 
 use nix::poll::PollFd;
 use nix::unistd::Pid;
-use serde::Serialize;
 
 use crate::calls::{Call, name_of};
-use crate::lifecycle::{Exit, Moment, Phase, Signal};
-use crate::report::{phase_name, signal_name};
+use crate::lifecycle::{Exit, Moment, Phase, Signal, Stage};
 use crate::settings::Target;
+use crate::sys::signals;
 
-/// When in the app's life hooks run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    OnStart,
-    OnStop,
-    OnExit,
-}
-
-impl Stage {
-    /// As in the option's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::OnStart => "on-start",
-            Stage::OnStop => "on-stop",
-            Stage::OnExit => "on-exit",
-        }
+/// As in the option's name.
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Start => "on-start",
+        Stage::Stop => "on-stop",
+        Stage::Exit => "on-exit",
     }
 }
 
@@ -51,15 +39,12 @@ impl News {
     /// `ADIEU_PHASE`, `ADIEU_APP_PID`, `ADIEU_EXIT_STATUS` (as a shell counts: 128+n for a signal), `ADIEU_STOP_SIGNAL`
     /// (a name without SIG). What is not known yet is not set.
     pub fn environment(self) -> Vec<(String, String)> {
-        let exit = self.exit.map(|exit| match exit {
-            Exit::Status(status) => u16::from(status),
-            Exit::Killed(signal) => 128 + u16::from(signal.0),
-        });
+        let exit = self.exit.map(Exit::code);
         [
-            ("ADIEU_PHASE", Some(phase_name(self.phase).to_owned())),
+            ("ADIEU_PHASE", Some(self.phase.name().to_owned())),
             ("ADIEU_APP_PID", self.app.map(|pid| pid.to_string())),
             ("ADIEU_EXIT_STATUS", exit.map(|status| status.to_string())),
-            ("ADIEU_STOP_SIGNAL", self.stop_signal.map(signal_name)),
+            ("ADIEU_STOP_SIGNAL", self.stop_signal.map(signals::name)),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -160,7 +145,7 @@ impl Hooks {
             for target in run.waiting.drain(..) {
                 log::warn!(
                     "{} hook '{}' was not run: no time left",
-                    run.stage.name(),
+                    stage_name(run.stage),
                     name_of(&target)
                 );
             }
@@ -205,8 +190,8 @@ impl Run {
             .take()
             .map_or_else(|| (String::new(), now), |c| (c.name, c.began));
         match &result {
-            Ok(()) => log::debug!("{} hook '{hook}' succeeded", self.stage.name()),
-            Err(reason) => log::warn!("{} hook '{hook}' failed: {reason}", self.stage.name()),
+            Ok(()) => log::debug!("{} hook '{hook}' succeeded", stage_name(self.stage)),
+            Err(reason) => log::warn!("{} hook '{hook}' failed: {reason}", stage_name(self.stage)),
         }
         Done {
             stage: self.stage,
@@ -281,9 +266,9 @@ mod tests {
             Target::Exec(vec!["/no/such/hook".into()]),
             sh(&format!("echo second >> {name}")),
         ];
-        hooks.run(Stage::OnStop, &targets, Duration::ZERO, NEWS);
-        assert!(!hooks.done(Stage::OnStop) && hooks.done(Stage::OnStart));
-        let results: Vec<_> = finish(&mut hooks, Stage::OnStop)
+        hooks.run(Stage::Stop, &targets, Duration::ZERO, NEWS);
+        assert!(!hooks.done(Stage::Stop) && hooks.done(Stage::Start));
+        let results: Vec<_> = finish(&mut hooks, Stage::Stop)
             .into_iter()
             .map(|done| done.result)
             .collect();
@@ -318,8 +303,8 @@ mod tests {
             host: addr.to_string(),
             path: "/leaving".into(),
         };
-        hooks.run(Stage::OnExit, &[Target::Http(target)], Duration::ZERO, NEWS);
-        assert_eq!(finish(&mut hooks, Stage::OnExit)[0].result, Ok(()));
+        hooks.run(Stage::Exit, &[Target::Http(target)], Duration::ZERO, NEWS);
+        assert_eq!(finish(&mut hooks, Stage::Exit)[0].result, Ok(()));
         assert_eq!(server.join().unwrap(), "POST /leaving HTTP/1.1");
     }
 
@@ -327,7 +312,7 @@ mod tests {
     fn a_hook_that_hangs_ends_at_its_limit_and_the_next_one_runs() {
         let mut hooks = Hooks::new(Duration::from_secs(3));
         hooks.run(
-            Stage::OnStart,
+            Stage::Start,
             &[sh("sleep 1000"), sh("sleep 1000"), sh("true")],
             Duration::ZERO,
             NEWS,
@@ -338,7 +323,7 @@ mod tests {
         let second = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
         assert_eq!(hooks.deadline(), Some(Duration::from_secs(6)));
         hooks.cut(Duration::from_secs(4));
-        assert!(hooks.done(Stage::OnStart));
+        assert!(hooks.done(Stage::Start));
         let reasons: Vec<_> = hooks
             .take_done()
             .into_iter()

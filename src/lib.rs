@@ -5,10 +5,18 @@
 //! asks [`lifecycle`], a pure state machine, what should happen, and does it. How the kernel is asked stands in
 //! [`sys`], and who is still busy in [`drain`]. [`say`] tells people about it.
 
+pub mod calls;
+pub mod checks;
 pub mod drain;
+pub mod health;
+pub mod hooks;
 pub mod lifecycle;
+pub mod notify;
+pub mod probe;
+pub mod report;
 pub mod say;
 pub mod settings;
+pub mod status;
 pub mod supervise;
 pub mod sys;
 

@@ -76,6 +76,23 @@ pub enum Phase {
     Gone,
 }
 
+impl Phase {
+    /// As in logs, metrics, hooks and the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::PreStop => "pre-stop",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+            Phase::Killing => "killing",
+            Phase::Sweeping => "sweeping",
+            Phase::Leaving => "leaving",
+            Phase::Gone => "gone",
+        }
+    }
+}
+
 /// Who sent a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sender {

@@ -313,6 +313,11 @@ impl Lifecycle {
         self.stop.map(|stop| stop.at)
     }
 
+    /// The signal that asked for it.
+    pub fn stop_asked_by(&self) -> Option<Signal> {
+        self.stop.map(|stop| stop.by)
+    }
+
     // The absolute moments of the stop under way.
 
     fn asked_at(&self) -> Moment {

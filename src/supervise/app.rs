@@ -1,6 +1,6 @@
 //! The app's process: its start, the signals that it gets, and its place at the terminal.
 
-use crate::lifecycle::{Arrival, Plan, Signal};
+use crate::lifecycle::{Arrival, Exit, Plan, Signal};
 use crate::settings::Settings;
 use crate::sys::is_init;
 use crate::sys::signals::{self, Inherited};
@@ -27,6 +27,7 @@ pub struct StartFailure {
 pub struct App {
     /// None once it has been reaped: then its number may be anybody's.
     pid: Option<Pid>,
+    exit: Option<Exit>,
     group: Pid,
     whole_group: bool,
     terminal: Option<Terminal>,
@@ -55,6 +56,7 @@ impl App {
         let whole_group = settings.signals.group;
         Ok(App {
             pid: Some(pid),
+            exit: None,
             group,
             whole_group,
             terminal,
@@ -73,8 +75,19 @@ impl App {
         self.terminal.as_ref().map(Terminal::descriptor)
     }
 
-    pub fn ended(&mut self) {
+    /// How it ended, once it has been reaped.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// The number that it and its process group had from the start.
+    pub fn group(&self) -> Pid {
+        self.group
+    }
+
+    pub fn ended(&mut self, exit: Exit) {
         self.pid = None;
+        self.exit = Some(exit);
         self.undelivered.clear();
         if let Some(terminal) = &self.terminal {
             terminal.take_back_from(self.group);

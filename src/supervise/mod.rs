@@ -4,6 +4,7 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod outside;
 mod perform;
 
 use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Signal};
@@ -16,6 +17,7 @@ use app::App;
 use log::{debug, error, warn};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
+use outside::Outside;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ struct Supervisor {
     lifecycle: Lifecycle,
     signals: Signals,
     app: App,
+    outside: Outside,
     /// Orphans that ended and were reaped.
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
@@ -92,8 +95,10 @@ impl Supervisor {
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
+        let outside = Outside::new(&settings, app.group());
         Supervisor {
             clock,
+            outside,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -116,12 +121,16 @@ impl Supervisor {
             return;
         };
         let mut fds = vec![PollFd::new(descriptor, PollFlags::POLLIN)];
+        self.outside.poll_fds(&mut fds);
         sys::wait(&mut fds, until, now);
     }
 
     fn deadline(&self) -> Option<Moment> {
         let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
-        [self.lifecycle.deadline(), self.kill_again_at, offer_at].into_iter().flatten().min()
+        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.outside.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn turn(&mut self) {
@@ -129,9 +138,7 @@ impl Supervisor {
         self.take_app_news();
         self.app.offer_undelivered();
         self.tell(Event::Tick);
-        if self.lifecycle.phase() == crate::lifecycle::Phase::Draining {
-            self.tell(Event::Drained);
-        }
+        self.serve_outside();
         self.take_orphans();
         self.kill_again();
     }
@@ -168,8 +175,14 @@ impl Supervisor {
         }
     }
 
+    fn serve_outside(&mut self) {
+        for event in self.outside.serve(self.clock.now()) {
+            self.tell(event);
+        }
+    }
+
     fn app_ended(&mut self, exit: Exit) {
-        self.app.ended();
+        self.app.ended(exit);
         self.tell(Event::AppEnded(exit));
     }
 
@@ -189,6 +202,9 @@ impl Supervisor {
     fn ended(&mut self, pid: Pid, exit: Exit) {
         if self.app.pid() == Some(pid) {
             return self.app_ended(exit);
+        }
+        if self.outside.reaped(pid, exit) {
+            return;
         }
         self.reaped += 1;
         if self.settings.log.warn_on_reap {

@@ -10,13 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: libc gives argc pointers to C strings that live as long as the process.
     let arguments = (0..argc.max(0) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
-    let arguments: Vec<OsString> = arguments
-        .map(|text| OsStr::from_bytes(text.to_bytes()).to_owned())
-        .collect();
-    let name = arguments
-        .first()
-        .map(std::path::Path::new)
-        .and_then(std::path::Path::file_name);
+    let arguments: Vec<OsString> =
+        arguments.map(|text| OsStr::from_bytes(text.to_bytes()).to_owned()).collect();
+    let name = arguments.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
     if name == Some(OsStr::new("adieu")) {
         // SAFETY: both are passed on as libc gave them.
         return unsafe { adieu::entry(argc, argv) };

@@ -29,11 +29,7 @@ impl Balancer {
             if left.is_zero() {
                 return true;
             }
-            removed = self
-                .news
-                .wait_timeout(removed, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            removed = self.news.wait_timeout(removed, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         false
     }

@@ -95,23 +95,15 @@ impl Verdict {
     }
 
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
-        self.findings
-            .iter()
-            .filter(|finding| finding.outcome == Outcome::Fail)
+        self.findings.iter().filter(|finding| finding.outcome == Outcome::Fail)
     }
 }
 
 #[must_use]
 pub fn judge(recording: &Recording) -> Verdict {
     let bench = Bench::new(recording);
-    let findings = Point::ALL
-        .into_iter()
-        .map(|point| bench.find(point))
-        .collect();
-    Verdict {
-        tally: recording.tally(),
-        findings,
-    }
+    let findings = Point::ALL.into_iter().map(|point| bench.find(point)).collect();
+    Verdict { tally: recording.tally(), findings }
 }
 
 /// The recording, and what several points ask of it.
@@ -143,12 +135,7 @@ impl<'a> Bench<'a> {
             None => true,
             Some(kill) => seen.closed.is_some_and(|closed| closed.0 < kill.0 - 20),
         };
-        let mut bench = Bench {
-            seen,
-            forced,
-            reacted,
-            blame: BTreeMap::new(),
-        };
+        let mut bench = Bench { seen, forced, reacted, blame: BTreeMap::new() };
         for request in seen.lost() {
             let point = bench.cause(request);
             bench.blame.entry(point).or_default().push(request);
@@ -161,9 +148,7 @@ impl<'a> Bench<'a> {
         let after_stop = request.from >= At(0);
         match &request.fate {
             Fate::Refused { .. } | Fate::Failed { .. } if after_stop => Point::FailsReadinessFirst,
-            Fate::Answered { .. } | Fate::Refused { .. } | Fate::Failed { .. } => {
-                Point::FinishesRequests
-            }
+            Fate::Answered { .. } | Fate::Refused { .. } | Fate::Failed { .. } => Point::FinishesRequests,
             Fate::CutOff { .. } | Fate::TimedOut => {
                 let by_kill = self.forced.is_some_and(|kill| request.to.0 >= kill.0 - 20);
                 match (by_kill, self.reacted) {
@@ -181,15 +166,8 @@ impl<'a> Bench<'a> {
 
     /// When adieu's drain ended with requests still in flight, and how many.
     fn drain_gave_up(&self) -> Option<(At, u64)> {
-        let draining = self
-            .seen
-            .phases
-            .iter()
-            .find(|band| band.phase == "draining")?;
-        draining
-            .in_flight
-            .filter(|in_flight| *in_flight > 0)
-            .map(|in_flight| (draining.to, in_flight))
+        let draining = self.seen.phases.iter().find(|band| band.phase == "draining")?;
+        draining.in_flight.filter(|in_flight| *in_flight > 0).map(|in_flight| (draining.to, in_flight))
     }
 
     fn lost(&self, point: Point) -> &[&'a Request] {
@@ -207,12 +185,7 @@ impl<'a> Bench<'a> {
             Point::LeavesNoProcess => self.leaves_no_process(),
             Point::ExitsInTime => self.exits_in_time(),
         };
-        Finding {
-            point,
-            outcome,
-            seen,
-            advice,
-        }
+        Finding { point, outcome, seen, advice }
     }
 
     fn stop_signal(&self) -> String {
@@ -239,20 +212,13 @@ impl<'a> Bench<'a> {
                 "it ignores the signal: handle it, or give adieu one that it understands (--stop INT)"
             }
         };
-        fail(
-            format!("did nothing about {signal}; SIGKILL ended it at {kill}{lost}"),
-            advice,
-        )
+        fail(format!("did nothing about {signal}; SIGKILL ended it at {kill}{lost}"), advice)
     }
 
     fn fails_readiness_first(&self) -> (Outcome, String, String) {
         let turned_away = self.lost(Point::FailsReadinessFirst);
         if let Some(first) = turned_away.first() {
-            let from = turned_away
-                .iter()
-                .map(|request| request.from)
-                .min()
-                .unwrap_or(first.from);
+            let from = turned_away.iter().map(|request| request.from).min().unwrap_or(first.from);
             let removal = At(self.seen.limits.removal_ms as i64);
             return fail(
                 format!(
@@ -267,9 +233,9 @@ impl<'a> Bench<'a> {
         };
         let gone = self.seen.closed.unwrap_or(self.seen.end.at);
         match self.seen.readiness.turned {
-            Some(turned) if turned.0 < gone.0 - 20 => pass(format!(
-                "not ready {turned} after the stop, served on until {gone}"
-            )),
+            Some(turned) if turned.0 < gone.0 - 20 => {
+                pass(format!("not ready {turned} after the stop, served on until {gone}"))
+            }
             Some(turned) => fail(
                 format!("{url} failed only when the app was gone, at {turned}"),
                 "fail readiness as soon as the stop is asked for, and serve on for some seconds",
@@ -302,9 +268,9 @@ impl<'a> Bench<'a> {
         };
         let served = self.seen.requests.iter().filter(accepted).count();
         match self.seen.closed {
-            Some(closed) => pass(format!(
-                "listened until {closed}; served {served} new connections after the stop"
-            )),
+            Some(closed) => {
+                pass(format!("listened until {closed}; served {served} new connections after the stop"))
+            }
             None => pass(format!(
                 "listened to its end; served {served} new connections after the stop, dropped none"
             )),
@@ -322,15 +288,12 @@ impl<'a> Bench<'a> {
                     self.stop_signal(),
                     requests(lost.len())
                 ),
-                early => format!(
-                    "lost {}, {early} of them before the stop was asked for",
-                    requests(lost.len())
-                ),
+                early => {
+                    format!("lost {}, {early} of them before the stop was asked for", requests(lost.len()))
+                }
             };
             let advice = match self.seen.way {
-                Way::Bare | Way::Init => {
-                    "wrap it in adieu, or finish requests in a handler of the signal"
-                }
+                Way::Bare | Way::Init => "wrap it in adieu, or finish requests in a handler of the signal",
                 Way::Adieu => {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
                 }
@@ -341,41 +304,25 @@ impl<'a> Bench<'a> {
             return not_seen("there was no load");
         }
         if in_flight == 0 {
-            return not_seen(
-                "nothing was in flight when the stop came: give a slow address (--url /slow)",
-            );
+            return not_seen("nothing was in flight when the stop came: give a slow address (--url /slow)");
         }
-        let last = self
-            .seen
-            .in_flight()
-            .map(|request| request.to)
-            .max()
-            .unwrap_or(At(0));
-        pass(format!(
-            "all {in_flight} in flight at the stop were answered, the last at {last}"
-        ))
+        let last = self.seen.in_flight().map(|request| request.to).max().unwrap_or(At(0));
+        pass(format!("all {in_flight} in flight at the stop were answered, the last at {last}"))
     }
 
     fn drain_fits_grace(&self) -> (Outcome, String, String) {
         let grace = At(self.seen.limits.grace_ms as i64);
         let cut = self.lost(Point::DrainFitsGrace);
-        let advice =
-            "lengthen the grace, shorten the longest requests, or shorten the pre-stop sleep";
+        let advice = "lengthen the grace, shorten the longest requests, or shorten the pre-stop sleep";
         if let Some((at, in_flight)) = self.drain_gave_up().filter(|_| !cut.is_empty()) {
             return fail(
-                format!(
-                    "draining ended at {at} with {} still in flight",
-                    requests(in_flight as usize)
-                ),
+                format!("draining ended at {at} with {} still in flight", requests(in_flight as usize)),
                 advice,
             );
         }
         if !cut.is_empty() {
             return fail(
-                format!(
-                    "{} still in flight when the grace of {grace} ended",
-                    requests(cut.len())
-                ),
+                format!("{} still in flight when the grace of {grace} ended", requests(cut.len())),
                 advice,
             );
         }
@@ -385,24 +332,13 @@ impl<'a> Bench<'a> {
         if !self.lost(Point::FinishesRequests).is_empty() {
             return not_seen("it did not drain");
         }
-        let done = self
-            .seen
-            .requests
-            .iter()
-            .map(|request| request.to)
-            .max()
-            .unwrap_or(At(0));
+        let done = self.seen.requests.iter().map(|request| request.to).max().unwrap_or(At(0));
         pass(format!("the last request was done at {done} of {grace}"))
     }
 
     fn closes_databases(&self) -> (Outcome, String, String) {
         let all = self.seen.outbound.len();
-        let open = self
-            .seen
-            .outbound
-            .iter()
-            .filter(|line| line.closed.is_none())
-            .count();
+        let open = self.seen.outbound.iter().filter(|line| line.closed.is_none()).count();
         if all == 0 {
             return not_seen("no connection to a database was open when the stop came");
         }
@@ -424,9 +360,7 @@ impl<'a> Bench<'a> {
             );
         }
         let gap = self.seen.end.at.0 - self.seen.last_look.0;
-        not_seen(format!(
-            "{open} of {all} were open {gap} ms before the end, at the last look"
-        ))
+        not_seen(format!("{open} of {all} were open {gap} ms before the end, at the last look"))
     }
 
     fn leaves_no_process(&self) -> (Outcome, String, String) {
@@ -440,19 +374,14 @@ impl<'a> Bench<'a> {
         let advice = "end the children before leaving, or let adieu sweep them";
         let late = self.seen.end.at.0 * 100 >= self.seen.limits.grace_ms as i64 * 85;
         match self.seen.way {
-            Way::Bare if self.seen.held_at_exit => {
-                fail(format!("ended while these lived: {names}"), advice)
+            Way::Bare if self.seen.held_at_exit => fail(format!("ended while these lived: {names}"), advice),
+            Way::Adieu if late => {
+                fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice)
             }
-            Way::Adieu if late => fail(
-                format!("left {names}, which ignored SIGTERM and had to be killed"),
-                advice,
-            ),
             Way::Adieu => pass(format!("left {names}, which adieu ended in order")),
             Way::Bare | Way::Init => {
                 let gap = self.seen.end.at.0 - self.seen.last_look.0;
-                not_seen(format!(
-                    "{names} lived {gap} ms before the end, at the last look"
-                ))
+                not_seen(format!("{names} lived {gap} ms before the end, at the last look"))
             }
         }
     }
@@ -497,20 +426,12 @@ fn forced(seen: &Recording) -> Option<At> {
             seen.app_end == Some(Ending::Signal(9)) || seen.end.ending == Ending::Status(137)
         }
     };
-    let killing = seen
-        .phases
-        .iter()
-        .find(|band| band.phase == "killing")
-        .map(|band| band.from);
+    let killing = seen.phases.iter().find(|band| band.phase == "killing").map(|band| band.from);
     by_init.then(|| killing.unwrap_or(seen.end.at))
 }
 
 fn requests(number: usize) -> String {
-    if number == 1 {
-        "1 request".to_owned()
-    } else {
-        format!("{number} requests")
-    }
+    if number == 1 { "1 request".to_owned() } else { format!("{number} requests") }
 }
 
 fn them(number: usize) -> &'static str {
@@ -525,11 +446,7 @@ fn reasons(lost: &[&Request]) -> String {
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts
-        .iter()
-        .map(|(why, count)| format!("{why} ({count})"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    counts.iter().map(|(why, count)| format!("{why} ({count})")).collect::<Vec<_>>().join(", ")
 }
 
 /// A fate in words.

@@ -34,10 +34,7 @@ fn converse(stream: &TcpStream) -> io::Result<()> {
             work_for(SLOW);
         }
         let body = format!("{path}\n");
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let mut writer = stream;
         writer.write_all(answer.as_bytes())?;
     }

@@ -41,11 +41,7 @@ pub fn clients(targets: &[Target], each: u16) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         for connection in [Connection::Kept, Connection::New] {
-            let extra = if target.slow() && connection == Connection::New {
-                2
-            } else {
-                0
-            };
+            let extra = if target.slow() && connection == Connection::New { 2 } else { 0 };
             let crowd = each + extra;
             for place in 0..crowd {
                 clients.push(Client {
@@ -111,11 +107,7 @@ pub fn agent(connection: Connection, patience: Duration) -> ureq::Agent {
 #[must_use]
 pub fn ask(agent: &ureq::Agent, url: &str) -> Fate {
     let answer = agent.get(url).call().and_then(|mut response| {
-        response
-            .body_mut()
-            .with_config()
-            .limit(u64::MAX)
-            .read_to_vec()?;
+        response.body_mut().with_config().limit(u64::MAX).read_to_vec()?;
         Ok(response.status().as_u16())
     });
     match answer {
@@ -130,29 +122,17 @@ fn fate_of(error: &ureq::Error) -> Fate {
     use std::io::ErrorKind;
     match error {
         ureq::Error::Timeout(_) => Fate::TimedOut,
-        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => Fate::Refused {
-            why: "connection refused".into(),
-        },
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => {
+            Fate::Refused { why: "connection refused".into() }
+        }
         ureq::Error::Io(io) => match io.kind() {
-            ErrorKind::ConnectionRefused => Fate::Refused {
-                why: "connection refused".into(),
-            },
+            ErrorKind::ConnectionRefused => Fate::Refused { why: "connection refused".into() },
             ErrorKind::TimedOut => Fate::TimedOut,
-            ErrorKind::ConnectionReset => Fate::CutOff {
-                why: "connection reset".into(),
-            },
-            ErrorKind::BrokenPipe => Fate::CutOff {
-                why: "connection closed while asking".into(),
-            },
-            ErrorKind::UnexpectedEof => Fate::CutOff {
-                why: "connection closed without an answer".into(),
-            },
-            _ => Fate::CutOff {
-                why: io.to_string(),
-            },
+            ErrorKind::ConnectionReset => Fate::CutOff { why: "connection reset".into() },
+            ErrorKind::BrokenPipe => Fate::CutOff { why: "connection closed while asking".into() },
+            ErrorKind::UnexpectedEof => Fate::CutOff { why: "connection closed without an answer".into() },
+            _ => Fate::CutOff { why: io.to_string() },
         },
-        other => Fate::CutOff {
-            why: other.to_string(),
-        },
+        other => Fate::CutOff { why: other.to_string() },
     }
 }

@@ -47,24 +47,18 @@ impl Members {
 
     #[must_use]
     pub fn below(root: Pid) -> Members {
-        Members::Below {
-            root: root.as_raw(),
-        }
+        Members::Below { root: root.as_raw() }
     }
 }
 
 /// Every process of the app that is alive; a zombie is not.
 #[must_use]
 pub fn processes(members: &Members) -> Vec<Seen> {
-    let all = procfs::process::all_processes()
-        .into_iter()
-        .flatten()
-        .flatten();
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
     match members {
         Members::Namespace { link } => all
             .filter(|process| {
-                std::fs::read_link(format!("/proc/{}/ns/pid", process.pid))
-                    .is_ok_and(|ns| ns == *link)
+                std::fs::read_link(format!("/proc/{}/ns/pid", process.pid)).is_ok_and(|ns| ns == *link)
             })
             .filter_map(|process| seen(&process).map(|(seen, _)| seen))
             .collect(),
@@ -82,11 +76,7 @@ pub fn processes(members: &Members) -> Vec<Seen> {
                 }
                 false
             };
-            family
-                .values()
-                .filter(|(seen, _)| descends(seen.pid))
-                .map(|(seen, _)| seen.clone())
-                .collect()
+            family.values().filter(|(seen, _)| descends(seen.pid)).map(|(seen, _)| seen.clone()).collect()
         }
     }
 }
@@ -97,13 +87,7 @@ fn seen(process: &Process) -> Option<(Seen, i32)> {
     if matches!(stat.state, 'Z' | 'X' | 'x') {
         return None;
     }
-    Some((
-        Seen {
-            pid: stat.pid,
-            name: stat.comm,
-        },
-        stat.ppid,
-    ))
+    Some((Seen { pid: stat.pid, name: stat.comm }, stat.ppid))
 }
 
 /// Looks at processes and sockets. Without the process `but` (adieu itself), if there is one.
@@ -112,42 +96,24 @@ pub fn look(members: &Members, but: Option<Pid>) -> Look {
     let mut processes = processes(members);
     processes.retain(|seen| Some(seen.pid) != but.map(Pid::as_raw));
     let inodes = inodes(&processes);
-    let mut look = Look {
-        processes,
-        ..Look::default()
-    };
+    let mut look = Look { processes, ..Look::default() };
     let v4 = procfs::net::tcp().into_iter().flatten();
     let v6 = procfs::net::tcp6().into_iter().flatten();
-    let ours: Vec<_> = v4
-        .chain(v6)
-        .filter(|entry| inodes.contains(&entry.inode))
-        .collect();
-    look.listening = ours
-        .iter()
-        .filter(|e| e.state == TcpState::Listen)
-        .map(|e| e.local_address)
-        .collect();
+    let ours: Vec<_> = v4.chain(v6).filter(|entry| inodes.contains(&entry.inode)).collect();
+    look.listening = ours.iter().filter(|e| e.state == TcpState::Listen).map(|e| e.local_address).collect();
     let served: HashSet<u16> = look.listening.iter().map(SocketAddr::port).collect();
     look.outbound = ours
         .iter()
-        .filter(|entry| {
-            entry.state == TcpState::Established && !served.contains(&entry.local_address.port())
-        })
-        .map(|entry| Line {
-            local: entry.local_address,
-            remote: entry.remote_address,
-        })
+        .filter(|entry| entry.state == TcpState::Established && !served.contains(&entry.local_address.port()))
+        .map(|entry| Line { local: entry.local_address, remote: entry.remote_address })
         .collect();
     look
 }
 
 /// The sockets that these processes hold.
 fn inodes(processes: &[Seen]) -> HashSet<u64> {
-    let descriptors = processes
-        .iter()
-        .filter_map(|seen| Process::new(seen.pid).ok()?.fd().ok())
-        .flatten()
-        .flatten();
+    let descriptors =
+        processes.iter().filter_map(|seen| Process::new(seen.pid).ok()?.fd().ok()).flatten().flatten();
     descriptors
         .filter_map(|descriptor| match descriptor.target {
             FDTarget::Socket(inode) => Some(inode),

@@ -104,37 +104,24 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
     let progress = Progress::new(options.quiet);
     let ground = stage::find_ground();
     if let Ground::Ordinary { why } = &ground {
-        progress.say(&format!("no namespaces are permitted here ({why}): the app will be an ordinary process, not PID 1"));
+        progress.say(&format!(
+            "no namespaces are permitted here ({why}): the app will be an ordinary process, not PID 1"
+        ));
     }
-    let house = House {
-        progress: &progress,
-        interrupted: &interrupted,
-        folder: folder.0.clone(),
-        ground,
-    };
+    let house = House { progress: &progress, interrupted: &interrupted, folder: folder.0.clone(), ground };
     let mut runs: Vec<Run> = Vec::new();
-    let removals: Vec<Duration> = (0..options.repeat)
-        .map(|_| choose(&options.removal))
-        .collect();
+    let removals: Vec<Duration> = (0..options.repeat).map(|_| choose(&options.removal)).collect();
     for way in ways(options) {
         let mut worst: Option<Run> = None;
         for (number, removal) in removals.iter().enumerate() {
             let plan = plan(options, way, *removal, &house)?;
             if options.repeat > 1 {
-                progress.say(&format!(
-                    "{}: rehearsal {} of {}",
-                    way.label(),
-                    number + 1,
-                    options.repeat
-                ));
+                progress.say(&format!("{}: rehearsal {} of {}", way.label(), number + 1, options.repeat));
             }
             let recording = perform::perform(&plan, &house)?;
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
-            if worst
-                .as_ref()
-                .is_none_or(|worst| badness(&run) > badness(worst))
-            {
+            if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
                 worst = Some(run);
             }
         }
@@ -151,11 +138,7 @@ fn badness(run: &Run) -> (usize, usize) {
 
 /// The last one decides.
 fn ways(options: &Options) -> Vec<Way> {
-    let wrapped = if options.init.is_some() {
-        Way::Init
-    } else {
-        Way::Adieu
-    };
+    let wrapped = if options.init.is_some() { Way::Init } else { Way::Adieu };
     match (options.bare, options.compare || options.command.is_empty()) {
         (true, _) => vec![Way::Bare],
         (false, true) => vec![Way::Bare, wrapped],
@@ -165,46 +148,21 @@ fn ways(options: &Options) -> Vec<Way> {
 
 fn plan(options: &Options, way: Way, removal: Duration, house: &House) -> Result<Plan, Trouble> {
     let builtin = options.command.is_empty();
-    let command = if builtin {
-        legacy_command()?
-    } else {
-        options.command.clone()
-    };
+    let command = if builtin { legacy_command()? } else { options.command.clone() };
     let mut init_options = Vec::new();
-    let pre_stop = options
-        .pre_stop
-        .or(builtin.then_some(Duration::from_secs(3)));
+    let pre_stop = options.pre_stop.or(builtin.then_some(Duration::from_secs(3)));
     if let (Some(pre_stop), Way::Adieu) = (pre_stop, way) {
         init_options.push(format!("--pre-stop={}ms", pre_stop.as_millis()).into());
     }
     init_options.extend(options.option.iter().map(|option| dashed(option)));
-    let platform = options.platform.unwrap_or(if builtin {
-        Platform::Docker
-    } else {
-        Platform::None
-    });
-    let default_urls = if builtin {
-        vec!["/fast".to_owned(), "/slow".to_owned()]
-    } else {
-        vec!["/".to_owned()]
-    };
-    let urls = if options.url.is_empty() {
-        default_urls
-    } else {
-        options.url.clone()
-    };
+    let platform = options.platform.unwrap_or(if builtin { Platform::Docker } else { Platform::None });
+    let default_urls =
+        if builtin { vec!["/fast".to_owned(), "/slow".to_owned()] } else { vec!["/".to_owned()] };
+    let urls = if options.url.is_empty() { default_urls } else { options.url.clone() };
     Ok(Plan {
-        app: if builtin {
-            "the built-in legacy app".to_owned()
-        } else {
-            perform::typed(&command)
-        },
+        app: if builtin { "the built-in legacy app".to_owned() } else { perform::typed(&command) },
         command,
-        env: options
-            .env
-            .iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect(),
+        env: options.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         way,
         ground: house.ground.clone(),
         init: options.adieu.clone().or_else(|| options.init.clone()),
@@ -217,22 +175,13 @@ fn plan(options: &Options, way: Way, removal: Duration, house: &House) -> Result
             start: options.start,
         },
         load: Load {
-            aim: (!options.no_load).then(|| Aim {
-                ports: options.port.clone(),
-                urls,
-            }),
+            aim: (!options.no_load).then(|| Aim { ports: options.port.clone(), urls }),
             clients: options.clients,
             warm_up: options.warm_up,
         },
         readiness: options.readiness.clone(),
-        databases: DATABASES
-            .into_iter()
-            .chain(options.database.iter().copied())
-            .collect(),
-        log: options
-            .log
-            .clone()
-            .unwrap_or_else(|| house.folder.join("app.log")),
+        databases: DATABASES.into_iter().chain(options.database.iter().copied()).collect(),
+        log: options.log.clone().unwrap_or_else(|| house.folder.join("app.log")),
     })
 }
 
@@ -245,11 +194,7 @@ fn legacy_command() -> Result<Vec<OsString>, Trouble> {
 /// `pre-stop=2s` as adieu wants it: `--pre-stop=2s`.
 fn dashed(option: &OsString) -> OsString {
     let text = option.to_string_lossy();
-    if text.starts_with('-') {
-        option.clone()
-    } else {
-        format!("--{text}").into()
-    }
+    if text.starts_with('-') { option.clone() } else { format!("--{text}").into() }
 }
 
 /// Somewhere in the range: what must hold for every delay should not be tried with one alone.
@@ -278,9 +223,7 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Trouble> {
 fn print(text: &str) {
     use std::io::Write;
     let mut stdout = anstream::stdout();
-    let _unread = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 fn save(path: &Path, text: &str) -> Result<(), Trouble> {
@@ -294,9 +237,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Result<Folder, Trouble> {
         let path = std::env::temp_dir().join(format!("adieu-rehearse-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Trouble::Cannot(format!("cannot make '{}': {error}", path.display()))
-        })?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Trouble::Cannot(format!("cannot make '{}': {error}", path.display())))?;
         Ok(Folder(path))
     }
 }

@@ -91,21 +91,11 @@ pub struct Options {
     pub database: Vec<u16>,
 
     /// An option of adieu's own, as KEY or KEY=VALUE: -o pre-stop=2s -o drain=off; repeatable.
-    #[arg(
-        short = 'o',
-        long = "option",
-        value_name = "KEY[=VALUE]",
-        help_heading = "How to start it"
-    )]
+    #[arg(short = 'o', long = "option", value_name = "KEY[=VALUE]", help_heading = "How to start it")]
     pub option: Vec<OsString>,
 
     /// The adieu to use [default: the one inside this program].
-    #[arg(
-        long,
-        value_name = "PATH",
-        conflicts_with = "init",
-        help_heading = "How to start it"
-    )]
+    #[arg(long, value_name = "PATH", conflicts_with = "init", help_heading = "How to start it")]
     pub adieu: Option<PathBuf>,
 
     /// Another init instead of adieu, such as tini, for contrast; -o gives it options.
@@ -167,14 +157,10 @@ fn url(text: &str) -> Result<String, String> {
     if text.starts_with("http://") || text.starts_with('/') {
         return Ok(text.to_owned());
     }
-    Err(format!(
-        "'{text}' is neither http://HOST:PORT/PATH nor a /PATH"
-    ))
+    Err(format!("'{text}' is neither http://HOST:PORT/PATH nor a /PATH"))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -18,8 +18,8 @@ use super::look::{self, Line};
 use super::plan::{Aim, Plan};
 use super::progress::Progress;
 use super::recording::{
-    At, Band, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording,
-    Request, Target, Way,
+    At, Band, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target,
+    Way,
 };
 use super::stage::{self, Script, Stage};
 use super::story::{self, Story};
@@ -67,17 +67,11 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
     let report = house.folder.join("report.json");
     let script = script(plan, health, &report);
     let begun = Instant::now();
-    house
-        .progress
-        .say(&format!("{}: starting {}", plan.way.label(), plan.app));
+    house.progress.say(&format!("{}: starting {}", plan.way.label(), plan.app));
     let stage = Stage::raise(&plan.ground, &script).map_err(Trouble::Cannot)?;
     let (ports, targets) = await_first_answer(plan, house, &stage, begun)?;
     let ready_after = begun.elapsed();
-    house.progress.say(&format!(
-        "{}: {}",
-        plan.way.label(),
-        ready_line(&ports, ready_after)
-    ));
+    house.progress.say(&format!("{}: {}", plan.way.label(), ready_line(&ports, ready_after)));
 
     let init = match plan.way {
         Way::Bare => None,
@@ -115,17 +109,10 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
 fn script(plan: &Plan, health: SocketAddr, report: &std::path::Path) -> Script {
     let own = PathBuf::from("/proc/self/exe");
     let (program, argv0, args) = match plan.way {
-        Way::Bare => (
-            PathBuf::from(&plan.command[0]),
-            plan.command[0].clone(),
-            plan.command[1..].to_vec(),
-        ),
+        Way::Bare => (PathBuf::from(&plan.command[0]), plan.command[0].clone(), plan.command[1..].to_vec()),
         Way::Adieu => {
             let mut args: Vec<OsString> = vec!["--health".into(), health.to_string().into()];
-            args.extend([
-                "--grace".into(),
-                format!("{}ms", plan.limits.grace.as_millis()).into(),
-            ]);
+            args.extend(["--grace".into(), format!("{}ms", plan.limits.grace.as_millis()).into()]);
             args.extend(["--report".into(), report.into()]);
             args.extend(plan.init_options.iter().cloned());
             args.push("--".into());
@@ -141,13 +128,7 @@ fn script(plan: &Plan, health: SocketAddr, report: &std::path::Path) -> Script {
             (init, argv0, args)
         }
     };
-    Script {
-        program,
-        argv0,
-        args,
-        env: plan.env.clone(),
-        log: plan.log.clone(),
-    }
+    Script { program, argv0, args, env: plan.env.clone(), log: plan.log.clone() }
 }
 
 /// A port that was free a moment ago; adieu's own address, so that the balancer can ask for readiness.
@@ -177,10 +158,8 @@ fn await_first_answer(
             break found;
         }
         if Instant::now() >= until {
-            let wanted = aim
-                .ports
-                .first()
-                .map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
+            let wanted =
+                aim.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             return Err(Trouble::Cannot(format!(
                 "'{}' did not listen on {wanted} within {} s (a worker without a port: --no-load); it last said: {}",
                 plan.app,
@@ -209,11 +188,7 @@ fn listening_ports(plan: &Plan, stage: &Stage, aim: &Aim) -> Vec<u16> {
     if aim.ports.is_empty() {
         return found;
     }
-    if aim.ports.iter().all(|port| found.contains(port)) {
-        aim.ports.clone()
-    } else {
-        Vec::new()
-    }
+    if aim.ports.iter().all(|port| found.contains(port)) { aim.ports.clone() } else { Vec::new() }
 }
 
 /// Asks until there is an answer.
@@ -230,17 +205,12 @@ fn first_answer(
         let fate = load::ask(&agent, &url);
         match fate {
             Fate::Answered { .. } => {
-                return Ok(Target {
-                    url,
-                    first_ms: from.elapsed().as_millis() as u64,
-                });
+                return Ok(Target { url, first_ms: from.elapsed().as_millis() as u64 });
             }
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut
                 if Instant::now() >= until =>
             {
-                return Err(Trouble::Cannot(format!(
-                    "{url} gave no good answer: {fate:?}"
-                )));
+                return Err(Trouble::Cannot(format!("{url} gave no good answer: {fate:?}")));
             }
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {}
         }
@@ -253,10 +223,7 @@ fn whole(url: &str, ports: &[u16]) -> String {
     if url.starts_with("http://") {
         return url.to_owned();
     }
-    format!(
-        "http://127.0.0.1:{}{url}",
-        ports.first().copied().unwrap_or(80)
-    )
+    format!("http://127.0.0.1:{}{url}", ports.first().copied().unwrap_or(80))
 }
 
 fn ready_line(ports: &[u16], after: Duration) -> String {
@@ -264,25 +231,15 @@ fn ready_line(ports: &[u16], after: Duration) -> String {
         [] => "runs; it has no port, so there is no load".to_owned(),
         ports => {
             let ports: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
-            format!(
-                "answers on {} after {:.1} s, load begins",
-                ports.join(" "),
-                after.as_secs_f64()
-            )
+            format!("answers on {} after {:.1} s, load begins", ports.join(" "), after.as_secs_f64())
         }
     }
 }
 
 /// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
 fn warm_up(plan: &Plan, targets: &[Target]) -> Duration {
-    let slowest = targets
-        .iter()
-        .map(|target| target.first_ms)
-        .max()
-        .unwrap_or_default();
-    plan.load
-        .warm_up
-        .max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
+    let slowest = targets.iter().map(|target| target.first_ms).max().unwrap_or_default();
+    plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
 }
 
 /// Waits, and hears the person and the app's end.
@@ -321,12 +278,7 @@ impl Show {
             .map(|client| load::start(client, Arc::clone(&balancer), patience))
             .collect();
         let scenes = watch::scenes(stage.members.clone(), stage.main, init);
-        Show {
-            balancer,
-            users,
-            scenes,
-            readiness: question.map(watch::readiness),
-        }
+        Show { balancer, users, scenes, readiness: question.map(watch::readiness) }
     }
 }
 
@@ -338,18 +290,9 @@ struct Close {
 }
 
 /// Plays the balancer and the platform until the app is gone and nothing more is sent.
-fn finish(
-    plan: &Plan,
-    house: &House,
-    stage: &Stage,
-    show: &Show,
-    asked: Instant,
-) -> Result<Close, Trouble> {
+fn finish(plan: &Plan, house: &House, stage: &Stage, show: &Show, asked: Instant) -> Result<Close, Trouble> {
     let label = plan.way.label();
-    house.progress.say(&format!(
-        "{label}: asked to stop with SIG{}",
-        short(plan.limits.stop_signal)
-    ));
+    house.progress.say(&format!("{label}: asked to stop with SIG{}", short(plan.limits.stop_signal)));
     let removal = asked + plan.limits.removal;
     let kill = asked + plan.limits.grace;
     let mut killed = None;
@@ -369,22 +312,13 @@ fn finish(
             killed = Some(now);
         }
         if removed && let Some((ended, ending)) = end {
-            return Ok(Close {
-                ended,
-                ending,
-                killed,
-            });
+            return Ok(Close { ended, ending, killed });
         }
-        let mut wait = HEARING.min(
-            kill.saturating_duration_since(now)
-                .max(Duration::from_millis(1)),
-        );
+        let mut wait = HEARING.min(kill.saturating_duration_since(now).max(Duration::from_millis(1)));
         if !removed {
             wait = wait.min(removal.saturating_duration_since(now));
         }
-        house
-            .progress
-            .clock(label, now.duration_since(asked), plan.limits.grace);
+        house.progress.clock(label, now.duration_since(asked), plan.limits.grace);
         match stage.ended_within(wait) {
             Some(ending) => end = Some((Instant::now(), ending)),
             // The channel has closed: nothing more will be said, and there is still the removal to wait for.
@@ -422,27 +356,17 @@ impl Notes {
     }
 
     fn write_up(self, plan: &Plan, show: Show) -> Result<Recording, Trouble> {
-        let lost_thread =
-            || Trouble::Cannot("a watcher or client of the rehearsal broke down".into());
+        let lost_thread = || Trouble::Cannot("a watcher or client of the rehearsal broke down".into());
         let mut requests = Vec::new();
         for user in show.users {
             let sent = user.join().map_err(|_| lost_thread())?;
             requests.extend(sent.into_iter().map(|sent| self.request(sent)));
         }
         let scenes = show.scenes.what_it_saw().ok_or_else(lost_thread)?;
-        let answers = show
-            .readiness
-            .and_then(Watcher::what_it_saw)
-            .unwrap_or_default();
-        let turned = answers
-            .iter()
-            .find(|(at, ready)| *at >= self.asked && !ready)
-            .map(|(at, _)| self.at(*at));
-        let phases: Vec<Band> = self
-            .story
-            .as_ref()
-            .map(|story| story.phases.clone())
-            .unwrap_or_default();
+        let answers = show.readiness.and_then(Watcher::what_it_saw).unwrap_or_default();
+        let turned =
+            answers.iter().find(|(at, ready)| *at >= self.asked && !ready).map(|(at, _)| self.at(*at));
+        let phases: Vec<Band> = self.story.as_ref().map(|story| story.phases.clone()).unwrap_or_default();
         Ok(Recording {
             app: plan.app.clone(),
             way: plan.way,
@@ -455,23 +379,15 @@ impl Notes {
             },
             ready_after_ms: self.ready_after.as_millis() as u64,
             requests,
-            readiness: Readiness {
-                url: self.question.clone(),
-                turned,
-            },
+            readiness: Readiness { url: self.question.clone(), turned },
             phases,
-            closed: scenes
-                .closed_after(self.asked, &self.ports)
-                .map(|at| self.at(at)),
+            closed: scenes.closed_after(self.asked, &self.ports).map(|at| self.at(at)),
             leftovers: self.leftovers(&scenes),
             outbound: self.outbound(plan, &scenes),
             last_look: self.at(scenes.last),
             held_at_exit: false,
             killed: self.close.killed.map(|at| self.at(at)),
-            end: End {
-                at: self.at(self.close.ended),
-                ending: self.close.ending,
-            },
+            end: End { at: self.at(self.close.ended), ending: self.close.ending },
             app_end: self.story.as_ref().and_then(|story| story.app_end),
             ports: self.ports,
             targets: self.targets,
@@ -491,9 +407,8 @@ impl Notes {
 
     /// Names of what the last look saw besides the main process (bare) or besides the app (under an init).
     fn leftovers(&self, scenes: &Scenes) -> Vec<String> {
-        let Some(first) = scenes
-            .at(self.asked)
-            .and_then(|look| look.processes.iter().map(|seen| seen.pid).min())
+        let Some(first) =
+            scenes.at(self.asked).and_then(|look| look.processes.iter().map(|seen| seen.pid).min())
         else {
             return Vec::new();
         };
@@ -505,21 +420,14 @@ impl Notes {
             // The app was seen alive to the last: what it would have left behind was not seen.
             return Vec::new();
         }
-        last.processes
-            .iter()
-            .filter(|seen| seen.pid != first)
-            .map(|seen| seen.name.clone())
-            .collect()
+        last.processes.iter().filter(|seen| seen.pid != first).map(|seen| seen.name.clone()).collect()
     }
 
     fn outbound(&self, plan: &Plan, scenes: &Scenes) -> Vec<Outbound> {
         let Some(look) = scenes.at(self.asked) else {
             return Vec::new();
         };
-        let lines = look
-            .outbound
-            .iter()
-            .filter(|line| plan.databases.contains(&line.remote.port()));
+        let lines = look.outbound.iter().filter(|line| plan.databases.contains(&line.remote.port()));
         let note = |line: &Line| Outbound {
             local: line.local,
             remote: line.remote,
@@ -532,15 +440,7 @@ impl Notes {
 /// The command as one would type it.
 #[must_use]
 pub fn typed(command: &[OsString]) -> String {
-    let words: Vec<_> = command
-        .iter()
-        .map(|word| shlex::bytes::try_quote(word.as_bytes()))
-        .collect();
-    let quoted = words
-        .into_iter()
-        .map(|word| word.map(|word| String::from_utf8_lossy(&word).into_owned()));
-    quoted
-        .map(|word| word.unwrap_or_else(|_| "?".to_owned()))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words: Vec<_> = command.iter().map(|word| shlex::bytes::try_quote(word.as_bytes())).collect();
+    let quoted = words.into_iter().map(|word| word.map(|word| String::from_utf8_lossy(&word).into_owned()));
+    quoted.map(|word| word.unwrap_or_else(|_| "?".to_owned())).collect::<Vec<_>>().join(" ")
 }

@@ -26,11 +26,7 @@ impl Progress {
             (false, true) => Voice::Terminal,
             (false, false) => Voice::Lines,
         };
-        Progress {
-            voice,
-            begun: Instant::now(),
-            last_tick: Mutex::new(None),
-        }
+        Progress { voice, begun: Instant::now(), last_tick: Mutex::new(None) }
     }
 
     /// One step.
@@ -41,11 +37,7 @@ impl Progress {
             Voice::Terminal => "\r\x1b[K",
         };
         // Nobody reads it any more: the result on stdout still counts.
-        let _unread = writeln!(
-            stderr(),
-            "{erase}{:5.1} s  {what}",
-            self.begun.elapsed().as_secs_f64()
-        );
+        let _unread = writeln!(stderr(), "{erase}{:5.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 
     /// The clock of the stop; redrawn in place, ten times a second.

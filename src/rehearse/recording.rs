@@ -166,9 +166,7 @@ impl Fate {
     pub fn lost(&self) -> bool {
         match self {
             Fate::Answered { .. } => false,
-            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {
-                true
-            }
+            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => true,
         }
     }
 }
@@ -231,17 +229,12 @@ impl Recording {
 
     /// Requests that were under way when the stop was asked for.
     pub fn in_flight(&self) -> impl Iterator<Item = &Request> {
-        self.requests
-            .iter()
-            .filter(|request| request.from < At(0) && request.to >= At(0))
+        self.requests.iter().filter(|request| request.from < At(0) && request.to >= At(0))
     }
 
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally {
-            sent: self.requests.len(),
-            ..Tally::default()
-        };
+        let mut tally = Tally { sent: self.requests.len(), ..Tally::default() };
         for request in &self.requests {
             match request.fate {
                 Fate::Answered { .. } => tally.answered += 1,

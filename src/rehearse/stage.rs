@@ -62,17 +62,11 @@ fn try_out(ground: &Ground) -> Result<(), String> {
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| error.to_string())?;
-    let ended = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .any(|line| line == "status 0");
+    let ended = String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "status 0");
     if ended {
         return Ok(());
     }
-    Err(String::from_utf8_lossy(&output.stderr)
-        .lines()
-        .last()
-        .unwrap_or("no namespaces")
-        .to_owned())
+    Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no namespaces").to_owned())
 }
 
 fn stagehand(ground: &Ground, argv0: &OsStr, program: &Path) -> Command {
@@ -82,11 +76,7 @@ fn stagehand(ground: &Ground, argv0: &OsStr, program: &Path) -> Command {
         Ground::Ordinary { .. } => "none",
     };
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("adieu-rehearse")
-        .args([STAGEHAND, word])
-        .arg(argv0)
-        .arg(program);
+    command.arg0("adieu-rehearse").args([STAGEHAND, word]).arg(argv0).arg(program);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     // A terminal's Ctrl-C is for the tool, which then takes the stage down in order.
     command.process_group(0);
@@ -102,34 +92,21 @@ impl Stage {
         let log = File::create(&script.log)
             .map_err(|error| format!("cannot write '{}': {error}", script.log.display()))?;
         let mut command = stagehand(ground, &script.argv0, &script.program);
-        command
-            .args(&script.args)
-            .envs(script.env.iter().cloned())
-            .stderr(log);
-        let mut hand = command
-            .spawn()
-            .map_err(|error| format!("cannot start the stage: {error}"))?;
+        command.args(&script.args).envs(script.env.iter().cloned()).stderr(log);
+        let mut hand = command.spawn().map_err(|error| format!("cannot start the stage: {error}"))?;
         let Some(stdout) = hand.stdout.take() else {
             return Err("the stage has no voice".into());
         };
         let (teller, news) = mpsc::channel();
         let mut lines = BufReader::new(stdout).lines();
-        let Some(main) = lines
-            .next()
-            .and_then(Result::ok)
-            .and_then(|line| line.strip_prefix("pid ")?.parse().ok())
+        let Some(main) =
+            lines.next().and_then(Result::ok).and_then(|line| line.strip_prefix("pid ")?.parse().ok())
         else {
             let _reaped = hand.wait();
-            return Err(format!(
-                "cannot start the stage: {}",
-                last_line(&script.log)
-            ));
+            return Err(format!("cannot start the stage: {}", last_line(&script.log)));
         };
         std::thread::spawn(move || {
-            for ending in lines
-                .map_while(Result::ok)
-                .filter_map(|line| read_ending(&line))
-            {
+            for ending in lines.map_while(Result::ok).filter_map(|line| read_ending(&line)) {
                 // Nobody listens once the rehearsal has been given up.
                 let _given_up = teller.send(ending);
             }
@@ -139,12 +116,7 @@ impl Stage {
             Ground::PidNamespace | Ground::UserNamespace => Members::of_namespace(main),
             Ground::Ordinary { .. } => Members::below(Pid::from_raw(hand.id() as i32)),
         };
-        Ok(Stage {
-            hand,
-            main,
-            members,
-            news,
-        })
+        Ok(Stage { hand, main, members, news })
     }
 
     /// Sends a signal as the platform would: to the main process alone.
@@ -185,10 +157,7 @@ fn read_ending(line: &str) -> Option<Ending> {
 pub fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("it said nothing")
-        .to_owned()
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
 }
 
 /// The stagehand's life: namespaces, the process inside, its end.
@@ -207,10 +176,7 @@ pub fn stagehand_main(args: &[OsString]) -> io::Result<()> {
             None
         }
         Some("user") => {
-            let ids = (
-                nix::unistd::getuid().as_raw(),
-                nix::unistd::getgid().as_raw(),
-            );
+            let ids = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
             unshare(CloneFlags::CLONE_NEWUSER | namespaces)?;
             map_ids(0, 0, ids.0, ids.1)?;
             Some(ids)
@@ -218,24 +184,11 @@ pub fn stagehand_main(args: &[OsString]) -> io::Result<()> {
         _ => {
             // The escapees of setsid come to us instead of to the machine's own init.
             prctl::set_child_subreaper(true)?;
-            return tell_life(
-                Command::new("/proc/self/exe")
-                    .arg(INSIDE)
-                    .arg("none")
-                    .args(rest)
-                    .spawn()?,
-            );
+            return tell_life(Command::new("/proc/self/exe").arg(INSIDE).arg("none").args(rest).spawn()?);
         }
     };
     let word = ids.map_or_else(|| "root".to_owned(), |(uid, gid)| format!("{uid}:{gid}"));
-    tell_life(
-        Command::new("/proc/self/exe")
-            .arg0("adieu-rehearse")
-            .arg(INSIDE)
-            .arg(word)
-            .args(rest)
-            .spawn()?,
-    )
+    tell_life(Command::new("/proc/self/exe").arg0("adieu-rehearse").arg(INSIDE).arg(word).args(rest).spawn()?)
 }
 
 /// Says on stdout who lives and how it ended.
@@ -265,20 +218,13 @@ pub fn inside_main(args: &[OsString]) -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let ids = ids.to_string_lossy().into_owned();
     if ids != "none" {
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>)
             .map_err(|error| io::Error::other(format!("cannot mount /proc: {error}")))?;
     }
-    if let Some((uid, gid)) = ids
-        .split_once(':')
-        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
+    if let Some((uid, gid)) =
+        ids.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
     {
         // Root of the first user namespace was needed for the mount alone: the app is to be who its user is.
         unshare(CloneFlags::CLONE_NEWUSER)?;
@@ -287,17 +233,9 @@ pub fn inside_main(args: &[OsString]) -> io::Result<()> {
     if program.is_empty() {
         return Ok(());
     }
-    let error = Command::new(program)
-        .arg0(argv0)
-        .args(rest)
-        .stdout(io::stderr())
-        .exec();
+    let error = Command::new(program).arg0(argv0).args(rest).stdout(io::stderr()).exec();
     eprintln!("cannot run '{}': {error}", program.display());
-    std::process::exit(if error.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    })
+    std::process::exit(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
 /// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group map.

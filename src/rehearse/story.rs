@@ -20,18 +20,10 @@ pub fn read(path: &Path) -> Option<Story> {
 }
 
 fn understand(_report: &Value) -> Story {
-    Story {
-        phases: Vec::new(),
-        app_end: None,
-    }
+    Story { phases: Vec::new(), app_end: None }
 }
 
 #[allow(dead_code)]
 fn band(phase: &str, from: i64, to: i64, in_flight: Option<u64>) -> Band {
-    Band {
-        phase: phase.to_owned(),
-        from: At(from),
-        to: At(to),
-        in_flight,
-    }
+    Band { phase: phase.to_owned(), from: At(from), to: At(to), in_flight }
 }

@@ -25,10 +25,7 @@ pub struct Watcher<T> {
 impl<T: Send + 'static> Watcher<T> {
     fn start(watch: impl FnOnce(Receiver<()>) -> T + Send + 'static) -> Watcher<T> {
         let (until, told) = channel();
-        Watcher {
-            thread: std::thread::spawn(move || watch(told)),
-            until,
-        }
+        Watcher { thread: std::thread::spawn(move || watch(told)), until }
     }
 
     /// Ends the watching.
@@ -56,29 +53,19 @@ impl Scenes {
     /// The last look before the end.
     #[must_use]
     pub fn last_look(&self) -> Option<&Look> {
-        self.changes
-            .iter()
-            .rfind(|(at, _)| *at <= self.last)
-            .map(|(_, look)| look)
+        self.changes.iter().rfind(|(at, _)| *at <= self.last).map(|(_, look)| look)
     }
 
     /// The look that was in force at this time.
     #[must_use]
     pub fn at(&self, time: Instant) -> Option<&Look> {
-        self.changes
-            .iter()
-            .rfind(|(at, _)| *at <= time)
-            .map(|(_, look)| look)
+        self.changes.iter().rfind(|(at, _)| *at <= time).map(|(_, look)| look)
     }
 
     /// When, after this time and before the end, the app was first seen not to listen on any of these ports.
     #[must_use]
     pub fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
-        let open = |look: &Look| {
-            look.listening
-                .iter()
-                .any(|address| ports.contains(&address.port()))
-        };
+        let open = |look: &Look| look.listening.iter().any(|address| ports.contains(&address.port()));
         self.changes
             .iter()
             .find(|(at, look)| *at > time && *at <= self.last && !open(look))
@@ -89,10 +76,7 @@ impl Scenes {
     #[must_use]
     pub fn hung_up_after(&self, time: Instant, line: &Line) -> Option<Instant> {
         let gone = |look: &Look| !look.outbound.contains(line);
-        self.changes
-            .iter()
-            .find(|(at, look)| *at > time && *at <= self.last && gone(look))
-            .map(|(at, _)| *at)
+        self.changes.iter().find(|(at, look)| *at > time && *at <= self.last && gone(look)).map(|(at, _)| *at)
     }
 }
 
@@ -100,21 +84,14 @@ impl Scenes {
 #[must_use]
 pub fn scenes(members: Members, main: Pid, init: Option<Pid>) -> Watcher<Scenes> {
     Watcher::start(move |told| {
-        let mut scenes = Scenes {
-            changes: Vec::new(),
-            last: Instant::now(),
-        };
+        let mut scenes = Scenes { changes: Vec::new(), last: Instant::now() };
         loop {
             let at = Instant::now();
             let seen = look(&members, init);
             // Looked at afterwards: if it is alive now, it was so during the whole look.
             if alive(main) {
                 scenes.last = at;
-                if scenes
-                    .changes
-                    .last()
-                    .is_none_or(|(_, before)| *before != seen)
-                {
+                if scenes.changes.last().is_none_or(|(_, before)| *before != seen) {
                     scenes.changes.push((at, seen));
                 }
             }
@@ -143,10 +120,7 @@ pub fn readiness(url: String) -> Watcher<Answers> {
         let agent = load::agent(Connection::New, Duration::from_secs(2));
         let mut answers = Answers::new();
         while go_on(&told, BETWEEN_QUESTIONS) {
-            let ready = matches!(
-                load::ask(&agent, &url),
-                Fate::Answered { status: 200..=299 }
-            );
+            let ready = matches!(load::ask(&agent, &url), Fate::Answered { status: 200..=299 });
             if answers.last().is_none_or(|(_, before)| *before != ready) {
                 answers.push((Instant::now(), ready));
             }

@@ -30,6 +30,15 @@ pub fn any() -> Reaped {
     wait(-1, WaitPidFlag::WNOHANG)
 }
 
+/// Whether no child is left, neither living nor waiting to be reaped; reaps nothing.
+pub fn none_left() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: siginfo_t is plain data, for which all-zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a real-time signal.
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) == Err(Errno::ECHILD)
+}
+
 /// Takes away a child that could not become the command; it has already ended.
 pub(super) fn forget(pid: Pid) {
     wait(pid.as_raw(), WaitPidFlag::empty());

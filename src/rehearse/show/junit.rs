@@ -10,11 +10,7 @@ use crate::rehearse::judge::{Finding, Outcome};
 pub fn junit(runs: &[Run]) -> String {
     let mut report = Report::new("adieu-rehearse");
     for run in runs {
-        let mut suite = TestSuite::new(format!(
-            "{} ({})",
-            run.recording.app,
-            run.recording.way.label()
-        ));
+        let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.way.label()));
         suite.add_test_case(no_loss(run));
         suite.add_test_cases(run.verdict.findings.iter().map(case));
         report.add_test_suite(suite);

@@ -58,7 +58,13 @@ pub fn svg(runs: &[Run]) -> String {
 fn summary(runs: &[Run]) -> String {
     let each = runs.iter().map(|run| {
         let tally = run.verdict.tally;
-        format!("{}, {}: {} of {} requests lost", run.recording.app, run.recording.way.label(), tally.lost(), tally.sent)
+        format!(
+            "{}, {}: {} of {} requests lost",
+            run.recording.app,
+            run.recording.way.label(),
+            tally.lost(),
+            tally.sent
+        )
     });
     each.collect::<Vec<_>>().join("; ")
 }
@@ -73,7 +79,11 @@ fn write_text(out: &mut String, x: i64, y: i64, class: &str, text: &str) {
 
 /// The same, ending at or centred on x.
 fn write_anchored(out: &mut String, x: i64, y: i64, class: &str, anchor: &str, text: &str) {
-    let _ = writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>", escape(text));
+    let _ = writeln!(
+        out,
+        "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>",
+        escape(text)
+    );
 }
 
 fn x_of(at: At, stretch: Stretch) -> i64 {
@@ -88,7 +98,11 @@ fn panel(out: &mut String, run: &Run, stretch: Stretch, top: i64) -> i64 {
     let lanes = top + HEAD;
     let checks = lanes + rows + AXIS;
     let height = HEAD + rows + AXIS + 4 * CHECK_ROW + 8;
-    let _ = writeln!(out, "<rect class=\"panel\" x=\"8\" y=\"{top}\" width=\"{}\" height=\"{height}\" rx=\"8\"/>", WIDTH - 16);
+    let _ = writeln!(
+        out,
+        "<rect class=\"panel\" x=\"8\" y=\"{top}\" width=\"{}\" height=\"{height}\" rx=\"8\"/>",
+        WIDTH - 16
+    );
     heading(out, run, top);
     for band in &recording.phases {
         phase(out, band, stretch, lanes, rows);
@@ -154,7 +168,11 @@ fn axis(out: &mut String, stretch: Stretch, lanes: i64, rows: i64) {
     let bottom = lanes + rows;
     for at in stretch.ticks(14) {
         let x = x_of(at, stretch);
-        let _ = writeln!(out, "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"{lanes}\" y2=\"{}\"/>", bottom + 4);
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"{lanes}\" y2=\"{}\"/>",
+            bottom + 4
+        );
         write_anchored(out, x, bottom + 17, "small faint", "middle", &format!("{} s", at.0 as f64 / 1000.0));
     }
 }
@@ -172,8 +190,13 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
             Connection::Kept => "kept",
             Connection::New => "new",
         };
-        let target = recording.targets.get(usize::from(request.target)).map_or("", |target| path_of(&target.url));
-        let target: String = if target.chars().count() > 14 { target.chars().take(13).chain(['\u{2026}']).collect() } else { target.to_owned() };
+        let target =
+            recording.targets.get(usize::from(request.target)).map_or("", |target| path_of(&target.url));
+        let target: String = if target.chars().count() > 14 {
+            target.chars().take(13).chain(['\u{2026}']).collect()
+        } else {
+            target.to_owned()
+        };
         let y = lanes + i64::from(request.client) * ROW + ROW - 2;
         write_text(out, 24, y, "small faint", kind);
         write_text(out, 56, y, "small", &target);
@@ -182,7 +205,8 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
 
 /// A client's requests: one path for what was answered, an outline of its own for each that was lost.
 fn bars(out: &mut String, recording: &Recording, client: u16, stretch: Stretch, y: i64) {
-    let mine = recording.requests.iter().filter(|request| request.client == client && request.to >= stretch.from);
+    let mine =
+        recording.requests.iter().filter(|request| request.client == client && request.to >= stretch.from);
     let mut answered = String::new();
     let mut lost = String::new();
     for request in mine {
@@ -197,7 +221,8 @@ fn bars(out: &mut String, recording: &Recording, client: u16, stretch: Stretch, 
         }
     }
     if !answered.is_empty() {
-        let _ = writeln!(out, "<path class=\"answered\" fill=\"none\" stroke-width=\"{BAR}\" d=\"{answered}\"/>");
+        let _ =
+            writeln!(out, "<path class=\"answered\" fill=\"none\" stroke-width=\"{BAR}\" d=\"{answered}\"/>");
     }
     out.push_str(&lost);
 }
@@ -249,7 +274,12 @@ fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, 
     let mut taken = [0_i64; 2];
     for (at, class, name, text_class) in marks {
         let x = x_of(at, stretch);
-        let _ = writeln!(out, "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>", lanes - 20, lanes + rows);
+        let _ = writeln!(
+            out,
+            "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
+            lanes - 20,
+            lanes + rows
+        );
         let width = name.len() as i64 * 6;
         let (anchor, left) = if x + width > RIGHT { ("end", x - width) } else { ("start", x) };
         let storey = if left >= taken[0] { 0 } else { 1 };
@@ -290,9 +320,18 @@ fn legend(out: &mut String, y: i64) {
     let fates = [(24, "answered", "answered"), (124, "cut", "cut off"), (214, "away", "turned away")];
     for (x, class, name) in fates {
         let width = if class == "away" { 3 } else { 22 };
-        let _ = writeln!(out, "<rect class=\"{class}\" stroke=\"none\" x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"{BAR}\"/>", y - BAR + 1);
+        let _ = writeln!(
+            out,
+            "<rect class=\"{class}\" stroke=\"none\" x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"{BAR}\"/>",
+            y - BAR + 1
+        );
         if class == "cut" {
-            let _ = writeln!(out, "<path class=\"cut\" fill=\"none\" stroke-width=\"2.5\" d=\"M{0} {1}l9 8m0 -8l-9 8\"/>", x + 23, y - BAR + 1);
+            let _ = writeln!(
+                out,
+                "<path class=\"cut\" fill=\"none\" stroke-width=\"2.5\" d=\"M{0} {1}l9 8m0 -8l-9 8\"/>",
+                x + 23,
+                y - BAR + 1
+            );
         }
         let gap = match class {
             "cut" => 36,

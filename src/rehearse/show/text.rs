@@ -72,11 +72,7 @@ fn head(page: &mut String, recording: &Recording) {
 }
 
 fn seconds(ms: u64) -> String {
-    if ms.is_multiple_of(1000) {
-        format!("{} s", ms / 1000)
-    } else {
-        format!("{:.1} s", ms as f64 / 1000.0)
-    }
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{:.1} s", ms as f64 / 1000.0) }
 }
 
 /// The lanes: what the platform did, what adieu did, and each kind of request.
@@ -93,13 +89,7 @@ fn timeline(page: &mut String, recording: &Recording, stretch: Stretch) {
                 Connection::New => "new ",
             };
             let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 7));
-            line(
-                page,
-                &row(
-                    &label,
-                    &request_lane(recording, index as u16, connection, stretch),
-                ),
-            );
+            line(page, &row(&label, &request_lane(recording, index as u16, connection, stretch)));
         }
     }
 }
@@ -148,10 +138,8 @@ fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
     for (number, (at, name)) in marks.iter().enumerate() {
         let place = column(*at, stretch);
         cells[place] = '|';
-        let room = marks
-            .get(number + 1)
-            .map_or(LANE, |(next, _)| column(*next, stretch))
-            .saturating_sub(place + 1);
+        let room =
+            marks.get(number + 1).map_or(LANE, |(next, _)| column(*next, stretch)).saturating_sub(place + 1);
         if name.len() <= room {
             for (offset, letter) in name.chars().enumerate() {
                 cells[place + 1 + offset] = letter;
@@ -187,12 +175,7 @@ enum Cell {
     CutOff,
 }
 
-fn request_lane(
-    recording: &Recording,
-    target: u16,
-    connection: Connection,
-    stretch: Stretch,
-) -> String {
+fn request_lane(recording: &Recording, target: u16, connection: Connection, stretch: Stretch) -> String {
     let mut cells = [Cell::Empty; LANE];
     let lane = recording
         .requests
@@ -248,27 +231,13 @@ fn numbers(page: &mut String, runs: &[Run]) {
         }
         line(page, &text);
     };
-    count("requests sent", Style::new(), &|run| {
-        run.verdict.tally.sent.to_string()
-    });
-    count("  answered", GOOD, &|run| {
-        run.verdict.tally.answered.to_string()
-    });
-    count("  cut off", BAD, &|run| {
-        run.verdict.tally.cut_off.to_string()
-    });
-    count("  turned away", WARN, &|run| {
-        (run.verdict.tally.refused + run.verdict.tally.failed).to_string()
-    });
-    count("in flight at the stop", Style::new(), &|run| {
-        run.recording.in_flight().count().to_string()
-    });
-    count("from the stop to the end", Style::new(), &|run| {
-        run.recording.end.at.to_string()
-    });
-    count("ended with", Style::new(), &|run| {
-        run.recording.end.ending.to_string()
-    });
+    count("requests sent", Style::new(), &|run| run.verdict.tally.sent.to_string());
+    count("  answered", GOOD, &|run| run.verdict.tally.answered.to_string());
+    count("  cut off", BAD, &|run| run.verdict.tally.cut_off.to_string());
+    count("  turned away", WARN, &|run| (run.verdict.tally.refused + run.verdict.tally.failed).to_string());
+    count("in flight at the stop", Style::new(), &|run| run.recording.in_flight().count().to_string());
+    count("from the stop to the end", Style::new(), &|run| run.recording.end.at.to_string());
+    count("ended with", Style::new(), &|run| run.recording.end.ending.to_string());
 }
 
 fn outcome_style(outcome: Outcome) -> Style {
@@ -300,10 +269,7 @@ fn checklist(page: &mut String, runs: &[Run]) {
                 let mut text = format!("  {:<30}", point.label());
                 for run in runs {
                     let outcome = run.verdict.findings[index].outcome;
-                    text.push_str(&paint(
-                        outcome_style(outcome),
-                        &format!("{:>14}", outcome.label()),
-                    ));
+                    text.push_str(&paint(outcome_style(outcome), &format!("{:>14}", outcome.label())));
                 }
                 line(page, &text);
             }
@@ -325,14 +291,8 @@ fn details(page: &mut String, finding: &Finding, indent: usize) {
         line(page, &format!("{space}{}", paint(FAINT, &part)));
     }
     if !finding.advice.is_empty() {
-        for (number, part) in fold(&finding.advice, WIDTH - indent - 3)
-            .into_iter()
-            .enumerate()
-        {
-            line(
-                page,
-                &format!("{space}{} {part}", if number == 0 { "->" } else { "  " }),
-            );
+        for (number, part) in fold(&finding.advice, WIDTH - indent - 3).into_iter().enumerate() {
+            line(page, &format!("{space}{} {part}", if number == 0 { "->" } else { "  " }));
         }
     }
 }
@@ -348,16 +308,10 @@ fn conclusion(runs: &[Run]) -> String {
             (0, failed) => paint(BAD, &format!("nothing lost, but {failed} points failed")),
             (lost, failed) => paint(
                 BAD,
-                &format!(
-                    "{lost} of {} requests lost, {failed} of 8 points failed",
-                    run.verdict.tally.sent
-                ),
+                &format!("{lost} of {} requests lost, {failed} of 8 points failed", run.verdict.tally.sent),
             ),
         };
-        line(
-            &mut text,
-            &format!("{}: {verdict}", run.recording.way.label()),
-        );
+        line(&mut text, &format!("{}: {verdict}", run.recording.way.label()));
     }
     text
 }

@@ -192,12 +192,17 @@ impl<'a> Bench<'a> {
         format!("SIG{}", self.seen.limits.stop_signal)
     }
 
+    /// From the platform's signal to the end.
+    fn after_signal(&self) -> At {
+        At(self.seen.end.at.0 - self.seen.limits.hook_ms as i64)
+    }
+
     fn handles_stop_signal(&self) -> (Outcome, String, String) {
         let signal = self.stop_signal();
         let Some(kill) = self.forced.filter(|_| !self.reacted) else {
             return match self.forced {
                 Some(_) => pass(format!("began to stop on {signal}")),
-                None => pass(format!("ended {} after {signal}", self.seen.end.at)),
+                None => pass(format!("ended {} after {signal}", self.after_signal())),
             };
         };
         let lost = match self.lost(Point::HandlesStopSignal).len() {

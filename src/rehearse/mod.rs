@@ -9,6 +9,7 @@ pub mod judge;
 pub mod legacy;
 pub mod load;
 pub mod look;
+pub mod manifest;
 pub mod options;
 pub mod perform;
 pub mod plan;
@@ -31,21 +32,18 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
-use crate::settings::Platform;
-
 use options::Options;
 use perform::{House, Interrupted, Trouble};
-use plan::{Aim, Limits, Load, Plan};
+use manifest::Misfit;
+use plan::{Plan, Subject};
 use progress::Progress;
-use recording::{Ground, Way};
+use recording::{Ground, Recording, Way};
 use show::Run;
 
 /// The argument by which this binary is the built-in app.
 const LEGACY: &str = "--as-legacy-app";
 /// It could not be rehearsed: as adieu's own failures.
 const FAILED: i32 = 125;
-/// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB, Redis, Cassandra.
-const DATABASES: [u16; 7] = [5432, 3306, 1433, 1521, 27017, 6379, 9042];
 
 /// The tool, from its arguments (without its name) to its exit status.
 #[must_use]
@@ -100,6 +98,7 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
         signal_hook::flag::register(signal as i32, Arc::clone(&interrupted))
             .map_err(|error| Trouble::Cannot(format!("cannot listen to {signal}: {error}")))?;
     }
+    let subject = subject(options)?;
     let folder = Folder::new()?;
     let progress = Progress::new(options.quiet);
     let ground = stage::find_ground();
@@ -114,11 +113,12 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
     for way in ways(options) {
         let mut worst: Option<Run> = None;
         for (number, removal) in removals.iter().enumerate() {
-            let plan = plan(options, way, *removal, &house)?;
+            let plan = Plan::new(options, &subject, way, *removal);
             if options.repeat > 1 {
                 progress.say(&format!("{}: rehearsal {} of {}", way.label(), number + 1, options.repeat));
             }
-            let recording = perform::perform(&plan, &house)?;
+            let mut recording = perform::perform(&plan, &house)?;
+            recording.misfits.extend(room_for_slowest(&plan, &recording));
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
             if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
@@ -132,6 +132,12 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
     Ok(good)
 }
 
+/// Whether the longest request fits behind the sleeps that the manifest asks for.
+fn room_for_slowest(plan: &Plan, recording: &Recording) -> Option<Misfit> {
+    let slowest = recording.targets.iter().map(|target| target.first_ms).max()?;
+    manifest::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
+}
+
 fn badness(run: &Run) -> (usize, usize) {
     (run.verdict.tally.lost(), run.verdict.failures().count())
 }
@@ -139,62 +145,36 @@ fn badness(run: &Run) -> (usize, usize) {
 /// The last one decides.
 fn ways(options: &Options) -> Vec<Way> {
     let wrapped = if options.init.is_some() { Way::Init } else { Way::Adieu };
-    match (options.bare, options.compare || options.command.is_empty()) {
+    let built_in = options.command.is_empty() && options.manifest.is_none();
+    match (options.bare, options.compare || built_in) {
         (true, _) => vec![Way::Bare],
         (false, true) => vec![Way::Bare, wrapped],
         (false, false) => vec![wrapped],
     }
 }
 
-fn plan(options: &Options, way: Way, removal: Duration, house: &House) -> Result<Plan, Trouble> {
-    let builtin = options.command.is_empty();
-    let command = if builtin { legacy_command()? } else { options.command.clone() };
-    let mut init_options = Vec::new();
-    let pre_stop = options.pre_stop.or(builtin.then_some(Duration::from_secs(3)));
-    if let (Some(pre_stop), Way::Adieu) = (pre_stop, way) {
-        init_options.push(format!("--pre-stop={}ms", pre_stop.as_millis()).into());
+/// What the options name; the command line's command wins over the manifest's.
+fn subject(options: &Options) -> Result<Subject, Trouble> {
+    let Some(path) = &options.manifest else {
+        return Ok(match options.command.as_slice() {
+            [] => Subject::BuiltIn(legacy_command()?),
+            command => Subject::Command(command.to_vec()),
+        });
+    };
+    let mut brief = manifest::read(path, options.container.as_deref()).map_err(Trouble::Cannot)?;
+    if !options.command.is_empty() {
+        brief.command.clone_from(&options.command);
     }
-    init_options.extend(options.option.iter().map(|option| dashed(option)));
-    let platform = options.platform.unwrap_or(if builtin { Platform::Docker } else { Platform::None });
-    let default_urls =
-        if builtin { vec!["/fast".to_owned(), "/slow".to_owned()] } else { vec!["/".to_owned()] };
-    let urls = if options.url.is_empty() { default_urls } else { options.url.clone() };
-    Ok(Plan {
-        app: if builtin { "the built-in legacy app".to_owned() } else { perform::typed(&command) },
-        command,
-        env: options.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        way,
-        ground: house.ground.clone(),
-        init: options.adieu.clone().or_else(|| options.init.clone()),
-        init_options,
-        limits: Limits {
-            platform: platform.name().to_owned(),
-            grace: options.grace.unwrap_or(platform.grace()),
-            removal,
-            stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
-            start: options.start,
-        },
-        load: Load {
-            aim: (!options.no_load).then(|| Aim { ports: options.port.clone(), urls }),
-            clients: options.clients,
-            warm_up: options.warm_up,
-        },
-        readiness: options.readiness.clone(),
-        databases: DATABASES.into_iter().chain(options.database.iter().copied()).collect(),
-        log: options.log.clone().unwrap_or_else(|| house.folder.join("app.log")),
-    })
+    if brief.command.is_empty() {
+        let why = format!("'{}' leaves the command of '{}' to its image: give it after --", path.display(), brief.name);
+        return Err(Trouble::Cannot(why));
+    }
+    Ok(Subject::Manifest(Box::new(brief)))
 }
 
 fn legacy_command() -> Result<Vec<OsString>, Trouble> {
-    let own = std::env::current_exe()
-        .map_err(|error| Trouble::Cannot(format!("cannot find this program itself: {error}")))?;
+    let own = std::env::current_exe().map_err(|error| Trouble::Cannot(format!("cannot find this program itself: {error}")))?;
     Ok(vec![own.into(), LEGACY.into()])
-}
-
-/// `pre-stop=2s` as adieu wants it: `--pre-stop=2s`.
-fn dashed(option: &OsString) -> OsString {
-    let text = option.to_string_lossy();
-    if text.starts_with('-') { option.clone() } else { format!("--{text}").into() }
 }
 
 /// Somewhere in the range: what must hold for every delay should not be tried with one alone.

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ use super::recording::{
     At, Band, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target,
     Way,
 };
-use super::stage::{self, Script, Stage};
+use super::stage::{Script, Stage};
 use super::story::{self, Story};
 use super::watch::{self, Answers, Scenes, Watcher};
 
@@ -65,12 +65,12 @@ struct Show {
 pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
     let health = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let report = house.folder.join("report.json");
-    let script = script(plan, health, &report);
+    let log = plan.log.clone().unwrap_or_else(|| house.folder.join("app.log"));
+    let script = script(plan, &log, health, &report);
     let begun = Instant::now();
     house.progress.say(&format!("{}: starting {}", plan.way.label(), plan.app));
-    let stage = Stage::raise(&plan.ground, &script).map_err(Trouble::Cannot)?;
-    let (ports, targets) = await_first_answer(plan, house, &stage, begun)?;
-    let ready_after = begun.elapsed();
+    let stage = Stage::raise(&house.ground, &script).map_err(Trouble::Cannot)?;
+    let (ports, targets, ready_after) = await_first_answer(plan, house, &stage, begun)?;
     house.progress.say(&format!("{}: {}", plan.way.label(), ready_line(&ports, ready_after)));
 
     let init = match plan.way {
@@ -84,7 +84,6 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
     let show = Show::begin(plan, &targets, &stage, init, question.clone());
     hold(plan, house, &stage, warm_up(plan, &targets))?;
     let asked = Instant::now();
-    stage.signal(plan.limits.stop_signal);
     let close = finish(plan, house, &stage, &show, asked)?;
     house.progress.say(&format!(
         "{}: ended after {:.1} s",
@@ -100,21 +99,23 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
         targets,
         question,
         init_pid: init.is_some(),
+        ground: house.ground.clone(),
         story: story::read(&report),
     };
     notes.write_up(plan, show)
 }
 
 /// What to start: the app itself, or an init with the app behind it.
-fn script(plan: &Plan, health: SocketAddr, report: &std::path::Path) -> Script {
+fn script(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Script {
     let own = PathBuf::from("/proc/self/exe");
     let (program, argv0, args) = match plan.way {
         Way::Bare => (PathBuf::from(&plan.command[0]), plan.command[0].clone(), plan.command[1..].to_vec()),
         Way::Adieu => {
-            let mut args: Vec<OsString> = vec!["--health".into(), health.to_string().into()];
+            // Ours come last and so win: without them there would be nothing to watch.
+            let mut args = plan.init_options.clone();
+            args.extend(["--health".into(), health.to_string().into()]);
             args.extend(["--grace".into(), format!("{}ms", plan.limits.grace.as_millis()).into()]);
             args.extend(["--report".into(), report.into()]);
-            args.extend(plan.init_options.iter().cloned());
             args.push("--".into());
             args.extend(plan.command.iter().cloned());
             (plan.init.clone().unwrap_or(own), "adieu".into(), args)
@@ -128,7 +129,7 @@ fn script(plan: &Plan, health: SocketAddr, report: &std::path::Path) -> Script {
             (init, argv0, args)
         }
     };
-    Script { program, argv0, args, env: plan.env.clone(), log: plan.log.clone() }
+    Script { program, argv0, args, env: plan.env.clone(), log: log.to_owned() }
 }
 
 /// A port that was free a moment ago; adieu's own address, so that the balancer can ask for readiness.
@@ -145,10 +146,10 @@ fn await_first_answer(
     house: &House,
     stage: &Stage,
     begun: Instant,
-) -> Result<(Vec<u16>, Vec<Target>), Trouble> {
+) -> Result<(Vec<u16>, Vec<Target>, Duration), Trouble> {
     let Some(aim) = &plan.load.aim else {
         // A worker gives no sign; it gets the warm-up to settle.
-        return Ok((Vec::new(), Vec::new()));
+        return Ok((Vec::new(), Vec::new(), begun.elapsed()));
     };
     let until = begun + plan.limits.start;
     let ports = loop {
@@ -164,15 +165,18 @@ fn await_first_answer(
                 "'{}' did not listen on {wanted} within {} s (a worker without a port: --no-load); it last said: {}",
                 plan.app,
                 plan.limits.start.as_secs(),
-                stage::last_line(&plan.log)
+                stage.last_words()
             )));
         }
     };
     let mut targets = Vec::new();
+    let mut ready_after = None;
     for url in &aim.urls {
+        let asked = begun.elapsed();
         targets.push(first_answer(plan, house, stage, whole(url, &ports), until)?);
+        ready_after.get_or_insert(asked);
     }
-    Ok((ports, targets))
+    Ok((ports, targets, ready_after.unwrap_or_else(|| begun.elapsed())))
 }
 
 /// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones must be there.
@@ -254,7 +258,7 @@ fn hold(plan: &Plan, house: &House, stage: &Stage, time: Duration) -> Result<(),
             return Err(Trouble::Cannot(format!(
                 "'{}' ended by itself with {ending} before the stop was asked for; it last said: {}",
                 plan.app,
-                stage::last_line(&plan.log)
+                stage.last_words()
             )));
         }
         if left.is_zero() {
@@ -295,14 +299,19 @@ fn finish(plan: &Plan, house: &House, stage: &Stage, show: &Show, asked: Instant
     house.progress.say(&format!("{label}: asked to stop with SIG{}", short(plan.limits.stop_signal)));
     let removal = asked + plan.limits.removal;
     let kill = asked + plan.limits.grace;
+    let signal = asked + plan.limits.hook;
+    let (mut signalled, mut removed) = (false, false);
     let mut killed = None;
     let mut end = None;
-    let mut removed = false;
     loop {
         if house.interrupted.load(Ordering::Relaxed) {
             return Err(Trouble::Interrupted);
         }
         let now = Instant::now();
+        if !signalled && now >= signal {
+            signalled = true;
+            stage.signal(plan.limits.stop_signal);
+        }
         if !removed && now >= removal {
             removed = true;
             show.balancer.remove();
@@ -315,8 +324,10 @@ fn finish(plan: &Plan, house: &House, stage: &Stage, show: &Show, asked: Instant
             return Ok(Close { ended, ending, killed });
         }
         let mut wait = HEARING.min(kill.saturating_duration_since(now).max(Duration::from_millis(1)));
-        if !removed {
-            wait = wait.min(removal.saturating_duration_since(now));
+        for (done, due) in [(removed, removal), (signalled, signal)] {
+            if !done {
+                wait = wait.min(due.saturating_duration_since(now));
+            }
         }
         house.progress.clock(label, now.duration_since(asked), plan.limits.grace);
         match stage.ended_within(wait) {
@@ -345,6 +356,7 @@ struct Notes {
     targets: Vec<Target>,
     question: Option<String>,
     init_pid: bool,
+    ground: Ground,
     story: Option<Story>,
 }
 
@@ -370,10 +382,11 @@ impl Notes {
         Ok(Recording {
             app: plan.app.clone(),
             way: plan.way,
-            ground: plan.ground.clone(),
+            ground: self.ground.clone(),
             limits: Limits {
-                platform: plan.limits.platform.clone(),
+                platform: plan.limits.platform.name().to_owned(),
                 grace_ms: plan.limits.grace.as_millis() as u64,
+                hook_ms: plan.limits.hook.as_millis() as u64,
                 removal_ms: plan.limits.removal.as_millis() as u64,
                 stop_signal: short(plan.limits.stop_signal).to_owned(),
             },
@@ -391,6 +404,7 @@ impl Notes {
             app_end: self.story.as_ref().and_then(|story| story.app_end),
             ports: self.ports,
             targets: self.targets,
+            misfits: plan.misfits.clone(),
         })
     }
 

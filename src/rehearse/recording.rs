@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::Misfit;
+
 /// A point in time: milliseconds since the stop request, negative before it.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(transparent)]
@@ -54,6 +56,8 @@ pub struct Recording {
     pub end: End,
     /// How the app itself ended, where adieu's report tells it apart from its own end.
     pub app_end: Option<Ending>,
+    /// What the manifest says that does not fit.
+    pub misfits: Vec<Misfit>,
 }
 
 /// Who is the app's parent.
@@ -97,6 +101,8 @@ pub struct Limits {
     pub platform: String,
     /// From the stop request to the platform's SIGKILL.
     pub grace_ms: u64,
+    /// From the stop request to the platform's stop signal: a preStop hook that sleeps.
+    pub hook_ms: u64,
     /// From the stop request to the moment from which the balancer sends nothing more.
     pub removal_ms: u64,
     /// The stop request, as a signal's name: `TERM`.

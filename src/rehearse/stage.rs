@@ -40,6 +40,7 @@ pub struct Stage {
     /// The process that the platform signals: the app itself, or adieu.
     pub main: Pid,
     pub members: Members,
+    log: PathBuf,
     news: mpsc::Receiver<Ending>,
 }
 
@@ -116,13 +117,19 @@ impl Stage {
             Ground::PidNamespace | Ground::UserNamespace => Members::of_namespace(main),
             Ground::Ordinary { .. } => Members::below(Pid::from_raw(hand.id() as i32)),
         };
-        Ok(Stage { hand, main, members, news })
+        Ok(Stage { hand, main, members, log: script.log.clone(), news })
     }
 
     /// Sends a signal as the platform would: to the main process alone.
     pub fn signal(&self, signal: Signal) {
         // ESRCH: it is already gone, and the news will say so.
         let _gone = kill(self.main, signal);
+    }
+
+    /// The last thing that the app said, for error messages.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_line(&self.log)
     }
 
     /// Waits so long for the end; nothing if it has not come.
@@ -134,8 +141,15 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        for seen in look::processes(&self.members) {
-            let _gone = kill(Pid::from_raw(seen.pid), Signal::SIGKILL);
+        // A process may fork while we look: again, until a look finds nobody. Nobody outruns it for long.
+        for _ in 0..100 {
+            let left = look::processes(&self.members);
+            for seen in &left {
+                let _gone = kill(Pid::from_raw(seen.pid), Signal::SIGKILL);
+            }
+            if left.is_empty() {
+                break;
+            }
         }
         // The stagehand leaves by itself when the main process is gone; only then nothing is left.
         let _reaped = self.hand.wait();
@@ -152,9 +166,7 @@ fn read_ending(line: &str) -> Option<Ending> {
     }
 }
 
-/// The last thing that was said in a log, for error messages.
-#[must_use]
-pub fn last_line(log: &Path) -> String {
+fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()

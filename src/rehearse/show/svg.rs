@@ -260,11 +260,16 @@ fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
 fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, rows: i64) {
     let signal = format!("SIG{}", recording.limits.stop_signal);
     let grace = At(recording.limits.grace_ms as i64);
+    let hook = At(recording.limits.hook_ms as i64);
+    let asked = if hook > At(0) { "stop" } else { signal.as_str() };
     let mut marks = vec![
-        (At(0), "stop", signal.as_str(), ""),
+        (At(0), "stop", asked, ""),
         (At(recording.limits.removal_ms as i64), "mark", "removed from the balancer", "faint"),
         (recording.end.at, "stop", "gone", ""),
     ];
+    if hook > At(0) {
+        marks.push((hook, "stop", signal.as_str(), ""));
+    }
     match recording.killed {
         Some(killed) => marks.push((killed, "kill", "SIGKILL", "killtext")),
         None if grace <= stretch.to => marks.push((grace, "kill", "SIGKILL would come", "killtext")),

@@ -40,6 +40,7 @@ pub fn text(runs: &[Run]) -> String {
     page.push('\n');
     checklist(&mut page, runs);
     page.push('\n');
+    misfits(&mut page, runs);
     page.push_str(&conclusion(runs));
     page
 }
@@ -128,6 +129,10 @@ fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
         (At(recording.limits.removal_ms as i64), "removed"),
         (recording.end.at, "gone"),
     ];
+    let hook = At(recording.limits.hook_ms as i64);
+    if hook > At(0) {
+        marks.push((hook, &recording.limits.stop_signal));
+    }
     if let Some(kill) = recording.killed {
         marks.push((kill, "KILL"));
     } else if At(recording.limits.grace_ms as i64) <= stretch.to {
@@ -295,6 +300,24 @@ fn details(page: &mut String, finding: &Finding, indent: usize) {
             line(page, &format!("{space}{} {part}", if number == 0 { "->" } else { "  " }));
         }
     }
+}
+
+/// What the manifest says that does not fit; it is the same for every run but for what a rehearsal adds.
+fn misfits(page: &mut String, runs: &[Run]) {
+    let Some(recording) = runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.misfits.len()) else { return };
+    if recording.misfits.is_empty() {
+        return;
+    }
+    line(page, &paint(STRONG, "in the manifest"));
+    for misfit in &recording.misfits {
+        for (number, part) in fold(&misfit.what, WIDTH - 4).into_iter().enumerate() {
+            line(page, &format!("  {} {part}", if number == 0 { paint(WARN, "!") } else { " ".to_owned() }));
+        }
+        for (number, part) in fold(&misfit.advice, WIDTH - 7).into_iter().enumerate() {
+            line(page, &format!("    {} {part}", if number == 0 { "->" } else { "  " }));
+        }
+    }
+    line(page, "");
 }
 
 fn conclusion(runs: &[Run]) -> String {

@@ -40,6 +40,8 @@ impl fmt::Display for Refusal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     Default,
+    /// Found out from the environment.
+    Detected,
     Platform(&'static str),
     /// A known program's.
     Program(&'static str),
@@ -56,7 +58,7 @@ impl Origin {
     fn is_explicit(&self) -> bool {
         match self {
             Origin::File { .. } | Origin::Variable(_) | Origin::Flag(_) => true,
-            Origin::Default | Origin::Platform(_) | Origin::Program(_) => false,
+            Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => false,
         }
     }
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Detected => f.write_str("detected"),
             Origin::Platform(name) => write!(f, "platform {name}"),
             Origin::Program(name) => write!(f, "program {name}"),
             Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),

@@ -34,13 +34,12 @@ impl<'a> Reader<'a> {
         }
         let found = Platform::detect(around);
         let platform = self.value(Id::Platform, |text| values::one_of(text, &Platform::NAMES))?;
-        let platform = self.or(Id::Platform, platform, found, Origin::Default, |p| p.name().to_owned());
+        let platform = self.or(Id::Platform, platform, found, Origin::Detected, |p| p.name().to_owned());
         let program = self.program()?;
-        let hooks_typed = self.hooks()?;
         let drain = self.drain()?;
-        let plan = self.plan(platform, program, &hooks_typed, &drain)?;
-        let hooks = HookSettings { timeout: self.hook_timeout(plan.grace)?, ..hooks_typed };
-        let plan = with_hooks(plan, &hooks);
+        let times = self.times(platform, &drain)?;
+        let hooks = self.hooks(times.grace.value)?;
+        let plan = self.plan(platform, program, &times, &hooks, &drain)?;
         Ok(Settings {
             command: self.typed.command.clone(),
             platform,
@@ -89,24 +88,25 @@ impl<'a> Reader<'a> {
         &mut self,
         platform: Platform,
         program: Option<Sourced<&'static Program>>,
+        times: &Times,
         hooks: &HookSettings,
         drain: &DrainSettings,
     ) -> Result<Plan, Refusal> {
-        let times = self.times(platform, drain)?;
         let program = program.as_ref();
-        let schedule = self.schedule(program, &times)?;
-        let stop_on = self.stop_on(platform, program)?;
         let once = self.switched(Id::StopOnce)? || program.is_some_and(|program| program.value.stop_once);
+        // Hooks of a stage run one after the other, each with its own limit.
+        let together =
+            |targets: &[Target]| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
         Ok(Plan {
             grace: times.grace.value,
             kill_margin: times.kill_margin.value,
             pre_stop: times.pre_stop.value,
             drain: (drain.on || drain.check.is_some()).then_some(times.drain.value),
             leftovers: times.leftovers.value,
-            stop_hooks: (!hooks.on_stop.is_empty()).then_some(Duration::ZERO),
-            exit_hooks: (!hooks.on_exit.is_empty()).then_some(Duration::ZERO),
-            schedule,
-            stop_on,
+            stop_hooks: together(&hooks.on_stop),
+            exit_hooks: together(&hooks.on_exit),
+            schedule: self.schedule(program, times)?,
+            stop_on: self.stop_on(platform, program)?,
             stop_once: once,
             awaits_ready: self.typed.has(Id::Ready),
         })
@@ -288,24 +288,20 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn hooks(&self) -> Result<HookSettings, Refusal> {
+    fn hooks(&self, grace: Duration) -> Result<HookSettings, Refusal> {
         let hook = |text: &str| match values::target(text)? {
             Target::Tcp(_) | Target::Notify => {
                 Err(format!("'{text}' is no hook; write exec:CMD ARG, http://URL or post:http://URL"))
             }
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         };
+        let typed = self.value(Id::HookTimeout, values::duration)?;
         Ok(HookSettings {
             on_start: self.list(Id::OnStart, hook)?,
             on_stop: self.list(Id::OnStop, hook)?,
             on_exit: self.list(Id::OnExit, hook)?,
-            timeout: Duration::ZERO,
+            timeout: typed.map_or(Duration::from_secs(10).min(grace / 3), |typed| typed.value),
         })
-    }
-
-    fn hook_timeout(&self, grace: Duration) -> Result<Duration, Refusal> {
-        let typed = self.value(Id::HookTimeout, values::duration)?;
-        Ok(typed.map_or(Duration::from_secs(10).min(grace / 3), |typed| typed.value))
     }
 
     fn log(&self) -> Result<LogSettings, Refusal> {
@@ -378,13 +374,6 @@ struct Times {
     pre_stop: Sourced<Duration>,
     drain: Sourced<Duration>,
     leftovers: Sourced<Duration>,
-}
-
-/// Hooks of a stage run one after the other, each with its own limit.
-fn with_hooks(plan: Plan, hooks: &HookSettings) -> Plan {
-    let together =
-        |targets: &Vec<Target>| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
-    Plan { stop_hooks: together(&hooks.on_stop), exit_hooks: together(&hooks.on_exit), ..plan }
 }
 
 fn read_entry<T>(entry: &Entry, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Refusal> {

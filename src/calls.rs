@@ -103,12 +103,7 @@ impl Call {
             Ok(work) => (work, None),
             Err(reason) => (Work::Over, Some(Err(reason))),
         };
-        Call {
-            limit,
-            deadline: now + limit,
-            work,
-            answer,
-        }
+        Call { limit, deadline: now + limit, work, answer }
     }
 
     /// What was heard, once it was: `Err` in one line when there was no answer.
@@ -248,10 +243,7 @@ impl Talk {
     fn receive(&mut self) -> Step {
         let mut piece = [0; 2048];
         match self.stream.read(&mut piece) {
-            Ok(0) => Step::End(
-                self.verdict()
-                    .ok_or_else(|| "closed without an answer".to_owned()),
-            ),
+            Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
                 self.heard.extend_from_slice(&piece[..read]);
                 if self.status.is_none()
@@ -260,10 +252,7 @@ impl Talk {
                     return Step::End(Err(format!("no HTTP answer: {error}")));
                 }
                 if self.heard.len() >= ANSWER_LIMIT {
-                    return Step::End(
-                        self.verdict()
-                            .ok_or_else(|| "no end of its headers".to_owned()),
-                    );
+                    return Step::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
                 }
                 Step::Next(Stage::Receiving)
             }
@@ -318,11 +307,7 @@ fn run(argv: &[OsString], env: &[(String, String)]) -> Result<Work, String> {
 }
 
 fn dial(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
-    let family = if addr.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)
         .map_err(|e| format!("cannot open a socket: {}", words(e)))?;
@@ -331,21 +316,11 @@ fn dial(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
         Err(error) => return Err(format!("cannot connect: {}", words(error))),
     }
     let stream = TcpStream::from(socket);
-    Ok(Work::Talking(Talk {
-        stream,
-        stage: Stage::Connecting,
-        request,
-        heard: Vec::new(),
-        status: None,
-    }))
+    Ok(Work::Talking(Talk { stream, stage: Stage::Connecting, request, heard: Vec::new(), status: None }))
 }
 
 fn request(http: &HttpTarget) -> Vec<u8> {
-    let length = if http.method == "POST" {
-        "Content-Length: 0\r\n"
-    } else {
-        ""
-    };
+    let length = if http.method == "POST" { "Content-Length: 0\r\n" } else { "" };
     format!(
         "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: adieu/{}\r\nAccept: */*\r\n{length}Connection: close\r\n\r\n",
         http.method,
@@ -362,9 +337,7 @@ fn later(error: &std::io::Error) -> bool {
 
 /// `connection refused`, without the number that std adds.
 pub(crate) fn plainly(error: &std::io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), |raw| words(Errno::from_raw(raw)))
+    error.raw_os_error().map_or_else(|| error.to_string(), |raw| words(Errno::from_raw(raw)))
 }
 
 fn words(errno: Errno) -> String {
@@ -445,12 +418,7 @@ mod tests {
     }
 
     fn http(addr: SocketAddr) -> Target {
-        Target::Http(HttpTarget {
-            method: "GET",
-            addr,
-            host: addr.to_string(),
-            path: "/ok?a=b".to_owned(),
-        })
+        Target::Http(HttpTarget { method: "GET", addr, host: addr.to_string(), path: "/ok?a=b".to_owned() })
     }
 
     fn sh(script: &str) -> Target {
@@ -483,17 +451,13 @@ mod tests {
         let (addr, thread) = server(&[b"HTTP/1.1 20", b"4 No Content\r\n", b"\r\n"]);
         assert_eq!(ask(&http(addr)), Ok(Answer::Status(204)));
         let request = thread.join().unwrap();
-        assert!(
-            request.starts_with("GET /ok?a=b HTTP/1.1\r\nHost: 127.0.0.1:"),
-            "{request}"
-        );
+        assert!(request.starts_with("GET /ok?a=b HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
         assert!(request.contains("Connection: close\r\n"), "{request}");
     }
 
     #[test]
     fn interim_answers_are_passed_over() {
-        let (addr, thread) =
-            server(&[b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 503 No\r\n\r\n"]);
+        let (addr, thread) = server(&[b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 503 No\r\n\r\n"]);
         assert_eq!(ask(&http(addr)), Ok(Answer::Status(503)));
         thread.join().unwrap();
     }
@@ -525,16 +489,9 @@ mod tests {
     #[test]
     fn a_status_counts_although_the_server_never_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut call = Call::start(
-            &http(listener.local_addr().unwrap()),
-            Duration::ZERO,
-            LIMIT,
-            &[],
-        );
+        let mut call = Call::start(&http(listener.local_addr().unwrap()), Duration::ZERO, LIMIT, &[]);
         let (mut stream, _) = listener.accept().unwrap();
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         while call.result().is_none() {
             call.serve(Duration::from_secs(1));
         }
@@ -554,44 +511,25 @@ mod tests {
 
     #[test]
     fn a_port_answers_by_accepting() {
-        let listener = TcpListener::bind("[::1]:0")
-            .or_else(|_| TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
+        let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
         assert_eq!(ask(&Target::Tcp(addr)), Ok(Answer::Accepted));
         drop(listener);
-        assert_eq!(
-            ask(&Target::Tcp(addr)),
-            Err("cannot connect: connection refused".to_owned())
-        );
-        assert_eq!(
-            ask(&http(addr)),
-            Err("cannot connect: connection refused".to_owned())
-        );
+        assert_eq!(ask(&Target::Tcp(addr)), Err("cannot connect: connection refused".to_owned()));
+        assert_eq!(ask(&http(addr)), Err("cannot connect: connection refused".to_owned()));
     }
 
     #[test]
     fn a_command_answers_by_its_exit() {
         assert_eq!(ask(&sh("exit 0")).unwrap().good(), Ok(()));
-        assert_eq!(
-            ask(&sh("exit 3")).unwrap().good(),
-            Err("exit status 3".to_owned())
-        );
-        assert_eq!(
-            ask(&sh("kill -9 $$")),
-            Ok(Answer::Ended(Exit::Killed(Signal(9))))
-        );
+        assert_eq!(ask(&sh("exit 3")).unwrap().good(), Err("exit status 3".to_owned()));
+        assert_eq!(ask(&sh("kill -9 $$")), Ok(Answer::Ended(Exit::Killed(Signal(9)))));
     }
 
     #[test]
     fn a_command_sees_what_was_added_to_its_environment() {
         let env = [("ADIEU_PHASE".to_owned(), "pre-stop".to_owned())];
-        let call = Call::start(
-            &sh("test \"$ADIEU_PHASE\" = pre-stop"),
-            Duration::ZERO,
-            LIMIT,
-            &env,
-        );
+        let call = Call::start(&sh("test \"$ADIEU_PHASE\" = pre-stop"), Duration::ZERO, LIMIT, &env);
         assert_eq!(finish(call), Ok(Answer::Ended(Exit::Status(0))));
     }
 
@@ -601,23 +539,14 @@ mod tests {
         let pid = call.pid().unwrap();
         call.serve(LIMIT);
         assert_eq!(call.result(), Some(Err("no answer within 20s".to_owned())));
-        assert!(matches!(
-            waitpid(pid, None).unwrap(),
-            WaitStatus::Signaled(..)
-        ));
-        assert!(
-            !call.reaped(pid, Exit::Killed(Signal(9))),
-            "given up, it is nobody's"
-        );
+        assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(..)));
+        assert!(!call.reaped(pid, Exit::Killed(Signal(9))), "given up, it is nobody's");
     }
 
     #[test]
     fn a_command_that_is_not_there_is_an_answer() {
         let target = Target::Exec(vec!["/no/such/thing".into()]);
-        assert_eq!(
-            ask(&target),
-            Err("cannot start: no such file or directory".to_owned())
-        );
+        assert_eq!(ask(&target), Err("cannot start: no such file or directory".to_owned()));
     }
 
     proptest! {

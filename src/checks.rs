@@ -39,14 +39,7 @@ struct Asked {
 
 impl Asked {
     fn new(target: &Target, every: Duration, limit: Duration) -> Asked {
-        Asked {
-            target: target.clone(),
-            every,
-            limit,
-            call: None,
-            told: true,
-            next: Moment::ZERO,
-        }
+        Asked { target: target.clone(), every, limit, call: None, told: true, next: Moment::ZERO }
     }
 
     /// The answer, in the turn in which it comes.
@@ -65,11 +58,7 @@ impl Asked {
     }
 
     fn untold(&self) -> Option<Result<Answer, String>> {
-        if self.told {
-            None
-        } else {
-            self.call.as_ref()?.answer()
-        }
+        if self.told { None } else { self.call.as_ref()?.answer() }
     }
 
     fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
@@ -90,9 +79,7 @@ impl Asked {
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        self.call
-            .as_mut()
-            .is_some_and(|call| call.reaped(pid, exit))
+        self.call.as_mut().is_some_and(|call| call.reaped(pid, exit))
     }
 
     fn cut(&mut self) {
@@ -126,12 +113,7 @@ impl Check {
                 (Some(Asked::new(target, EVERY, LIMIT)), "no answer yet")
             }
         };
-        Check {
-            name: name_of(target),
-            asked,
-            last: Err(last.to_owned()),
-            passed_before: false,
-        }
+        Check { name: name_of(target), asked, last: Err(last.to_owned()), passed_before: false }
     }
 
     /// Keeps the result; what turned after the app had been ready once is worth a line.
@@ -152,10 +134,7 @@ impl Check {
 impl Checks {
     /// The first turn asks all of them.
     pub fn new(targets: &[Target]) -> Checks {
-        Checks {
-            checks: targets.iter().map(Check::new).collect(),
-            ceased: false,
-        }
+        Checks { checks: targets.iter().map(Check::new).collect(), ceased: false }
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
@@ -181,10 +160,7 @@ impl Checks {
 
     /// Takes the end of a process; true when it was a check's.
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        self.checks
-            .iter_mut()
-            .filter_map(|check| check.asked.as_mut())
-            .any(|asked| asked.reaped(pid, exit))
+        self.checks.iter_mut().filter_map(|check| check.asked.as_mut()).any(|asked| asked.reaped(pid, exit))
     }
 
     /// The app has said READY=1: what `notify` waits for.
@@ -215,20 +191,13 @@ impl Checks {
     /// Asks no more, and ends what is still asked: a stop has begun, readiness is false whatever they say.
     pub fn cease(&mut self) {
         self.ceased = true;
-        for asked in self
-            .checks
-            .iter_mut()
-            .filter_map(|check| check.asked.as_mut())
-        {
+        for asked in self.checks.iter_mut().filter_map(|check| check.asked.as_mut()) {
             asked.cut();
         }
     }
 
     fn asked(&self) -> impl Iterator<Item = &Asked> {
-        self.checks
-            .iter()
-            .filter(|_| !self.ceased)
-            .filter_map(|check| check.asked.as_ref())
+        self.checks.iter().filter(|_| !self.ceased).filter_map(|check| check.asked.as_ref())
     }
 }
 
@@ -281,11 +250,7 @@ impl DrainCheck {
         }
         if let Some(answer) = self.asked.serve(now) {
             let result = answer.and_then(Answer::idle);
-            self.idle_looks = if result.is_ok() {
-                self.idle_looks + 1
-            } else {
-                0
-            };
+            self.idle_looks = if result.is_ok() { self.idle_looks + 1 } else { 0 };
             self.last = result;
         }
     }
@@ -336,12 +301,7 @@ mod tests {
     }
 
     fn http(addr: SocketAddr) -> Target {
-        Target::Http(HttpTarget {
-            method: "GET",
-            addr,
-            host: addr.to_string(),
-            path: "/".to_owned(),
-        })
+        Target::Http(HttpTarget { method: "GET", addr, host: addr.to_string(), path: "/".to_owned() })
     }
 
     /// Waits for the next thing to happen to the checks and serves them at `now`.
@@ -367,12 +327,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut checks = Checks::new(&[http(listener.local_addr().unwrap())]);
         assert!(!checks.ready());
-        for (at, status, ready) in [
-            (0, "503", false),
-            (1, "200", true),
-            (2, "500", false),
-            (3, "204", true),
-        ] {
+        for (at, status, ready) in [(0, "503", false), (1, "200", true), (2, "500", false), (3, "204", true)]
+        {
             checks.serve(seconds(at));
             let server = answer(&listener, status);
             while !checks.checks[0].asked.as_ref().unwrap().told {
@@ -382,12 +338,7 @@ mod tests {
             assert_eq!(checks.ready(), ready, "{status}");
             assert_eq!(checks.reason().is_none(), ready);
             if !ready {
-                assert!(
-                    checks
-                        .reason()
-                        .unwrap()
-                        .ends_with(&format!("/: answered {status}"))
-                );
+                assert!(checks.reason().unwrap().ends_with(&format!("/: answered {status}")));
             }
         }
     }
@@ -401,11 +352,7 @@ mod tests {
         assert_eq!(checks.deadline(), Some(seconds(1)));
         checks.serve(seconds(1));
         assert!(checks.reason().unwrap().ends_with("no answer within 1s"));
-        assert_eq!(
-            checks.deadline(),
-            Some(seconds(1)),
-            "its turn has come again"
-        );
+        assert_eq!(checks.deadline(), Some(seconds(1)), "its turn has come again");
         checks.serve(seconds(1));
         assert_eq!(checks.deadline(), Some(seconds(2)));
     }
@@ -413,15 +360,11 @@ mod tests {
     #[test]
     fn notify_is_told_and_all_must_pass() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut checks =
-            Checks::new(&[Target::Notify, Target::Tcp(listener.local_addr().unwrap())]);
+        let mut checks = Checks::new(&[Target::Notify, Target::Tcp(listener.local_addr().unwrap())]);
         while checks.reason().unwrap().contains("tcp") {
             turn(&mut checks, seconds(0));
         }
-        assert_eq!(
-            checks.reason().unwrap(),
-            "notify: the app has not said READY=1"
-        );
+        assert_eq!(checks.reason().unwrap(), "notify: the app has not said READY=1");
         checks.app_said_ready();
         assert!(checks.ready());
         checks.cease();
@@ -439,9 +382,7 @@ mod tests {
         let mut look = |at: Moment| {
             drain.serve(at);
             let pid = drain.asked.call.as_ref().unwrap().pid().unwrap();
-            let WaitStatus::Exited(_, status) = waitpid(pid, None).unwrap() else {
-                panic!()
-            };
+            let WaitStatus::Exited(_, status) = waitpid(pid, None).unwrap() else { panic!() };
             assert!(drain.reaped(pid, Exit::Status(status as u8)));
             drain.serve(at);
             (drain.idle(), drain.reason())

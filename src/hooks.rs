@@ -88,22 +88,13 @@ struct Current {
 impl Hooks {
     /// `limit` is what one hook may take.
     pub fn new(limit: Duration) -> Hooks {
-        Hooks {
-            limit,
-            runs: Vec::new(),
-            done: Vec::new(),
-        }
+        Hooks { limit, runs: Vec::new(), done: Vec::new() }
     }
 
     /// Starts the hooks of a stage.
     pub fn run(&mut self, stage: Stage, targets: &[Target], now: Moment, news: News) {
         let waiting = targets.iter().cloned().collect();
-        self.runs.push(Run {
-            stage,
-            waiting,
-            env: news.environment(),
-            current: None,
-        });
+        self.runs.push(Run { stage, waiting, env: news.environment(), current: None });
         self.serve(now);
     }
 
@@ -116,9 +107,7 @@ impl Hooks {
     /// A hook whose end has been handed over and not been served wants to be woken at once.
     pub fn deadline(&self) -> Option<Moment> {
         let calls = self.runs.iter().filter_map(|run| run.current.as_ref());
-        calls
-            .map(|current| current.call.deadline().unwrap_or(Moment::ZERO))
-            .min()
+        calls.map(|current| current.call.deadline().unwrap_or(Moment::ZERO)).min()
     }
 
     pub fn serve(&mut self, now: Moment) {
@@ -143,11 +132,7 @@ impl Hooks {
     pub fn cut(&mut self, now: Moment) {
         for run in &mut self.runs {
             for target in run.waiting.drain(..) {
-                log::warn!(
-                    "{} hook '{}' was not run: no time left",
-                    stage_name(run.stage),
-                    name_of(&target)
-                );
+                log::warn!("{} hook '{}' was not run: no time left", stage_name(run.stage), name_of(&target));
             }
             if let Some(current) = &mut run.current {
                 current.call.cut("cut off: no time left".to_owned());
@@ -176,30 +161,17 @@ impl Run {
                 return;
             };
             let call = Call::start(&target, now, limit, &self.env);
-            self.current = Some(Current {
-                name: name_of(&target),
-                began: now,
-                call,
-            });
+            self.current = Some(Current { name: name_of(&target), began: now, call });
         }
     }
 
     fn finished(&mut self, now: Moment, result: Result<(), String>) -> Done {
-        let (hook, began) = self
-            .current
-            .take()
-            .map_or_else(|| (String::new(), now), |c| (c.name, c.began));
+        let (hook, began) = self.current.take().map_or_else(|| (String::new(), now), |c| (c.name, c.began));
         match &result {
             Ok(()) => log::debug!("{} hook '{hook}' succeeded", stage_name(self.stage)),
             Err(reason) => log::warn!("{} hook '{hook}' failed: {reason}", stage_name(self.stage)),
         }
-        Done {
-            stage: self.stage,
-            hook,
-            began,
-            ended: now,
-            result,
-        }
+        Done { stage: self.stage, hook, began, ended: now, result }
     }
 }
 
@@ -216,12 +188,7 @@ mod tests {
     use super::*;
     use crate::settings::HttpTarget;
 
-    const NEWS: News = News {
-        phase: Phase::PreStop,
-        app: None,
-        exit: None,
-        stop_signal: Some(Signal(15)),
-    };
+    const NEWS: News = News { phase: Phase::PreStop, app: None, exit: None, stop_signal: Some(Signal(15)) };
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn sh(script: &str) -> Target {
@@ -236,15 +203,10 @@ mod tests {
             hooks.poll_fds(&mut fds);
             poll(&mut fds, PollTimeout::from(10u8)).unwrap();
             drop(fds);
-            let pids: Vec<Pid> = hooks
-                .runs
-                .iter()
-                .filter_map(|run| run.current.as_ref()?.call.pid())
-                .collect();
+            let pids: Vec<Pid> =
+                hooks.runs.iter().filter_map(|run| run.current.as_ref()?.call.pid()).collect();
             for pid in pids {
-                if let WaitStatus::Exited(_, status) =
-                    waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap()
-                {
+                if let WaitStatus::Exited(_, status) = waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
                     assert!(hooks.reaped(pid, Exit::Status(status as u8)));
                     assert_eq!(hooks.deadline(), Some(Moment::ZERO));
                 }
@@ -260,27 +222,16 @@ mod tests {
         let name = file.display();
         let mut hooks = Hooks::new(LIMIT);
         let targets = [
-            sh(&format!(
-                "sleep 0.1; echo $ADIEU_PHASE $ADIEU_STOP_SIGNAL $ADIEU_APP_PID. > {name}; exit 4"
-            )),
+            sh(&format!("sleep 0.1; echo $ADIEU_PHASE $ADIEU_STOP_SIGNAL $ADIEU_APP_PID. > {name}; exit 4")),
             Target::Exec(vec!["/no/such/hook".into()]),
             sh(&format!("echo second >> {name}")),
         ];
         hooks.run(Stage::Stop, &targets, Duration::ZERO, NEWS);
         assert!(!hooks.done(Stage::Stop) && hooks.done(Stage::Start));
-        let results: Vec<_> = finish(&mut hooks, Stage::Stop)
-            .into_iter()
-            .map(|done| done.result)
-            .collect();
+        let results: Vec<_> = finish(&mut hooks, Stage::Stop).into_iter().map(|done| done.result).collect();
         let missing = "cannot start: no such file or directory".to_owned();
-        assert_eq!(
-            results,
-            [Err("exit status 4".to_owned()), Err(missing), Ok(())]
-        );
-        assert_eq!(
-            std::fs::read_to_string(&file).unwrap(),
-            "pre-stop TERM .\nsecond\n"
-        );
+        assert_eq!(results, [Err("exit status 4".to_owned()), Err(missing), Ok(())]);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "pre-stop TERM .\nsecond\n");
         std::fs::remove_file(&file).unwrap();
         assert_eq!(hooks.deadline(), None);
     }
@@ -297,12 +248,7 @@ mod tests {
             String::from_utf8(start.to_vec()).unwrap()
         });
         let mut hooks = Hooks::new(LIMIT);
-        let target = HttpTarget {
-            method: "POST",
-            addr,
-            host: addr.to_string(),
-            path: "/leaving".into(),
-        };
+        let target = HttpTarget { method: "POST", addr, host: addr.to_string(), path: "/leaving".into() };
         hooks.run(Stage::Exit, &[Target::Http(target)], Duration::ZERO, NEWS);
         assert_eq!(finish(&mut hooks, Stage::Exit)[0].result, Ok(()));
         assert_eq!(server.join().unwrap(), "POST /leaving HTTP/1.1");
@@ -311,12 +257,7 @@ mod tests {
     #[test]
     fn a_hook_that_hangs_ends_at_its_limit_and_the_next_one_runs() {
         let mut hooks = Hooks::new(Duration::from_secs(3));
-        hooks.run(
-            Stage::Start,
-            &[sh("sleep 1000"), sh("sleep 1000"), sh("true")],
-            Duration::ZERO,
-            NEWS,
-        );
+        hooks.run(Stage::Start, &[sh("sleep 1000"), sh("sleep 1000"), sh("true")], Duration::ZERO, NEWS);
         assert_eq!(hooks.deadline(), Some(Duration::from_secs(3)));
         let first = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
         hooks.serve(Duration::from_secs(3));
@@ -324,37 +265,19 @@ mod tests {
         assert_eq!(hooks.deadline(), Some(Duration::from_secs(6)));
         hooks.cut(Duration::from_secs(4));
         assert!(hooks.done(Stage::Start));
-        let reasons: Vec<_> = hooks
-            .take_done()
-            .into_iter()
-            .map(|done| done.result.unwrap_err())
-            .collect();
+        let reasons: Vec<_> = hooks.take_done().into_iter().map(|done| done.result.unwrap_err()).collect();
         assert_eq!(reasons, ["no answer within 3s", "cut off: no time left"]);
         for pid in [first, second] {
-            assert!(matches!(
-                waitpid(pid, None).unwrap(),
-                WaitStatus::Signaled(..)
-            ));
+            assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(..)));
         }
     }
 
     #[test]
     fn the_environment_tells_what_is_known() {
         let pid = Some(Pid::from_raw(7));
-        let news = News {
-            phase: Phase::Leaving,
-            app: pid,
-            exit: Some(Exit::Killed(Signal(9))),
-            stop_signal: None,
-        };
-        let expected = [
-            ("ADIEU_PHASE", "leaving"),
-            ("ADIEU_APP_PID", "7"),
-            ("ADIEU_EXIT_STATUS", "137"),
-        ];
-        assert_eq!(
-            news.environment(),
-            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        );
+        let news =
+            News { phase: Phase::Leaving, app: pid, exit: Some(Exit::Killed(Signal(9))), stop_signal: None };
+        let expected = [("ADIEU_PHASE", "leaving"), ("ADIEU_APP_PID", "7"), ("ADIEU_EXIT_STATUS", "137")];
+        assert_eq!(news.environment(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

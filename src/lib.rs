@@ -38,9 +38,8 @@ pub unsafe fn entry(argc: c_int, argv: *const *const c_char) -> c_int {
     sys::descriptors::occupy_closed();
     // SAFETY: argc pointers to C strings stand at argv.
     let arguments = (1..argc.max(1) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
-    let arguments: Vec<OsString> = arguments
-        .map(|text| OsStr::from_bytes(text.to_bytes()).to_owned())
-        .collect();
+    let arguments: Vec<OsString> =
+        arguments.map(|text| OsStr::from_bytes(text.to_bytes()).to_owned()).collect();
     match start(arguments, inherited) {
         Ok(status) => status,
         Err(refusal) => {

@@ -210,24 +210,14 @@ pub fn request(
         return Ok(Request::Show(include_str!("../../LICENSE").to_owned()));
     }
     if typed.has(Id::Version) {
-        return Ok(Request::Show(format!(
-            "adieu {}\n",
-            env!("CARGO_PKG_VERSION")
-        )));
+        return Ok(Request::Show(format!("adieu {}\n", env!("CARGO_PKG_VERSION"))));
     }
-    let reader = Reader {
-        typed: &typed,
-        shown: Vec::new(),
-    };
+    let reader = Reader { typed: &typed, shown: Vec::new() };
     if typed.has(Id::Probe) {
         return reader.probe();
     }
     let settings = Box::new(reader.settings(around)?);
-    Ok(if typed.has(Id::Check) {
-        Request::Check(settings)
-    } else {
-        Request::Run(settings)
-    })
+    Ok(if typed.has(Id::Check) { Request::Check(settings) } else { Request::Run(settings) })
 }
 
 /// A value and where it comes from.
@@ -245,23 +235,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn settings(mut self, around: &Surroundings) -> Result<Settings, Refusal> {
         if self.typed.command.is_empty() {
-            return Err(Refusal(
-                "no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned(),
-            ));
+            return Err(Refusal("no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned()));
         }
         let found = Platform::detect(around);
         let platform = self.value(Id::Platform, |text| values::one_of(text, &Platform::NAMES))?;
-        let platform = self.or(Id::Platform, platform, found, Origin::Default, |p| {
-            p.name().to_owned()
-        });
+        let platform = self.or(Id::Platform, platform, found, Origin::Default, |p| p.name().to_owned());
         let program = self.program()?;
         let hooks_typed = self.hooks()?;
         let drain = self.drain()?;
         let plan = self.plan(platform, program, &hooks_typed, &drain)?;
-        let hooks = HookSettings {
-            timeout: self.hook_timeout(plan.grace)?,
-            ..hooks_typed
-        };
+        let hooks = HookSettings { timeout: self.hook_timeout(plan.grace)?, ..hooks_typed };
         let plan = with_hooks(plan, &hooks);
         Ok(Settings {
             command: self.typed.command.clone(),
@@ -270,10 +253,7 @@ impl Reader<'_> {
             exit: self.exit(platform, around)?,
             ready: self.ready()?,
             log: self.log()?,
-            report: self
-                .typed
-                .one(Id::Report)
-                .map(|entry| PathBuf::from(&entry.value)),
+            report: self.typed.one(Id::Report).map(|entry| PathBuf::from(&entry.value)),
             plan,
             drain,
             hooks,
@@ -283,19 +263,15 @@ impl Reader<'_> {
 
     fn probe(&self) -> Result<Request, Refusal> {
         let what = self.value(Id::Probe, |text| {
-            values::one_of(
-                text,
-                &[
-                    ("readyz", "readyz"),
-                    ("livez", "livez"),
-                    ("status", "status"),
-                ],
-            )
+            values::one_of(text, &[("readyz", "readyz"), ("livez", "livez"), ("status", "status")])
         })?;
         let address = self.value(Id::Health, values::listen_address)?;
         match (what, address) {
             (Some(what), Some(address)) => Ok(Request::Probe { address: address.value, what: what.value }),
-            _ => Err(Refusal("--probe needs the address of the adieu to ask: set --health, ADIEU_HEALTH or ready.health".to_owned())),
+            _ => Err(Refusal(
+                "--probe needs the address of the adieu to ask: set --health, ADIEU_HEALTH or ready.health"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -303,20 +279,14 @@ impl Reader<'_> {
         let named = self.value(Id::Profile, |name| match programs::by_name(name) {
             Some(program) => Ok(Some(program)),
             None if name == "none" => Ok(None),
-            None => Err(format!(
-                "'{name}' is no known program; write {} or none",
-                programs::names().join(", ")
-            )),
+            None => {
+                Err(format!("'{name}' is no known program; write {} or none", programs::names().join(", ")))
+            }
         })?;
         Ok(match named {
-            Some(named) => named.value.map(|value| Sourced {
-                value,
-                origin: named.origin,
-            }),
-            None => programs::of_command(&self.typed.command).map(|value| Sourced {
-                value,
-                origin: Origin::Program(value.name),
-            }),
+            Some(named) => named.value.map(|value| Sourced { value, origin: named.origin }),
+            None => programs::of_command(&self.typed.command)
+                .map(|value| Sourced { value, origin: Origin::Program(value.name) }),
         })
     }
 
@@ -331,8 +301,7 @@ impl Reader<'_> {
         let program = program.as_ref();
         let schedule = self.schedule(program, &times)?;
         let stop_on = self.stop_on(platform, program)?;
-        let once =
-            self.switched(Id::StopOnce)? || program.is_some_and(|program| program.value.stop_once);
+        let once = self.switched(Id::StopOnce)? || program.is_some_and(|program| program.value.stop_once);
         Ok(Plan {
             grace: times.grace.value,
             kill_margin: times.kill_margin.value,
@@ -360,11 +329,8 @@ impl Reader<'_> {
                 typed::written_as(Id::Grace, &grace.origin)
             )));
         }
-        let kill_margin = self.time(
-            Id::KillMargin,
-            Duration::from_secs(1).min(grace.value / 10),
-            Origin::Default,
-        )?;
+        let kill_margin =
+            self.time(Id::KillMargin, Duration::from_secs(1).min(grace.value / 10), Origin::Default)?;
         let (usual, from) = if platform.routes_by_readiness() {
             (Duration::from_secs(5).min(grace.value / 3), Origin::Default)
         } else {
@@ -390,9 +356,7 @@ impl Reader<'_> {
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
         let rest = kill_at - pre_stop.value;
-        let usual = (grace.value * 2 / 3)
-            .saturating_sub(pre_stop.value)
-            .max(rest / 2);
+        let usual = (grace.value * 2 / 3).saturating_sub(pre_stop.value).max(rest / 2);
         let drain_for = self.time(Id::DrainTimeout, usual, Origin::Default)?;
         if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
             let why = format!(
@@ -403,13 +367,7 @@ impl Reader<'_> {
             return Err(clash(Id::DrainTimeout, &drain_for, Id::Grace, &grace, &why));
         }
         let leftovers = self.time(Id::Leftovers, Duration::from_secs(2), Origin::Default)?;
-        Ok(Times {
-            grace,
-            kill_margin,
-            pre_stop,
-            drain: drain_for,
-            leftovers,
-        })
+        Ok(Times { grace, kill_margin, pre_stop, drain: drain_for, leftovers })
     }
 
     fn schedule(
@@ -426,10 +384,7 @@ impl Reader<'_> {
                     "only {} are left between the pre-stop sleep and the kill",
                     values::show_duration(time)
                 );
-                let schedule = Sourced {
-                    value: waits,
-                    origin: typed.origin.clone(),
-                };
+                let schedule = Sourced { value: waits, origin: typed.origin.clone() };
                 return Err(clash(Id::Stop, &schedule, Id::Grace, &times.grace, &why));
             }
         }
@@ -451,18 +406,13 @@ impl Reader<'_> {
         program: Option<&Sourced<&'static Program>>,
     ) -> Result<SignalSet, Refusal> {
         let typed = self.typed.all(Id::StopOn);
-        let texts: Vec<String> = typed
-            .iter()
-            .map(|entry| entry.value.to_string_lossy().into_owned())
-            .collect();
+        let texts: Vec<String> =
+            typed.iter().map(|entry| entry.value.to_string_lossy().into_owned()).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let given = match typed.first() {
             Some(entry) => {
                 let value = values::stop_on(&texts).map_err(|error| refuse(entry, &error))?;
-                Some(Sourced {
-                    value,
-                    origin: entry.origin.clone(),
-                })
+                Some(Sourced { value, origin: entry.origin.clone() })
             }
             None => None,
         };
@@ -472,20 +422,12 @@ impl Reader<'_> {
             (usual, origin) = (usual.with(signal), Origin::Platform(platform.name()));
         }
         if let Some(program) = program {
-            let signal = program
-                .value
-                .asks
-                .and_then(|name| values::catchable(name).ok());
+            let signal = program.value.asks.and_then(|name| values::catchable(name).ok());
             if let Some(signal) = signal {
                 (usual, origin) = (usual.with(signal), program.origin.clone());
             }
         }
-        let show = |set: &SignalSet| {
-            set.iter()
-                .map(crate::sys::signals::name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let show = |set: &SignalSet| set.iter().map(crate::sys::signals::name).collect::<Vec<_>>().join(", ");
         Ok(self.or(Id::StopOn, given, usual, origin, show))
     }
 
@@ -498,24 +440,16 @@ impl Reader<'_> {
         Ok(SignalSettings {
             rewrites: self.list(Id::Rewrite, values::rewrite)?,
             group: self.switched(Id::Group)? && !single,
-            parent_death: self
-                .value(Id::ParentDeathSignal, values::signal)?
-                .map(|signal| signal.value),
+            parent_death: self.value(Id::ParentDeathSignal, values::signal)?.map(|signal| signal.value),
             orphan: orphan.map_or(Some(Signal::KILL), |orphan| orphan.value),
         })
     }
 
     fn exit(&self, platform: Platform, around: &Surroundings) -> Result<ExitSettings, Refusal> {
-        let words = [
-            ("always", Some(true)),
-            ("never", Some(false)),
-            ("auto", None),
-        ];
-        let said = self
-            .value(Id::ExitSignal, |text| values::one_of(text, &words))?
-            .and_then(|said| said.value);
-        let main_process =
-            Platform::detect(around) == Platform::Systemd && platform == Platform::Systemd;
+        let words = [("always", Some(true)), ("never", Some(false)), ("auto", None)];
+        let said =
+            self.value(Id::ExitSignal, |text| values::one_of(text, &words))?.and_then(|said| said.value);
+        let main_process = Platform::detect(around) == Platform::Systemd && platform == Platform::Systemd;
         Ok(ExitSettings {
             success: self.list(Id::SuccessExit, values::status)?,
             success_on_stop: self.list(Id::SuccessOnStop, values::status)?,
@@ -526,28 +460,23 @@ impl Reader<'_> {
     fn ready(&mut self) -> Result<ReadySettings, Refusal> {
         let health = self.value(Id::Health, values::listen_address)?;
         if let Some(health) = &health {
-            self.shown
-                .push(("health", health.value.to_string(), health.origin.clone()));
+            self.shown.push(("health", health.value.to_string(), health.origin.clone()));
         }
         Ok(ReadySettings {
             health: health.map(|health| health.value),
             checks: self.list(Id::Ready, values::target)?,
-            file: self
-                .typed
-                .one(Id::ReadyFile)
-                .map(|entry| PathBuf::from(&entry.value)),
+            file: self.typed.one(Id::ReadyFile).map(|entry| PathBuf::from(&entry.value)),
         })
     }
 
     fn drain(&mut self) -> Result<DrainSettings, Refusal> {
-        let mode = self.value(Id::Drain, |text| {
-            values::one_of(text, &[("auto", true), ("off", false)])
-        })?;
-        let on = self.or(Id::Drain, mode, true, Origin::Default, |on| {
-            if *on { "auto" } else { "off" }.to_owned()
-        });
+        let mode = self.value(Id::Drain, |text| values::one_of(text, &[("auto", true), ("off", false)]))?;
+        let on =
+            self.or(Id::Drain, mode, true, Origin::Default, |on| if *on { "auto" } else { "off" }.to_owned());
         let check = self.value(Id::DrainCheck, |text| match values::target(text)? {
-            Target::Tcp(_) | Target::Notify => Err(format!("'{text}' cannot tell whether the app is idle; write exec:CMD ARG or http://HOST:PORT/PATH")),
+            Target::Tcp(_) | Target::Notify => Err(format!(
+                "'{text}' cannot tell whether the app is idle; write exec:CMD ARG or http://HOST:PORT/PATH"
+            )),
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         })?;
         Ok(DrainSettings {
@@ -566,9 +495,9 @@ impl Reader<'_> {
 
     fn hooks(&self) -> Result<HookSettings, Refusal> {
         let hook = |text: &str| match values::target(text)? {
-            Target::Tcp(_) | Target::Notify => Err(format!(
-                "'{text}' is no hook; write exec:CMD ARG, http://URL or post:http://URL"
-            )),
+            Target::Tcp(_) | Target::Notify => {
+                Err(format!("'{text}' is no hook; write exec:CMD ARG, http://URL or post:http://URL"))
+            }
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         };
         Ok(HookSettings {
@@ -587,22 +516,17 @@ impl Reader<'_> {
     fn log(&self) -> Result<LogSettings, Refusal> {
         let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
         let level = self.value(Id::LogLevel, |text| values::one_of(text, &levels))?;
-        let json = self.value(Id::LogFormat, |text| {
-            values::one_of(text, &[("text", false), ("json", true)])
-        })?;
+        let json =
+            self.value(Id::LogFormat, |text| values::one_of(text, &[("text", false), ("json", true)]))?;
         let spoken = match self.typed.all(Id::Verbose).len() {
             0 => None,
             1 => Some("debug"),
             _ => Some("trace"),
         };
-        let from_rust_log = std::env::var("RUST_LOG")
-            .ok()
-            .filter(|filter| !filter.is_empty());
+        let from_rust_log = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let explicit = spoken.or(level.map(|level| level.value)).map(str::to_owned);
         Ok(LogSettings {
-            filter: explicit
-                .or(from_rust_log)
-                .unwrap_or_else(|| "info".to_owned()),
+            filter: explicit.or(from_rust_log).unwrap_or_else(|| "info".to_owned()),
             json: json.is_some_and(|json| json.value),
             warn_on_reap: self.switched(Id::WarnOnReap)?,
         })
@@ -619,18 +543,11 @@ impl Reader<'_> {
             return Ok(None);
         };
         let value = read_entry(entry, &read)?;
-        Ok(Some(Sourced {
-            value,
-            origin: entry.origin.clone(),
-        }))
+        Ok(Some(Sourced { value, origin: entry.origin.clone() }))
     }
 
     fn list<T>(&self, id: Id, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Refusal> {
-        self.typed
-            .all(id)
-            .into_iter()
-            .map(|entry| read_entry(entry, &read))
-            .collect()
+        self.typed.all(id).into_iter().map(|entry| read_entry(entry, &read)).collect()
     }
 
     fn switched(&self, id: Id) -> Result<bool, Refusal> {
@@ -638,22 +555,10 @@ impl Reader<'_> {
     }
 
     /// A time, shown with its origin.
-    fn time(
-        &mut self,
-        id: Id,
-        usual: Duration,
-        from: Origin,
-    ) -> Result<Sourced<Duration>, Refusal> {
+    fn time(&mut self, id: Id, usual: Duration, from: Origin) -> Result<Sourced<Duration>, Refusal> {
         let typed = self.value(id, values::duration)?;
-        let time = typed.unwrap_or(Sourced {
-            value: usual,
-            origin: from,
-        });
-        self.shown.push((
-            list::by_id(id).long,
-            values::show_duration(time.value),
-            time.origin.clone(),
-        ));
+        let time = typed.unwrap_or(Sourced { value: usual, origin: from });
+        self.shown.push((list::by_id(id).long, values::show_duration(time.value), time.origin.clone()));
         Ok(time)
     }
 
@@ -666,12 +571,8 @@ impl Reader<'_> {
         from: Origin,
         show: impl Fn(&T) -> String,
     ) -> T {
-        let chosen = typed.unwrap_or(Sourced {
-            value: usual,
-            origin: from,
-        });
-        self.shown
-            .push((list::by_id(id).long, show(&chosen.value), chosen.origin));
+        let chosen = typed.unwrap_or(Sourced { value: usual, origin: from });
+        self.shown.push((list::by_id(id).long, show(&chosen.value), chosen.origin));
         chosen.value
     }
 }
@@ -688,42 +589,21 @@ struct Times {
 fn with_hooks(plan: Plan, hooks: &HookSettings) -> Plan {
     let together =
         |targets: &Vec<Target>| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
-    Plan {
-        stop_hooks: together(&hooks.on_stop),
-        exit_hooks: together(&hooks.on_exit),
-        ..plan
-    }
+    Plan { stop_hooks: together(&hooks.on_stop), exit_hooks: together(&hooks.on_exit), ..plan }
 }
 
 fn read_entry<T>(entry: &Entry, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Refusal> {
-    let text = entry
-        .value
-        .to_str()
-        .ok_or_else(|| refuse(entry, "the value is not UTF-8"))?;
+    let text = entry.value.to_str().ok_or_else(|| refuse(entry, "the value is not UTF-8"))?;
     read(text).map_err(|error| refuse(entry, &error))
 }
 
 fn refuse(entry: &Entry, error: &str) -> Refusal {
-    Refusal(format!(
-        "{}: {error}",
-        typed::written_as(entry.id, &entry.origin)
-    ))
+    Refusal(format!("{}: {error}", typed::written_as(entry.id, &entry.origin)))
 }
 
-fn clash(
-    one: Id,
-    first: &Sourced<Duration>,
-    other: Id,
-    second: &Sourced<Duration>,
-    why: &str,
-) -> Refusal {
+fn clash(one: Id, first: &Sourced<Duration>, other: Id, second: &Sourced<Duration>, why: &str) -> Refusal {
     let named = |id: Id, time: &Sourced<Duration>| {
-        format!(
-            "{} {} ({})",
-            list::by_id(id).long,
-            values::show_duration(time.value),
-            time.origin
-        )
+        format!("{} {} ({})", list::by_id(id).long, values::show_duration(time.value), time.origin)
     };
     Refusal(format!(
         "{} does not fit into {}: {why}; shorten the first or lengthen the second",

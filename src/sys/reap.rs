@@ -36,8 +36,7 @@ pub fn none_left() -> bool {
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a real-time signal.
-    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) })
-        == Err(Errno::ECHILD)
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) == Err(Errno::ECHILD)
 }
 
 /// Takes away a child that could not become the command; it has already ended.

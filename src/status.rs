@@ -71,10 +71,9 @@ impl Page {
             Page::Alive => line(UNAVAILABLE, "the app has ended"),
             Page::Status => (OK, JSON, status(now, view)),
             Page::Metrics => (OK, METRICS, metrics(now, view)),
-            Page::NotFound => line(
-                "404 Not Found",
-                "not found; there are /readyz, /livez, /status and /metrics",
-            ),
+            Page::NotFound => {
+                line("404 Not Found", "not found; there are /readyz, /livez, /status and /metrics")
+            }
             Page::NotAllowed => line("405 Method Not Allowed", "GET or HEAD"),
             Page::Bad => line("400 Bad Request", "this is no HTTP request"),
             Page::TooLarge => line("431 Request Header Fields Too Large", "at most 4 KiB"),
@@ -154,57 +153,19 @@ fn metrics(now: Moment, view: &View) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-        );
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
-    put(
-        "adieu_ready",
-        "gauge",
-        "Whether /readyz says 200.",
-        f64::from(u8::from(view.ready.is_ok())),
-    );
-    put(
-        "adieu_app_alive",
-        "gauge",
-        "Whether the app runs.",
-        f64::from(u8::from(view.app_alive)),
-    );
-    put(
-        "adieu_uptime_seconds",
-        "gauge",
-        "How long adieu has been running.",
-        seconds(now),
-    );
+    put("adieu_ready", "gauge", "Whether /readyz says 200.", f64::from(u8::from(view.ready.is_ok())));
+    put("adieu_app_alive", "gauge", "Whether the app runs.", f64::from(u8::from(view.app_alive)));
+    put("adieu_uptime_seconds", "gauge", "How long adieu has been running.", seconds(now));
     let since = seconds(now.saturating_sub(view.since));
-    put(
-        "adieu_phase_seconds",
-        "gauge",
-        "How long the phase has lasted.",
-        since,
-    );
+    put("adieu_phase_seconds", "gauge", "How long the phase has lasted.", since);
     if let Some(in_flight) = view.in_flight {
-        put(
-            "adieu_in_flight",
-            "gauge",
-            "Requests in flight at the last look.",
-            in_flight as f64,
-        );
+        put("adieu_in_flight", "gauge", "Requests in flight at the last look.", in_flight as f64);
     }
-    put(
-        "adieu_reaped_total",
-        "counter",
-        "Orphans reaped.",
-        view.reaped as f64,
-    );
+    put("adieu_reaped_total", "counter", "Orphans reaped.", view.reaped as f64);
     let forwarded = view.signals_forwarded as f64;
-    put(
-        "adieu_signals_forwarded_total",
-        "counter",
-        "Signals forwarded to the app.",
-        forwarded,
-    );
+    put("adieu_signals_forwarded_total", "counter", "Signals forwarded to the app.", forwarded);
     text.push_str("# HELP adieu_phase Where in its life the app is.\n# TYPE adieu_phase gauge\n");
     for phase in PHASES {
         let here = u8::from(phase == view.phase);
@@ -240,12 +201,8 @@ mod tests {
 
     #[test]
     fn the_status_is_json_in_a_fixed_order() {
-        let settings = [
-            ("stop.grace", "30s".to_owned()),
-            ("drain.timeout", "20s".to_owned()),
-        ];
-        let (status, kind, body) =
-            Page::Status.render(Duration::from_millis(4000), &view(&settings));
+        let settings = [("stop.grace", "30s".to_owned()), ("drain.timeout", "20s".to_owned())];
+        let (status, kind, body) = Page::Status.render(Duration::from_millis(4000), &view(&settings));
         assert_eq!((status, kind), ("200 OK", "application/json"));
         assert_eq!(
             body,
@@ -260,13 +217,8 @@ mod tests {
     fn metrics_tell_one_phase_and_each_name_once() {
         let (_, _, body) = Page::Metrics.render(Duration::from_secs(4), &view(&[]));
         assert!(body.contains("\nadieu_in_flight 3\n"), "{body}");
-        assert!(
-            body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"),
-            "{body}"
-        );
-        let phases = body
-            .lines()
-            .filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
+        assert!(body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"), "{body}");
+        let phases = body.lines().filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
         assert_eq!(phases.count(), 1);
         for name in body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             assert_eq!(body.matches(&format!("# TYPE {name}")).count(), 1);

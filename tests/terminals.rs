@@ -69,7 +69,8 @@ fn pid_1_with_nobody_to_resume_it_survives_ctrl_z() {
     let mut run = container(Init::Adieu, "");
     run.order("default TSTP");
     run.type_in(CTRL_Z);
-    assert_eq!(run.ask("ping"), "pong", "nobody could have typed fg");
+    run.say("ping");
+    run.find("pong"); // though nobody could have typed fg
     run.term();
     run.find("got TERM 1 ");
     run.say("exit 4");

@@ -176,7 +176,8 @@ fn arrival(number: u8, code: i32, pid: i32, value: usize) -> (Arrival, bool) {
     } else {
         Sender::Process(pid)
     };
-    let own = from == Sender::Process(Pid::this().as_raw());
+    // Anything else from our own pid came from the program that had it before us, by exec.
+    let own = number == libc::SIGPIPE as u8 && from == Sender::Process(Pid::this().as_raw());
     let value = (code == libc::SI_QUEUE).then_some(value);
     (
         Arrival {

@@ -4,7 +4,7 @@ mod harness;
 
 use std::path::Path;
 
-use harness::{Init, Launch, Running};
+use harness::{Init, Launch, Running, Scratch};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
@@ -251,6 +251,34 @@ fn a_hangup_of_the_shells_terminal_ends_the_job() {
     harness::until("adieu is gone", || {
         harness::stat(adieu, 0).is_none_or(|state| state == "Z")
     });
+}
+
+/// Apache stops gracefully by WINCH, which a terminal also sends when its window changes.
+#[test]
+fn a_resize_does_not_stop_an_app_that_winch_would_stop() {
+    require!(harness::pid_namespaces());
+    let scratch = Scratch::new();
+    std::os::unix::fs::symlink(harness::probe(), scratch.path("httpd")).expect("a new name");
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--pre-stop 0 --grace 50s")
+        .command([scratch.path("httpd")])
+        .on_terminal()
+        .start();
+    run.expect("ready");
+    run.resize(132, 43);
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.type_in(CTRL_C);
+    run.expect_signal("INT");
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.signal(libc::SIGWINCH); // from a process it asks for a stop
+    let (mut winch, mut cont) = (false, false);
+    while !(winch && cont) {
+        let line = run.line();
+        winch |= line.starts_with("got WINCH 1 ");
+        cont |= line.starts_with("got CONT 1 ");
+    }
 }
 
 #[test]

@@ -196,11 +196,36 @@ fn a_start_in_the_background_steals_no_terminal() {
     run.see("foreground false");
     type_line(&mut run, "echo shell has the terminal $((40 + 2))");
     run.see("terminal 42");
+    let adieu = adieu_below(&run);
     type_line(&mut run, "fg");
-    run.see("$PROBE");
+    harness::until("the shell has handed over the terminal", || shell_is_behind(&run));
     run.type_in(CTRL_C);
     run.see("got INT 1 ");
-    signal(adieu_below(&run), libc::SIGKILL);
+    signal(adieu, libc::SIGUSR1);
+    let between = run.see("got USR1 1 ");
+    assert!(!between.contains("got INT"), "{between}");
+    signal(adieu, libc::SIGKILL);
+}
+
+/// A shell does not tell a job that is running when it brings it to the front.
+#[test]
+fn a_start_in_the_background_can_read_in_the_foreground() {
+    require!(harness::program("bash"));
+    let mut run = shell();
+    type_line(&mut run, "$ADIEU -- $PROBE --first 'default TTIN' &");
+    run.see("done default TTIN");
+    type_line(&mut run, "fg");
+    harness::until("the shell has handed over the terminal", || shell_is_behind(&run));
+    type_line(&mut run, "ping");
+    run.see("pong");
+    type_line(&mut run, "exit 0");
+    run.see(PROMPT);
+}
+
+/// Whether another process group than the shell's is in the foreground of its terminal.
+fn shell_is_behind(run: &Running) -> bool {
+    let [group, foreground] = [2, 5].map(|field| harness::stat(run.pid, field).expect("the shell lives"));
+    group != foreground
 }
 
 #[test]

@@ -15,6 +15,8 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
 const CONT: Signal = Signal(libc::SIGCONT as u8);
+/// What stops a process that has no handler for it, and can be caught.
+const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
 const FIRST_REALTIME: Signal = Signal(32);
 
@@ -109,10 +111,15 @@ impl App {
         self.deliver(signal, value);
     }
 
-    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it.
+    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it. CONT takes back every TSTP,
+    /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
+    ///
+    /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub fn stop(&mut self, signal: Signal) {
-        self.deliver(signal, None);
-        self.deliver(CONT, None);
+        let pair = if STOPPING.contains(&c_int::from(signal.0)) { [CONT, signal] } else { [signal, CONT] };
+        for signal in pair {
+            self.deliver(signal, None);
+        }
         if self.suspended {
             self.continue_group();
         }
@@ -176,7 +183,7 @@ impl App {
 
     /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
     pub fn stopped_by(&mut self, signal: Signal) {
-        let by_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&c_int::from(signal.0));
+        let by_terminal = STOPPING.contains(&c_int::from(signal.0));
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };

@@ -89,7 +89,7 @@ fn timeline(page: &mut String, recording: &Recording, stretch: Stretch) {
                 Connection::Kept => "kept",
                 Connection::New => "new ",
             };
-            let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 7));
+            let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 8));
             line(page, &row(&label, &request_lane(recording, index as u16, connection, stretch)));
         }
     }

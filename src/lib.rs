@@ -5,10 +5,18 @@
 //! asks [`lifecycle`], a pure state machine, what should happen, and does it. How the kernel is asked stands in
 //! [`sys`], and who is still busy in [`drain`]. [`say`] tells people about it.
 
+pub mod calls;
+pub mod checks;
 pub mod drain;
+pub mod health;
+pub mod hooks;
 pub mod lifecycle;
+pub mod notify;
+pub mod probe;
+pub mod report;
 pub mod say;
 pub mod settings;
+pub mod status;
 pub mod supervise;
 pub mod sys;
 
@@ -30,9 +38,8 @@ pub unsafe fn entry(argc: c_int, argv: *const *const c_char) -> c_int {
     sys::descriptors::occupy_closed();
     // SAFETY: argc pointers to C strings stand at argv.
     let arguments = (1..argc.max(1) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
-    let arguments: Vec<OsString> = arguments
-        .map(|text| OsStr::from_bytes(text.to_bytes()).to_owned())
-        .collect();
+    let arguments: Vec<OsString> =
+        arguments.map(|text| OsStr::from_bytes(text.to_bytes()).to_owned()).collect();
     match start(arguments, inherited) {
         Ok(status) => status,
         Err(refusal) => {

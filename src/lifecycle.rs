@@ -76,6 +76,23 @@ pub enum Phase {
     Gone,
 }
 
+impl Phase {
+    /// As in logs, metrics, hooks and the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::PreStop => "pre-stop",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+            Phase::Killing => "killing",
+            Phase::Sweeping => "sweeping",
+            Phase::Leaving => "leaving",
+            Phase::Gone => "gone",
+        }
+    }
+}
+
 /// Who sent a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sender {
@@ -210,24 +227,12 @@ struct Stop {
 enum State {
     Starting,
     Running,
-    PreStop {
-        hooks: bool,
-    },
+    PreStop { hooks: bool },
     Draining,
-    Stopping {
-        step: usize,
-        next: Option<Moment>,
-    },
+    Stopping { step: usize, next: Option<Moment> },
     Killing,
-    Sweeping {
-        exit: Exit,
-        until: Moment,
-        killed: bool,
-    },
-    Leaving {
-        exit: Exit,
-        until: Moment,
-    },
+    Sweeping { exit: Exit, until: Moment, killed: bool },
+    Leaving { exit: Exit, until: Moment },
     Gone,
 }
 
@@ -245,13 +250,7 @@ type Actions = Vec<Action>;
 
 impl Lifecycle {
     pub fn new(plan: Plan) -> Lifecycle {
-        Lifecycle {
-            plan,
-            state: State::Starting,
-            stop: None,
-            ready: false,
-            checks_pass: false,
-        }
+        Lifecycle { plan, state: State::Starting, stop: None, ready: false, checks_pass: false }
     }
 
     /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on, too,
@@ -312,6 +311,11 @@ impl Lifecycle {
     /// When the stop was asked for.
     pub fn stop_asked_at(&self) -> Option<Moment> {
         self.stop.map(|stop| stop.at)
+    }
+
+    /// The signal that asked for it.
+    pub fn stop_asked_by(&self) -> Option<Signal> {
+        self.stop.map(|stop| stop.by)
     }
 
     // The absolute moments of the stop under way.
@@ -388,15 +392,11 @@ impl Lifecycle {
         let hurries = matches!(arrival.signal, Signal::INT | Signal::QUIT);
         match self.state {
             State::Starting | State::Running if asks => self.pre_stop(arrival, now, actions),
-            State::PreStop { .. } | State::Draining if asks => {
-                actions.push(Action::Ignore(arrival))
-            }
+            State::PreStop { .. } | State::Draining if asks => actions.push(Action::Ignore(arrival)),
             State::PreStop { .. } | State::Draining if hurries => {
                 self.stopping(Why::Hurry(arrival.signal), now, actions)
             }
-            State::Stopping { .. } if asks && self.plan.stop_once => {
-                actions.push(Action::Ignore(arrival))
-            }
+            State::Stopping { .. } if asks && self.plan.stop_once => actions.push(Action::Ignore(arrival)),
             State::Starting
             | State::Running
             | State::PreStop { .. }
@@ -410,13 +410,8 @@ impl Lifecycle {
     }
 
     fn pre_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
-        self.stop = Some(Stop {
-            at: now,
-            by: arrival.signal,
-        });
-        self.state = State::PreStop {
-            hooks: self.plan.stop_hooks.is_some(),
-        };
+        self.stop = Some(Stop { at: now, by: arrival.signal });
+        self.state = State::PreStop { hooks: self.plan.stop_hooks.is_some() };
         self.announce(false, actions);
         actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
         actions.push(Action::RunHooks(Stage::Stop));
@@ -444,15 +439,8 @@ impl Lifecycle {
     /// Sends one entry of the schedule and arms the next.
     fn step(&mut self, step: usize, now: Moment, actions: &mut Actions) {
         let asked_by = self.stop.map_or(Signal::TERM, |stop| stop.by);
-        let only = [Step {
-            signal: asked_by,
-            wait: Duration::ZERO,
-        }];
-        let schedule = if self.plan.schedule.is_empty() {
-            &only[..]
-        } else {
-            &self.plan.schedule
-        };
+        let only = [Step { signal: asked_by, wait: Duration::ZERO }];
+        let schedule = if self.plan.schedule.is_empty() { &only[..] } else { &self.plan.schedule };
         let last = step + 1 >= schedule.len();
         let next = (!last).then(|| now + schedule[step].wait);
         actions.push(Action::Stop(schedule[step].signal));
@@ -486,17 +474,9 @@ impl Lifecycle {
             (None, _) => now + self.plan.leftovers,
         };
         self.announce(false, actions);
-        self.state = State::Sweeping {
-            exit,
-            until,
-            killed,
-        };
+        self.state = State::Sweeping { exit, until, killed };
         actions.push(Action::Enter(Phase::Sweeping, Why::AppEnded));
-        actions.push(if killed {
-            Action::KillLeftovers
-        } else {
-            Action::Sweep
-        });
+        actions.push(if killed { Action::KillLeftovers } else { Action::Sweep });
     }
 
     fn none_left(&mut self, now: Moment, actions: &mut Actions) {
@@ -543,26 +523,390 @@ impl Lifecycle {
             }
             State::Stopping { step, .. } => self.step(step + 1, now, actions),
             State::Killing => self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions),
-            State::Sweeping {
-                exit,
-                killed: false,
-                ..
-            } => {
+            State::Sweeping { exit, killed: false, .. } => {
                 let until = match self.stop {
                     Some(_) => self.grace_over(),
                     None => now + self.plan.kill_margin,
                 };
-                self.state = State::Sweeping {
-                    exit,
-                    until,
-                    killed: true,
-                };
+                self.state = State::Sweeping { exit, until, killed: true };
                 actions.push(Action::KillLeftovers);
             }
-            State::Sweeping {
-                exit, killed: true, ..
-            } => self.leave(exit, Why::Unkillable, actions),
+            State::Sweeping { exit, killed: true, .. } => self.leave(exit, Why::Unkillable, actions),
             State::Leaving { exit, .. } => self.leave(exit, Why::TimeUp, actions),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(seconds: f64) -> Moment {
+        Moment::from_secs_f64(seconds)
+    }
+
+    /// What a Kubernetes pod gets by default.
+    fn usual() -> Plan {
+        Plan {
+            grace: seconds(30.0),
+            kill_margin: seconds(1.0),
+            pre_stop: seconds(5.0),
+            drain: Some(seconds(15.0)),
+            leftovers: seconds(2.0),
+            stop_hooks: None,
+            exit_hooks: None,
+            schedule: Vec::new(),
+            stop_on: SignalSet::default().with(Signal::TERM),
+            stop_once: false,
+            awaits_ready: false,
+        }
+    }
+
+    fn by(signal: Signal) -> Event {
+        Event::Signal(Arrival { signal, from: Sender::Process(0), value: None })
+    }
+
+    fn by_terminal(signal: Signal) -> Event {
+        Event::Signal(Arrival { signal, from: Sender::Kernel, value: None })
+    }
+
+    /// Plays events at their times and returns what was done and when, in short words.
+    fn play(plan: Plan, script: &[(f64, Event)]) -> Vec<String> {
+        let mut life = Lifecycle::new(plan);
+        let mut said = Vec::new();
+        let mut note = |at: Moment, actions: Vec<Action>| {
+            said.extend(
+                actions.into_iter().filter_map(word).map(|word| format!("{:.1} {word}", at.as_secs_f64())),
+            );
+        };
+        note(Moment::ZERO, life.on(Event::Started, Moment::ZERO));
+        for (at, event) in script {
+            // Virtual time jumps from deadline to deadline.
+            while let Some(due) = life.deadline().filter(|due| *due < seconds(*at)) {
+                note(due, life.on(Event::Tick, due));
+            }
+            note(seconds(*at), life.on(*event, seconds(*at)));
+        }
+        while let Some(due) = life.deadline() {
+            note(due, life.on(Event::Tick, due));
+        }
+        said
+    }
+
+    fn word(action: Action) -> Option<String> {
+        match action {
+            Action::Enter(Phase::Starting | Phase::Running, _) => None,
+            Action::Enter(phase, _) => Some(format!("{phase:?}")),
+            Action::Announce(ready) => Some(if ready { "ready" } else { "not ready" }.to_owned()),
+            Action::Forward(arrival) => Some(format!("forward {}", arrival.signal.0)),
+            Action::Ignore(_) | Action::RunHooks(Stage::Start) => None,
+            Action::RunHooks(stage) => Some(format!("hooks {stage:?}")),
+            Action::CutHooks => None,
+            Action::Stop(signal) => Some(format!("stop {}", signal.0)),
+            Action::Kill => Some("kill".to_owned()),
+            Action::Sweep => Some("sweep".to_owned()),
+            Action::KillLeftovers => Some("kill leftovers".to_owned()),
+            Action::Leave(exit) => Some(format!("leave {}", exit.code())),
+        }
+    }
+
+    const GONE: Event = Event::AppEnded(Exit::Status(0));
+
+    #[test]
+    fn a_stop_sleeps_drains_stops_sweeps_and_leaves() {
+        let said = play(
+            usual(),
+            &[(1.0, by(Signal::TERM)), (8.5, Event::Drained), (9.0, GONE), (9.5, Event::NoneLeft)],
+        );
+        assert_eq!(
+            said,
+            [
+                "0.0 ready",
+                "1.0 not ready",
+                "1.0 PreStop",
+                "1.0 hooks Stop",
+                "6.0 Draining",
+                "8.5 Stopping",
+                "8.5 stop 15",
+                "9.0 Sweeping",
+                "9.0 sweep",
+                "9.5 Gone",
+                "9.5 leave 0"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_app_that_ignores_everything_is_killed_before_the_grace_ends() {
+        let killed = Event::AppEnded(Exit::Killed(Signal::KILL));
+        let said = play(usual(), &[(0.0, by(Signal::TERM)), (29.1, killed), (29.2, Event::NoneLeft)]);
+        assert_eq!(
+            said[4..],
+            [
+                "5.0 Draining",
+                "20.0 Stopping",
+                "20.0 stop 15",
+                "29.0 Killing",
+                "29.0 kill",
+                "29.1 Sweeping",
+                "29.1 kill leftovers",
+                "29.2 Gone",
+                "29.2 leave 137"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_app_that_the_kernel_cannot_end_is_left_at_the_grace() {
+        let said = play(usual(), &[(0.0, by(Signal::TERM))]);
+        assert_eq!(said[said.len() - 2..], ["30.0 Gone", "30.0 leave 137"]);
+    }
+
+    #[test]
+    fn a_schedule_is_followed_step_by_step_and_never_past_the_kill() {
+        let step = |signal, wait| Step { signal: Signal(signal), wait: seconds(wait) };
+        let schedule = vec![step(20, 15.0), step(15, 15.0), step(2, 0.0)];
+        let plan = Plan { schedule, drain: None, ..usual() };
+        let said = play(plan, &[(0.0, by(Signal::TERM))]);
+        assert_eq!(said[4..8], ["5.0 Stopping", "5.0 stop 20", "20.0 stop 15", "29.0 Killing"]);
+    }
+
+    #[test]
+    fn int_and_quit_hurry_a_stop_and_are_passed_on_otherwise() {
+        for signal in [Signal::INT, Signal::QUIT] {
+            let number = signal.0;
+            let said = play(
+                usual(),
+                &[
+                    (0.5, by(signal)),
+                    (1.0, by(Signal::TERM)),
+                    (2.0, by(signal)),
+                    (3.0, by(signal)),
+                    (4.0, GONE),
+                ],
+            );
+            assert_eq!(said[1], format!("0.5 forward {number}"));
+            assert_eq!(
+                said[5..8],
+                ["2.0 Stopping".to_owned(), "2.0 stop 15".to_owned(), format!("3.0 forward {number}")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_second_request_waits_with_the_first_and_is_passed_on_while_stopping() {
+        let script = [
+            (0.0, by(Signal::TERM)),
+            (3.0, by(Signal::TERM)),
+            (6.0, by(Signal::TERM)),
+            (7.0, Event::Drained),
+            (8.0, by(Signal::TERM)),
+            (9.0, GONE),
+        ];
+        let said = play(usual(), &script);
+        assert_eq!(said[4..8], ["5.0 Draining", "7.0 Stopping", "7.0 stop 15", "8.0 forward 15"]);
+        let said = play(Plan { stop_once: true, ..usual() }, &script);
+        assert_eq!(said[4..8], ["5.0 Draining", "7.0 Stopping", "7.0 stop 15", "9.0 Sweeping"]);
+    }
+
+    #[test]
+    fn leftovers_get_the_rest_of_the_grace_after_a_stop_and_two_seconds_otherwise() {
+        let said = play(Plan { drain: None, ..usual() }, &[(0.0, by(Signal::TERM)), (5.5, GONE)]);
+        assert_eq!(
+            said[6..],
+            ["5.5 Sweeping", "5.5 sweep", "29.0 kill leftovers", "30.0 Gone", "30.0 leave 0"]
+        );
+        let said = play(usual(), &[(7.0, GONE)]);
+        assert_eq!(
+            said[1..],
+            ["7.0 not ready", "7.0 Sweeping", "7.0 sweep", "9.0 kill leftovers", "10.0 Gone", "10.0 leave 0"]
+        );
+    }
+
+    #[test]
+    fn an_app_that_ends_by_itself_ends_any_phase() {
+        for at in [0.5, 2.0, 7.0, 21.0] {
+            let said =
+                play(usual(), &[(1.0, by(Signal::TERM)), (at + 1.0, GONE), (at + 1.0, Event::NoneLeft)]);
+            assert_eq!(said.last().unwrap(), &format!("{:.1} leave 0", at + 1.0), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn hooks_lengthen_the_sleep_but_not_beyond_the_drain() {
+        let plan = Plan { stop_hooks: Some(seconds(60.0)), ..usual() };
+        let said = play(
+            plan.clone(),
+            &[
+                (0.0, by(Signal::TERM)),
+                (7.0, Event::HooksEnded(Stage::Stop)),
+                (7.5, Event::Drained),
+                (8.0, GONE),
+            ],
+        );
+        assert_eq!(said[4..6], ["7.0 Draining", "7.5 Stopping"]);
+        let said = play(plan, &[(0.0, by(Signal::TERM))]);
+        assert_eq!(said[4..7], ["20.0 Draining", "20.0 Stopping", "20.0 stop 15"]);
+    }
+
+    #[test]
+    fn the_last_hooks_run_when_nothing_is_left_and_end_before_the_grace() {
+        let plan = Plan { exit_hooks: Some(seconds(10.0)), drain: None, ..usual() };
+        let said = play(
+            plan.clone(),
+            &[
+                (0.0, by(Signal::TERM)),
+                (6.0, GONE),
+                (6.0, Event::NoneLeft),
+                (7.0, Event::HooksEnded(Stage::Exit)),
+            ],
+        );
+        assert_eq!(said[8..], ["6.0 Leaving", "6.0 hooks Exit", "7.0 Gone", "7.0 leave 0"]);
+        let said = play(plan, &[(0.0, by(Signal::TERM)), (28.0, GONE), (28.0, Event::NoneLeft)]);
+        assert_eq!(said.last().unwrap(), "29.5 leave 0");
+    }
+
+    #[test]
+    fn readiness_follows_the_checks_until_the_stop() {
+        let plan = Plan { awaits_ready: true, ..usual() };
+        let said = play(
+            plan,
+            &[
+                (1.0, Event::Ready(true)),
+                (2.0, Event::Ready(false)),
+                (3.0, Event::Ready(true)),
+                (4.0, by(Signal::TERM)),
+                (4.5, Event::Ready(true)),
+                (5.0, GONE),
+            ],
+        );
+        assert_eq!(said[..5], ["1.0 ready", "2.0 not ready", "3.0 ready", "4.0 not ready", "4.0 PreStop"]);
+        assert!(!said[5..].iter().any(|word| word.ends_with(" ready")));
+    }
+
+    #[test]
+    fn a_window_resize_neither_stops_an_app_that_winch_stops_nor_reaches_it() {
+        let plan = Plan { stop_on: usual().stop_on.with(Signal::WINCH), ..usual() };
+        let said = play(plan.clone(), &[(1.0, by_terminal(Signal::WINCH)), (2.0, GONE)]);
+        assert!(!said.iter().any(|word| word.contains("28") || word.contains("PreStop")), "{said:?}");
+        let said = play(plan, &[(1.0, by(Signal::WINCH)), (2.0, GONE)]);
+        assert!(said.contains(&"1.0 PreStop".to_owned()), "{said:?}");
+    }
+
+    #[test]
+    fn news_of_the_end_that_come_late_are_better_than_a_kill() {
+        let mut life = Lifecycle::new(usual());
+        life.on(Event::Started, seconds(0.0));
+        life.on(by(Signal::TERM), seconds(0.0));
+        // Frozen for a minute: the app's end and the kill's time are found at once.
+        let actions = life.on(GONE, seconds(60.0));
+        assert!(!actions.contains(&Action::Kill), "{actions:?}");
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let signal = (1u8..=64, any::<bool>()).prop_map(|(signal, kernel)| {
+            let from = if kernel { Sender::Kernel } else { Sender::Process(1) };
+            Event::Signal(Arrival { signal: Signal(signal), from, value: None })
+        });
+        prop_oneof![
+            3 => Just(by(Signal::TERM)),
+            3 => signal,
+            1 => any::<bool>().prop_map(Event::Ready),
+            1 => Just(Event::Drained),
+            1 => Just(Event::Pinned),
+            1 => prop_oneof![Just(Stage::Start), Just(Stage::Stop), Just(Stage::Exit)].prop_map(Event::HooksEnded),
+            1 => prop_oneof![(0u8..=255).prop_map(Exit::Status), (1u8..=64).prop_map(|s| Exit::Killed(Signal(s)))]
+                .prop_map(Event::AppEnded),
+            1 => Just(Event::NoneLeft),
+            4 => Just(Event::Tick),
+        ]
+    }
+
+    fn any_plan() -> impl Strategy<Value = Plan> {
+        let times = (1u64..60_000, 0u64..60_000, 0u64..90_000, 0u64..5_000, 0u64..5_000);
+        let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+        let schedule = prop::collection::vec((1u8..=64, 0u64..20_000), 0..4);
+        (times, options, schedule).prop_map(
+            |((grace, pre_stop, drain, leftovers, hooks), options, schedule)| {
+                let millis = Duration::from_millis;
+                Plan {
+                    grace: millis(grace),
+                    kill_margin: millis(grace / 10),
+                    pre_stop: millis(pre_stop),
+                    drain: options.0.then_some(millis(drain)),
+                    leftovers: millis(leftovers),
+                    stop_hooks: options.1.then_some(millis(hooks)),
+                    exit_hooks: options.2.then_some(millis(hooks)),
+                    schedule: schedule
+                        .into_iter()
+                        .map(|(signal, wait)| Step { signal: Signal(signal), wait: millis(wait) })
+                        .collect(),
+                    stop_on: SignalSet::default().with(Signal::TERM),
+                    stop_once: options.3,
+                    awaits_ready: options.4,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever happens, in whatever order: phases only go forward, a stop ends by the grace, a signal of the
+        /// schedule comes before the kill, readiness never returns, and nothing is done after the end.
+        #[test]
+        fn any_life_ends_well(plan in any_plan(), script in prop::collection::vec((0u64..20_000, any_event()), 0..40)) {
+            let mut life = Lifecycle::new(plan.clone());
+            let mut now = Moment::ZERO;
+            let mut phase = Phase::Starting;
+            let (mut stopped_at, mut left_at, mut signalled) = (None, None, false);
+            let mut script = script.into_iter();
+            let mut next = Some(Event::Started);
+            while let Some(event) = next.take() {
+                for action in life.on(event, now) {
+                    prop_assert!(left_at.is_none() || matches!(action, Action::Ignore(_)), "{action:?} after the end");
+                    match action {
+                        Action::Enter(entered, _) => {
+                            prop_assert!(entered >= phase, "{phase:?} -> {entered:?}");
+                            phase = entered;
+                            if entered == Phase::PreStop { stopped_at = Some(now); }
+                        }
+                        Action::Announce(ready) => prop_assert!(!ready || stopped_at.is_none()),
+                        Action::Stop(_) => signalled = true,
+                        Action::Kill => prop_assert!(signalled, "killed without having been asked"),
+                        Action::Leave(_) => left_at = Some(now),
+                        Action::Forward(_) | Action::Ignore(_) | Action::RunHooks(_) | Action::CutHooks
+                        | Action::Sweep | Action::KillLeftovers => {}
+                    }
+                }
+                prop_assert!(life.deadline().is_none_or(|due| due > now), "a deadline that has passed stays");
+                if let Some((wait, event)) = script.next() {
+                    let then = now + Duration::from_millis(wait);
+                    match life.deadline().filter(|due| *due < then) {
+                        Some(due) => { now = due; next = Some(Event::Tick); }
+                        None => { now = then; next = Some(event); }
+                    }
+                } else if let Some(due) = life.deadline() {
+                    now = due;
+                    next = Some(Event::Tick);
+                }
+            }
+            if let Some(stopped_at) = stopped_at {
+                prop_assert!(left_at.is_some_and(|left| left <= stopped_at + plan.grace), "{left_at:?}");
+            }
+        }
+
+        /// Being asked too early changes nothing.
+        #[test]
+        fn a_tick_before_the_deadline_does_nothing(plan in any_plan(), events in prop::collection::vec(any_event(), 0..20)) {
+            let mut life = Lifecycle::new(plan);
+            life.on(Event::Started, Moment::ZERO);
+            for (n, event) in events.into_iter().enumerate() {
+                let now = Duration::from_millis(n as u64 * 700);
+                life.on(event, now);
+                let due = life.deadline();
+                prop_assert_eq!(life.on(Event::Tick, now), []);
+                prop_assert_eq!(life.deadline(), due);
+            }
         }
     }
 }

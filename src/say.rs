@@ -47,16 +47,8 @@ pub fn start(filter: &str, json: bool, clock: Clock) {
     }
     let filter = builder.build();
     let level = filter.filter();
-    let state = Mutex::new(State {
-        stderr: Stderr::open(),
-        stop_asked_at: None,
-    });
-    let voice = VOICE.get_or_init(|| Voice {
-        filter,
-        json,
-        clock,
-        state,
-    });
+    let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None });
+    let voice = VOICE.get_or_init(|| Voice { filter, json, clock, state });
     // A second start within one process would find the first one's voice; adieu starts it once.
     let _ = log::set_logger(voice);
     log::set_max_level(level);
@@ -76,9 +68,7 @@ pub fn lines_lost() -> u64 {
 
 /// The descriptor that lines go to, when it is one of adieu's own.
 pub fn descriptor() -> Option<RawFd> {
-    VOICE
-        .get()
-        .and_then(|voice| voice.state().stderr.descriptor())
+    VOICE.get().and_then(|voice| voice.state().stderr.descriptor())
 }
 
 /// Says why adieu does not start; for the time before [`start`].
@@ -88,9 +78,7 @@ pub fn refusal(why: &str) {
 
 impl Voice {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -120,36 +108,25 @@ impl Log for Voice {
 fn text(level: Level, since_stop: Option<Moment>, message: &str) -> String {
     let time = since_stop.map_or_else(String::new, |at| format!("{:.1}s  ", at.as_secs_f64()));
     let weight = match level {
-        Level::Error => "error: ",
         Level::Warn => "warning: ",
-        Level::Info | Level::Debug | Level::Trace => "",
+        Level::Error | Level::Info | Level::Debug | Level::Trace => "",
     };
     format!("adieu: {time}{weight}{message}")
 }
 
 fn json(level: Level, since_stop: Option<Moment>, message: &str) -> String {
-    let ts = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64());
+    let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let since_stop = since_stop.map(|at| rounded(at.as_secs_f64()));
     let level = level.as_str().to_ascii_lowercase();
-    let line = Line {
-        ts: rounded(ts),
-        level: &level,
-        since_stop,
-        msg: message,
-    };
+    let line = Line { ts: rounded(ts), level: &level, since_stop, msg: message };
     // A struct of numbers and strings can always be written.
     serde_json::to_string(&line).unwrap_or_default()
 }
 
 /// One line with its newline: control characters of foreign text made harmless, and never longer than a pipe takes whole.
 fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut end = line.len().min(LONGEST_LINE - 1);
     while !line.is_char_boundary(end) {
         end -= 1;
@@ -173,11 +150,7 @@ mod tests {
 
     #[test]
     fn json_lines_can_be_read_back() {
-        let line = json(
-            Level::Info,
-            Some(Moment::from_millis(1500)),
-            "a \"quoted\" word",
-        );
+        let line = json(Level::Info, Some(Moment::from_millis(1500)), "a \"quoted\" word");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["msg"], "a \"quoted\" word");
         assert_eq!(value["since_stop"], 1.5);

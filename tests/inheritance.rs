@@ -31,51 +31,30 @@ fn bit(signal: i32) -> u64 {
 fn the_app_starts_with_a_clean_slate(init: Init) {
     let mut run = Launch::pid1(init).start();
     run.expect("ready");
-    assert_eq!(
-        run.ask("mask"),
-        format!("blocked {:016x} ignored {:016x}", 0, 0)
-    );
+    assert_eq!(run.ask("mask"), format!("blocked {:016x} ignored {:016x}", 0, 0));
 }
 
 fn the_app_gets_the_mask_and_the_ignored_signals(init: Init) {
     let blocked = bit(libc::SIGUSR1) | bit(libc::SIGWINCH) | bit(50);
-    let mut run = Launch::pid1(init)
-        .blocking(blocked)
-        .ignoring(&[libc::SIGHUP, libc::SIGPIPE])
-        .start();
+    let mut run = Launch::pid1(init).blocking(blocked).ignoring(&[libc::SIGHUP, libc::SIGPIPE]).start();
     run.expect("ready");
     let ignored = bit(libc::SIGHUP) | bit(libc::SIGPIPE);
-    assert_eq!(
-        run.ask("mask"),
-        format!("blocked {blocked:016x} ignored {ignored:016x}")
-    );
+    assert_eq!(run.ask("mask"), format!("blocked {blocked:016x} ignored {ignored:016x}"));
 }
 
 /// tini hangs when its parent ignores or blocks CHLD.
 #[test]
 fn every_mask_and_every_ignored_signal_arrives() {
     require!(harness::pid_namespaces());
-    const IGNORED: [i32; 6] = [
-        libc::SIGCHLD,
-        libc::SIGHUP,
-        libc::SIGPIPE,
-        libc::SIGTERM,
-        libc::SIGTTOU,
-        libc::SIGTSTP,
-    ];
+    const IGNORED: [i32; 6] =
+        [libc::SIGCHLD, libc::SIGHUP, libc::SIGPIPE, libc::SIGTERM, libc::SIGTTOU, libc::SIGTSTP];
     let blocked = !(bit(libc::SIGKILL) | bit(libc::SIGSTOP));
     let ignored: u64 = IGNORED.iter().map(|&signal| bit(signal)).sum();
     for launch in [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)] {
-        let launch = launch
-            .options("--pre-stop 0 --grace 30s")
-            .blocking(blocked)
-            .ignoring(&IGNORED);
+        let launch = launch.options("--pre-stop 0 --grace 30s").blocking(blocked).ignoring(&IGNORED);
         let mut run = launch.start();
         run.expect("ready");
-        assert_eq!(
-            run.ask("mask"),
-            format!("blocked {blocked:016x} ignored {ignored:016x}")
-        );
+        assert_eq!(run.ask("mask"), format!("blocked {blocked:016x} ignored {ignored:016x}"));
         run.signal(libc::SIGHUP);
         run.expect_signal("HUP");
         run.term();
@@ -90,33 +69,20 @@ fn every_mask_and_every_ignored_signal_arrives() {
 fn a_parent_that_ignores_or_blocks_chld_does_not_break_reaping() {
     for ignored in [false, true] {
         let launch = Launch::ordinary(Init::Adieu);
-        let launch = if ignored {
-            launch.ignoring(&[libc::SIGCHLD])
-        } else {
-            launch.blocking(bit(libc::SIGCHLD))
-        };
+        let launch =
+            if ignored { launch.ignoring(&[libc::SIGCHLD]) } else { launch.blocking(bit(libc::SIGCHLD)) };
         let mut run = launch.start();
         run.expect("ready");
         run.order("storm 100");
-        harness::until("all orphans are reaped", || {
-            harness::children(run.pid).len() == 1
-        });
+        harness::until("all orphans are reaped", || harness::children(run.pid).len() == 1);
         run.say("exit 23");
         run.expect_exit(23);
     }
 }
 
 fn arguments_arrive_byte_for_byte(init: Init) {
-    let odd: [&[u8]; 8] = [
-        b"",
-        b"--",
-        b"-e",
-        b"two words",
-        b"new\nline",
-        b"\xff\xfe",
-        b"\xc3(",
-        "żółw".as_bytes(),
-    ];
+    let odd: [&[u8]; 8] =
+        [b"", b"--", b"-e", b"two words", b"new\nline", b"\xff\xfe", b"\xc3(", "żółw".as_bytes()];
     let mut launch = Launch::pid1(init);
     for word in odd {
         launch = launch.arg(OsStr::from_bytes(word));
@@ -124,10 +90,7 @@ fn arguments_arrive_byte_for_byte(init: Init) {
     let mut run = launch.start();
     run.expect("ready");
     run.say("argv");
-    run.expect(&format!(
-        "argv {}",
-        harness::probe().as_os_str().as_bytes().escape_ascii()
-    ));
+    run.expect(&format!("argv {}", harness::probe().as_os_str().as_bytes().escape_ascii()));
     for word in odd {
         run.expect(&format!("argv {}", word.escape_ascii()));
     }
@@ -135,17 +98,9 @@ fn arguments_arrive_byte_for_byte(init: Init) {
 }
 
 fn the_environment_arrives_byte_for_byte(init: Init) {
-    let odd: [(&str, &[u8]); 4] = [
-        ("EMPTY", b""),
-        ("BYTES", b"\xff\xfe="),
-        ("LINE", b"a\nb"),
-        ("ADIEU_TEST", b"1"),
-    ];
-    let odd = if init == Init::Adieu {
-        &odd[..3]
-    } else {
-        &odd[..]
-    };
+    let odd: [(&str, &[u8]); 4] =
+        [("EMPTY", b""), ("BYTES", b"\xff\xfe="), ("LINE", b"a\nb"), ("ADIEU_TEST", b"1")];
+    let odd = if init == Init::Adieu { &odd[..3] } else { &odd[..] };
     let mut launch = Launch::pid1(init).no_env();
     for (name, value) in odd {
         launch = launch.env(name, OsStr::from_bytes(value));
@@ -153,10 +108,8 @@ fn the_environment_arrives_byte_for_byte(init: Init) {
     let mut run = launch.start();
     run.expect("ready");
     run.say("env");
-    let mut expected: Vec<String> = odd
-        .iter()
-        .map(|(name, value)| format!("env {name}={}", value.escape_ascii()))
-        .collect();
+    let mut expected: Vec<String> =
+        odd.iter().map(|(name, value)| format!("env {name}={}", value.escape_ascii())).collect();
     expected.sort();
     let mut lines: Vec<String> = odd.iter().map(|_| run.line()).collect();
     lines.sort();
@@ -169,10 +122,7 @@ fn odd_environments_arrive_as_they_are(init: Init) {
     let entries = ["Z=1", "A=2", "Z=3", "no-equals-sign", "=nameless", "B="];
     let words = [init.path(), PathBuf::from("--"), harness::probe()];
     let argv: Vec<CString> = words.iter().map(|word| text(word.as_os_str())).collect();
-    let envp: Vec<CString> = entries
-        .iter()
-        .map(|entry| text(OsStr::new(entry)))
-        .collect();
+    let envp: Vec<CString> = entries.iter().map(|entry| text(OsStr::new(entry))).collect();
     let lists = [Pointers::to(argv), Pointers::to(envp)];
     let mut run = Launch::pid1(init)
         .before_exec(move || {
@@ -202,15 +152,8 @@ unsafe impl Sync for Pointers {}
 
 impl Pointers {
     fn to(strings: Vec<CString>) -> Self {
-        let ends = strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        Self {
-            _strings: strings,
-            list: ends,
-        }
+        let ends = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { _strings: strings, list: ends }
     }
 
     fn first(&self) -> *const libc::c_char {
@@ -242,10 +185,7 @@ fn the_app_gets_exactly_the_descriptors(init: Init) {
 }
 
 /// Leaves exactly these descriptors above 2 open for the init, as copies of one.
-fn given(
-    fd: RawFd,
-    numbers: &'static [RawFd],
-) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
+fn given(fd: RawFd, numbers: &'static [RawFd]) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
     move || {
         // SAFETY: raw calls on the child's own copies; those that std needs are marked to be closed on exec.
         unsafe {
@@ -275,11 +215,7 @@ fn adieu_lets_go_of_what_it_inherited() {
     // The app has let go of both; if adieu had not, this would never end.
     assert_eq!(read_to_end(reader), "");
     run.say("close 1");
-    assert_eq!(
-        run.rest(),
-        Vec::<String>::new(),
-        "adieu holds no stdout either"
-    );
+    assert_eq!(run.rest(), Vec::<String>::new(), "adieu holds no stdout either");
     run.say("exit 8");
     run.expect_exit(8);
 }
@@ -307,11 +243,7 @@ fn adieu_holds_neither_stdin_nor_the_directory() {
         let held = |pid: i32, fd: i32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
         let stdin = held(run.app(), 0).expect("the app has a stdin");
         for fd in 0..64 {
-            assert_ne!(
-                held(run.pid, fd).as_ref(),
-                Some(&stdin),
-                "descriptor {fd} of adieu"
-            );
+            assert_ne!(held(run.pid, fd).as_ref(), Some(&stdin), "descriptor {fd} of adieu");
         }
     }
 }
@@ -343,10 +275,7 @@ fn any_of_the_standard_descriptors_may_be_closed() {
             .start();
         drop(writer);
         let mut report = Report(File::from(reader));
-        let fds: Vec<RawFd> = [0, 1, 2, 9]
-            .into_iter()
-            .filter(|fd| !closed.contains(fd))
-            .collect();
+        let fds: Vec<RawFd> = [0, 1, 2, 9].into_iter().filter(|fd| !closed.contains(fd)).collect();
         report.expect("ready");
         report.expect(&format!("fds {fds:?}"));
         run.signal(libc::SIGUSR1);
@@ -370,10 +299,7 @@ impl Report {
             line.push(byte[0]);
         }
         let line = String::from_utf8_lossy(&line);
-        assert!(
-            line.starts_with(wanted),
-            "expected '{wanted}', got '{line}'"
-        );
+        assert!(line.starts_with(wanted), "expected '{wanted}', got '{line}'");
     }
 }
 
@@ -389,14 +315,8 @@ fn listen_pid_names_the_app_where_it_named_adieu() {
     let script = |value: &str| {
         let adieu = Init::Adieu.path();
         let probe = harness::probe();
-        let run = format!(
-            "LISTEN_FDS=1 LISTEN_PID={value} exec {} -- {}",
-            adieu.display(),
-            probe.display()
-        );
-        Launch::program("/bin/sh".as_ref())
-            .command(["-c".to_string(), run])
-            .start()
+        let run = format!("LISTEN_FDS=1 LISTEN_PID={value} exec {} -- {}", adieu.display(), probe.display());
+        Launch::program("/bin/sh".as_ref()).command(["-c".to_string(), run]).start()
     };
     let mut run = script("$$");
     run.expect("ready");
@@ -405,20 +325,13 @@ fn listen_pid_names_the_app_where_it_named_adieu() {
     assert_eq!(variable(&mut run, "LISTEN_FDS"), "1");
     let mut run = script("4194305");
     run.expect("ready");
-    assert_eq!(
-        variable(&mut run, "LISTEN_PID"),
-        "4194305",
-        "sockets for another process are none of ours"
-    );
+    assert_eq!(variable(&mut run, "LISTEN_PID"), "4194305", "sockets for another process are none of ours");
 }
 
 #[test]
 fn listen_pid_names_the_app_of_pid_1() {
     require!(harness::pid_namespaces());
-    let mut run = Launch::pid1(Init::Adieu)
-        .env("LISTEN_FDS", "2")
-        .env("LISTEN_PID", "1")
-        .start();
+    let mut run = Launch::pid1(Init::Adieu).env("LISTEN_FDS", "2").env("LISTEN_PID", "1").start();
     run.expect("ready");
     let pids = run.ask("pids");
     let app = pids.split_whitespace().nth(1).expect("pid PID").to_string();
@@ -433,27 +346,16 @@ fn variable(run: &mut Running, name: &str) -> String {
         if line == "env end" {
             return value.unwrap_or_else(|| panic!("no {name}"));
         }
-        value = value.or(line
-            .strip_prefix(&format!("env {name}="))
-            .map(str::to_string));
+        value = value.or(line.strip_prefix(&format!("env {name}=")).map(str::to_string));
     }
 }
 
 #[test]
 fn nohup_protects_the_app() {
     require!(harness::program("nohup"));
-    let adieu = [
-        OsString::from(Init::Adieu.path()),
-        "--".into(),
-        harness::probe().into(),
-    ];
-    let mut run = Launch::program("/usr/bin/nohup".as_ref())
-        .command(adieu)
-        .start();
+    let adieu = [OsString::from(Init::Adieu.path()), "--".into(), harness::probe().into()];
+    let mut run = Launch::program("/usr/bin/nohup".as_ref()).command(adieu).start();
     run.expect("ready");
     let hup = bit(libc::SIGHUP);
-    assert_eq!(
-        run.ask("mask"),
-        format!("blocked {:016x} ignored {hup:016x}", 0)
-    );
+    assert_eq!(run.ask("mask"), format!("blocked {:016x} ignored {hup:016x}", 0));
 }

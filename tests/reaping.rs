@@ -17,9 +17,7 @@ fn orphans_are_reaped(init: Init) {
     let mut run = Launch::pid1(init).start();
     run.expect("ready");
     run.order("storm 500");
-    harness::until("all orphans are reaped", || {
-        harness::children(run.pid).len() == 1
-    });
+    harness::until("all orphans are reaped", || harness::children(run.pid).len() == 1);
     assert_eq!(run.ask("ping"), "pong");
 }
 
@@ -39,9 +37,7 @@ fn a_storm_of_orphans_costs_no_status(init: Init) {
 
 fn the_end_comes_at_once_when_nothing_is_left(init: Init) {
     let mut run = match init {
-        Init::Adieu => Launch::pid1(init)
-            .options("--leftovers 10m --grace 30m")
-            .start(),
+        Init::Adieu => Launch::pid1(init).options("--leftovers 10m --grace 30m").start(),
         Init::Tini => Launch::pid1(init).start(),
     };
     run.expect("ready");
@@ -52,9 +48,7 @@ fn the_end_comes_at_once_when_nothing_is_left(init: Init) {
 #[test]
 fn the_end_of_a_stop_comes_at_once_when_nothing_is_left() {
     for launch in both() {
-        let mut run = launch
-            .options("--pre-stop 0 --grace 30m --leftovers 10m")
-            .start();
+        let mut run = launch.options("--pre-stop 0 --grace 30m --leftovers 10m").start();
         run.expect("ready");
         run.term();
         run.expect_signal("TERM");
@@ -89,15 +83,9 @@ fn an_ordinary_process_becomes_the_reaper_by_itself() {
     let mut run = Launch::ordinary(Init::Adieu).start();
     run.expect("ready");
     run.order("storm 500");
-    harness::until("all orphans are reaped", || {
-        harness::children(run.pid).len() == 1
-    });
+    harness::until("all orphans are reaped", || harness::children(run.pid).len() == 1);
     run.say("orphan --name left --deaf --first pids");
-    assert!(
-        run.find("left: pid")
-            .contains(&format!(" parent {} ", run.pid)),
-        "the orphan is adieu's"
-    );
+    assert!(run.find("left: pid").contains(&format!(" parent {} ", run.pid)), "the orphan is adieu's");
 }
 
 #[test]
@@ -142,10 +130,8 @@ fn an_app_that_ends_by_itself_ends_processes_that_fork_without_pause() {
 
 #[test]
 fn leftovers_are_asked_woken_and_given_time_before_they_are_killed() {
-    for (launch, options) in both()
-        .into_iter()
-        .zip(["", "--setsid"])
-        .chain(both().into_iter().zip(["--setsid", ""]))
+    for (launch, options) in
+        both().into_iter().zip(["", "--setsid"]).chain(both().into_iter().zip(["--setsid", ""]))
     {
         let mut run = with_orphan(launch.options("--leftovers 1s"), options);
         run.say("exit 5");
@@ -155,26 +141,15 @@ fn leftovers_are_asked_woken_and_given_time_before_they_are_killed() {
         let line = run.line();
         assert!(line.starts_with("left: got CONT 1 "), "{line}");
         run.expect_exit(5);
-        assert!(
-            asked.elapsed() >= Duration::from_millis(900),
-            "killed after {:?}",
-            asked.elapsed()
-        );
-        assert_eq!(
-            run.rest(),
-            Vec::<String>::new(),
-            "nobody is left to write to stdout"
-        );
+        assert!(asked.elapsed() >= Duration::from_millis(900), "killed after {:?}", asked.elapsed());
+        assert_eq!(run.rest(), Vec::<String>::new(), "nobody is left to write to stdout");
     }
 }
 
 #[test]
 fn a_leftover_that_ends_when_asked_holds_nobody_up() {
     for launch in both() {
-        let mut run = with_orphan(
-            launch.options("--leftovers 10m --grace 30m"),
-            "--exit-on TERM",
-        );
+        let mut run = with_orphan(launch.options("--leftovers 10m --grace 30m"), "--exit-on TERM");
         run.say("exit 5");
         let line = run.line();
         assert!(line.starts_with("left: got TERM 1 "), "{line}");
@@ -209,11 +184,7 @@ fn after_a_stop_leftovers_have_the_rest_of_the_grace() {
         run.say("exit 0");
         run.find("left: got TERM 1 ");
         run.expect_exit(0);
-        assert!(
-            asked.elapsed() >= Duration::from_millis(2500),
-            "killed after {:?}",
-            asked.elapsed()
-        );
+        assert!(asked.elapsed() >= Duration::from_millis(2500), "killed after {:?}", asked.elapsed());
     }
 }
 
@@ -223,10 +194,7 @@ fn a_stdout_held_by_others_does_not_hold_adieu() {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
     for launch in both() {
         let held = writer.try_clone().expect("a descriptor");
-        let (end, _, _) = launch
-            .stdout(held)
-            .command(["/bin/sh", "-c", "exit 9"])
-            .run();
+        let (end, _, _) = launch.stdout(held).command(["/bin/sh", "-c", "exit 9"]).run();
         assert_eq!(end, harness::End::Exited(9));
     }
     drop(reader);
@@ -242,17 +210,13 @@ fn without_adieu_the_app_does_not_run_on() {
 
 #[test]
 fn the_orphans_signal_can_be_chosen() {
-    let mut run = Launch::ordinary(Init::Adieu)
-        .options("--orphan-signal HUP")
-        .start();
+    let mut run = Launch::ordinary(Init::Adieu).options("--orphan-signal HUP").start();
     run.expect("ready");
     run.signal(libc::SIGKILL);
     run.expect_signal("HUP");
     run.say("exit 0");
     run.rest();
-    let mut run = Launch::ordinary(Init::Adieu)
-        .options("--orphan-signal none")
-        .start();
+    let mut run = Launch::ordinary(Init::Adieu).options("--orphan-signal none").start();
     run.expect("ready");
     run.signal(libc::SIGKILL);
     run.end();
@@ -276,10 +240,7 @@ fn without_pid_1_nothing_runs_on() {
 fn an_ordinary_process_sweeps_only_its_own() {
     let mut neighbour = Launch::program(&harness::probe()).start();
     neighbour.expect("ready");
-    let mut run = with_orphan(
-        Launch::ordinary(Init::Adieu).options("--leftovers 100ms"),
-        "",
-    );
+    let mut run = with_orphan(Launch::ordinary(Init::Adieu).options("--leftovers 100ms"), "");
     run.say("exit 0");
     run.expect_exit(0);
     assert_eq!(neighbour.ask("ping"), "pong");

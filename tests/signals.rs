@@ -125,19 +125,11 @@ fn with_a_child(run: &mut Running) -> String {
     let mut lines = [run.line(), run.line(), run.line()];
     lines.sort();
     assert_eq!(lines[1], "child: ready");
-    lines[0]
-        .split_whitespace()
-        .nth(2)
-        .expect("child: pid PID")
-        .to_string()
+    lines[0].split_whitespace().nth(2).expect("child: pid PID").to_string()
 }
 
 fn without_waiting(init: Init, launch: Launch) -> Launch {
-    if init == Init::Adieu {
-        launch.options("--pre-stop 0 --grace 30s")
-    } else {
-        launch
-    }
+    if init == Init::Adieu { launch.options("--pre-stop 0 --grace 30s") } else { launch }
 }
 
 #[test]
@@ -186,10 +178,7 @@ fn several_real_time_signals_at_once_all_arrive() {
     for signal in 34..=64 {
         for value in 1..=if signal == 34 { 4 } else { 3 } {
             let rest = run.expect_signal(&signal.to_string());
-            assert!(
-                rest.starts_with(&format!("{value} code=-1 value={value} ")),
-                "{signal}: {rest}"
-            );
+            assert!(rest.starts_with(&format!("{value} code=-1 value={value} ")), "{signal}: {rest}");
         }
     }
 }
@@ -211,11 +200,7 @@ fn a_flood_of_ordinary_signals_upsets_nothing() {
 #[test]
 fn a_rewrite_changes_or_drops_a_signal() {
     require!(harness::pid_namespaces());
-    for options in [
-        "--rewrite USR1:HUP --rewrite USR2:0",
-        "-r 10:1 -r 12:0",
-        "-r SIGUSR1:SIGHUP -r usr2:0",
-    ] {
+    for options in ["--rewrite USR1:HUP --rewrite USR2:0", "-r 10:1 -r 12:0", "-r SIGUSR1:SIGHUP -r usr2:0"] {
         let mut run = Launch::pid1(Init::Adieu).options(options).start();
         run.expect("ready");
         run.signal(libc::SIGUSR1);
@@ -247,10 +232,7 @@ fn an_app_that_may_not_be_signalled_is_no_reason_to_end() {
     run.order("setuid 0");
     run.signal(libc::SIGUSR1);
     let line = run.log("USR1");
-    assert!(
-        line.contains("ot permitted") || line.contains("EPERM"),
-        "{line}"
-    );
+    assert!(line.contains("ot permitted") || line.contains("EPERM"), "{line}");
     assert_eq!(run.ask("ping"), "pong");
     run.say("exit 7");
     run.expect_exit(7);
@@ -258,17 +240,12 @@ fn an_app_that_may_not_be_signalled_is_no_reason_to_end() {
 
 #[test]
 fn the_sender_is_told_at_debug() {
-    let mut run = Launch::ordinary(Init::Adieu)
-        .options("--log-level debug")
-        .start();
+    let mut run = Launch::ordinary(Init::Adieu).options("--log-level debug").start();
     run.expect("ready");
     run.signal(libc::SIGUSR1);
     run.expect_signal("USR1");
     let line = run.log("USR1");
-    assert!(
-        line.contains(&std::process::id().to_string()),
-        "no sender in: {line}"
-    );
+    assert!(line.contains(&std::process::id().to_string()), "no sender in: {line}");
 }
 
 #[test]
@@ -289,9 +266,7 @@ fn copy_with_mode(from: &Path, to: &Path, mode: u32) {
 
 fn pause(pid: i32) {
     send(pid, libc::SIGSTOP);
-    harness::until("the app stands still", || {
-        harness::stat(pid, 0).as_deref() == Some("T")
-    });
+    harness::until("the app stands still", || harness::stat(pid, 0).as_deref() == Some("T"));
 }
 
 fn resume(pid: i32) {
@@ -306,10 +281,7 @@ fn send(pid: i32, signal: i32) {
 /// Whether it has read every signal sent to it and sleeps.
 fn settled(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let pending = status
-        .lines()
-        .find_map(|line| line.strip_prefix("ShdPnd:"))
-        .expect("a field of every kernel");
-    pending.trim().trim_start_matches('0').is_empty()
-        && harness::stat(pid, 0).as_deref() == Some("S")
+    let pending =
+        status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).expect("a field of every kernel");
+    pending.trim().trim_start_matches('0').is_empty() && harness::stat(pid, 0).as_deref() == Some("S")
 }

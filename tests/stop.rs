@@ -15,13 +15,11 @@ also_under_tini!(a_stop_before_the_first_instruction_counts);
 
 /// TERM has been sent before the init's program even begins; the kernel keeps it, since it is blocked.
 fn a_stop_before_the_first_instruction_counts(init: Init) {
-    let launch = Launch::pid1(init)
-        .blocking(1 << (libc::SIGTERM - 1))
-        .before_exec(|| {
-            // SAFETY: touches no memory.
-            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
-            Ok(())
-        });
+    let launch = Launch::pid1(init).blocking(1 << (libc::SIGTERM - 1)).before_exec(|| {
+        // SAFETY: touches no memory.
+        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+        Ok(())
+    });
     let mut run = at_once(init, launch).start();
     run.expect("ready");
     run.expect_signal("TERM");
@@ -32,33 +30,20 @@ fn a_stop_before_the_first_instruction_counts(init: Init) {
 fn a_stop_in_the_first_millisecond_counts() {
     require!(harness::pid_namespaces());
     for _ in 0..20 {
-        let mut run = Launch::pid1(Init::Adieu)
-            .options(AT_ONCE)
-            .args("--legacy --deaf")
-            .start();
-        harness::until("adieu holds TERM", || {
-            run.has_ended() || holds_term(run.pid)
-        });
+        let mut run = Launch::pid1(Init::Adieu).options(AT_ONCE).args("--legacy --deaf").start();
+        harness::until("adieu holds TERM", || run.has_ended() || holds_term(run.pid));
         run.term();
         run.expect_exit(128 + libc::SIGTERM);
     }
 }
 
 fn at_once(init: Init, launch: Launch) -> Launch {
-    if init == Init::Adieu {
-        launch.options(AT_ONCE)
-    } else {
-        launch
-    }
+    if init == Init::Adieu { launch.options(AT_ONCE) } else { launch }
 }
 
 fn holds_term(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let blocked = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigBlk:"))
-        .unwrap_or("0")
-        .trim();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0").trim();
     u64::from_str_radix(blocked, 16).unwrap_or(0) & 1 << (libc::SIGTERM - 1) != 0
 }
 
@@ -114,11 +99,7 @@ fn the_app_serves_on_until_the_pre_stop_sleep_is_over() {
     run.expect_signal("USR1");
     assert_eq!(run.ask("ping"), "pong");
     run.expect_signal("TERM");
-    assert!(
-        asked.elapsed() >= Duration::from_secs(1),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
 }
 
 #[test]
@@ -142,11 +123,7 @@ fn a_second_request_during_the_pre_stop_sleep_changes_nothing() {
         run.expect_signal("USR1");
     }
     expect_stop(&mut run, "TERM");
-    assert!(
-        asked.elapsed() >= Duration::from_secs(1),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
     run.signal(libc::SIGUSR2);
     run.expect_signal("USR2");
 }
@@ -192,10 +169,7 @@ fn int_and_quit_hurry_the_pre_stop_sleep_and_are_forwarded_after_it() {
         run.signal(signal);
         expect_stop(&mut run, "TERM");
         run.signal(signal);
-        assert!(
-            run.expect_signal(name).starts_with("1 "),
-            "the first one hurried and was not forwarded"
-        );
+        assert!(run.expect_signal(name).starts_with("1 "), "the first one hurried and was not forwarded");
     }
 }
 
@@ -203,11 +177,7 @@ fn int_and_quit_hurry_the_pre_stop_sleep_and_are_forwarded_after_it() {
 fn int_and_quit_are_forwarded_while_nothing_is_asked_for() {
     require!(harness::pid_namespaces());
     let mut run = adieu(FOR_EVER);
-    for (signal, name) in [
-        (libc::SIGINT, "INT"),
-        (libc::SIGQUIT, "QUIT"),
-        (libc::SIGHUP, "HUP"),
-    ] {
+    for (signal, name) in [(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT"), (libc::SIGHUP, "HUP")] {
         run.signal(signal);
         run.expect_signal(name);
         run.signal(libc::SIGUSR1);
@@ -223,17 +193,9 @@ fn a_schedule_escalates_and_waits_between() {
     run.term();
     expect_stop(&mut run, "QUIT");
     expect_stop(&mut run, "TERM");
-    assert!(
-        asked.elapsed() >= Duration::from_millis(400),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_millis(400), "{:?}", asked.elapsed());
     expect_stop(&mut run, "INT");
-    assert!(
-        asked.elapsed() >= Duration::from_millis(1000),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_millis(1000), "{:?}", asked.elapsed());
     run.signal(libc::SIGUSR1);
     run.expect_signal("USR1");
 }
@@ -255,11 +217,7 @@ fn an_app_that_does_not_end_is_killed_at_grace_minus_margin() {
     run.term();
     expect_stop(&mut run, "TERM");
     run.expect_exit(128 + libc::SIGKILL);
-    assert!(
-        asked.elapsed() >= Duration::from_millis(1500),
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() >= Duration::from_millis(1500), "{:?}", asked.elapsed());
 }
 
 #[test]
@@ -273,10 +231,7 @@ fn a_second_request_moves_no_deadline() {
         // SAFETY: touches no memory; that it has just ended is what is waited for.
         unsafe { libc::kill(run.pid, libc::SIGTERM) };
         std::thread::sleep(Duration::from_millis(50));
-        assert!(
-            run.started.elapsed() < harness::WATCHDOG,
-            "the deadline moved"
-        );
+        assert!(run.started.elapsed() < harness::WATCHDOG, "the deadline moved");
     }
     run.expect_exit(128 + libc::SIGKILL);
 }
@@ -287,9 +242,7 @@ fn an_app_that_stands_still_is_woken_and_stopped() {
     let mut run = adieu(AT_ONCE);
     let app = run.app();
     run.say("stop-self");
-    harness::until("the app stands still", || {
-        harness::stat(app, 0).as_deref() == Some("T")
-    });
+    harness::until("the app stands still", || harness::stat(app, 0).as_deref() == Some("T"));
     run.term();
     run.expect("done stop-self");
     expect_stop(&mut run, "TERM");
@@ -328,11 +281,7 @@ fn known_programs_are_stopped_by_the_signal_they_understand() {
     let scratch = Scratch::new();
     for (name, signal, number) in KNOWN {
         symlink(harness::probe(), scratch.path(name)).expect("a new name");
-        let launch = || {
-            Launch::pid1(Init::Adieu)
-                .options(AT_ONCE)
-                .command([scratch.path(name)])
-        };
+        let launch = || Launch::pid1(Init::Adieu).options(AT_ONCE).command([scratch.path(name)]);
         for request in [libc::SIGTERM, number] {
             let mut run = launch().start();
             run.expect("ready");
@@ -387,10 +336,7 @@ fn nomad_and_fly_stop_with_int() {
 fn an_app_behind_a_shell_gets_its_full_time() {
     require!(harness::pid_namespaces());
     let script = format!("{}; true", harness::probe().display());
-    let mut run = Launch::pid1(Init::Adieu)
-        .options(AT_ONCE)
-        .command(["/bin/sh", "-c", &script])
-        .start();
+    let mut run = Launch::pid1(Init::Adieu).options(AT_ONCE).command(["/bin/sh", "-c", &script]).start();
     run.expect("ready");
     run.term();
     // The shell is gone now; the app behind it still answers.

@@ -20,12 +20,8 @@ also_under_tini!(
 /// As in a container with a terminal: adieu leads the session.
 fn container(init: Init, args: &str) -> Running {
     let launch = Launch::pid1(init).on_terminal().args(args);
-    let mut run = if init == Init::Adieu {
-        launch.options("--pre-stop 0 --grace 50s")
-    } else {
-        launch
-    }
-    .start();
+    let mut run =
+        if init == Init::Adieu { launch.options("--pre-stop 0 --grace 50s") } else { launch }.start();
     run.expect("ready");
     run
 }
@@ -103,9 +99,7 @@ fn adieu_below(run: &Running) -> i32 {
     let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let mut found = None;
     harness::until("adieu runs below the shell", || {
-        found = harness::children(run.pid)
-            .into_iter()
-            .find(|&pid| name(pid).trim() == "adieu");
+        found = harness::children(run.pid).into_iter().find(|&pid| name(pid).trim() == "adieu");
         found.is_some()
     });
     found.expect("until has seen it")
@@ -148,11 +142,7 @@ fn ctrl_z_suspends_and_fg_resumes() {
         run.type_in(CTRL_Z);
         run.see("Stopped");
         run.see(PROMPT);
-        assert_eq!(
-            harness::stat(adieu, 0).as_deref(),
-            Some("T"),
-            "adieu is suspended too"
-        );
+        assert_eq!(harness::stat(adieu, 0).as_deref(), Some("T"), "adieu is suspended too");
         type_line(&mut run, "echo shell has the terminal $((40 + 2))");
         run.see("terminal 42");
         type_line(&mut run, "fg");
@@ -232,10 +222,7 @@ fn shell_is_behind(run: &Running) -> bool {
 fn a_stdin_that_is_no_terminal_does_not_matter() {
     require!(harness::program("bash"));
     let mut run = shell();
-    type_line(
-        &mut run,
-        "$ADIEU -- $PROBE --deaf --first terminal < /dev/null",
-    );
+    type_line(&mut run, "$ADIEU -- $PROBE --deaf --first terminal < /dev/null");
     run.see("foreground true");
     let adieu = adieu_below(&run);
     run.type_in(CTRL_C);
@@ -273,9 +260,7 @@ fn a_hangup_of_the_shells_terminal_ends_the_job() {
     run.see("ready");
     let adieu = adieu_below(&run);
     run.hang_up();
-    harness::until("adieu is gone", || {
-        harness::stat(adieu, 0).is_none_or(|state| state == "Z")
-    });
+    harness::until("adieu is gone", || harness::stat(adieu, 0).is_none_or(|state| state == "Z"));
 }
 
 /// Apache stops gracefully by WINCH, which a terminal also sends when its window changes.
@@ -310,11 +295,7 @@ fn a_resize_does_not_stop_an_app_that_winch_would_stop() {
 fn job_control_signals_from_a_process_are_the_apps() {
     require!(harness::pid_namespaces());
     let mut run = container(Init::Adieu, "");
-    for (number, name) in [
-        (libc::SIGTSTP, "TSTP"),
-        (libc::SIGTTIN, "TTIN"),
-        (libc::SIGTTOU, "TTOU"),
-    ] {
+    for (number, name) in [(libc::SIGTSTP, "TSTP"), (libc::SIGTTIN, "TTIN"), (libc::SIGTTOU, "TTOU")] {
         run.signal(number);
         run.expect_signal(name);
     }

@@ -126,21 +126,13 @@ impl Setting {
 
 pub fn by_id(id: Id) -> &'static Setting {
     // Held by a test: every id stands in the list.
-    LIST.iter()
-        .find(|setting| setting.id == id)
-        .unwrap_or(&LIST[0])
+    LIST.iter().find(|setting| setting.id == id).unwrap_or(&LIST[0])
 }
 
 const TIME: Takes = Takes::One("TIME");
 const SIGNAL: Takes = Takes::One("SIG");
-const TARGETS: Takes = Takes::Many {
-    name: "TARGET",
-    split: Split::Lines,
-};
-const PORTS: Takes = Takes::Many {
-    name: "PORT",
-    split: Split::Commas,
-};
+const TARGETS: Takes = Takes::Many { name: "TARGET", split: Split::Lines };
+const PORTS: Takes = Takes::Many { name: "PORT", split: Split::Commas };
 
 macro_rules! setting {
     ($id:ident, $long:literal, $short:expr, $takes:expr, $key:expr, $section:ident, $help:literal) => {
@@ -274,9 +266,7 @@ pub fn help() -> String {
 
 /// `-r, --rewrite FROM:TO`
 pub fn usage(setting: &Setting) -> String {
-    let short = setting
-        .short
-        .map_or("    ".to_owned(), |short| format!("-{short}, "));
+    let short = setting.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
     let value = match setting.takes {
         Takes::Nothing => String::new(),
         Takes::One(name) | Takes::Many { name, .. } => format!(" {name}"),
@@ -293,28 +283,14 @@ mod tests {
     fn every_name_stands_once() {
         let mut seen = HashSet::new();
         for setting in LIST {
+            assert!(seen.insert(format!("--{}", setting.long)), "--{}", setting.long);
             assert!(
-                seen.insert(format!("--{}", setting.long)),
-                "--{}",
-                setting.long
-            );
-            assert!(
-                setting
-                    .short
-                    .is_none_or(|short| seen.insert(format!("-{short}"))),
+                setting.short.is_none_or(|short| seen.insert(format!("-{short}"))),
                 "{:?}",
                 setting.short
             );
-            assert!(
-                setting.key.is_none_or(|key| seen.insert(key.to_owned())),
-                "{:?}",
-                setting.key
-            );
-            assert_eq!(
-                by_id(setting.id).long,
-                setting.long,
-                "an id that stands twice"
-            );
+            assert!(setting.key.is_none_or(|key| seen.insert(key.to_owned())), "{:?}", setting.key);
+            assert_eq!(by_id(setting.id).long, setting.long, "an id that stands twice");
         }
     }
 
@@ -322,11 +298,7 @@ mod tests {
     fn help_names_every_flag() {
         let page = help();
         for setting in LIST {
-            assert!(
-                page.contains(&format!("--{}", setting.long)),
-                "--{}",
-                setting.long
-            );
+            assert!(page.contains(&format!("--{}", setting.long)), "--{}", setting.long);
         }
     }
 }

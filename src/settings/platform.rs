@@ -37,10 +37,7 @@ impl Platform {
     ];
 
     pub fn name(self) -> &'static str {
-        Platform::NAMES
-            .iter()
-            .find(|(_, platform)| *platform == self)
-            .map_or("none", |(name, _)| name)
+        Platform::NAMES.iter().find(|(_, platform)| *platform == self).map_or("none", |(name, _)| name)
     }
 
     /// A guess from the environment. systemd comes first, since it names the very process; Kubernetes before Cloud Run,
@@ -52,16 +49,12 @@ impl Platform {
         match () {
             () if main_process => Platform::Systemd,
             () if set("KUBERNETES_SERVICE_HOST") => Platform::Kubernetes,
-            () if set("ECS_CONTAINER_METADATA_URI_V4") || set("ECS_CONTAINER_METADATA_URI") => {
-                Platform::Ecs
-            }
+            () if set("ECS_CONTAINER_METADATA_URI_V4") || set("ECS_CONTAINER_METADATA_URI") => Platform::Ecs,
             () if set("K_SERVICE") || set("CLOUD_RUN_JOB") => Platform::CloudRun,
             () if set("NOMAD_ALLOC_ID") => Platform::Nomad,
             () if set("FLY_APP_NAME") || set("FLY_MACHINE_ID") => Platform::Fly,
             () if set("DYNO") => Platform::Heroku,
-            () if (around.exists)("/.dockerenv") || (around.exists)("/run/.containerenv") => {
-                Platform::Docker
-            }
+            () if (around.exists)("/.dockerenv") || (around.exists)("/run/.containerenv") => Platform::Docker,
             () if set("container") => Platform::Docker,
             () => Platform::None,
         }
@@ -116,33 +109,18 @@ mod tests {
     use super::*;
 
     fn guess(variables: &[(&str, &str)], files: &[&str]) -> Platform {
-        let find = |name: &str| {
-            variables
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| (*v).to_owned())
-        };
-        Platform::detect(&Surroundings {
-            variable: &find,
-            exists: &|file| files.contains(&file),
-            pid: 7,
-        })
+        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Platform::detect(&Surroundings { variable: &find, exists: &|file| files.contains(&file), pid: 7 })
     }
 
     #[test]
     fn each_platform_is_known_by_what_it_sets() {
         assert_eq!(guess(&[], &[]), Platform::None);
         assert_eq!(
-            guess(
-                &[("KUBERNETES_SERVICE_HOST", "x"), ("K_SERVICE", "x")],
-                &["/.dockerenv"]
-            ),
+            guess(&[("KUBERNETES_SERVICE_HOST", "x"), ("K_SERVICE", "x")], &["/.dockerenv"]),
             Platform::Kubernetes
         );
-        assert_eq!(
-            guess(&[("ECS_CONTAINER_METADATA_URI_V4", "x")], &["/.dockerenv"]),
-            Platform::Ecs
-        );
+        assert_eq!(guess(&[("ECS_CONTAINER_METADATA_URI_V4", "x")], &["/.dockerenv"]), Platform::Ecs);
         assert_eq!(guess(&[("K_SERVICE", "x")], &[]), Platform::CloudRun);
         assert_eq!(guess(&[("NOMAD_ALLOC_ID", "x")], &[]), Platform::Nomad);
         assert_eq!(guess(&[("FLY_APP_NAME", "x")], &[]), Platform::Fly);

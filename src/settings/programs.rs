@@ -16,57 +16,29 @@ pub struct Program {
     pub stop_once: bool,
 }
 
-const fn program(
-    name: &'static str,
-    also: &'static [&'static str],
-    signal: &'static str,
-) -> Program {
-    Program {
-        name,
-        also,
-        schedule: Some(signal),
-        asks: Some(signal),
-        stop_once: false,
-    }
+const fn program(name: &'static str, also: &'static [&'static str], signal: &'static str) -> Program {
+    Program { name, also, schedule: Some(signal), asks: Some(signal), stop_once: false }
 }
 
 /// Sources: the signal pages of each program's manual, and the STOPSIGNAL of the official images.
 static PROGRAMS: &[Program] = &[
     program("nginx", &["openresty"], "QUIT"),
-    program(
-        "httpd",
-        &["apache2", "httpd-foreground", "apache2-foreground"],
-        "WINCH",
-    ),
+    program("httpd", &["apache2", "httpd-foreground", "apache2-foreground"], "WINCH"),
     program("php-fpm", &[], "QUIT"),
     program("postgres", &[], "INT"),
     program("unicorn", &[], "QUIT"),
     program("haproxy", &[], "USR1"),
     program("uwsgi", &[], "INT"),
     // TSTP: take no new job. It is a command of its own that comes long before a stop, so it does not ask for one.
-    Program {
-        name: "sidekiq",
-        also: &[],
-        schedule: Some("TSTP/2s/TERM"),
-        asks: None,
-        stop_once: false,
-    },
-    Program {
-        name: "rq",
-        also: &[],
-        schedule: None,
-        asks: None,
-        stop_once: true,
-    },
+    Program { name: "sidekiq", also: &[], schedule: Some("TSTP/2s/TERM"), asks: None, stop_once: false },
+    Program { name: "rq", also: &[], schedule: None, asks: None, stop_once: true },
 ];
 
 /// Entry points of official images that end by executing their first argument.
 const LAUNCHERS: [&str; 2] = ["docker-entrypoint.sh", "docker-php-entrypoint"];
 
 pub fn by_name(name: &str) -> Option<&'static Program> {
-    PROGRAMS
-        .iter()
-        .find(|program| program.name == name || program.also.contains(&name))
+    PROGRAMS.iter().find(|program| program.name == name || program.also.contains(&name))
 }
 
 pub fn names() -> Vec<&'static str> {
@@ -79,8 +51,7 @@ pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
     if LAUNCHERS.contains(&name) {
         return by_name(base_name(command.get(1)?)?);
     }
-    by_name(name)
-        .or_else(|| by_name(name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')))
+    by_name(name).or_else(|| by_name(name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')))
 }
 
 fn base_name(command: &OsString) -> Option<&str> {
@@ -112,19 +83,11 @@ mod tests {
     fn every_schedule_and_signal_in_the_table_is_valid() {
         for program in PROGRAMS {
             assert!(
-                program
-                    .schedule
-                    .is_none_or(|schedule| values::schedule(schedule).is_ok()),
+                program.schedule.is_none_or(|schedule| values::schedule(schedule).is_ok()),
                 "{}",
                 program.name
             );
-            assert!(
-                program
-                    .asks
-                    .is_none_or(|signal| values::catchable(signal).is_ok()),
-                "{}",
-                program.name
-            );
+            assert!(program.asks.is_none_or(|signal| values::catchable(signal).is_ok()), "{}", program.name);
         }
     }
 }

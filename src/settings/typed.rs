@@ -10,12 +10,7 @@ use toml::de::{DeTable, DeValue};
 /// The file that is read when no other is named, if it exists.
 const DEFAULT_FILE: &str = "/etc/adieu.toml";
 /// Set by adieu for its hooks, which may be wrapped in an adieu of their own.
-const HOOK_VARIABLES: [&str; 4] = [
-    "ADIEU_PHASE",
-    "ADIEU_APP_PID",
-    "ADIEU_EXIT_STATUS",
-    "ADIEU_STOP_SIGNAL",
-];
+const HOOK_VARIABLES: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
 
 pub struct Entry {
     pub id: Id,
@@ -40,10 +35,7 @@ impl Typed {
     ) -> Result<Typed, Refusal> {
         let (flags, command) = flags(arguments)?;
         let variables = variables(environment)?;
-        let mut typed = Typed {
-            layers: [flags, variables, Vec::new()],
-            command,
-        };
+        let mut typed = Typed { layers: [flags, variables, Vec::new()], command };
         if !typed.wants_no_settings() {
             typed.layers[2] = file(typed.one(Id::Config))?;
         }
@@ -59,11 +51,7 @@ impl Typed {
     pub fn all(&self, id: Id) -> Vec<&Entry> {
         let of = |layer: &'_ Vec<Entry>| layer.iter().any(|entry| entry.id == id);
         let layer = self.layers.iter().find(|layer| of(layer));
-        layer
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.id == id)
-            .collect()
+        layer.into_iter().flatten().filter(|entry| entry.id == id).collect()
     }
 
     pub fn has(&self, id: Id) -> bool {
@@ -76,9 +64,7 @@ impl Typed {
     }
 }
 
-fn flags(
-    arguments: impl IntoIterator<Item = OsString>,
-) -> Result<(Vec<Entry>, Vec<OsString>), Refusal> {
+fn flags(arguments: impl IntoIterator<Item = OsString>) -> Result<(Vec<Entry>, Vec<OsString>), Refusal> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut entries = Vec::new();
     while let Some(argument) = parser.next().map_err(refuse_flag)? {
@@ -95,20 +81,12 @@ fn flags(
         };
         let origin = Origin::Flag(setting.long);
         if setting.takes == Takes::Nothing {
-            entries.push(Entry {
-                id: setting.id,
-                value: "true".into(),
-                origin,
-            });
+            entries.push(Entry { id: setting.id, value: "true".into(), origin });
             continue;
         }
-        let value = parser.value().map_err(|_| {
-            Refusal(format!(
-                "--{} needs a value: --{}",
-                setting.long,
-                with_value(setting)
-            ))
-        })?;
+        let value = parser
+            .value()
+            .map_err(|_| Refusal(format!("--{} needs a value: --{}", setting.long, with_value(setting))))?;
         entries.extend(split(setting, &value).map(|value| Entry {
             id: setting.id,
             value,
@@ -127,9 +105,7 @@ fn with_value(setting: &Setting) -> String {
 
 fn refuse_flag(error: lexopt::Error) -> Refusal {
     match error {
-        lexopt::Error::UnexpectedValue { option, .. } => {
-            Refusal(format!("{option} takes no value"))
-        }
+        lexopt::Error::UnexpectedValue { option, .. } => Refusal(format!("{option} takes no value")),
         other => Refusal(format!("{other}; see adieu --help")),
     }
 }
@@ -138,9 +114,8 @@ fn unknown_flag(argument: &lexopt::Arg) -> Refusal {
     match argument {
         lexopt::Arg::Long(long) => {
             let meant = nearest(long, LIST.iter().map(|setting| setting.long));
-            let hint = meant.map_or("see adieu --help".to_owned(), |meant| {
-                format!("did you mean --{meant}?")
-            });
+            let hint =
+                meant.map_or("see adieu --help".to_owned(), |meant| format!("did you mean --{meant}?"));
             Refusal(format!("unknown option --{long}; {hint}"))
         }
         lexopt::Arg::Short(short) => Refusal(format!("unknown option -{short}; see adieu --help")),
@@ -148,17 +123,13 @@ fn unknown_flag(argument: &lexopt::Arg) -> Refusal {
     }
 }
 
-fn variables(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Vec<Entry>, Refusal> {
+fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<Entry>, Refusal> {
     let mut entries = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with("ADIEU_")) else {
             continue;
         };
-        let known = LIST
-            .iter()
-            .find(|setting| setting.variable().as_deref() == Some(name));
+        let known = LIST.iter().find(|setting| setting.variable().as_deref() == Some(name));
         match known {
             Some(_) if value.is_empty() || from_kubernetes(name, &value) => {}
             Some(setting) => entries.extend(split(setting, &value).map(|value| Entry {
@@ -170,9 +141,7 @@ fn variables(
             None => {
                 let all: Vec<String> = LIST.iter().filter_map(Setting::variable).collect();
                 let hint = nearest(name, all.iter().map(String::as_str))
-                    .map_or("see adieu --help".to_owned(), |meant| {
-                        format!("did you mean {meant}?")
-                    });
+                    .map_or("see adieu --help".to_owned(), |meant| format!("did you mean {meant}?"));
                 return Err(Refusal(format!("unknown variable {name}; {hint}")));
             }
         }
@@ -193,23 +162,14 @@ fn from_kubernetes(name: &str, value: &OsStr) -> bool {
 /// The values that one variable or flag holds.
 fn split(setting: &Setting, value: &OsStr) -> impl Iterator<Item = OsString> {
     let separator = match setting.takes {
-        Takes::Many {
-            split: Split::Commas,
-            ..
-        } => Some(','),
-        Takes::Many {
-            split: Split::Lines,
-            ..
-        } => Some('\n'),
+        Takes::Many { split: Split::Commas, .. } => Some(','),
+        Takes::Many { split: Split::Lines, .. } => Some('\n'),
         Takes::One(_) | Takes::Nothing => None,
     };
     let parts: Vec<OsString> = match (separator, value.to_str()) {
-        (Some(separator), Some(text)) => text
-            .split(separator)
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(OsString::from)
-            .collect(),
+        (Some(separator), Some(text)) => {
+            text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(OsString::from).collect()
+        }
         (Some(_), None) | (None, _) => vec![value.to_owned()],
     };
     parts.into_iter()
@@ -221,26 +181,18 @@ fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
         None => (PathBuf::from(DEFAULT_FILE), false),
     };
     match std::fs::read_to_string(&path) {
-        Ok(text) => File {
-            path: &path,
-            text: &text,
-        }
-        .entries(),
+        Ok(text) => File { path: &path, text: &text }.entries(),
         Err(_) if !must_exist && !path.exists() => Ok(Vec::new()),
-        Err(error) => Err(Refusal(format!(
-            "cannot read settings file '{}': {}",
-            path.display(),
-            plain(&error)
-        ))),
+        Err(error) => {
+            Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), plain(&error))))
+        }
     }
 }
 
 /// An error of the system without Rust's number behind it.
 pub fn plain(error: &std::io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number)
-            .desc()
-            .to_ascii_lowercase(),
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_ascii_lowercase(),
         None => error.to_string(),
     }
 }
@@ -271,9 +223,7 @@ impl File<'_> {
             let setting = LIST.iter().find(|setting| setting.key == Some(&key));
             match (value.get_ref(), setting) {
                 (DeValue::Table(inner), None) => self.walk(&key, inner, entries)?,
-                (value_at, Some(setting)) => {
-                    self.values(setting, value_at, value.span().start, entries)?
-                }
+                (value_at, Some(setting)) => self.values(setting, value_at, value.span().start, entries)?,
                 (_, None) => {
                     let hint = nearest(&key, LIST.iter().filter_map(|setting| setting.key))
                         .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
@@ -292,9 +242,9 @@ impl File<'_> {
         entries: &mut Vec<Entry>,
     ) -> Result<(), Refusal> {
         if let (DeValue::Array(items), Takes::Many { .. }) = (value, setting.takes) {
-            return items.iter().try_for_each(|item| {
-                self.values(setting, item.get_ref(), item.span().start, entries)
-            });
+            return items
+                .iter()
+                .try_for_each(|item| self.values(setting, item.get_ref(), item.span().start, entries));
         }
         let text = match value {
             DeValue::String(text) => text.to_string(),
@@ -303,48 +253,26 @@ impl File<'_> {
             DeValue::Boolean(switch) => switch.to_string(),
             DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
                 let key = setting.key.unwrap_or(setting.long);
-                return Err(self.refuse(
-                    at,
-                    &format!("{key} cannot be {}", with_article(value.type_str())),
-                ));
+                return Err(self.refuse(at, &format!("{key} cannot be {}", with_article(value.type_str()))));
             }
         };
-        let origin = Origin::File {
-            path: self.path.to_owned(),
-            line: self.line(at),
-        };
-        entries.push(Entry {
-            id: setting.id,
-            value: text.into(),
-            origin,
-        });
+        let origin = Origin::File { path: self.path.to_owned(), line: self.line(at) };
+        entries.push(Entry { id: setting.id, value: text.into(), origin });
         Ok(())
     }
 
     fn refuse(&self, at: usize, message: &str) -> Refusal {
         let message = message.lines().collect::<Vec<_>>().join("; ");
-        Refusal(format!(
-            "{}:{}: {message}",
-            self.path.display(),
-            self.line(at)
-        ))
+        Refusal(format!("{}:{}: {message}", self.path.display(), self.line(at)))
     }
 
     fn line(&self, at: usize) -> usize {
-        self.text.as_bytes()[..at.min(self.text.len())]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
-            + 1
+        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1
     }
 }
 
 fn with_article(word: &str) -> String {
-    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    };
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {word}")
 }
 
@@ -363,12 +291,10 @@ pub fn written_as(id: Id, origin: &Origin) -> String {
     let setting = by_id(id);
     match origin {
         Origin::Variable(name) => name.clone(),
-        Origin::File { path, line } => format!(
-            "{}:{line}: {}",
-            path.display(),
-            setting.key.unwrap_or(setting.long)
-        ),
-        Origin::Flag(_) | Origin::Default | Origin::Platform(_) | Origin::Program(_) => {
+        Origin::File { path, line } => {
+            format!("{}:{line}: {}", path.display(), setting.key.unwrap_or(setting.long))
+        }
+        Origin::Flag(_) | Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => {
             format!("--{}", setting.long)
         }
     }

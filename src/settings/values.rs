@@ -22,12 +22,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let (mut total, mut rest, mut last_unit) = (0.0, text, f64::INFINITY);
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(wrong)?;
-        let unit_end = rest[digits..]
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .map_or(rest.len(), |at| at + digits);
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let unit_end =
+            rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).map_or(rest.len(), |at| at + digits);
         let unit = match &rest[digits..unit_end] {
             "h" => 3600.0,
             "m" | "min" => 60.0,
@@ -42,27 +39,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total += number(&rest[..digits]).map_err(|()| wrong())? * unit;
         (rest, last_unit) = (&rest[unit_end..], unit);
     }
-    if last_unit.is_infinite() {
-        Err(wrong())
-    } else {
-        bounded(total).ok_or_else(wrong)
-    }
+    if last_unit.is_infinite() { Err(wrong()) } else { bounded(total).ok_or_else(wrong) }
 }
 
 /// Digits with at most one point; not the other ways in which Rust writes a float.
 fn number(text: &str) -> Result<f64, ()> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if plain {
-        text.parse().map_err(drop)
-    } else {
-        Err(())
-    }
+    if plain { text.parse().map_err(drop) } else { Err(()) }
 }
 
 fn bounded(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6)
-        .ok()
-        .filter(|length| *length <= LONGEST)
+    Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).ok().filter(|length| *length <= LONGEST)
 }
 
 /// A duration as people write it: `1m30s`, `2.5s`, `500ms`.
@@ -83,16 +70,13 @@ fn show_seconds(millis: u128) -> String {
 }
 
 pub fn signal(text: &str) -> Result<Signal, String> {
-    signals::by_name(text)
-        .ok_or_else(|| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
+    signals::by_name(text).ok_or_else(|| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
 }
 
 /// A signal that can be waited for: not KILL and not STOP, which the kernel keeps to itself.
 pub fn catchable(text: &str) -> Result<Signal, String> {
     match signal(text)? {
-        Signal(9 | 19) => Err(format!(
-            "'{text}' cannot be caught by any process (signal(7)); write another"
-        )),
+        Signal(9 | 19) => Err(format!("'{text}' cannot be caught by any process (signal(7)); write another")),
         signal => Ok(signal),
     }
 }
@@ -101,9 +85,7 @@ pub fn stop_on(texts: &[&str]) -> Result<SignalSet, String> {
     texts.iter().try_fold(SignalSet::default(), |set, text| {
         let signal = catchable(text)?;
         if signal == Signal(libc::SIGCHLD as u8) {
-            return Err(format!(
-                "'{text}' tells of adieu's own children and cannot ask for a stop"
-            ));
+            return Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop"));
         }
         Ok(set.with(signal))
     })
@@ -117,22 +99,14 @@ pub fn schedule(text: &str) -> Result<Vec<Step>, String> {
         if index % 2 == 0 {
             let signal = signal(part.strip_prefix('-').unwrap_or(part))
                 .map_err(|_| wrong(format!("'{part}' is no signal")))?;
-            steps.push(Step {
-                signal,
-                wait: Duration::ZERO,
-            });
+            steps.push(Step { signal, wait: Duration::ZERO });
         } else {
             let wait = duration(part).map_err(|_| wrong(format!("'{part}' is no duration")))?;
-            steps
-                .last_mut()
-                .ok_or_else(|| wrong("it begins with a wait".to_owned()))?
-                .wait = wait;
+            steps.last_mut().ok_or_else(|| wrong("it begins with a wait".to_owned()))?.wait = wait;
         }
     }
     if text.split('/').count() % 2 == 0 {
-        return Err(wrong(
-            "it ends with a wait; the last signal always lasts until the kill".to_owned(),
-        ));
+        return Err(wrong("it ends with a wait; the last signal always lasts until the kill".to_owned()));
     }
     Ok(steps)
 }
@@ -150,30 +124,21 @@ pub fn show_schedule(steps: &[Step]) -> String {
 
 /// `USR1:HUP`, numbers as well; `USR1:0` drops it.
 pub fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
-    let wrong =
-        || format!("'{text}' is no rewrite; write FROM:TO as in USR1:HUP, or USR1:0 to drop it");
+    let wrong = || format!("'{text}' is no rewrite; write FROM:TO as in USR1:HUP, or USR1:0 to drop it");
     let (from, to) = text.split_once(':').ok_or_else(wrong)?;
     let from = catchable(from).map_err(|_| wrong())?;
-    let to = if to.trim() == "0" {
-        None
-    } else {
-        Some(signal(to).map_err(|_| wrong())?)
-    };
+    let to = if to.trim() == "0" { None } else { Some(signal(to).map_err(|_| wrong())?) };
     Ok((from, to))
 }
 
 pub fn status(text: &str) -> Result<u8, String> {
-    text.trim()
-        .parse()
-        .map_err(|_| format!("'{text}' is no exit status; write a number from 0 to 255"))
+    text.trim().parse().map_err(|_| format!("'{text}' is no exit status; write a number from 0 to 255"))
 }
 
 pub fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
-        Ok(_) | Err(_) => Err(format!(
-            "'{text}' is no port; write a number from 1 to 65535"
-        )),
+        Ok(_) | Err(_) => Err(format!("'{text}' is no port; write a number from 1 to 65535")),
     }
 }
 
@@ -187,9 +152,7 @@ pub fn switch(text: &str) -> Result<bool, String> {
 
 /// One of some words.
 pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    let found = words
-        .iter()
-        .find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
+    let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
     found.map(|(_, value)| *value).ok_or_else(|| {
         let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         format!("'{text}' is not known; write {}", list_or(&all))
@@ -208,17 +171,14 @@ pub fn list_or(words: &[&str]) -> String {
 /// An address to listen on: `0.0.0.0:8086`, `[::]:8086`, `:8086` (all addresses).
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let all = text.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
-    address(all.as_deref().unwrap_or(text)).ok_or_else(|| {
-        format!("'{text}' is no address to listen on; write 0.0.0.0:8086, [::]:8086 or :8086")
-    })
+    address(all.as_deref().unwrap_or(text))
+        .ok_or_else(|| format!("'{text}' is no address to listen on; write 0.0.0.0:8086, [::]:8086 or :8086"))
 }
 
 /// IP addresses and localhost; adieu asks no name server.
 fn address(text: &str) -> Option<SocketAddr> {
     let address = match text.rsplit_once(':') {
-        Some(("localhost", port)) => {
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?)
-        }
+        Some(("localhost", port)) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?),
         Some(_) | None => text.parse().ok()?,
     };
     Some(address)
@@ -234,19 +194,17 @@ pub fn target(text: &str) -> Result<Target, String> {
         return Ok(Target::Notify);
     }
     if let Some(command) = text.strip_prefix("exec:") {
-        let words = shlex::split(command)
-            .ok_or_else(|| format!("'{text}' has a quote that is not closed"))?;
+        let words =
+            shlex::split(command).ok_or_else(|| format!("'{text}' has a quote that is not closed"))?;
         if words.is_empty() {
             return Err(format!("'{text}' names no command; write exec:CMD ARG"));
         }
-        return Ok(Target::Exec(
-            words.into_iter().map(OsString::from).collect(),
-        ));
+        return Ok(Target::Exec(words.into_iter().map(OsString::from).collect()));
     }
     if let Some(place) = text.strip_prefix("tcp://") {
-        return address(place).map(Target::Tcp).ok_or_else(|| {
-            format!("'{text}': write tcp://127.0.0.1:8080, with an IP address or localhost")
-        });
+        return address(place)
+            .map(Target::Tcp)
+            .ok_or_else(|| format!("'{text}': write tcp://127.0.0.1:8080, with an IP address or localhost"));
     }
     let (method, url) = match text.strip_prefix("post:") {
         Some(url) => ("POST", url),
@@ -272,34 +230,18 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     let path = path.split('#').next().unwrap_or("/").to_owned();
     let bad = |c: char| c.is_ascii_control() || c == ' ';
     if host.is_empty() || host.contains('@') || url.contains(bad) {
-        return Err(format!(
-            "'{url}' is no URL; write http://127.0.0.1:8080/health"
-        ));
+        return Err(format!("'{url}' is no URL; write http://127.0.0.1:8080/health"));
     }
     let has_port = host.rsplit_once(':').is_some_and(|(before, port)| {
         !port.is_empty()
             && port.bytes().all(|b| b.is_ascii_digit())
             && !(before.contains(':') && !before.ends_with(']'))
     });
-    let with_port = if has_port {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    };
+    let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
     match address(&with_port) {
-        Some(addr) => Ok(Target::Http(HttpTarget {
-            method,
-            addr,
-            host: host.to_owned(),
-            path,
-        })),
-        None if with_port
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_err()) =>
-        {
-            Err(format!(
-                "'{url}' has no valid port; write http://127.0.0.1:8080/health"
-            ))
+        Some(addr) => Ok(Target::Http(HttpTarget { method, addr, host: host.to_owned(), path })),
+        None if with_port.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_err()) => {
+            Err(format!("'{url}' has no valid port; write http://127.0.0.1:8080/health"))
         }
         None => Ok(through_curl(method, url)),
     }
@@ -307,17 +249,8 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
 
 /// What needs TLS or a name server is asked by curl, which brings both.
 fn through_curl(method: &str, url: &str) -> Target {
-    let words = [
-        "curl",
-        "--silent",
-        "--show-error",
-        "--fail",
-        "--output",
-        "/dev/null",
-        "--request",
-        method,
-        url,
-    ];
+    let words =
+        ["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "--request", method, url];
     Target::Exec(words.iter().map(OsString::from).collect())
 }
 
@@ -375,14 +308,7 @@ mod tests {
     fn schedules_follow_start_stop_daemon() {
         let steps = schedule("TSTP/15s/TERM/5/-INT").unwrap();
         assert_eq!(show_schedule(&steps), "TSTP/15s/TERM/5s/INT");
-        for text in [
-            "",
-            "TERM/",
-            "TERM/5s",
-            "5s/TERM",
-            "TERM//INT",
-            "TERM/5s/NOPE",
-        ] {
+        for text in ["", "TERM/", "TERM/5s", "5s/TERM", "TERM//INT", "TERM/5s/NOPE"] {
             assert!(schedule(text).is_err(), "{text}");
         }
     }
@@ -395,14 +321,8 @@ mod tests {
             }
             other => format!("{other:?}"),
         };
-        assert_eq!(
-            plain("http://127.0.0.1:8080/health"),
-            "GET 127.0.0.1:8080 127.0.0.1:8080 /health"
-        );
-        assert_eq!(
-            plain("post:http://localhost/x?y=1"),
-            "POST 127.0.0.1:80 localhost /x?y=1"
-        );
+        assert_eq!(plain("http://127.0.0.1:8080/health"), "GET 127.0.0.1:8080 127.0.0.1:8080 /health");
+        assert_eq!(plain("post:http://localhost/x?y=1"), "POST 127.0.0.1:80 localhost /x?y=1");
         assert_eq!(plain("http://[::1]:81?q"), "GET [::1]:81 [::1]:81 /?q");
         assert_eq!(plain("http://[::1]/"), "GET [::1]:80 [::1] /");
         assert_eq!(plain("tcp://localhost:5432"), "Tcp(127.0.0.1:5432)");

@@ -1,6 +1,6 @@
 //! The app's process: its start, the signals that it gets, and its place at the terminal.
 
-use crate::lifecycle::{Arrival, Plan, Signal};
+use crate::lifecycle::{Arrival, Exit, Plan, Signal};
 use crate::settings::Settings;
 use crate::sys::is_init;
 use crate::sys::signals::{self, Inherited};
@@ -29,6 +29,7 @@ pub struct StartFailure {
 pub struct App {
     /// None once it has been reaped: then its number may be anybody's.
     pid: Option<Pid>,
+    exit: Option<Exit>,
     group: Pid,
     whole_group: bool,
     terminal: Option<Terminal>,
@@ -40,12 +41,9 @@ pub struct App {
 
 impl App {
     pub fn start(settings: &Settings, inherited: Inherited) -> Result<App, StartFailure> {
-        let argv = c_strings(&settings.command)
-            .ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
+        let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
         let terminal = Terminal::controlling();
-        let hand_over = terminal
-            .as_ref()
-            .filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
+        let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
         let pid = spawn::app(&AppStart {
             argv: &argv,
             variables: &[],
@@ -55,14 +53,12 @@ impl App {
             foreground: hand_over.map(Terminal::descriptor),
         })
         .map_err(|error| explain(&settings.command, error))?;
-        debug!(
-            "started '{}' as pid {pid}",
-            settings.command[0].to_string_lossy()
-        );
+        debug!("started '{}' as pid {pid}", settings.command[0].to_string_lossy());
         let group = Pid::from_raw(pid.as_raw());
         let whole_group = settings.signals.group;
         Ok(App {
             pid: Some(pid),
+            exit: None,
             group,
             whole_group,
             terminal,
@@ -81,8 +77,19 @@ impl App {
         self.terminal.as_ref().map(Terminal::descriptor)
     }
 
-    pub fn ended(&mut self) {
+    /// How it ended, once it has been reaped.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// The number that it and its process group had from the start.
+    pub fn group(&self) -> Pid {
+        self.group
+    }
+
+    pub fn ended(&mut self, exit: Exit) {
         self.pid = None;
+        self.exit = Some(exit);
         self.undelivered.clear();
         if let Some(terminal) = &self.terminal {
             terminal.take_back_from(self.group);
@@ -103,11 +110,7 @@ impl App {
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub fn stop(&mut self, signal: Signal) {
-        let pair = if STOPPING.contains(&c_int::from(signal.0)) {
-            [CONT, signal]
-        } else {
-            [signal, CONT]
-        };
+        let pair = if STOPPING.contains(&c_int::from(signal.0)) { [CONT, signal] } else { [signal, CONT] };
         for signal in pair {
             self.deliver(signal, None);
         }
@@ -145,11 +148,7 @@ impl App {
                 self.undelivered.push_back((signal, value));
                 return false;
             }
-            Err(errno) => warn!(
-                "cannot send {} to the app: {}",
-                signals::name(signal),
-                errno.desc()
-            ),
+            Err(errno) => warn!("cannot send {} to the app: {}", signals::name(signal), errno.desc()),
         }
         true
     }
@@ -177,10 +176,7 @@ impl App {
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
-            debug!(
-                "nobody could resume the app after {}; it goes on",
-                signals::name(signal)
-            );
+            debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
             self.resumed();
             self.continue_group();
         }
@@ -211,25 +207,15 @@ impl App {
 
 /// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
 fn resizes_stop(plan: &Plan) -> bool {
-    plan.stop_on.contains(Signal::WINCH)
-        || plan
-            .schedule
-            .iter()
-            .any(|step| step.signal == Signal::WINCH)
+    plan.stop_on.contains(Signal::WINCH) || plan.schedule.iter().any(|step| step.signal == Signal::WINCH)
 }
 
 fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {
-    words
-        .iter()
-        .map(|word| CString::new(word.as_bytes()).ok())
-        .collect()
+    words.iter().map(|word| CString::new(word.as_bytes()).ok()).collect()
 }
 
 fn refused(status: c_int, message: &str) -> StartFailure {
-    StartFailure {
-        message: message.to_owned(),
-        status,
-    }
+    StartFailure { message: message.to_owned(), status }
 }
 
 fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
@@ -241,19 +227,14 @@ fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
                 "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
             ),
         ),
-        SpawnError::Fork(errno) => {
-            refused(125, &format!("cannot start '{command}': {}", lower(errno)))
-        }
+        SpawnError::Fork(errno) => refused(125, &format!("cannot start '{command}': {}", lower(errno))),
         SpawnError::Exec(Errno::ENOENT) => refused(
             127,
             &format!(
                 "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
             ),
         ),
-        SpawnError::Exec(errno) => refused(
-            126,
-            &format!("cannot execute '{command}': {}", lower(errno)),
-        ),
+        SpawnError::Exec(errno) => refused(126, &format!("cannot execute '{command}': {}", lower(errno))),
     }
 }
 

@@ -4,6 +4,7 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod outside;
 mod perform;
 
 use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Signal};
@@ -16,6 +17,7 @@ use app::App;
 use log::{debug, error, warn};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
+use outside::Outside;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ struct Supervisor {
     lifecycle: Lifecycle,
     signals: Signals,
     app: App,
+    outside: Outside,
     /// Orphans that ended and were reaped.
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
@@ -75,35 +78,27 @@ fn settle_in(settings: &Settings) {
     if !sys::is_init()
         && let Err(errno) = sys::become_subreaper()
     {
-        warn!(
-            "cannot become a subreaper: {}; orphans of the app will not be reaped",
-            errno.desc()
-        );
+        warn!("cannot become a subreaper: {}; orphans of the app will not be reaped", errno.desc());
     }
     if let Some(signal) = settings.signals.parent_death
         && let Err(errno) = sys::set_parent_death_signal(signal)
     {
-        warn!(
-            "cannot ask for {} at the parent's death: {}",
-            signals::name(signal),
-            errno.desc()
-        );
+        warn!("cannot ask for {} at the parent's death: {}", signals::name(signal), errno.desc());
     }
 }
 
 impl Supervisor {
     fn new(settings: Settings, app: App, clock: Clock) -> Supervisor {
-        let own: Vec<_> = say::descriptor()
-            .into_iter()
-            .chain(app.descriptor())
-            .collect();
+        let own: Vec<_> = say::descriptor().into_iter().chain(app.descriptor()).collect();
         descriptors::let_go_of_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
+        let outside = Outside::new(&settings, app.group());
         Supervisor {
             clock,
+            outside,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -118,30 +113,21 @@ impl Supervisor {
     /// Waits for whatever comes first.
     fn wait(&mut self) {
         let now = self.clock.now();
-        let until = if self.more_to_reap {
-            Some(now)
-        } else {
-            self.deadline()
-        };
+        let until = if self.more_to_reap { Some(now) } else { self.deadline() };
         let Some(descriptor) = self.signals.descriptor() else {
-            if let Some(arrival) = self
-                .signals
-                .wait(until.map(|until| until.saturating_sub(now)))
-            {
+            if let Some(arrival) = self.signals.wait(until.map(|until| until.saturating_sub(now))) {
                 self.take_signal(arrival);
             }
             return;
         };
         let mut fds = vec![PollFd::new(descriptor, PollFlags::POLLIN)];
+        self.outside.poll_fds(&mut fds);
         sys::wait(&mut fds, until, now);
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let offer_at = self
-            .app
-            .has_undelivered()
-            .then(|| self.clock.now() + OFFER_AGAIN);
-        [self.lifecycle.deadline(), self.kill_again_at, offer_at]
+        let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
+        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.outside.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -152,9 +138,7 @@ impl Supervisor {
         self.take_app_news();
         self.app.offer_undelivered();
         self.tell(Event::Tick);
-        if self.lifecycle.phase() == crate::lifecycle::Phase::Draining {
-            self.tell(Event::Drained);
-        }
+        self.serve_outside();
         self.take_orphans();
         self.kill_again();
     }
@@ -191,8 +175,14 @@ impl Supervisor {
         }
     }
 
+    fn serve_outside(&mut self) {
+        for event in self.outside.serve(self.clock.now()) {
+            self.tell(event);
+        }
+    }
+
     fn app_ended(&mut self, exit: Exit) {
-        self.app.ended();
+        self.app.ended(exit);
         self.tell(Event::AppEnded(exit));
     }
 
@@ -212,6 +202,9 @@ impl Supervisor {
     fn ended(&mut self, pid: Pid, exit: Exit) {
         if self.app.pid() == Some(pid) {
             return self.app_ended(exit);
+        }
+        if self.outside.reaped(pid, exit) {
+            return;
         }
         self.reaped += 1;
         if self.settings.log.warn_on_reap {
@@ -249,16 +242,9 @@ impl Supervisor {
         if arrival.signal == Signal(libc::SIGCHLD as u8) {
             return;
         }
-        debug!(
-            "got {} from {}",
-            signals::name(arrival.signal),
-            perform::sender(arrival.from)
-        );
+        debug!("got {} from {}", signals::name(arrival.signal), perform::sender(arrival.from));
         if self.settings.signals.rewritten(arrival.signal).is_none() {
-            return debug!(
-                "dropped {}, as it is rewritten to 0",
-                signals::name(arrival.signal)
-            );
+            return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
         }
         if arrival.signal == Signal(libc::SIGCONT as u8) {
             self.app.resumed();

@@ -1,6 +1,7 @@
 //! What the lifecycle decided, done.
 
 use super::{KILL_AGAIN, Supervisor};
+use crate::hooks::News;
 use crate::lifecycle::{Action, Moment, Phase, Sender, Why};
 use crate::say;
 use crate::settings::values::show_duration;
@@ -11,7 +12,7 @@ impl Supervisor {
     pub(super) fn perform(&mut self, action: Action, now: Moment) {
         match action {
             Action::Enter(phase, why) => self.enter(phase, why, now),
-            Action::Announce(_) => {}
+            Action::Announce(ready) => self.outside.announce(ready),
             Action::Forward(arrival) => {
                 if let Some(signal) = self.settings.signals.rewritten(arrival.signal) {
                     self.app.forward(arrival, signal);
@@ -20,7 +21,8 @@ impl Supervisor {
             Action::Ignore(arrival) => {
                 debug!("{} changes nothing now", signals::name(arrival.signal))
             }
-            Action::RunHooks(_) | Action::CutHooks => {}
+            Action::RunHooks(stage) => self.outside.run_hooks(stage, now, self.news()),
+            Action::CutHooks => self.outside.cut_hooks(now),
             Action::Stop(signal) => {
                 let as_asked = self.settings.plan.schedule.is_empty();
                 let rewritten = self.settings.signals.rewritten(signal).filter(|_| as_asked);
@@ -36,11 +38,26 @@ impl Supervisor {
                 let cont = crate::lifecycle::Signal(libc::SIGCONT as u8);
                 leftovers::signal(&[crate::lifecycle::Signal::TERM, cont]);
             }
-            Action::Leave(exit) => self.leave = Some(exit),
+            Action::Leave(exit) => {
+                if !reap::none_left() {
+                    leftovers::kill();
+                }
+                self.leave = Some(exit);
+            }
+        }
+    }
+
+    fn news(&self) -> News {
+        News {
+            phase: self.lifecycle.phase(),
+            app: self.app.pid(),
+            exit: self.app.exit(),
+            stop_signal: self.lifecycle.stop_asked_by(),
         }
     }
 
     fn enter(&mut self, phase: Phase, why: Why, now: Moment) {
+        self.outside.enter(phase, now);
         if let (Phase::PreStop, Why::Asked(arrival)) = (phase, why) {
             say::stop_asked(now);
             info!(

@@ -15,9 +15,7 @@ const ROUNDS: usize = 16;
 /// Sends each of `all` to every process below us.
 pub fn signal(all: &[Signal]) {
     if is_init() {
-        return all
-            .iter()
-            .for_each(|signal| signals::send_everyone(*signal));
+        return all.iter().for_each(|signal| signals::send_everyone(*signal));
     }
     for pid in descendants() {
         for signal in all {
@@ -34,10 +32,7 @@ pub fn kill() {
     }
     let mut killed = HashSet::new();
     for _ in 0..ROUNDS {
-        let new: Vec<Pid> = descendants()
-            .into_iter()
-            .filter(|pid| killed.insert(*pid))
-            .collect();
+        let new: Vec<Pid> = descendants().into_iter().filter(|pid| killed.insert(*pid)).collect();
         if new.is_empty() {
             break;
         }
@@ -56,24 +51,16 @@ pub fn count() -> Option<usize> {
 
 /// All processes below us that are no zombies. Without /proc nobody can be found.
 fn descendants() -> Vec<Pid> {
-    table()
-        .map(|table| below(Pid::this().as_raw(), &table))
-        .unwrap_or_default()
+    table().map(|table| below(Pid::this().as_raw(), &table)).unwrap_or_default()
 }
 
 /// Who lives, with its parent, out of every /proc/PID/stat.
 fn table() -> Option<Vec<(i32, i32)>> {
     let processes = std::fs::read_dir("/proc").ok()?;
     // All names first: one descriptor at a time is enough for the whole walk, should there be no more.
-    let numbers =
-        processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let numbers: Vec<i32> = numbers.collect();
-    Some(
-        numbers
-            .into_iter()
-            .filter_map(|pid| Some((pid, living_parent(pid)?)))
-            .collect(),
-    )
+    Some(numbers.into_iter().filter_map(|pid| Some((pid, living_parent(pid)?))).collect())
 }
 
 /// The fourth field of [proc_pid_stat(5)], of a process that is no zombie.
@@ -87,9 +74,7 @@ fn living_parent(pid: i32) -> Option<i32> {
 fn parent_in(stat: &[u8]) -> Option<i32> {
     // The name, in parentheses, may itself hold spaces and parentheses.
     let after_name = stat.iter().rposition(|b| *b == b')')? + 1;
-    let mut fields = std::str::from_utf8(&stat[after_name..])
-        .ok()?
-        .split_ascii_whitespace();
+    let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     (!matches!(state, "Z" | "X")).then_some(parent)

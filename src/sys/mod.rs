@@ -59,16 +59,8 @@ pub fn become_subreaper() -> Result<(), Errno> {
 /// [PR_SET_PDEATHSIG]: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 pub fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
     // SAFETY: as above, integers only.
-    Errno::result(unsafe {
-        libc::prctl(
-            libc::PR_SET_PDEATHSIG,
-            libc::c_ulong::from(signal.0),
-            0,
-            0,
-            0,
-        )
-    })
-    .map(drop)
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0) })
+        .map(drop)
 }
 
 /// Dies of `signal` as the app did, so that a supervisor sees the same. Returns when that is impossible: as PID 1,

@@ -30,10 +30,7 @@ pub struct Inherited {
 /// Blocks every signal. From here on none is lost and none kills.
 pub fn hold() -> Inherited {
     let mask = set_mask(Mask(ALL));
-    Inherited {
-        mask,
-        ignored_child: reset_child(),
-    }
+    Inherited { mask, ignored_child: reset_child() }
 }
 
 /// Sets the mask of the calling thread and returns the one before ([sigprocmask(2)]); async-signal-safe.
@@ -124,20 +121,13 @@ impl Signals {
 
     /// Waits without a descriptor, at most for `length`; what came, if anything, is returned.
     pub fn wait(&self, length: Option<Moment>) -> Option<Arrival> {
-        wait_for_signal(length)
-            .filter(|(_, own)| !own)
-            .map(|(arrival, _)| arrival)
+        wait_for_signal(length).filter(|(_, own)| !own).map(|(arrival, _)| arrival)
     }
 }
 
 fn from_descriptor(descriptor: &SignalFd) -> Option<(Arrival, bool)> {
     let info = descriptor.read_signal().ok().flatten()?;
-    Some(arrival(
-        info.ssi_signo as u8,
-        info.ssi_code,
-        info.ssi_pid as i32,
-        info.ssi_ptr as usize,
-    ))
+    Some(arrival(info.ssi_signo as u8, info.ssi_code, info.ssi_pid as i32, info.ssi_ptr as usize))
 }
 
 fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
@@ -145,20 +135,12 @@ fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
         tv_sec: length.as_secs() as libc::time_t,
         tv_nsec: length.subsec_nanos() as libc::c_long,
     });
-    let timeout = timeout
-        .as_ref()
-        .map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set, the info and the timeout live through the call; the wrapper would leave out 32 and 33.
     let number = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigtimedwait,
-            &raw const ALL,
-            &raw mut info,
-            timeout,
-            KERNEL_SET,
-        )
+        libc::syscall(libc::SYS_rt_sigtimedwait, &raw const ALL, &raw mut info, timeout, KERNEL_SET)
     };
     if number <= 0 {
         return None;
@@ -171,22 +153,11 @@ fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
 
 /// What the kernel says of a signal, in our words, and whether it was us who caused it.
 fn arrival(number: u8, code: i32, pid: i32, value: usize) -> (Arrival, bool) {
-    let from = if code > 0 {
-        Sender::Kernel
-    } else {
-        Sender::Process(pid)
-    };
+    let from = if code > 0 { Sender::Kernel } else { Sender::Process(pid) };
     // Anything else from our own pid came from the program that had it before us, by exec.
     let own = number == libc::SIGPIPE as u8 && from == Sender::Process(Pid::this().as_raw());
     let value = (code == libc::SI_QUEUE).then_some(value);
-    (
-        Arrival {
-            signal: Signal(number),
-            from,
-            value,
-        },
-        own,
-    )
+    (Arrival { signal: Signal(number), from, value }, own)
 }
 
 /// Sends `signal` to one process ([kill(2)]). A process that is gone is no error; EPERM and EAGAIN are.
@@ -218,14 +189,9 @@ fn kill(pid: i32, signal: Signal) -> Result<(), Errno> {
 ///
 /// [sigqueue(3)]: https://man7.org/linux/man-pages/man3/sigqueue.3.html
 pub fn queue(pid: Pid, signal: Signal, value: usize) -> Result<(), Errno> {
-    let value = libc::sigval {
-        sival_ptr: value as *mut libc::c_void,
-    };
+    let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
     // SAFETY: the value is passed by value and never dereferenced. nix has no sigqueue for real-time signals.
-    answered(
-        Errno::result(unsafe { libc::sigqueue(pid.as_raw(), i32::from(signal.0), value) })
-            .map(drop),
-    )
+    answered(Errno::result(unsafe { libc::sigqueue(pid.as_raw(), i32::from(signal.0), value) }).map(drop))
 }
 
 fn answered(result: Result<(), Errno>) -> Result<(), Errno> {

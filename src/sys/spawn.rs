@@ -69,10 +69,7 @@ pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
 /// What clone or exec said.
 pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<Pid> {
     let c_string = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::other);
-    let argv = argv
-        .iter()
-        .map(|arg| c_string(arg.as_bytes().to_vec()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let argv = argv.iter().map(|arg| c_string(arg.as_bytes().to_vec())).collect::<Result<Vec<_>, _>>()?;
     let variables = variables
         .iter()
         .map(|(name, value)| c_string(OsString::from(format!("{name}={value}")).into_vec()))
@@ -92,9 +89,7 @@ pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<P
         exec_errno: 0,
     };
     child.start().map_err(|error| match error {
-        SpawnError::Fork(errno) | SpawnError::Exec(errno) => {
-            io::Error::from_raw_os_error(errno as i32)
-        }
+        SpawnError::Fork(errno) | SpawnError::Exec(errno) => io::Error::from_raw_os_error(errno as i32),
     })
 }
 
@@ -153,11 +148,7 @@ fn inherited() -> impl Iterator<Item = *const c_char> {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([std::ptr::null()])
-        .collect()
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
 /// All that the child needs, made ready beforehand, as it may not allocate.
@@ -182,17 +173,8 @@ impl Child<'_> {
         // SAFETY: CLONE_VFORK suspends us until the child has called exec or exited, so `self` and the stack outlive
         // its use of them; it runs on a stack of its own. std and nix offer no vfork, and a plain fork would copy
         // page tables and need a pipe.
-        let pid = unsafe {
-            libc::clone(
-                run_child,
-                stack.top(),
-                flags,
-                std::ptr::from_mut(self).cast(),
-            )
-        };
-        let pid = Errno::result(pid)
-            .map(Pid::from_raw)
-            .map_err(SpawnError::Fork)?;
+        let pid = unsafe { libc::clone(run_child, stack.top(), flags, std::ptr::from_mut(self).cast()) };
+        let pid = Errno::result(pid).map(Pid::from_raw).map_err(SpawnError::Fork)?;
         // The child wrote it through the pointer that was given to clone.
         match unsafe_read(&self.exec_errno) {
             0 => Ok(pid),
@@ -213,13 +195,7 @@ impl Child<'_> {
                 libc::tcsetpgrp(terminal, libc::getpid());
             }
             if let Some(signal) = self.death_signal {
-                libc::prctl(
-                    libc::PR_SET_PDEATHSIG,
-                    libc::c_ulong::from(signal.0),
-                    0,
-                    0,
-                    0,
-                );
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0);
                 if self.parent.as_raw() != 1 && libc::getppid() != self.parent.as_raw() {
                     libc::raise(i32::from(signal.0));
                 }
@@ -287,11 +263,7 @@ impl Stack {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping; it touches nothing that exists.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            Err(Errno::last())
-        } else {
-            Ok(Stack { base, size })
-        }
+        if base == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Stack { base, size }) }
     }
 
     /// Stacks grow downwards on every architecture that Rust knows.
@@ -333,10 +305,7 @@ mod tests {
                 foreground: None,
             })
         };
-        assert_eq!(
-            start(c"/nowhere/at-all"),
-            Err(SpawnError::Exec(Errno::ENOENT))
-        );
+        assert_eq!(start(c"/nowhere/at-all"), Err(SpawnError::Exec(Errno::ENOENT)));
         assert_eq!(start(c"/etc/passwd"), Err(SpawnError::Exec(Errno::EACCES)));
     }
 }

@@ -33,20 +33,13 @@ enum Way {
 
 impl Stderr {
     pub fn open() -> Stderr {
-        Stderr {
-            way: Way::to_descriptor_2(),
-            lost: 0,
-            lost_in_all: 0,
-        }
+        Stderr { way: Way::to_descriptor_2(), lost: 0, lost_in_all: 0 }
     }
 
     /// Writes one line, its newline included, or drops it.
     pub fn write(&mut self, line: &[u8]) {
         if self.lost > 0 {
-            let note = format!(
-                "adieu: {} lines lost: stderr was not being read\n",
-                self.lost
-            );
+            let note = format!("adieu: {} lines lost: stderr was not being read\n", self.lost);
             if self.way.write(note.as_bytes()).is_ok() {
                 self.lost = 0;
             }
@@ -79,8 +72,7 @@ impl Way {
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => Way::Socket,
             SFlag::S_IFIFO | SFlag::S_IFCHR => {
-                let flags =
-                    OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+                let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
                 open("/proc/self/fd/2", flags, Mode::empty()).map_or(Way::Shared, Way::Own)
             }
             _ => Way::Shared,
@@ -91,12 +83,9 @@ impl Way {
         match self {
             Way::Closed => Err(Errno::EBADF),
             Way::Own(own) => nix::unistd::write(own, line).map(drop),
-            Way::Socket => send(
-                two().as_raw_fd(),
-                line,
-                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-            )
-            .map(drop),
+            Way::Socket => {
+                send(two().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
+            }
             Way::Shared => {
                 let mut fds = [PollFd::new(two(), PollFlags::POLLOUT)];
                 match poll(&mut fds, PollTimeout::ZERO)? {

@@ -31,10 +31,7 @@ pub struct Launch {
 impl Launch {
     /// The init as PID 1 of a new PID namespace with its own /proc.
     pub fn pid1(init: Init) -> Self {
-        Self {
-            namespace: true,
-            ..Self::ordinary(init)
-        }
+        Self { namespace: true, ..Self::ordinary(init) }
     }
 
     /// The init as a process like any other.
@@ -51,10 +48,7 @@ impl Launch {
             program: path.to_path_buf(),
             options: Vec::new(),
             command: Vec::new(),
-            env: vec![(
-                "PATH".into(),
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
-            )],
+            env: vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())],
             namespace: false,
             terminal: false,
             steps: Vec::new(),
@@ -64,8 +58,7 @@ impl Launch {
 
     /// Options of the init, as one would type them.
     pub fn options(mut self, words: &str) -> Self {
-        self.options
-            .extend(words.split_whitespace().map(OsString::from));
+        self.options.extend(words.split_whitespace().map(OsString::from));
         self
     }
 
@@ -76,8 +69,7 @@ impl Launch {
 
     /// Arguments of the probe.
     pub fn args(mut self, words: &str) -> Self {
-        self.command
-            .extend(words.split_whitespace().map(OsString::from));
+        self.command.extend(words.split_whitespace().map(OsString::from));
         self
     }
 
@@ -88,10 +80,7 @@ impl Launch {
 
     /// Another app than the probe.
     pub fn command<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
-        self.command = words
-            .into_iter()
-            .map(|word| word.as_ref().to_os_string())
-            .collect();
+        self.command = words.into_iter().map(|word| word.as_ref().to_os_string()).collect();
         self
     }
 
@@ -101,8 +90,7 @@ impl Launch {
     }
 
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_os_string(), value.as_ref().to_os_string()));
+        self.env.push((name.as_ref().to_os_string(), value.as_ref().to_os_string()));
         self
     }
 
@@ -134,10 +122,7 @@ impl Launch {
 
     /// What the process that will be the init does just before the exec. Between fork and exec of a program with
     /// threads only async-signal-safe calls are allowed, so a step may not allocate.
-    pub fn before_exec(
-        mut self,
-        step: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn before_exec(mut self, step: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.steps.push(Box::new(step));
         self
     }
@@ -183,8 +168,7 @@ impl Launch {
 
     pub fn start(self) -> Running {
         let name = self.name.clone();
-        self.try_start()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"))
+        self.try_start().unwrap_or_else(|error| panic!("cannot start {name}: {error}"))
     }
 
     pub fn try_start(mut self) -> io::Result<Running> {
@@ -192,26 +176,18 @@ impl Launch {
         let (status_reader, status_writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         let mut command = Command::new(&self.program);
         command.args(&self.options);
-        if !self.command.is_empty()
-            && !self.options.iter().any(|word| word == "--")
-            && is_init(&self.program)
+        if !self.command.is_empty() && !self.options.iter().any(|word| word == "--") && is_init(&self.program)
         {
             command.arg("--");
         }
-        command
-            .args(&self.command)
-            .env_clear()
-            .envs(self.env.drain(..));
+        command.args(&self.command).env_clear().envs(self.env.drain(..));
         let [stdin, stdout, stderr] = self.stdio;
         let slave = |given: Option<Stdio>| match (&terminal, given) {
             (_, Some(given)) => Ok::<Stdio, io::Error>(given),
             (Some((_, slave)), None) => Ok(slave.try_clone()?.into()),
             (None, None) => Ok(Stdio::piped()),
         };
-        command
-            .stdin(slave(stdin)?)
-            .stdout(slave(stdout)?)
-            .stderr(slave(stderr)?);
+        command.stdin(slave(stdin)?).stdout(slave(stdout)?).stderr(slave(stderr)?);
         prepare(
             &mut command,
             self.namespace,
@@ -223,40 +199,23 @@ impl Launch {
         drop(command);
         drop(status_writer);
         let master = terminal.map(|(master, _)| master);
-        Ok(Running::watch(
-            self.name,
-            child,
-            self.namespace.then_some(status_reader),
-            master,
-        ))
+        Ok(Running::watch(self.name, child, self.namespace.then_some(status_reader), master))
     }
 }
 
 fn is_init(program: &Path) -> bool {
-    [Init::Adieu, Init::Tini]
-        .iter()
-        .any(|init| init.path() == program)
+    [Init::Adieu, Init::Tini].iter().any(|init| init.path() == program)
 }
 
 fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: 80,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let pair = nix::pty::openpty(Some(&size), None)?;
     // What is typed shall not stand between the lines that the app prints.
     let mut modes = nix::sys::termios::tcgetattr(&pair.slave)?;
-    modes
-        .local_flags
-        .remove(nix::sys::termios::LocalFlags::ECHO);
+    modes.local_flags.remove(nix::sys::termios::LocalFlags::ECHO);
     nix::sys::termios::tcsetattr(&pair.slave, nix::sys::termios::SetArg::TCSANOW, &modes)?;
     for fd in [&pair.master, &pair.slave] {
-        nix::fcntl::fcntl(
-            fd,
-            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-        )?;
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     }
     Ok((pair.master, pair.slave))
 }
@@ -301,10 +260,7 @@ struct Maps {
 impl Maps {
     fn new() -> Self {
         let file = |name: &str, text: String| {
-            (
-                CString::new(format!("/proc/self/{name}")).expect("no NUL"),
-                text.into_bytes(),
-            )
+            (CString::new(format!("/proc/self/{name}")).expect("no NUL"), text.into_bytes())
         };
         let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
         Self {
@@ -325,11 +281,7 @@ impl Maps {
                 libc::close(fd);
                 done
             };
-            if done < 0 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(())
-            }
+            if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         })
     }
 }
@@ -337,11 +289,7 @@ impl Maps {
 /// Returns in PID 1 of a new namespace. The process that was there before it stays behind as its parent, tells PID 1's
 /// number and later its wait status through `status`, four bytes each, and takes PID 1 along when it is killed.
 fn enter_namespace(maps: Option<&Maps>, status: RawFd) -> io::Result<()> {
-    let user = if maps.is_some() {
-        CloneFlags::CLONE_NEWUSER
-    } else {
-        CloneFlags::empty()
-    };
+    let user = if maps.is_some() { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
     unshare(user | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
     maps.map_or(Ok(()), Maps::write)?;
     // SAFETY: the parent makes raw system calls alone from here on, the child goes on to its exec.
@@ -354,20 +302,8 @@ fn enter_namespace(maps: Option<&Maps>, status: RawFd) -> io::Result<()> {
 
 fn mount_proc() -> io::Result<()> {
     use nix::mount::{MsFlags, mount};
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )?;
-    mount(
-        Some("proc"),
-        "/proc",
-        Some("proc"),
-        MsFlags::empty(),
-        None::<&str>,
-    )?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)?;
     Ok(())
 }
 
@@ -394,39 +330,21 @@ fn default_action(signal: i32) {
     struct KernelAction([u64; 4]);
     let action = KernelAction([0; 4]);
     // SAFETY: the struct is the kernel's own, all zeroes: SIG_DFL. glibc would refuse 32 and 33.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal,
-            &raw const action,
-            std::ptr::null::<u8>(),
-            8,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8) };
 }
 
 fn raw_mask(set: u64) {
     // SAFETY: the set is 8 bytes, as the kernel expects; glibc would leave out 32 and 33.
     unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const set,
-            std::ptr::null::<u8>(),
-            8,
-        )
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const set, std::ptr::null::<u8>(), 8)
     };
 }
 
 /// Whether a namespace can be made: by making one.
 pub(super) fn try_namespace() -> io::Result<()> {
-    let mut running = Launch::program(Path::new("/bin/true"))
-        .in_namespace()
-        .try_start()?;
+    let mut running = Launch::program(Path::new("/bin/true")).in_namespace().try_start()?;
     match running.end() {
         super::End::Exited(0) => Ok(()),
-        other => Err(io::Error::other(format!(
-            "/bin/true in a new namespace: {other:?}"
-        ))),
+        other => Err(io::Error::other(format!("/bin/true in a new namespace: {other:?}"))),
     }
 }

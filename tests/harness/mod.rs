@@ -36,11 +36,7 @@ impl Init {
     }
 
     pub fn present(self) -> Result<(), String> {
-        if self.path().exists() {
-            Ok(())
-        } else {
-            Err(format!("{} is not installed", self.path().display()))
-        }
+        if self.path().exists() { Ok(()) } else { Err(format!("{} is not installed", self.path().display())) }
     }
 }
 
@@ -87,20 +83,13 @@ macro_rules! also_under_tini {
 }
 
 pub fn left_out(reason: &str) {
-    let test = std::thread::current()
-        .name()
-        .unwrap_or("a test")
-        .to_string();
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
     let line = format!("LEFT OUT: {test}: {reason}\n");
     eprint!("{line}");
     if let Some(path) = std::env::var_os("ADIEU_LEFT_OUT") {
         use std::io::Write;
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .expect("ADIEU_LEFT_OUT must be writable");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("ADIEU_LEFT_OUT must be writable");
     }
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
@@ -112,18 +101,12 @@ pub fn left_out(reason: &str) {
 pub fn pid_namespaces() -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     ANSWER
-        .get_or_init(|| {
-            launch::try_namespace().map_err(|error| format!("no PID namespace here: {error}"))
-        })
+        .get_or_init(|| launch::try_namespace().map_err(|error| format!("no PID namespace here: {error}")))
         .clone()
 }
 
 pub fn root() -> Result<(), String> {
-    if nix::unistd::geteuid().is_root() {
-        Ok(())
-    } else {
-        Err("needs root".into())
-    }
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("needs root".into()) }
 }
 
 pub fn program(name: &str) -> Result<(), String> {
@@ -152,9 +135,7 @@ pub fn probe() -> PathBuf {
         if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {
             let mut build = Command::new(env!("CARGO"));
             build.args(["build", "--quiet", "--example", "probe", "--manifest-path"]);
-            let built = build
-                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-                .status();
+            let built = build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).status();
             assert!(built.expect("cargo").success(), "cannot build the probe");
         }
     });
@@ -180,22 +161,10 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
             "--example",
             "probe",
         ]);
-        build.args([
-            "--target",
-            &triple,
-            "--target-dir",
-            TARGET,
-            "--manifest-path",
-        ]);
+        build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        build.env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        );
-        assert!(
-            build.status().expect("cargo").success(),
-            "cannot build the static programs"
-        );
+        build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        assert!(build.status().expect("cargo").success(), "cannot build the static programs");
     });
     let adieu = std::env::var_os("ADIEU_STATIC").map_or(folder.join("adieu"), PathBuf::from);
     (adieu, folder.join("examples/probe"))
@@ -242,25 +211,15 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// The field of /proc/PID/stat after the name that stands there in brackets: 0 is the state, 1 the parent.
 pub fn stat(pid: i32, field: usize) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(") ")?
-        .1
-        .split_whitespace()
-        .nth(field)
-        .map(str::to_string)
+    text.rsplit_once(") ")?.1.split_whitespace().nth(field).map(str::to_string)
 }
 
 pub fn children(pid: i32) -> Vec<i32> {
-    let text =
-        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 /// The children that have ended and wait for someone to ask after them.
 pub fn zombies(pid: i32) -> Vec<i32> {
-    children(pid)
-        .into_iter()
-        .filter(|&child| stat(child, 0).as_deref() == Some("Z"))
-        .collect()
+    children(pid).into_iter().filter(|&child| stat(child, 0).as_deref() == Some("Z")).collect()
 }

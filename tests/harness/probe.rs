@@ -21,9 +21,9 @@ unsafe extern "C" {
 
 /// 1 to 31, in order; 32 to 64 are written as numbers.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// The kernel's own struct, for the raw call.
@@ -57,20 +57,12 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
         blocked: raw_mask(libc::SIG_BLOCK, 0),
         ignored: ignored(),
         // SAFETY: F_GETFD touches no memory.
-        fds: (0..1024)
-            .filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0)
-            .collect(),
+        fds: (0..1024).filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0).collect(),
     };
-    let words: Vec<String> = found
-        .argv
-        .iter()
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let words: Vec<String> =
+        found.argv.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     match words.get(1).map(String::as_str) {
-        Some("serve") => serve(
-            words[2].parse().expect("a port"),
-            words[3].parse().expect("milliseconds"),
-        ),
+        Some("serve") => serve(words[2].parse().expect("a port"), words[3].parse().expect("milliseconds")),
         _ => Probe::new(found, &words).live(),
     }
 }
@@ -102,10 +94,7 @@ impl Probe {
         };
         let mut rest = words.iter().skip(1);
         while let Some(word) = rest.next() {
-            let mut value = || {
-                rest.next()
-                    .unwrap_or_else(|| panic!("{word} needs a value"))
-            };
+            let mut value = || rest.next().unwrap_or_else(|| panic!("{word} needs a value"));
             match word.as_str() {
                 "--name" => probe.name = format!("{}: ", value()),
                 "--deaf" => probe.deaf = true,
@@ -123,32 +112,13 @@ impl Probe {
 
     fn live(mut self) -> ! {
         let watched: u64 = if self.legacy { 0 } else { !0 };
-        raw_mask(
-            libc::SIG_SETMASK,
-            if self.legacy {
-                self.found.blocked
-            } else {
-                watched
-            },
-        );
+        raw_mask(libc::SIG_SETMASK, if self.legacy { self.found.blocked } else { watched });
         // SAFETY: the mask is 8 bytes, as the kernel expects.
-        let signals = unsafe {
-            libc::syscall(
-                libc::SYS_signalfd4,
-                -1,
-                &raw const watched,
-                8,
-                libc::SOCK_CLOEXEC,
-            )
-        };
-        let mut waits = [
-            poll_for(signals as RawFd),
-            poll_for(if self.deaf { -1 } else { 0 }),
-        ];
+        let signals =
+            unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const watched, 8, libc::SOCK_CLOEXEC) };
+        let mut waits = [poll_for(signals as RawFd), poll_for(if self.deaf { -1 } else { 0 })];
         self.say("ready");
-        std::mem::take(&mut self.first)
-            .iter()
-            .for_each(|command| self.obey(command));
+        std::mem::take(&mut self.first).iter().for_each(|command| self.obey(command));
         loop {
             // SAFETY: the array outlives the call.
             unsafe { libc::poll(waits.as_mut_ptr(), 2, -1) };
@@ -174,10 +144,7 @@ impl Probe {
         self.counts[usize::from(signal)] += 1;
         let count = self.counts[usize::from(signal)];
         let (code, value, pid) = (info.ssi_code, info.ssi_int, info.ssi_pid);
-        self.say(&format!(
-            "got {} {count} code={code} value={value} pid={pid}",
-            name(signal)
-        ));
+        self.say(&format!("got {} {count} code={code} value={value} pid={pid}", name(signal)));
         if self.exit_on.contains(&signal) {
             exit(0);
         }
@@ -201,11 +168,7 @@ impl Probe {
 
     fn obey(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let word = |at: usize| {
-            *words
-                .get(at)
-                .unwrap_or_else(|| panic!("'{line}' needs more words"))
-        };
+        let word = |at: usize| *words.get(at).unwrap_or_else(|| panic!("'{line}' needs more words"));
         match words.first().copied().unwrap_or_default() {
             "exit" => exit(word(1).parse().expect("a status")),
             "die" => die(number(word(1))),
@@ -229,19 +192,15 @@ impl Probe {
     /// The questions.
     fn tell(&self, line: &str) {
         match line {
-            "mask" => self.say(&format!(
-                "blocked {:016x} ignored {:016x}",
-                self.found.blocked, self.found.ignored
-            )),
+            "mask" => {
+                self.say(&format!("blocked {:016x} ignored {:016x}", self.found.blocked, self.found.ignored))
+            }
             "pids" => self.pids(),
             "terminal" => self.terminal(),
             "fds" => self.say(&format!("fds {:?}", self.found.fds)),
             "argv" => self.list("argv", &self.found.argv),
             "env" => self.list("env", &self.found.env),
-            "cwd" => self.say(&format!(
-                "cwd {}",
-                std::env::current_dir().expect("a directory").display()
-            )),
+            "cwd" => self.say(&format!("cwd {}", std::env::current_dir().expect("a directory").display())),
             "ping" => self.say("pong"),
             _ => self.say(&format!("what is '{line}'?")),
         }
@@ -249,17 +208,9 @@ impl Probe {
 
     fn pids(&self) {
         // SAFETY: these take and touch nothing.
-        let (pid, parent, group, session) = unsafe {
-            (
-                libc::getpid(),
-                libc::getppid(),
-                libc::getpgrp(),
-                libc::getsid(0),
-            )
-        };
-        self.say(&format!(
-            "pid {pid} parent {parent} group {group} session {session}"
-        ));
+        let (pid, parent, group, session) =
+            unsafe { (libc::getpid(), libc::getppid(), libc::getpgrp(), libc::getsid(0)) };
+        self.say(&format!("pid {pid} parent {parent} group {group} session {session}"));
     }
 
     fn terminal(&self) {
@@ -274,12 +225,7 @@ impl Probe {
         };
         // SAFETY: takes nothing.
         let own = unsafe { libc::getpgrp() };
-        self.say(&format!(
-            "foreground {} size {}x{}",
-            front == own,
-            size.ws_col,
-            size.ws_row
-        ));
+        self.say(&format!("foreground {} size {}x{}", front == own, size.ws_col, size.ws_row));
     }
 
     fn list(&self, what: &str, items: &[Vec<u8>]) {
@@ -292,10 +238,7 @@ impl Probe {
     /// Another probe: as a child, or as an orphan that the init has to take.
     fn start(&self, words: &[&str], orphan: bool) {
         let path = CString::new(self.found.argv[0].clone()).expect("argv holds no NUL");
-        let words: Vec<CString> = words
-            .iter()
-            .map(|word| CString::new(*word).expect("no NUL"))
-            .collect();
+        let words: Vec<CString> = words.iter().map(|word| CString::new(*word).expect("no NUL")).collect();
         let mut argv: Vec<*const c_char> = vec![path.as_ptr()];
         argv.extend(words.iter().map(|word| word.as_ptr()));
         argv.push(std::ptr::null());
@@ -359,10 +302,7 @@ fn in_child(wait: bool, life: impl FnOnce()) {
 /// A server that was never told about signals: no handler, default actions, one thread for each connection.
 fn serve(port: u16, milliseconds: u64) -> ! {
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-    println!(
-        "ready {}",
-        listener.local_addr().expect("an address").port()
-    );
+    println!("ready {}", listener.local_addr().expect("an address").port());
     loop {
         let Ok((mut client, _)) = listener.accept() else {
             continue;
@@ -374,9 +314,8 @@ fn serve(port: u16, milliseconds: u64) -> ! {
                 println!("request");
                 std::thread::sleep(std::time::Duration::from_millis(milliseconds));
                 // A client that has gone away is its own business.
-                let _ = client.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nadieu",
-                );
+                let _ = client
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nadieu");
             }
         });
     }
@@ -399,10 +338,7 @@ fn die(signal: u8) {
 
 /// Takes a signal off the watch and gives it this disposition.
 fn behave(signal: u8, handler: usize) {
-    let action = KernelAction {
-        handler,
-        ..KernelAction::default()
-    };
+    let action = KernelAction { handler, ..KernelAction::default() };
     // SAFETY: the struct is the kernel's own; KILL and STOP are refused, which is their nature.
     unsafe { sigaction(signal, &raw const action, std::ptr::null_mut()) };
     raw_mask(libc::SIG_UNBLOCK, 1 << (signal - 1));
@@ -420,11 +356,7 @@ fn own_pid() -> c_int {
 
 fn set_user(user: u32) {
     // SAFETY: touches no memory.
-    assert_eq!(
-        unsafe { libc::setuid(user) },
-        0,
-        "cannot become user {user}"
-    );
+    assert_eq!(unsafe { libc::setuid(user) }, 0, "cannot become user {user}");
 }
 
 fn join_parents_group() {
@@ -439,11 +371,7 @@ fn close(fd: RawFd) {
 }
 
 fn poll_for(fd: RawFd) -> libc::pollfd {
-    libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    }
+    libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
 }
 
 fn ignored() -> u64 {
@@ -451,11 +379,7 @@ fn ignored() -> u64 {
         let mut action = KernelAction::default();
         // SAFETY: the kernel writes one struct of its own layout.
         unsafe { sigaction(signal, std::ptr::null(), &raw mut action) };
-        if action.handler == libc::SIG_IGN {
-            set | 1 << (signal - 1)
-        } else {
-            set
-        }
+        if action.handler == libc::SIG_IGN { set | 1 << (signal - 1) } else { set }
     })
 }
 
@@ -470,15 +394,7 @@ unsafe fn sigaction(signal: u8, new: *const KernelAction, old: *mut KernelAction
 fn raw_mask(how: c_int, set: u64) -> u64 {
     let mut old: u64 = 0;
     // SAFETY: both sets are 8 bytes, as the kernel expects.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            how,
-            &raw const set,
-            &raw mut old,
-            8,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut old, 8) };
     old
 }
 
@@ -495,15 +411,10 @@ unsafe fn strings(list: *const *const c_char, length: Option<usize>) -> Vec<Vec<
 }
 
 fn number(text: &str) -> u8 {
-    let named = NAMES
-        .iter()
-        .position(|name| *name == text)
-        .map(|at| at as u8 + 1);
+    let named = NAMES.iter().position(|name| *name == text).map(|at| at as u8 + 1);
     named.unwrap_or_else(|| text.parse().expect("a signal's name or number"))
 }
 
 fn name(signal: u8) -> String {
-    NAMES
-        .get(usize::from(signal) - 1)
-        .map_or_else(|| signal.to_string(), |name| (*name).to_string())
+    NAMES.get(usize::from(signal) - 1).map_or_else(|| signal.to_string(), |name| (*name).to_string())
 }

@@ -68,44 +68,20 @@ impl Running {
     ) -> Self {
         let transcript = Arc::new(Mutex::new(String::new()));
         let started = Instant::now();
-        let mut input = child
-            .stdin
-            .take()
-            .map(|pipe| File::from(OwnedFd::from(pipe)));
-        let mut output = child
-            .stdout
-            .take()
-            .map(|pipe| File::from(OwnedFd::from(pipe)));
+        let mut input = child.stdin.take().map(|pipe| File::from(OwnedFd::from(pipe)));
+        let mut output = child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe)));
         if let Some(master) = master {
             input = Some(File::from(master.try_clone().expect("a descriptor")));
             output = output.or(Some(File::from(master)));
         }
-        let errors = child
-            .stderr
-            .take()
-            .map(|pipe| File::from(OwnedFd::from(pipe)));
+        let errors = child.stderr.take().map(|pipe| File::from(OwnedFd::from(pipe)));
         let (out, reader) = Stream::read(output, "out", &transcript, started);
         let (err, errors) = Stream::read(errors, "err", &transcript, started);
         let (sender, ended) = channel();
         let mut status = status.map(File::from);
-        let pid = status
-            .as_mut()
-            .map_or(Some(child.id() as i32), number)
-            .expect("PID 1's number");
+        let pid = status.as_mut().map_or(Some(child.id() as i32), number).expect("PID 1's number");
         std::thread::spawn(move || wait_for(&mut child, status, &sender));
-        Self {
-            pid,
-            started,
-            name,
-            out,
-            err,
-            input,
-            reader,
-            _errors: errors,
-            ended,
-            end: None,
-            transcript,
-        }
+        Self { pid, started, name, out, err, input, reader, _errors: errors, ended, end: None, transcript }
     }
 
     // Talking to the app
@@ -113,19 +89,13 @@ impl Running {
     pub fn say(&mut self, command: &str) {
         self.note("in", command);
         let input = self.input.as_mut().expect("stdin is a pipe or a terminal");
-        input
-            .write_all(format!("{command}\n").as_bytes())
-            .expect("the app reads its stdin");
+        input.write_all(format!("{command}\n").as_bytes()).expect("the app reads its stdin");
     }
 
     /// Bytes as they are, such as a control character on a terminal.
     pub fn type_in(&mut self, keys: &str) {
         self.note("in", &format!("{keys:?}"));
-        self.input
-            .as_mut()
-            .expect("a terminal")
-            .write_all(keys.as_bytes())
-            .expect("a terminal takes keys");
+        self.input.as_mut().expect("a terminal").write_all(keys.as_bytes()).expect("a terminal takes keys");
     }
 
     /// A question that the probe answers with one line.
@@ -162,21 +132,10 @@ impl Running {
     /// Tells the terminal that its window has another size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.note("in", &format!("resize {columns}x{rows}"));
-        let size = libc::winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: the descriptor is a terminal's and the struct lives through the call.
-        let done =
-            unsafe { libc::ioctl(self.input().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-        assert_eq!(
-            done,
-            0,
-            "cannot resize: {}",
-            std::io::Error::last_os_error()
-        );
+        let done = unsafe { libc::ioctl(self.input().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(done, 0, "cannot resize: {}", std::io::Error::last_os_error());
     }
 
     pub fn input(&self) -> &File {
@@ -187,8 +146,7 @@ impl Running {
 
     /// The next line on stdout.
     pub fn line(&mut self) -> String {
-        self.next_line("a line")
-            .unwrap_or_else(|| self.fail("stdout ended where a line was expected"))
+        self.next_line("a line").unwrap_or_else(|| self.fail("stdout ended where a line was expected"))
     }
 
     /// The next line must be exactly this.
@@ -271,13 +229,7 @@ impl Running {
         self.note("kill", &signal.to_string());
         // SAFETY: kill touches no memory; nix has no name for real-time signals.
         let sent = unsafe { libc::kill(self.pid, signal) };
-        assert_eq!(
-            sent,
-            0,
-            "cannot signal {}: {}",
-            self.pid,
-            std::io::Error::last_os_error()
-        );
+        assert_eq!(sent, 0, "cannot signal {}: {}", self.pid, std::io::Error::last_os_error());
     }
 
     pub fn term(&self) {
@@ -286,17 +238,11 @@ impl Running {
 
     pub fn queue(&self, signal: i32, value: i32) {
         self.note("sigqueue", &format!("{signal} {value}"));
-        let value = libc::sigval {
-            sival_ptr: value as usize as *mut libc::c_void,
-        };
+        let value = libc::sigval { sival_ptr: value as usize as *mut libc::c_void };
         // SAFETY: the value is an integer that nobody follows.
         while unsafe { libc::sigqueue(self.pid, signal, value) } != 0 {
             let error = std::io::Error::last_os_error();
-            assert_eq!(
-                error.raw_os_error(),
-                Some(libc::EAGAIN),
-                "cannot queue: {error}"
-            );
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "cannot queue: {error}");
             std::thread::yield_now();
         }
     }
@@ -347,10 +293,7 @@ impl Running {
         // The readers may be a moment behind what made the test fail.
         std::thread::sleep(Duration::from_millis(50));
         let transcript = self.transcript.lock().expect("no reader panics").clone();
-        panic!(
-            "{why}\n--- transcript of {} (pid {}) ---\n{transcript}---",
-            self.name, self.pid
-        )
+        panic!("{why}\n--- transcript of {} (pid {}) ---\n{transcript}---", self.name, self.pid)
     }
 
     fn next_line(&mut self, wanted: &str) -> Option<String> {
@@ -387,12 +330,7 @@ impl Stream {
         started: Instant,
     ) -> (Self, Option<Reader>) {
         let (sender, pieces) = channel();
-        let stream = Self {
-            pieces,
-            text: Vec::new(),
-            taken: 0,
-            open: true,
-        };
+        let stream = Self { pieces, text: Vec::new(), taken: 0, open: true };
         let Some(mut file) = file else {
             return (stream, None);
         };
@@ -404,12 +342,7 @@ impl Stream {
             while readable(&file, &stopped)
                 && let Ok(got @ 1..) = file.read(&mut buffer)
             {
-                note(
-                    &transcript,
-                    started,
-                    kind,
-                    &String::from_utf8_lossy(&buffer[..got]),
-                );
+                note(&transcript, started, kind, &String::from_utf8_lossy(&buffer[..got]));
                 if sender.send(buffer[..got].to_vec()).is_err() {
                     return;
                 }
@@ -424,9 +357,7 @@ impl Stream {
             let fresh = &self.text[self.taken..];
             let end = fresh.iter().position(|&byte| byte == b'\n');
             if let Some(end) = end.or((!self.open && !fresh.is_empty()).then_some(fresh.len())) {
-                let line = String::from_utf8_lossy(&fresh[..end])
-                    .trim_end_matches('\r')
-                    .to_string();
+                let line = String::from_utf8_lossy(&fresh[..end]).trim_end_matches('\r').to_string();
                 self.taken = (self.taken + end + 1).min(self.text.len());
                 return Ok(Some(line));
             }
@@ -441,10 +372,7 @@ impl Stream {
     }
 
     fn more(&mut self, deadline: Instant) -> Result<(), &'static str> {
-        match self
-            .pieces
-            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
+        match self.pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(piece) => {
                 self.text.extend_from_slice(&piece);
                 Ok(())
@@ -472,18 +400,14 @@ fn wait_for(child: &mut Child, status: Option<File>, sender: &Sender<End>) {
 
 /// Blocks until there is something to read; false when reading is over.
 fn readable(file: &File, stopped: &OwnedFd) -> bool {
-    let mut waits = [
-        PollFd::new(file.as_fd(), PollFlags::POLLIN),
-        PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-    ];
+    let mut waits =
+        [PollFd::new(file.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
     poll(&mut waits, PollTimeout::NONE).is_ok() && !waits[1].any().unwrap_or(true)
 }
 
 fn number(file: &mut File) -> Option<i32> {
     let mut bytes = [0; 4];
-    file.read_exact(&mut bytes)
-        .ok()
-        .map(|()| i32::from_ne_bytes(bytes))
+    file.read_exact(&mut bytes).ok().map(|()| i32::from_ne_bytes(bytes))
 }
 
 fn note(transcript: &Mutex<String>, started: Instant, kind: &str, text: &str) {

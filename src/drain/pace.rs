@@ -1,0 +1,145 @@
+//! When to look. Looking costs processor time that belongs to the app, and takes longer the more connections there are; so each
+//! look is paid for by a hundred times its cost of waiting, which keeps the whole under one per cent of a core. Where that makes
+//! full looks rare, the few busy connections are asked one by one in between. Pure: costs and times are told.
+
+use std::time::Duration;
+
+use crate::lifecycle::Moment;
+
+/// How often to look while looking is cheap.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// How often to ask the busy ones while full looks are dearer than that.
+const EVERY_BUSY: Duration = Duration::from_millis(100);
+
+/// Of a hundred parts of time, one may go into looking.
+const SHARE: u32 = 100;
+
+/// Of what is saved for the next full look, asking the busy ones may take this.
+const BUSY_MAY_TAKE: Duration = EVERY;
+
+/// What kind of look is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// At all connections.
+    Full,
+    /// At those that were busy, one by one.
+    Busy,
+}
+
+#[derive(Default, Debug)]
+pub struct Pace {
+    full: Moment,
+    busy: Option<Moment>,
+}
+
+impl Pace {
+    /// A full look is due at once.
+    pub fn hurry(&mut self, now: Moment) {
+        self.full = self.full.min(now);
+        self.busy = None;
+    }
+
+    pub fn deadline(&self) -> Moment {
+        self.busy.map_or(self.full, |busy| busy.min(self.full))
+    }
+
+    pub fn due(&self, now: Moment) -> Option<Due> {
+        if now >= self.full {
+            Some(Due::Full)
+        } else if self.busy.is_some_and(|busy| now >= busy) {
+            Some(Due::Busy)
+        } else {
+            None
+        }
+    }
+
+    /// A full look has been taken; `ask_busy` is what asking the busy ones is thought to cost, if there are any.
+    pub fn looked(&mut self, now: Moment, cost: Duration, ask_busy: Option<Duration>) {
+        let wait = EVERY.max(cost * SHARE);
+        self.full = now + wait;
+        self.busy = None;
+        if wait > EVERY_BUSY {
+            self.ask_later(now, ask_busy);
+        }
+    }
+
+    /// The busy ones have been asked, which puts the next full look off by as much as it cost.
+    pub fn asked(&mut self, now: Moment, cost: Duration) {
+        self.full += cost * SHARE;
+        self.ask_later(now, Some(cost));
+    }
+
+    fn ask_later(&mut self, now: Moment, cost: Option<Duration>) {
+        let affordable = cost.is_some_and(|cost| cost * SHARE <= BUSY_MAY_TAKE);
+        self.busy = affordable.then_some(now + EVERY_BUSY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn us(n: u64) -> Duration {
+        Duration::from_micros(n)
+    }
+
+    #[test]
+    fn cheap_looks_come_every_fifty_milliseconds() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(us(0)), Some(Due::Full));
+        pace.looked(us(0), us(100), Some(us(9)));
+        assert_eq!((pace.deadline(), pace.due(us(49_999))), (us(50_000), None));
+    }
+
+    #[test]
+    fn dear_looks_are_rare_and_the_busy_ones_are_asked_in_between() {
+        let mut pace = Pace::default();
+        pace.looked(us(0), us(10_000), Some(us(90)));
+        assert_eq!((pace.deadline(), pace.due(us(100_000))), (us(100_000), Some(Due::Busy)));
+        pace.asked(us(100_000), us(90));
+        assert_eq!(pace.deadline(), us(200_000));
+        assert_eq!(pace.due(us(1_009_000)), Some(Due::Full), "put off by what the question cost");
+    }
+
+    #[test]
+    fn many_busy_ones_are_not_asked() {
+        let mut pace = Pace::default();
+        pace.looked(us(0), us(10_000), Some(us(900)));
+        assert_eq!(pace.deadline(), us(1_000_000));
+        pace.looked(us(0), us(10_000), None);
+        assert_eq!(pace.deadline(), us(1_000_000));
+    }
+
+    #[test]
+    fn a_look_can_be_hurried() {
+        let mut pace = Pace::default();
+        pace.looked(us(0), us(10_000), None);
+        pace.hurry(us(20_000));
+        assert_eq!(pace.due(us(20_000)), Some(Due::Full));
+    }
+
+    proptest! {
+        #[test]
+        fn looking_never_costs_more_than_one_per_cent(costs in prop::collection::vec((0u64..60_000, 0u64..2_000), 1..60)) {
+            let (mut pace, mut now, mut spent) = (Pace::default(), us(0), us(0));
+            for (full, busy) in costs {
+                now = now.max(pace.deadline());
+                // What was spent before this look has been paid for, but for the busy ones' advance.
+                match pace.due(now) {
+                    Some(Due::Full) => {
+                        prop_assert!(spent * SHARE <= now);
+                        pace.looked(now, us(full), Some(us(busy)));
+                        spent += us(full);
+                    }
+                    Some(Due::Busy) => {
+                        pace.asked(now, us(busy));
+                        spent += us(busy);
+                    }
+                    None => unreachable!(),
+                }
+            }
+        }
+    }
+}

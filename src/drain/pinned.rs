@@ -1,0 +1,149 @@
+//! When waiting cannot help. Clients that hold keep-alive connections straight to the app, with no balancer between, never turn
+//! away: each answer brings their next request. When requests have kept coming for three seconds and their rate has not fallen,
+//! this says so, and picks the moment with the fewest in flight. It never gives up a request that waiting would save: as long as
+//! one connection is busy without having taken part in the coming and going, the drain goes on. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::lifecycle::Moment;
+
+/// How long the rate must have held. A connection that has answered nothing for as long is busy with something else.
+pub const WINDOW: Duration = Duration::from_secs(3);
+
+/// Fewer answers than this within the window are no stream of requests: a scraper, a health check.
+const FEWEST: u64 = 6;
+
+/// What a look saw of the coming and going.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Traffic {
+    /// Requests answered since the look before.
+    pub answered: u32,
+    /// Connections with a request that would be cut off now.
+    pub urgent: usize,
+    /// Those among them that have answered nothing for [`WINDOW`].
+    pub slow: usize,
+}
+
+#[derive(Default, Debug)]
+pub struct Pinned {
+    looks: VecDeque<Mark>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Moment,
+    /// Requests answered since the first look.
+    answered: u64,
+    urgent: usize,
+}
+
+impl Pinned {
+    /// Takes in a look; true if this is the moment to leave.
+    pub fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
+        let answered = match self.looks.back() {
+            Some(last) => last.answered + u64::from(traffic.answered),
+            // What was answered before the first look belongs to no known time.
+            None => 0,
+        };
+        self.looks.push_back(Mark { at: now, answered, urgent: traffic.urgent });
+        self.forget(now);
+        let fewest = self.looks.iter().map(|look| look.urgent).min().unwrap_or(0);
+        traffic.slow == 0 && traffic.urgent <= fewest && self.keeps_coming(now)
+    }
+
+    /// Has the rate held? Compares the thirds of the window.
+    fn keeps_coming(&self, now: Moment) -> bool {
+        let Some(first) = self.looks.front() else {
+            return false;
+        };
+        let window = now - first.at;
+        if window < WINDOW || self.looks.len() < 4 {
+            return false;
+        }
+        let at = |thirds: u32| self.answered_by(first.at + window * thirds / 3);
+        let counts = [at(1) - at(0), at(2) - at(1), at(3) - at(2)];
+        at(3) - at(0) >= FEWEST as f64 && counts[2] >= counts[0] && counts[1] + counts[2] >= 2.0 * counts[0]
+    }
+
+    /// Requests answered by then, taken as evenly spread between two looks.
+    fn answered_by(&self, then: Moment) -> f64 {
+        let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(self.looks.len() - 1);
+        let (b, a) = (self.looks[after], self.looks[after.saturating_sub(1)]);
+        let span = (b.at - a.at).as_secs_f64();
+        let part = if span > 0.0 { (then - a.at).as_secs_f64() / span } else { 1.0 };
+        a.answered as f64 + part * (b.answered - a.answered) as f64
+    }
+
+    /// Keeps what makes up the window, and at least four looks, however far apart they are.
+    fn forget(&mut self, now: Moment) {
+        while self.looks.len() > 4 && now - self.looks[1].at >= WINDOW {
+            self.looks.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// Looks every 100 ms; at which look, if any, does it leave?
+    fn leaves(looks: impl Iterator<Item = Traffic>) -> Option<usize> {
+        let mut pinned = Pinned::default();
+        looks.enumerate().position(|(i, traffic)| pinned.look(ms(5000 + 100 * i as u64), traffic))
+    }
+
+    fn busy(answered: u32, urgent: usize) -> Traffic {
+        Traffic { answered, urgent, slow: 0 }
+    }
+
+    #[test]
+    fn a_steady_stream_ends_it_after_three_seconds() {
+        assert_eq!(leaves((0..100).map(|_| busy(10, 3))), Some(30));
+    }
+
+    #[test]
+    fn it_leaves_when_the_fewest_are_in_flight() {
+        let look = |i: usize| busy(10, if i % 10 == 7 { 1 } else { 5 });
+        assert_eq!(leaves((0..100).map(look)), Some(37));
+    }
+
+    #[test]
+    fn a_falling_rate_is_worth_waiting_for() {
+        assert_eq!(leaves((0..100).map(|i| busy(100 - i, 3))), None);
+    }
+
+    #[test]
+    fn a_rate_that_has_fallen_and_stays_is_pinned() {
+        let left = leaves((0..100).map(|i| busy(if i < 20 { 100 } else { 10 }, 3)));
+        assert_eq!(left, Some(49), "three seconds after the last look at the high rate");
+    }
+
+    #[test]
+    fn a_slow_request_is_waited_for_though_others_keep_coming() {
+        let look = |i: usize| Traffic { answered: 10, urgent: 2, slow: usize::from(i < 80) };
+        assert_eq!(leaves((0..100).map(look)), Some(80));
+    }
+
+    #[test]
+    fn a_health_check_each_second_is_no_stream() {
+        assert_eq!(leaves((0..200).map(|i| busy(u32::from(i % 10 == 0), 1))), None);
+    }
+
+    #[test]
+    fn requests_in_flight_without_answers_are_no_stream() {
+        assert_eq!(leaves((0..200).map(|_| busy(0, 5))), None);
+    }
+
+    #[test]
+    fn late_looks_decide_the_same() {
+        let mut pinned = Pinned::default();
+        let mut look = |second: u64| pinned.look(ms(second * 1000), busy(100, 1));
+        assert!(![5, 7, 9].map(&mut look).contains(&true), "three looks are too few");
+        assert!(look(11));
+    }
+}

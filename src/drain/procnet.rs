@@ -1,0 +1,156 @@
+//! Where the kernel answers no sock_diag (gVisor, a strict seccomp profile, an app in a network namespace of its own),
+//! /proc/PID/net/tcp and tcp6 ([proc_pid_net(5)]) still list its sockets with their queues. They have no clocks, so that an
+//! established connection counts as in flight whether or not a request is: the drain then lasts until clients hang up.
+//!
+//! [proc_pid_net(5)]: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_sock_diag::constants::TCP_LISTEN;
+use nix::unistd::Pid;
+
+use super::kernel::{Family, Listener, queues, standing};
+use super::rule::Sample;
+
+/// One line of the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Row {
+    local: (IpAddr, u16),
+    remote: (IpAddr, u16),
+    state: u8,
+    unsent: u32,
+    unread: u32,
+    uid: u32,
+    inode: u32,
+}
+
+/// A connected socket.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Told apart by its two ends, there being no cookie.
+    pub key: u64,
+    pub local: (IpAddr, u16),
+    pub remote_port: u16,
+    pub inode: u32,
+    pub uid: u32,
+    pub sample: Sample,
+}
+
+/// The TCP sockets of the network namespace in which `app` lives. Errors: EMFILE; ENOENT without a /proc.
+pub fn read(app: Pid) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
+    let (mut listeners, mut connections) = (vec![], vec![]);
+    for family in Family::BOTH {
+        let table = match (family, fs::read_to_string(path(app, family))) {
+            // A kernel without IPv6.
+            (Family::V6, Err(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+            (_, table) => table?,
+        };
+        for row in table.lines().skip(1).filter_map(parse) {
+            if row.state == TCP_LISTEN {
+                listeners.push(listener(family, &row));
+            } else {
+                connections.extend(connection(&row));
+            }
+        }
+    }
+    Ok((listeners, connections))
+}
+
+fn path(app: Pid, family: Family) -> String {
+    match family {
+        Family::V4 => format!("/proc/{app}/net/tcp"),
+        Family::V6 => format!("/proc/{app}/net/tcp6"),
+    }
+}
+
+fn listener(family: Family, row: &Row) -> Listener {
+    let (addr, port) = row.local;
+    // A listener's receive queue is its accept queue.
+    Listener { family, addr, port, inode: row.inode, uid: row.uid, backlog: row.unread }
+}
+
+fn connection(row: &Row) -> Option<Connection> {
+    let standing = standing(row.state, row.inode)?;
+    let (unread, unsent) = queues(standing, row.unread, row.unsent);
+    let mut hasher = DefaultHasher::new();
+    (row.local, row.remote).hash(&mut hasher);
+    let sample = Sample { standing, unread, unsent, clocks: None };
+    let remote_port = row.remote.1;
+    Some(Connection {
+        key: hasher.finish(),
+        local: row.local,
+        remote_port,
+        inode: row.inode,
+        uid: row.uid,
+        sample,
+    })
+}
+
+/// `sl local:port remote:port state unsent:unread timer:when retransmits uid timeout inode ...`, all but uid and inode in hex.
+fn parse(line: &str) -> Option<Row> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let local = address(fields.next()?)?;
+    let remote = address(fields.next()?)?;
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let (unsent, unread) = fields.next()?.split_once(':')?;
+    let mut fields = fields.skip(2);
+    let uid = fields.next()?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
+    let hex = |digits| u32::from_str_radix(digits, 16).ok();
+    Some(Row { local, remote, state, unsent: hex(unsent)?, unread: hex(unread)?, uid, inode })
+}
+
+/// `0100007F:1F90`: words of the address as the machine keeps numbers, the port as one reads it.
+fn address(text: &str) -> Option<(IpAddr, u16)> {
+    let (words, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |n: usize| Some(u32::from_str_radix(words.get(n * 8..n * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let addr: IpAddr = match words.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        32 => {
+            let bytes = [word(0)?, word(1)?, word(2)?, word(3)?].concat();
+            let bytes: [u8; 16] = bytes.try_into().ok()?;
+            Ipv6Addr::from(bytes).into()
+        }
+        _ => return None,
+    };
+    Some((addr.to_canonical(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule::Standing;
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_line_of_ipv4_is_read() {
+        let line = "  12: 0100007F:1F90 0200007F:C350 01 00000005:00000007 00:00000000 00000000  1000        0 98765 1 0000 100 0 0 10 0";
+        let row = parse(line).unwrap();
+        assert_eq!(row.local, (Ipv4Addr::new(127, 0, 0, 1).into(), 8080));
+        assert_eq!(row.remote, (Ipv4Addr::new(127, 0, 0, 2).into(), 50000));
+        assert_eq!((row.state, row.unsent, row.unread, row.uid, row.inode), (1, 5, 7, 1000, 98765));
+        assert_eq!(connection(&row).unwrap().sample.standing, Standing::Open);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn a_dual_stack_client_is_read_as_ipv4() {
+        let (addr, port) = address("0000000000000000FFFF00000100007F:0050").unwrap();
+        assert_eq!((addr, port), (Ipv4Addr::new(127, 0, 0, 1).into(), 80));
+        let (addr, _) = address("00000000000000000000000001000000:0050").unwrap();
+        assert_eq!(addr, IpAddr::from(Ipv6Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn a_torn_line_is_nothing() {
+        for line in
+            ["", "  sl  local_address", "1: 0100007F:1F90 02", "1: zz:1F90 0200007F:C350 01 0:0 0 0 0 0 0"]
+        {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Which sockets are the app's business. Listeners come and go, and finding whose they are means a walk over /proc; so a walk is
+//! made only for listeners not seen before, and now and then for those of others, which might have been handed over. What was
+//! the app's once stays so: an app may close its listener first and finish its connections after.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+use super::kernel::{Family, Listener, UnixSocket};
+use super::owners::{self, Survey};
+use crate::lifecycle::Moment;
+
+/// How often to ask again about sockets that were found to be others'.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often, at most, to find out who holds the other end of a connection.
+const FIND_KIN: Duration = Duration::from_secs(1);
+
+/// Where clients of the app connect to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    family: Family,
+    /// Unspecified: all addresses.
+    addr: IpAddr,
+    port: u16,
+}
+
+pub struct Scope {
+    app: Pid,
+    own_ports: Vec<u16>,
+    /// `--drain-port`; nothing is looked for then.
+    fixed: Vec<u16>,
+    places: Vec<Place>,
+    /// Paths and abstract names of the app's unix listeners.
+    names: HashSet<Vec<u8>>,
+    /// Listeners by inode: the app's, or another's.
+    known: HashMap<u32, bool>,
+    asked: Option<Moment>,
+    /// Connected sockets by inode, likewise.
+    kin: HashMap<u32, bool>,
+    found_kin: Option<Moment>,
+}
+
+impl Scope {
+    pub fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Scope {
+        let mut scope = Scope {
+            app,
+            own_ports: own_ports.to_vec(),
+            fixed: fixed.to_vec(),
+            places: vec![],
+            names: HashSet::new(),
+            known: HashMap::new(),
+            asked: None,
+            kin: HashMap::new(),
+            found_kin: None,
+        };
+        scope.places = scope.fixed_places();
+        scope
+    }
+
+    /// Nothing is looked for in /proc, since the ports were told.
+    pub fn is_fixed(&self) -> bool {
+        !self.fixed.is_empty()
+    }
+
+    /// Takes in the listeners of the network namespace.
+    pub fn update(&mut self, now: Moment, listeners: &[Listener], unix: &[UnixSocket]) {
+        if self.is_fixed() {
+            return;
+        }
+        let again = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
+        let inodes =
+            || listeners.iter().map(|listener| listener.inode).chain(unix.iter().map(|socket| socket.inode));
+        let present: HashSet<u32> = inodes().collect();
+        self.known.retain(|inode, _| present.contains(inode));
+        let unknown: HashSet<u32> =
+            present.into_iter().filter(|inode| !self.is_known(*inode, again)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        self.asked = Some(now);
+        let mut survey = owners::survey(self.app, &unknown);
+        survey.held.extend(self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode));
+        self.adopt(listeners, unix, &survey);
+    }
+
+    fn is_known(&self, inode: u32, again: bool) -> bool {
+        match self.known.get(&inode) {
+            Some(ours) => *ours || !again,
+            None => false,
+        }
+    }
+
+    fn adopt(&mut self, listeners: &[Listener], unix: &[UnixSocket], survey: &Survey) {
+        for (listener, ours) in listeners.iter().zip(owners::ours(listeners, survey, &self.own_ports)) {
+            self.known.insert(listener.inode, ours);
+            let place = Place { family: listener.family, addr: listener.addr, port: listener.port };
+            if ours && !self.places.contains(&place) {
+                log::debug!("drain: the app listens on {}:{}", place.addr, place.port);
+                self.places.push(place);
+            }
+        }
+        for socket in unix {
+            let ours = survey.held.contains(&socket.inode);
+            self.known.insert(socket.inode, ours);
+            if ours {
+                self.names.insert(socket.name.clone());
+            }
+        }
+    }
+
+    fn fixed_places(&self) -> Vec<Place> {
+        let place = |family, port| match family {
+            Family::V4 => Place { family, addr: IpAddr::from([0; 4]), port },
+            Family::V6 => Place { family, addr: IpAddr::from([0; 16]), port },
+        };
+        self.fixed.iter().flat_map(|port| Family::BOTH.map(|family| place(family, *port))).collect()
+    }
+
+    /// Families of the app's listeners; a dual-stack listener's IPv4 clients are IPv6 sockets.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        Family::BOTH.into_iter().filter(|family| self.places.iter().any(|place| place.family == *family))
+    }
+
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.places.iter().map(|place| place.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Is a socket with this local end one of the app's?
+    pub fn contains(&self, addr: IpAddr, port: u16) -> bool {
+        let addr = addr.to_canonical();
+        self.places
+            .iter()
+            .any(|place| place.port == port && (place.addr.is_unspecified() || place.addr == addr))
+    }
+
+    pub fn has_unix(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    pub fn contains_name(&self, name: &[u8]) -> bool {
+        self.names.contains(name)
+    }
+
+    /// Finds out which of these connected sockets (inode and uid) a process of the app holds.
+    pub fn find_kin(&mut self, now: Moment, sockets: &HashMap<u32, u32>) {
+        self.kin.retain(|inode, _| sockets.contains_key(inode));
+        let unknown: HashSet<u32> =
+            sockets.keys().filter(|inode| !self.kin.contains_key(inode)).copied().collect();
+        let recently = self.found_kin.is_some_and(|found| now.saturating_sub(found) < FIND_KIN);
+        if unknown.is_empty() || recently {
+            return;
+        }
+        self.found_kin = Some(now);
+        let survey = owners::survey(self.app, &unknown);
+        for inode in unknown {
+            let uid = sockets.get(&inode).copied().unwrap_or(NOBODY_KNOWN);
+            let hidden = uid != NOBODY_KNOWN && (survey.blind || survey.hidden.contains(&uid));
+            self.kin.insert(inode, survey.held.contains(&inode) || hidden);
+        }
+    }
+
+    /// None as long as it is not known.
+    pub fn is_kin(&self, inode: u32) -> Option<bool> {
+        self.kin.get(&inode).copied()
+    }
+}
+
+/// The uid of a socket of which the kernel does not tell it: (uid_t) -1, which is nobody's.
+pub const NOBODY_KNOWN: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    #[test]
+    fn told_ports_are_all_there_is() {
+        let scope = Scope::new(Pid::this(), &[], &[80, 81]);
+        assert_eq!(scope.ports(), [80, 81]);
+        assert_eq!(scope.families().count(), 2);
+        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), 80));
+        assert!(scope.contains(Ipv6Addr::LOCALHOST.into(), 81));
+        assert!(!scope.contains(Ipv4Addr::LOCALHOST.into(), 82));
+    }
+
+    #[test]
+    fn an_address_counts_where_the_listener_has_one() {
+        let mut scope = Scope::new(Pid::this(), &[], &[]);
+        scope.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
+        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), 80));
+        assert!(scope.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
+        assert!(!scope.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80), "a neighbour may listen there");
+    }
+
+    #[test]
+    fn a_listener_of_this_process_is_found_and_kept_when_it_closes() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let mut kernel = super::super::kernel::Kernel::open().unwrap();
+        let mut scope = Scope::new(Pid::this(), &[], &[]);
+        scope.update(Duration::ZERO, &kernel.listeners().unwrap(), &[]);
+        assert!(scope.ports().contains(&port));
+        drop(socket);
+        scope.update(Duration::from_secs(9), &kernel.listeners().unwrap(), &[]);
+        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), port));
+    }
+}

@@ -1,0 +1,90 @@
+//! Unix sockets have queues but no clocks. Bytes in a queue are in flight; a connection whose queues stay empty may be waiting for
+//! an answer or for nothing at all, so that it counts as in flight until nothing has moved for as long as the longest request.
+//! Pure.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::kernel::UnixSocket;
+use crate::lifecycle::Moment;
+
+#[derive(Debug)]
+pub struct UnixBook {
+    longest: Duration,
+    entries: HashMap<u64, Entry>,
+    look: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// When it was first seen, or last seen with something in a queue.
+    moved: Moment,
+    look: u64,
+}
+
+impl UnixBook {
+    pub fn new(longest: Duration) -> UnixBook {
+        UnixBook { longest, entries: HashMap::new(), look: 0 }
+    }
+
+    pub fn turn(&mut self) {
+        self.look += 1;
+    }
+
+    /// Enters one connection; true if it is in flight.
+    pub fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
+        let entry = self.entries.entry(socket.cookie).or_insert(Entry { moved: now, look: 0 });
+        entry.look = self.look;
+        // Without a peer there is nobody who could get the answer.
+        if socket.unread > 0 || socket.unsent > 0 && socket.peer.is_some() {
+            entry.moved = now;
+            return true;
+        }
+        socket.peer.is_some() && now.saturating_sub(entry.moved) < self.longest
+    }
+
+    pub fn strike_unseen(&mut self) {
+        let look = self.look;
+        self.entries.retain(|_, entry| entry.look == look);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: UnixSocket =
+        UnixSocket { inode: 5, cookie: 9, name: vec![], peer: Some(6), unread: 0, unsent: 0 };
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_quiet_connection_is_idle_after_the_longest_request() {
+        let mut book = UnixBook::new(at(10));
+        assert!(book.enter(at(1), &QUIET));
+        assert!(book.enter(at(10), &QUIET));
+        assert!(!book.enter(at(11), &QUIET));
+        assert!(book.enter(at(12), &UnixSocket { unread: 4, ..QUIET }));
+        assert!(book.enter(at(21), &QUIET), "something moved at 12");
+        assert!(!book.enter(at(22), &QUIET));
+    }
+
+    #[test]
+    fn without_a_peer_only_unread_bytes_count() {
+        let mut book = UnixBook::new(at(10));
+        assert!(!book.enter(at(1), &UnixSocket { peer: None, ..QUIET }));
+        assert!(book.enter(at(1), &UnixSocket { peer: None, unread: 1, ..QUIET }));
+    }
+
+    #[test]
+    fn the_gone_are_forgotten() {
+        let mut book = UnixBook::new(at(10));
+        book.turn();
+        book.enter(at(1), &QUIET);
+        book.turn();
+        book.strike_unseen();
+        assert!(book.entries.is_empty());
+    }
+}

@@ -1,0 +1,193 @@
+//! Everything around the app that is asked, told or watched, served from the one loop: checks, hooks, and the drain.
+//! Nothing here waits. Each part says which descriptors it is interested in and when it wants to be called; what
+//! it found comes out as events for the lifecycle.
+
+use crate::checks::{Checks, DrainCheck};
+use crate::drain::{Drain, Look, Verdict};
+use crate::hooks::{Hooks, News};
+use crate::lifecycle::{Event, Exit, Moment, Phase, Stage};
+use crate::settings::{HookSettings, Settings};
+use log::{info, warn};
+use nix::poll::PollFd;
+use nix::unistd::Pid;
+use std::path::PathBuf;
+
+pub struct Outside {
+    checks: Option<Checks>,
+    hooks: Hooks,
+    hook_settings: HookSettings,
+    drain: Drain,
+    drain_check: Option<DrainCheck>,
+    ready_file: Option<PathBuf>,
+    draining: bool,
+    /// What the last look saw, as far as it was said.
+    said: Option<String>,
+    last_look: Option<Look>,
+}
+
+impl Outside {
+    pub fn new(settings: &Settings, app: Pid) -> Outside {
+        let own_ports: Vec<u16> = settings.ready.health.map(|health| health.port()).into_iter().collect();
+        Outside {
+            checks: (!settings.ready.checks.is_empty()).then(|| Checks::new(&settings.ready.checks)),
+            hooks: Hooks::new(settings.hooks.timeout),
+            hook_settings: settings.hooks.clone(),
+            drain: Drain::new(&settings.drain, app, &own_ports),
+            drain_check: settings.drain.check.as_ref().map(DrainCheck::new),
+            ready_file: settings.ready.file.clone(),
+            draining: false,
+            said: None,
+            last_look: None,
+        }
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        self.hooks.poll_fds(fds);
+        if let Some(checks) = &self.checks {
+            checks.poll_fds(fds);
+        }
+        if let Some(check) = &self.drain_check {
+            check.poll_fds(fds);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let checks = self.checks.as_ref().and_then(Checks::deadline);
+        let drain_check = self.drain_check.as_ref().and_then(DrainCheck::deadline);
+        [self.hooks.deadline(), checks, drain_check, self.drain.deadline()].into_iter().flatten().min()
+    }
+
+    /// Does whatever can be done now and says what happened.
+    pub fn serve(&mut self, now: Moment) -> Vec<Event> {
+        let mut events = Vec::new();
+        if let Some(checks) = &mut self.checks {
+            checks.serve(now);
+            events.push(Event::Ready(checks.ready()));
+        }
+        self.hooks.serve(now);
+        for stage in [Stage::Stop, Stage::Exit] {
+            if !self.targets(stage).is_empty() && self.hooks.done(stage) {
+                events.push(Event::HooksEnded(stage));
+            }
+        }
+        events.extend(self.look(now));
+        events
+    }
+
+    fn targets(&self, stage: Stage) -> &[crate::settings::Target] {
+        match stage {
+            Stage::Start => &self.hook_settings.on_start,
+            Stage::Stop => &self.hook_settings.on_stop,
+            Stage::Exit => &self.hook_settings.on_exit,
+        }
+    }
+
+    /// Takes the end of a process; true when it belonged to a hook or a check.
+    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.hooks.reaped(pid, exit)
+            || self.checks.as_mut().is_some_and(|checks| checks.reaped(pid, exit))
+            || self.drain_check.as_mut().is_some_and(|check| check.reaped(pid, exit))
+    }
+
+    /// A new phase has begun.
+    pub fn enter(&mut self, phase: Phase, now: Moment) {
+        match phase {
+            Phase::Starting | Phase::Running | Phase::Leaving | Phase::Gone => {}
+            Phase::PreStop => {
+                self.cease_checks();
+                self.drain.watch(now);
+            }
+            Phase::Draining => {
+                self.draining = true;
+                self.drain.begin(now);
+                if let Some(check) = &mut self.drain_check {
+                    check.begin();
+                }
+            }
+            Phase::Stopping | Phase::Killing | Phase::Sweeping => {
+                self.cease_checks();
+                self.end_drain();
+            }
+        }
+    }
+
+    fn cease_checks(&mut self) {
+        if let Some(checks) = &mut self.checks {
+            checks.cease();
+        }
+    }
+
+    fn end_drain(&mut self) {
+        self.draining = false;
+        self.drain.close();
+        if let Some(check) = &mut self.drain_check {
+            check.end();
+        }
+    }
+
+    pub fn run_hooks(&mut self, stage: Stage, now: Moment, news: News) {
+        let targets = self.targets(stage).to_vec();
+        if !targets.is_empty() {
+            self.hooks.run(stage, &targets, now, news);
+        }
+    }
+
+    pub fn cut_hooks(&mut self, now: Moment) {
+        self.hooks.cut(now);
+    }
+
+    /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.
+    pub fn in_flight(&self) -> Option<usize> {
+        self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
+    }
+
+    fn look(&mut self, now: Moment) -> Option<Event> {
+        if let Some(check) = &mut self.drain_check {
+            check.serve(now);
+        }
+        let check_idle = self.drain_check.as_ref().is_none_or(DrainCheck::idle);
+        let look = self.drain.look(now);
+        let verdict = look.verdict;
+        if self.draining {
+            self.say(&look);
+        }
+        self.last_look = Some(look);
+        let event = match verdict {
+            Verdict::Busy => None,
+            Verdict::Idle | Verdict::Blind => check_idle.then_some(Event::Drained),
+            Verdict::Pinned => check_idle.then_some(Event::Pinned),
+        };
+        event.filter(|_| self.draining)
+    }
+
+    /// One line whenever the number in flight has changed.
+    fn say(&mut self, look: &Look) {
+        if look.verdict == Verdict::Blind {
+            return;
+        }
+        let waiting = self.drain_check.as_ref().and_then(DrainCheck::reason);
+        let seen = waiting.map_or_else(|| look.to_string(), |reason| format!("{look}; {reason}"));
+        if self.said.as_ref() != Some(&seen) {
+            info!("draining: {seen}");
+            self.said = Some(seen);
+        }
+    }
+
+    /// Keeps the ready file: it exists exactly while ready.
+    pub fn announce(&self, ready: bool) {
+        let Some(path) = &self.ready_file else {
+            return;
+        };
+        let done = if ready { std::fs::write(path, b"") } else { std::fs::remove_file(path) };
+        match done {
+            Err(error) if ready || error.kind() != std::io::ErrorKind::NotFound => {
+                warn!(
+                    "cannot {} ready file '{}': {error}",
+                    if ready { "write" } else { "remove" },
+                    path.display()
+                );
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}

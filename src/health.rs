@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
@@ -45,26 +45,21 @@ impl Health {
     /// Listens; a port that is taken is an error that names the address. std sets SO_REUSEADDR and close-on-exec.
     pub fn bind(addr: SocketAddr) -> io::Result<Health> {
         let named = |error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on '{addr}': {}", plainly(&error)),
-            )
+            io::Error::new(error.kind(), format!("cannot listen on '{addr}': {}", plainly(&error)))
         };
         let listener = TcpListener::bind(addr).map_err(named)?;
         listener.set_nonblocking(true).map_err(named)?;
-        Ok(Health {
-            listener,
-            clients: Vec::new(),
-            paused: None,
-            unfinished: false,
-            first: 0,
-            answered: 0,
-        })
+        Ok(Health { listener, clients: Vec::new(), paused: None, unfinished: false, first: 0, answered: 0 })
     }
 
     /// Where it listens, with the port that the kernel chose for port 0.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// The listener, for whoever closes all other descriptors.
+    pub fn descriptor(&self) -> RawFd {
+        self.listener.as_raw_fd()
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
@@ -78,11 +73,7 @@ impl Health {
         if self.unfinished {
             return Some(Moment::ZERO);
         }
-        self.clients
-            .iter()
-            .map(|client| client.deadline)
-            .chain(self.paused)
-            .min()
+        self.clients.iter().map(|client| client.deadline).chain(self.paused).min()
     }
 
     /// Accepts, reads, answers, writes, and lets go of those whose time is up.
@@ -106,8 +97,7 @@ impl Health {
             self.answered += (before - *budget) as u64;
         }
         self.first = self.first.wrapping_add(1);
-        self.clients
-            .retain(|client| client.stage != Stage::Gone && now < client.deadline);
+        self.clients.retain(|client| client.stage != Stage::Gone && now < client.deadline);
     }
 
     /// True when somebody came.
@@ -159,21 +149,11 @@ impl Client {
     fn new(stream: TcpStream, now: Moment) -> Option<Client> {
         stream.set_nonblocking(true).ok()?;
         let deadline = now + PATIENCE;
-        Some(Client {
-            stream,
-            stage: Stage::Asking,
-            heard: Vec::new(),
-            to_say: Vec::new(),
-            deadline,
-        })
+        Some(Client { stream, stage: Stage::Asking, heard: Vec::new(), to_say: Vec::new(), deadline })
     }
 
     fn poll_fd(&self) -> PollFd<'_> {
-        let wanted = if self.to_say.is_empty() {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::POLLOUT
-        };
+        let wanted = if self.to_say.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
         PollFd::new(self.stream.as_fd(), wanted)
     }
 
@@ -234,11 +214,7 @@ impl Client {
 
     fn say(&mut self, asked: &Asked, now: Moment, view: &View) {
         let (status, kind, body) = asked.page.render(now, view);
-        let allow = if asked.page == Page::NotAllowed {
-            "Allow: GET, HEAD\r\n"
-        } else {
-            ""
-        };
+        let allow = if asked.page == Page::NotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
         let keep = match asked.keep {
             Keep::Yes => "",
             Keep::Said => "Connection: keep-alive\r\n",
@@ -311,11 +287,7 @@ enum Keep {
 
 impl Asked {
     fn wrong(page: Page) -> Asked {
-        Asked {
-            page,
-            head_only: false,
-            keep: Keep::No,
-        }
+        Asked { page, head_only: false, keep: Keep::No }
     }
 }
 
@@ -348,13 +320,8 @@ fn understand(request: &httparse::Request) -> Asked {
         page = Page::NotAllowed;
     }
     let header = |name: &str| {
-        let mut found = request
-            .headers
-            .iter()
-            .filter(|header| header.name.eq_ignore_ascii_case(name));
-        found
-            .next()
-            .map(|header| String::from_utf8_lossy(header.value).to_ascii_lowercase())
+        let mut found = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        found.next().map(|header| String::from_utf8_lossy(header.value).to_ascii_lowercase())
     };
     let connection = header("connection").unwrap_or_default();
     let says = |word: &str| connection.split(',').any(|token| token.trim() == word);
@@ -369,19 +336,13 @@ fn understand(request: &httparse::Request) -> Asked {
     } else {
         Keep::No
     };
-    Asked {
-        page,
-        head_only,
-        keep,
-    }
+    Asked { page, head_only, keep }
 }
 
 /// Without the query, and without what an absolute target puts before it (RFC 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => {
-            rest.find('/').map_or("/", |slash| &rest[slash..])
-        }
+        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
         _ => target,
     };
     target.split('?').next().unwrap_or_default()
@@ -409,11 +370,7 @@ mod tests {
         signals_forwarded: 0,
         settings: &[],
     };
-    const STOPPING: View = View {
-        phase: Phase::PreStop,
-        ready: Err("stop requested"),
-        ..READY
-    };
+    const STOPPING: View = View { phase: Phase::PreStop, ready: Err("stop requested"), ..READY };
 
     fn local() -> Health {
         Health::bind("127.0.0.1:0".parse().unwrap()).unwrap()
@@ -423,11 +380,7 @@ mod tests {
     fn turn(health: &mut Health, now: Moment, view: &View) {
         let mut fds = Vec::new();
         health.poll_fds(&mut fds);
-        let spare = if health.deadline() == Some(Moment::ZERO) {
-            0u8
-        } else {
-            10
-        };
+        let spare = if health.deadline() == Some(Moment::ZERO) { 0u8 } else { 10 };
         poll(&mut fds, PollTimeout::from(spare)).unwrap();
         drop(fds);
         health.serve(now, view);
@@ -437,10 +390,7 @@ mod tests {
     fn serve_until<T>(health: &mut Health, view: &View, client: JoinHandle<T>) -> T {
         let begin = Instant::now();
         while !client.is_finished() {
-            assert!(
-                begin.elapsed() < Duration::from_secs(120),
-                "the client hangs: {health:?}"
-            );
+            assert!(begin.elapsed() < Duration::from_secs(120), "the client hangs: {health:?}");
             turn(health, begin.elapsed(), view);
         }
         client.join().unwrap()
@@ -461,11 +411,7 @@ mod tests {
     }
 
     fn get(health: &mut Health, view: &View, path: &str) -> String {
-        talk(
-            health,
-            view,
-            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(),
-        )
+        talk(health, view, format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())
     }
 
     fn status_of(answer: &str) -> &str {
@@ -487,70 +433,39 @@ mod tests {
             ("/", "404", "404"),
             ("/readyz/", "404", "404"),
         ] {
-            assert_eq!(
-                status_of(&get(&mut health, &READY, path)),
-                running,
-                "{path}"
-            );
-            assert_eq!(
-                status_of(&get(&mut health, &STOPPING, path)),
-                stopping,
-                "{path}"
-            );
+            assert_eq!(status_of(&get(&mut health, &READY, path)), running, "{path}");
+            assert_eq!(status_of(&get(&mut health, &STOPPING, path)), stopping, "{path}");
         }
         let answer = get(&mut health, &STOPPING, "/readyz");
-        assert!(
-            answer.ends_with("\r\n\r\nnot ready: stop requested\n"),
-            "{answer}"
-        );
+        assert!(answer.ends_with("\r\n\r\nnot ready: stop requested\n"), "{answer}");
         assert!(answer.contains("Content-Length: 26\r\n"), "{answer}");
-        let dead = View {
-            app_alive: false,
-            ..STOPPING
-        };
+        let dead = View { app_alive: false, ..STOPPING };
         assert_eq!(status_of(&get(&mut health, &dead, "/livez")), "503");
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         let mut health = local();
-        let answer = talk(
-            &mut health,
-            &READY,
-            b"POST /readyz HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-        );
+        let answer = talk(&mut health, &READY, b"POST /readyz HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
         assert_eq!(status_of(&answer), "405");
         assert!(answer.contains("Allow: GET, HEAD\r\n"), "{answer}");
         assert_eq!(
-            status_of(&talk(
-                &mut health,
-                &READY,
-                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
-            )),
+            status_of(&talk(&mut health, &READY, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),
             "400"
         );
-        assert_eq!(
-            status_of(&talk(&mut health, &READY, b"GET /readyz HTTP/2.5\r\n\r\n")),
-            "400"
-        );
+        assert_eq!(status_of(&talk(&mut health, &READY, b"GET /readyz HTTP/2.5\r\n\r\n")), "400");
         let mut long = b"GET /readyz HTTP/1.1\r\nCookie: ".to_vec();
         long.extend([b'x'; 100_000]);
         assert_eq!(status_of(&talk(&mut health, &READY, &long)), "431");
         let many = "A: b\r\n".repeat(40);
         let many = format!("GET /readyz HTTP/1.1\r\n{many}\r\n");
-        assert_eq!(
-            status_of(&talk(&mut health, &READY, many.as_bytes())),
-            "431"
-        );
+        assert_eq!(status_of(&talk(&mut health, &READY, many.as_bytes())), "431");
     }
 
     #[test]
     fn head_tells_the_length_and_no_more() {
         let answer = talk(&mut local(), &READY, b"HEAD /readyz HTTP/1.0\r\n\r\n");
-        assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
         assert!(answer.contains("Content-Length: 6\r\n"), "{answer}");
     }
 
@@ -583,9 +498,7 @@ mod tests {
     fn a_turn_answers_a_bounded_number_and_asks_for_the_next_one_at_once() {
         let mut health = local();
         let mut stream = TcpStream::connect(health.address().unwrap()).unwrap();
-        stream
-            .write_all(&b"GET /livez HTTP/1.1\r\n\r\n".repeat(150))
-            .unwrap();
+        stream.write_all(&b"GET /livez HTTP/1.1\r\n\r\n".repeat(150)).unwrap();
         while health.answered == 0 {
             turn(&mut health, Duration::ZERO, &READY);
         }
@@ -607,9 +520,7 @@ mod tests {
             stream.set_nodelay(true).unwrap();
             let mut answer = [0; 4096];
             for _ in 0..10_000 {
-                stream
-                    .write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
-                    .unwrap();
+                stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
                 let read = stream.read(&mut answer).unwrap();
                 assert!(answer[..read].ends_with(b"\r\n\r\nready\n"));
             }
@@ -627,20 +538,13 @@ mod tests {
         let client = thread::spawn(move || {
             let mut stream = TcpStream::connect(addr).unwrap();
             // Ends with an error once adieu has closed.
-            while stream
-                .write_all(&b"GET /metrics HTTP/1.1\r\n\r\n".repeat(100))
-                .is_ok()
-            {}
+            while stream.write_all(&b"GET /metrics HTTP/1.1\r\n\r\n".repeat(100)).is_ok() {}
         });
         let begin = Instant::now();
         while !client.is_finished() {
             assert!(begin.elapsed() < Duration::from_secs(120));
             turn(&mut health, begin.elapsed(), &READY);
-            let kept: usize = health
-                .clients
-                .iter()
-                .map(|c| c.to_say.len() + c.heard.len())
-                .sum();
+            let kept: usize = health.clients.iter().map(|c| c.to_say.len() + c.heard.len()).sum();
             assert!(kept < 4 * REQUEST_LIMIT, "{kept}");
         }
         client.join().unwrap();
@@ -650,9 +554,7 @@ mod tests {
     fn slow_clients_keep_their_places_for_two_seconds_and_no_longer() {
         let mut health = local();
         let addr = health.address().unwrap();
-        let mut slow: Vec<TcpStream> = (0..PLACES)
-            .map(|_| TcpStream::connect(addr).unwrap())
-            .collect();
+        let mut slow: Vec<TcpStream> = (0..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
         while health.clients.len() < PLACES {
             turn(&mut health, Duration::ZERO, &READY);
         }
@@ -669,11 +571,7 @@ mod tests {
             turn(&mut health, Duration::from_millis(at), &READY);
             assert_eq!(health.clients.len(), PLACES);
         }
-        assert_eq!(
-            health.deadline(),
-            Some(PATIENCE),
-            "bytes that make no request win no time"
-        );
+        assert_eq!(health.deadline(), Some(PATIENCE), "bytes that make no request win no time");
         while health.answered == 0 {
             turn(&mut health, PATIENCE, &READY);
         }
@@ -722,10 +620,7 @@ mod tests {
         let health = local();
         let addr = health.address().unwrap();
         let error = Health::bind(addr).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("cannot listen on '{addr}': address already in use")
-        );
+        assert_eq!(error, format!("cannot listen on '{addr}': address already in use"));
     }
 
     #[test]

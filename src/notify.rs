@@ -61,13 +61,8 @@ impl Outbound {
             Some(b'@') => UnixAddr::new_abstract(&bytes[1..]),
             _ => Err(Errno::EAFNOSUPPORT),
         };
-        let manager = manager.map_err(|e| {
-            format!(
-                "cannot use NOTIFY_SOCKET '{}': {}",
-                address.to_string_lossy(),
-                e.desc()
-            )
-        })?;
+        let manager = manager
+            .map_err(|e| format!("cannot use NOTIFY_SOCKET '{}': {}", address.to_string_lossy(), e.desc()))?;
         let socket = datagram_socket()?;
         Ok(Outbound {
             socket,
@@ -80,13 +75,15 @@ impl Outbound {
         })
     }
 
+    /// For whoever closes all other descriptors.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when WATCHDOG_PID is adieu's
     /// own. A ping is due at half of it (sd_watchdog_enabled(3)).
     pub fn ping_every(&mut self, interval: Duration, now: Moment) {
-        self.watchdog = Some(Watchdog {
-            every: interval / 2,
-            next: now,
-        });
+        self.watchdog = Some(Watchdog { every: interval / 2, next: now });
     }
 
     /// Traffic may come. Said once; also when the app has no longer been ready in between, since sd_notify knows no way
@@ -145,11 +142,7 @@ impl Outbound {
                 self.say(message, now);
             }
         }
-        if let Some(watchdog) = self
-            .watchdog
-            .as_mut()
-            .filter(|watchdog| now >= watchdog.next)
-        {
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| now >= watchdog.next) {
             watchdog.next = now + watchdog.every;
             // A lost ping is followed by another one in time.
             let _ = self.send("WATCHDOG=1", &[]);
@@ -158,41 +151,23 @@ impl Outbound {
 
     /// In order: what cannot be sent now waits, and everything after it, too.
     fn say(&mut self, message: String, now: Moment) {
-        let sent = if self.kept.is_empty() {
-            self.send(&message, &[])
-        } else {
-            Err(Errno::EAGAIN)
-        };
+        let sent = if self.kept.is_empty() { self.send(&message, &[]) } else { Err(Errno::EAGAIN) };
         match sent {
             Ok(()) => {}
             Err(Errno::EAGAIN | Errno::ENOBUFS) if self.kept.len() < KEPT => {
                 self.kept.push(message);
                 self.try_again = Some(now + TRY_AGAIN);
             }
-            Err(error) => log::debug!(
-                "cannot tell the service manager '{message}': {}",
-                error.desc()
-            ),
+            Err(error) => log::debug!("cannot tell the service manager '{message}': {}", error.desc()),
         }
     }
 
     fn send(&self, message: &str, descriptors: &[RawFd]) -> Result<(), Errno> {
         let rights = [ControlMessage::ScmRights(descriptors)];
-        let control = if descriptors.is_empty() {
-            &[][..]
-        } else {
-            &rights
-        };
+        let control = if descriptors.is_empty() { &[][..] } else { &rights };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let words = [IoSlice::new(message.as_bytes())];
-        sendmsg(
-            self.socket.as_raw_fd(),
-            &words,
-            control,
-            flags,
-            Some(&self.manager),
-        )
-        .map(drop)
+        sendmsg(self.socket.as_raw_fd(), &words, control, flags, Some(&self.manager)).map(drop)
     }
 
     /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload; before adieu's own
@@ -262,10 +237,7 @@ impl Inbound {
         setsockopt(&socket, sockopt::PassCred, &true).map_err(failed)?;
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(failed)?;
         let own: UnixAddr = getsockname(socket.as_raw_fd()).map_err(failed)?;
-        let name = own
-            .as_abstract()
-            .ok_or(Errno::EADDRNOTAVAIL)
-            .map_err(failed)?;
+        let name = own.as_abstract().ok_or(Errno::EADDRNOTAVAIL).map_err(failed)?;
         let address = format!("@{}", String::from_utf8_lossy(name));
         Ok(Inbound { socket, address })
     }
@@ -318,18 +290,9 @@ impl Inbound {
         let mut control = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_LIMIT]);
         let mut words = [IoSliceMut::new(&mut bytes)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<UnixAddr>(
-            self.socket.as_raw_fd(),
-            &mut words,
-            Some(&mut control),
-            flags,
-        )?;
-        let (length, cut) = (
-            message.bytes,
-            message
-                .flags
-                .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC),
-        );
+        let message = recvmsg::<UnixAddr>(self.socket.as_raw_fd(), &mut words, Some(&mut control), flags)?;
+        let (length, cut) =
+            (message.bytes, message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC));
         let (mut sender, mut descriptors) = (None, Vec::new());
         for part in message.cmsgs().into_iter().flatten() {
             match part {
@@ -339,11 +302,7 @@ impl Inbound {
             }
         }
         if cut || !sender.is_some_and(|sender| is_ours(&sender)) {
-            let why = if cut {
-                "it is too long"
-            } else {
-                "it comes from a process that is not the app's"
-            };
+            let why = if cut { "it is too long" } else { "it comes from a process that is not the app's" };
             log::debug!("dropped a notification: {why}");
             close_all(&descriptors);
             return Ok(None);
@@ -390,12 +349,7 @@ fn is_descendant(pid: i32) -> Option<bool> {
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -409,18 +363,10 @@ mod tests {
     fn manager() -> (UnixDatagram, Outbound) {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "adieu-test-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let manager =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let name = format!("adieu-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         manager.set_nonblocking(true).unwrap();
-        (
-            manager,
-            Outbound::open(format!("@{name}").as_ref()).unwrap(),
-        )
+        (manager, Outbound::open(format!("@{name}").as_ref()).unwrap())
     }
 
     fn heard(manager: &UnixDatagram) -> Vec<String> {
@@ -436,10 +382,7 @@ mod tests {
     fn tell(inbound: &Inbound, message: &[u8]) {
         let name = inbound.address().strip_prefix('@').unwrap();
         let addr = SocketAddr::from_abstract_name(name).unwrap();
-        UnixDatagram::unbound()
-            .unwrap()
-            .send_to_addr(message, &addr)
-            .unwrap();
+        UnixDatagram::unbound().unwrap().send_to_addr(message, &addr).unwrap();
     }
 
     #[test]
@@ -492,11 +435,7 @@ mod tests {
         out.ready(Duration::ZERO);
         out.serve(Duration::from_secs(1));
         assert_eq!(out.deadline(), None);
-        assert!(
-            Outbound::open("vsock:2:1234".as_ref())
-                .unwrap_err()
-                .contains("'vsock:2:1234'")
-        );
+        assert!(Outbound::open("vsock:2:1234".as_ref()).unwrap_err().contains("'vsock:2:1234'"));
         assert!(Outbound::open("".as_ref()).is_err());
     }
 
@@ -532,10 +471,7 @@ mod tests {
         tell(&inbound, b"RELOADING=1\nMONOTONIC_USEC=5");
         tell(&inbound, b"READY=1\n");
         inbound.serve(Some(&mut out));
-        assert_eq!(
-            heard(&manager),
-            ["READY=1", "RELOADING=1\nMONOTONIC_USEC=5\n", "READY=1\n"]
-        );
+        assert_eq!(heard(&manager), ["READY=1", "RELOADING=1\nMONOTONIC_USEC=5\n", "READY=1\n"]);
         out.enter(Phase::PreStop, None, Duration::ZERO);
         tell(&inbound, b"STOPPING=1");
         tell(&inbound, b"READY=1");
@@ -552,30 +488,18 @@ mod tests {
         let fds = [writer.as_raw_fd()];
         let app = UnixDatagram::unbound().unwrap();
         let words = [IoSlice::new(b"FDSTORE=1\nFDNAME=listener")];
-        sendmsg(
-            app.as_raw_fd(),
-            &words,
-            &[ControlMessage::ScmRights(&fds)],
-            MsgFlags::empty(),
-            Some(&to),
-        )
-        .unwrap();
+        sendmsg(app.as_raw_fd(), &words, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), Some(&to))
+            .unwrap();
         drop(writer);
         inbound.serve(Some(&mut out));
         let mut bytes = [0; 100];
         let mut control = nix::cmsg_space!([RawFd; 4]);
         let mut words = [IoSliceMut::new(&mut bytes)];
-        let message = recvmsg::<UnixAddr>(
-            manager.as_raw_fd(),
-            &mut words,
-            Some(&mut control),
-            MsgFlags::empty(),
-        )
-        .unwrap();
+        let message =
+            recvmsg::<UnixAddr>(manager.as_raw_fd(), &mut words, Some(&mut control), MsgFlags::empty())
+                .unwrap();
         assert_eq!(message.bytes, "FDSTORE=1\nFDNAME=listener\n".len());
-        let Some(ControlMessageOwned::ScmRights(passed)) = message.cmsgs().unwrap().next() else {
-            panic!()
-        };
+        let Some(ControlMessageOwned::ScmRights(passed)) = message.cmsgs().unwrap().next() else { panic!() };
         assert_eq!(passed.len(), 1);
         close_all(&passed);
         // All ends of the pipe's writer are closed now, the copy that adieu had as well.
@@ -611,9 +535,7 @@ mod tests {
         while app.send_to_addr(b"STATUS=x", &addr).is_ok() {
             sent += 1;
         }
-        let turns = (0..)
-            .take_while(|_| inbound.receive().is_ok() && !inbound.serve(None))
-            .count();
+        let turns = (0..).take_while(|_| inbound.receive().is_ok() && !inbound.serve(None)).count();
         assert!(turns >= sent / (MESSAGES_A_TURN + 1));
     }
 }

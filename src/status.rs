@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::lifecycle::{Moment, Phase};
+use crate::settings::Origin;
 
 /// All there is to know about adieu and its app at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,8 @@ pub struct View<'a> {
     /// Orphans reaped, and signals forwarded to the app, since the start.
     pub reaped: u64,
     pub signals_forwarded: u64,
-    /// What was meant by the settings, name by name as in the file.
-    pub settings: &'a [(&'static str, String)],
+    /// What was meant by the settings, and where each value came from.
+    pub settings: &'a [(&'static str, String, Origin)],
 }
 
 /// What was asked for.
@@ -71,10 +72,9 @@ impl Page {
             Page::Alive => line(UNAVAILABLE, "the app has ended"),
             Page::Status => (OK, JSON, status(now, view)),
             Page::Metrics => (OK, METRICS, metrics(now, view)),
-            Page::NotFound => line(
-                "404 Not Found",
-                "not found; there are /readyz, /livez, /status and /metrics",
-            ),
+            Page::NotFound => {
+                line("404 Not Found", "not found; there are /readyz, /livez, /status and /metrics")
+            }
             Page::NotAllowed => line("405 Method Not Allowed", "GET or HEAD"),
             Page::Bad => line("400 Bad Request", "this is no HTTP request"),
             Page::TooLarge => line("431 Request Header Fields Too Large", "at most 4 KiB"),
@@ -100,13 +100,19 @@ struct Status<'a> {
     settings: Settings<'a>,
 }
 
-struct Settings<'a>(&'a [(&'static str, String)]);
+struct Settings<'a>(&'a [(&'static str, String, Origin)]);
+
+#[derive(Serialize)]
+struct Setting<'a> {
+    value: &'a str,
+    origin: String,
+}
 
 impl Serialize for Settings<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            map.serialize_entry(name, value)?;
+        for (name, value, origin) in self.0 {
+            map.serialize_entry(name, &Setting { value, origin: origin.to_string() })?;
         }
         map.end()
     }
@@ -154,57 +160,19 @@ fn metrics(now: Moment, view: &View) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-        );
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
     };
-    put(
-        "adieu_ready",
-        "gauge",
-        "Whether /readyz says 200.",
-        f64::from(u8::from(view.ready.is_ok())),
-    );
-    put(
-        "adieu_app_alive",
-        "gauge",
-        "Whether the app runs.",
-        f64::from(u8::from(view.app_alive)),
-    );
-    put(
-        "adieu_uptime_seconds",
-        "gauge",
-        "How long adieu has been running.",
-        seconds(now),
-    );
+    put("adieu_ready", "gauge", "Whether /readyz says 200.", f64::from(u8::from(view.ready.is_ok())));
+    put("adieu_app_alive", "gauge", "Whether the app runs.", f64::from(u8::from(view.app_alive)));
+    put("adieu_uptime_seconds", "gauge", "How long adieu has been running.", seconds(now));
     let since = seconds(now.saturating_sub(view.since));
-    put(
-        "adieu_phase_seconds",
-        "gauge",
-        "How long the phase has lasted.",
-        since,
-    );
+    put("adieu_phase_seconds", "gauge", "How long the phase has lasted.", since);
     if let Some(in_flight) = view.in_flight {
-        put(
-            "adieu_in_flight",
-            "gauge",
-            "Requests in flight at the last look.",
-            in_flight as f64,
-        );
+        put("adieu_in_flight", "gauge", "Requests in flight at the last look.", in_flight as f64);
     }
-    put(
-        "adieu_reaped_total",
-        "counter",
-        "Orphans reaped.",
-        view.reaped as f64,
-    );
+    put("adieu_reaped_total", "counter", "Orphans reaped.", view.reaped as f64);
     let forwarded = view.signals_forwarded as f64;
-    put(
-        "adieu_signals_forwarded_total",
-        "counter",
-        "Signals forwarded to the app.",
-        forwarded,
-    );
+    put("adieu_signals_forwarded_total", "counter", "Signals forwarded to the app.", forwarded);
     text.push_str("# HELP adieu_phase Where in its life the app is.\n# TYPE adieu_phase gauge\n");
     for phase in PHASES {
         let here = u8::from(phase == view.phase);
@@ -224,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    fn view<'a>(settings: &'a [(&'static str, String)]) -> View<'a> {
+    fn view<'a>(settings: &'a [(&'static str, String, Origin)]) -> View<'a> {
         View {
             phase: Phase::PreStop,
             since: Duration::from_millis(1500),
@@ -240,19 +208,17 @@ mod tests {
 
     #[test]
     fn the_status_is_json_in_a_fixed_order() {
-        let settings = [
-            ("stop.grace", "30s".to_owned()),
-            ("drain.timeout", "20s".to_owned()),
-        ];
-        let (status, kind, body) =
-            Page::Status.render(Duration::from_millis(4000), &view(&settings));
+        let settings =
+            [("stop.grace", "30s".to_owned(), Origin::Default), ("x", "20s".to_owned(), Origin::Flag("x"))];
+        let (status, kind, body) = Page::Status.render(Duration::from_millis(4000), &view(&settings));
         assert_eq!((status, kind), ("200 OK", "application/json"));
         assert_eq!(
             body,
             "{\"phase\":\"pre-stop\",\"since_seconds\":2.5,\"uptime_seconds\":4.0,\"ready\":false,\
              \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"reaped\":12,\
              \"signals_forwarded\":2,\"version\":\"0.1.0\",\
-             \"settings\":{\"stop.grace\":\"30s\",\"drain.timeout\":\"20s\"}}\n"
+             \"settings\":{\"stop.grace\":{\"value\":\"30s\",\"origin\":\"default\"},\
+             \"x\":{\"value\":\"20s\",\"origin\":\"flag --x\"}}}\n"
         );
     }
 
@@ -260,13 +226,8 @@ mod tests {
     fn metrics_tell_one_phase_and_each_name_once() {
         let (_, _, body) = Page::Metrics.render(Duration::from_secs(4), &view(&[]));
         assert!(body.contains("\nadieu_in_flight 3\n"), "{body}");
-        assert!(
-            body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"),
-            "{body}"
-        );
-        let phases = body
-            .lines()
-            .filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
+        assert!(body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"), "{body}");
+        let phases = body.lines().filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
         assert_eq!(phases.count(), 1);
         for name in body.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             assert_eq!(body.matches(&format!("# TYPE {name}")).count(), 1);

@@ -4,16 +4,19 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod doors;
 mod outside;
 mod perform;
 
-use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Signal};
+use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Phase, Signal};
 use crate::say;
 use crate::settings::{Refusal, Settings};
+use crate::status::View;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::{self, Clock, descriptors, signals};
 use app::App;
+use doors::Doors;
 use log::{debug, error, warn};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
@@ -36,6 +39,8 @@ struct Supervisor {
     signals: Signals,
     app: App,
     outside: Outside,
+    /// When the phase began.
+    since: Moment,
     /// Orphans that ended and were reaped.
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
@@ -53,15 +58,16 @@ struct Supervisor {
 pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     say::start(&settings.log.filter, settings.log.json, clock);
+    let doors = Doors::open(&settings)?;
     settle_in(&settings);
-    let app = match App::start(&settings, inherited) {
+    let app = match App::start(&settings, &doors.variables(), inherited) {
         Ok(app) => app,
         Err(failure) => {
             error!("{}", failure.message);
             return Ok(failure.status);
         }
     };
-    let mut supervisor = Supervisor::new(settings, app, clock);
+    let mut supervisor = Supervisor::new(settings, doors, app, clock);
     supervisor.tell(Event::Started);
     let exit = loop {
         if let Some(exit) = supervisor.leave {
@@ -88,17 +94,19 @@ fn settle_in(settings: &Settings) {
 }
 
 impl Supervisor {
-    fn new(settings: Settings, app: App, clock: Clock) -> Supervisor {
-        let own: Vec<_> = say::descriptor().into_iter().chain(app.descriptor()).collect();
+    fn new(settings: Settings, doors: Doors, app: App, clock: Clock) -> Supervisor {
+        let mut own = doors.descriptors();
+        own.extend(say::descriptor().into_iter().chain(app.descriptor()));
         descriptors::let_go_of_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
-        let outside = Outside::new(&settings, app.group());
+        let outside = Outside::new(&settings, doors, app.group());
         Supervisor {
             clock,
             outside,
+            since: Moment::ZERO,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -141,6 +149,7 @@ impl Supervisor {
         self.serve_outside();
         self.take_orphans();
         self.kill_again();
+        self.answer();
     }
 
     /// Asks the lifecycle and does what it says.
@@ -178,6 +187,39 @@ impl Supervisor {
     fn serve_outside(&mut self) {
         for event in self.outside.serve(self.clock.now()) {
             self.tell(event);
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.outside.is_asked() {
+            return;
+        }
+        let now = self.clock.now();
+        let phase = self.lifecycle.phase();
+        let reason = self.unready_because();
+        let view = View {
+            phase,
+            since: self.since,
+            ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
+            app: self.app.pid().map(Pid::as_raw),
+            app_alive: self.app.pid().is_some(),
+            in_flight: self.outside.in_flight(),
+            reaped: self.reaped,
+            signals_forwarded: self.app.signals_sent(),
+            settings: &self.settings.shown,
+        };
+        self.outside.answer(now, &view);
+    }
+
+    fn unready_because(&self) -> String {
+        match self.lifecycle.phase() {
+            Phase::Starting | Phase::Running => {
+                self.outside.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
+            }
+            phase @ (Phase::PreStop | Phase::Draining | Phase::Stopping | Phase::Killing) => {
+                format!("stopping ({})", phase.name())
+            }
+            Phase::Sweeping | Phase::Leaving | Phase::Gone => "the app has ended".to_owned(),
         }
     }
 

@@ -12,7 +12,7 @@ impl Supervisor {
     pub(super) fn perform(&mut self, action: Action, now: Moment) {
         match action {
             Action::Enter(phase, why) => self.enter(phase, why, now),
-            Action::Announce(ready) => self.outside.announce(ready),
+            Action::Announce(ready) => self.outside.announce(ready, now),
             Action::Forward(arrival) => {
                 if let Some(signal) = self.settings.signals.rewritten(arrival.signal) {
                     self.app.forward(arrival, signal);
@@ -57,7 +57,9 @@ impl Supervisor {
     }
 
     fn enter(&mut self, phase: Phase, why: Why, now: Moment) {
-        self.outside.enter(phase, now);
+        self.since = now;
+        let rest = self.lifecycle.grace_over().map(|over| over.saturating_sub(now));
+        self.outside.enter(phase, rest, now);
         if let (Phase::PreStop, Why::Asked(arrival)) = (phase, why) {
             say::stop_asked(now);
             info!(

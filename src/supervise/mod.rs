@@ -41,8 +41,6 @@ struct Supervisor {
     outside: Outside,
     /// When the phase began.
     since: Moment,
-    /// The settings by name, for whoever asks.
-    shown: Vec<(&'static str, String)>,
     /// Orphans that ended and were reaped.
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
@@ -109,7 +107,6 @@ impl Supervisor {
             clock,
             outside,
             since: Moment::ZERO,
-            shown: settings.shown.iter().map(|(name, value, _)| (*name, value.clone())).collect(),
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -209,7 +206,7 @@ impl Supervisor {
             in_flight: self.outside.in_flight(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
-            settings: &self.shown,
+            settings: &self.settings.shown,
         };
         self.outside.answer(now, &view);
     }

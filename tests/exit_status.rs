@@ -24,14 +24,7 @@ fn exits_with_the_apps_status(init: Init) {
 }
 
 fn exits_with_128_and_the_apps_signal(init: Init) {
-    for (name, number) in [
-        ("HUP", 1),
-        ("KILL", 9),
-        ("USR1", 10),
-        ("PIPE", 13),
-        ("TERM", 15),
-        ("64", 64),
-    ] {
+    for (name, number) in [("HUP", 1), ("KILL", 9), ("USR1", 10), ("PIPE", 13), ("TERM", 15), ("64", 64)] {
         let mut run = Launch::pid1(init).start();
         run.expect("ready");
         run.say(&format!("die {name}"));
@@ -60,15 +53,9 @@ fn a_command_that_cannot_be_executed_is_126(init: Init) {
 fn says_it_in_one_line(init: Init, err: &[String], name: &str) {
     if init == Init::Adieu {
         assert_eq!(err.len(), 1, "one line: {err:?}");
-        assert!(
-            err[0].starts_with("adieu: ") && err[0].contains("cannot "),
-            "{err:?}"
-        );
+        assert!(err[0].starts_with("adieu: ") && err[0].contains("cannot "), "{err:?}");
     }
-    assert!(
-        err.iter().any(|line| line.contains(name)),
-        "'{name}' is not named in {err:?}"
-    );
+    assert!(err.iter().any(|line| line.contains(name)), "'{name}' is not named in {err:?}");
 }
 
 fn a_status_can_count_as_success(init: Init) {
@@ -86,38 +73,19 @@ fn the_path_is_searched_as_a_shell_does() {
     let scratch = Scratch::new();
     scratch.file("true", "not executable");
     let path = format!("/nowhere:{}:/usr/bin:/bin", scratch.path("").display());
-    let (end, _, err) = Launch::ordinary(Init::Adieu)
-        .env("PATH", path)
-        .command(["true"])
-        .run();
+    let (end, _, err) = Launch::ordinary(Init::Adieu).env("PATH", path).command(["true"]).run();
     assert_eq!(end, End::Exited(0), "{err:?}");
     let path = scratch.path("").into_os_string();
-    let (end, _, err) = Launch::ordinary(Init::Adieu)
-        .env("PATH", path)
-        .command(["true"])
-        .run();
+    let (end, _, err) = Launch::ordinary(Init::Adieu).env("PATH", path).command(["true"]).run();
     assert_eq!(end, End::Exited(126), "{err:?}");
 }
 
 #[test]
 fn usage_and_settings_errors_are_125() {
-    let wrong = [
-        "--no-such-option",
-        "--grace",
-        "--grace never",
-        "--stop NOSUCH",
-        "--platform moon",
-    ];
-    for options in wrong
-        .iter()
-        .chain(&["", "--", "--grace 5s", "--grace 5s --"])
-    {
+    let wrong = ["--no-such-option", "--grace", "--grace never", "--stop NOSUCH", "--platform moon"];
+    for options in wrong.iter().chain(&["", "--", "--grace 5s", "--grace 5s --"]) {
         let (end, out, err) = Launch::program(&Init::Adieu.path()).options(options).run();
-        assert_eq!(
-            (end, out),
-            (End::Exited(125), Vec::new()),
-            "{options}: {err:?}"
-        );
+        assert_eq!((end, out), (End::Exited(125), Vec::new()), "{options}: {err:?}");
         assert_eq!(err.len(), 1, "{options}: {err:?}");
         assert!(err[0].starts_with("adieu: "), "{options}: {err:?}");
     }
@@ -149,28 +117,15 @@ fn success_on_stop_counts_only_after_a_stop() {
 /// As the main process of a service: started with its own pid in `SYSTEMD_EXEC_PID`.
 fn under_systemd(options: &str) -> Running {
     let (adieu, probe) = (Init::Adieu.path(), harness::probe());
-    let script = format!(
-        "SYSTEMD_EXEC_PID=$$ exec {} {options} -- {}",
-        adieu.display(),
-        probe.display()
-    );
-    let mut run = Launch::program(Path::new("/bin/sh"))
-        .command(["-c".to_string(), script])
-        .start();
+    let script = format!("SYSTEMD_EXEC_PID=$$ exec {} {options} -- {}", adieu.display(), probe.display());
+    let mut run = Launch::program(Path::new("/bin/sh")).command(["-c".to_string(), script]).start();
     run.expect("ready");
     run
 }
 
 #[test]
 fn under_systemd_adieu_dies_of_the_apps_signal() {
-    for (name, number) in [
-        ("TERM", 15),
-        ("KILL", 9),
-        ("HUP", 1),
-        ("SEGV", 11),
-        ("USR1", 10),
-        ("PIPE", 13),
-    ] {
+    for (name, number) in [("TERM", 15), ("KILL", 9), ("HUP", 1), ("SEGV", 11), ("USR1", 10), ("PIPE", 13)] {
         let mut run = under_systemd("");
         run.say(&format!("die {name}"));
         run.expect_end(End::Signalled(number));
@@ -193,15 +148,10 @@ fn dying_of_the_apps_signal_can_be_chosen() {
     let mut run = under_systemd("--exit-signal never");
     run.say("die TERM");
     run.expect_exit(143);
-    for (option, wanted) in [
-        ("always", End::Signalled(libc::SIGTERM)),
-        ("never", End::Exited(143)),
-        ("auto", End::Exited(143)),
-    ] {
-        let mut run = Launch::ordinary(Init::Adieu)
-            .options("--exit-signal")
-            .option(option)
-            .start();
+    for (option, wanted) in
+        [("always", End::Signalled(libc::SIGTERM)), ("never", End::Exited(143)), ("auto", End::Exited(143))]
+    {
+        let mut run = Launch::ordinary(Init::Adieu).options("--exit-signal").option(option).start();
         run.expect("ready");
         run.say("die TERM");
         run.expect_end(wanted);
@@ -210,9 +160,7 @@ fn dying_of_the_apps_signal_can_be_chosen() {
 
 #[test]
 fn a_service_of_someone_else_is_not_ours() {
-    let mut run = Launch::ordinary(Init::Adieu)
-        .env("SYSTEMD_EXEC_PID", "4194305")
-        .start();
+    let mut run = Launch::ordinary(Init::Adieu).env("SYSTEMD_EXEC_PID", "4194305").start();
     run.expect("ready");
     run.say("die TERM");
     run.expect_exit(143);
@@ -223,16 +171,11 @@ fn a_service_of_someone_else_is_not_ours() {
 fn pid_1_exits_where_it_cannot_die() {
     require!(harness::pid_namespaces());
     for name in ["TERM", "KILL", "SEGV"] {
-        let mut run = Launch::pid1(Init::Adieu)
-            .options("--exit-signal always")
-            .start();
+        let mut run = Launch::pid1(Init::Adieu).options("--exit-signal always").start();
         run.expect("ready");
         run.say(&format!("die {name}"));
-        let number = [("TERM", 15), ("KILL", 9), ("SEGV", 11)]
-            .iter()
-            .find(|(n, _)| *n == name)
-            .expect("listed")
-            .1;
+        let number =
+            [("TERM", 15), ("KILL", 9), ("SEGV", 11)].iter().find(|(n, _)| *n == name).expect("listed").1;
         run.expect_exit(128 + number);
     }
 }

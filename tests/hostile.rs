@@ -46,12 +46,7 @@ fn sixteen_descriptors_are_enough() {
 fn three_descriptors_are_enough() {
     require!(harness::pid_namespaces());
     let (adieu, probe) = harness::static_programs();
-    let launch = || {
-        Launch::program(&adieu)
-            .option("--")
-            .command([&probe])
-            .limit(Resource::RLIMIT_NOFILE, 3)
-    };
+    let launch = || Launch::program(&adieu).option("--").command([&probe]).limit(Resource::RLIMIT_NOFILE, 3);
     for launch in [launch().in_namespace(), launch()] {
         let mut run = launch.start();
         // The probe itself has no descriptor left to read signals from, so it is a plain one.
@@ -78,20 +73,9 @@ fn three_descriptors_are_enough() {
 fn no_proc_is_no_obstacle() {
     require!(harness::pid_namespaces());
     require!(harness::root());
-    let hide = || {
-        Ok(mount(
-            Some("none"),
-            "/proc",
-            Some("tmpfs"),
-            MsFlags::empty(),
-            None::<&str>,
-        )?)
-    };
+    let hide = || Ok(mount(Some("none"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>)?);
     works(Launch::pid1(Init::Adieu).before_exec(hide));
-    let mut run = Launch::pid1(Init::Adieu)
-        .before_exec(hide)
-        .options("--leftovers 100ms")
-        .start();
+    let mut run = Launch::pid1(Init::Adieu).before_exec(hide).options("--leftovers 100ms").start();
     run.expect("ready");
     run.say("orphan --name left --deaf --setsid");
     run.find("left: ready");
@@ -118,10 +102,7 @@ fn for_everyone(scratch: &Scratch) -> (PathBuf, PathBuf) {
         std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755)).expect("one's own file");
         to
     };
-    (
-        copy(&Init::Adieu.path(), "adieu"),
-        copy(&harness::probe(), "probe"),
-    )
+    (copy(&Init::Adieu.path(), "adieu"), copy(&harness::probe(), "probe"))
 }
 
 fn become_user(user: u32) -> impl FnMut() -> std::io::Result<()> + Send + Sync + 'static {
@@ -138,11 +119,7 @@ fn a_stranger_s_uid_is_enough() {
     require!(harness::root());
     let scratch = Scratch::new();
     let (adieu, probe) = for_everyone(&scratch);
-    let launch = || {
-        Launch::program(&adieu)
-            .command([&probe])
-            .before_exec(become_user(65_534))
-    };
+    let launch = || Launch::program(&adieu).command([&probe]).before_exec(become_user(65_534));
     works(launch().in_namespace());
     works(launch());
 }
@@ -153,20 +130,11 @@ fn no_process_more_is_said_clearly() {
     let scratch = Scratch::new();
     let (adieu, probe) = for_everyone(&scratch);
     let launch = Launch::program(&adieu).command([&probe]);
-    let (end, out, err) = launch
-        .limit(Resource::RLIMIT_NPROC, 1)
-        .before_exec(become_user(54_321))
-        .run();
+    let (end, out, err) = launch.limit(Resource::RLIMIT_NPROC, 1).before_exec(become_user(54_321)).run();
     assert_eq!((end, out), (End::Exited(125), Vec::new()), "{err:?}");
     assert_eq!(err.len(), 1, "one line: {err:?}");
-    assert!(
-        err[0].starts_with("adieu: ") && err[0].contains("cannot start"),
-        "{err:?}"
-    );
-    assert!(
-        err[0].contains("limit") || err[0].contains("ulimit"),
-        "the remedy: {err:?}"
-    );
+    assert!(err[0].starts_with("adieu: ") && err[0].contains("cannot start"), "{err:?}");
+    assert!(err[0].contains("limit") || err[0].contains("ulimit"), "the remedy: {err:?}");
 }
 
 #[test]
@@ -190,10 +158,7 @@ fn what_comes_while_frozen_is_done_when_thawed() {
         Err(reason) => left_out!("{reason}"),
     };
     let procs = freezer.procs();
-    let mut run = Launch::pid1(Init::Adieu)
-        .options(AT_ONCE)
-        .before_exec(move || join(&procs))
-        .start();
+    let mut run = Launch::pid1(Init::Adieu).options(AT_ONCE).before_exec(move || join(&procs)).start();
     run.expect("ready");
     freezer.freeze();
     for value in [1, 2, 3] {
@@ -201,10 +166,7 @@ fn what_comes_while_frozen_is_done_when_thawed() {
     }
     freezer.thaw();
     for value in [1, 2, 3] {
-        assert!(
-            run.expect_signal("40")
-                .contains(&format!(" value={value} "))
-        );
+        assert!(run.expect_signal("40").contains(&format!(" value={value} ")));
     }
     freezer.freeze();
     run.term();
@@ -234,9 +196,7 @@ fn a_stop_that_was_frozen_past_its_end_still_ends() {
     run.log("stop asked for");
     freezer.freeze();
     let frozen = std::time::Instant::now();
-    harness::until("the grace is over", || {
-        frozen.elapsed() > std::time::Duration::from_millis(1200)
-    });
+    harness::until("the grace is over", || frozen.elapsed() > std::time::Duration::from_millis(1200));
     freezer.thaw();
     run.expect_exit(128 + libc::SIGKILL);
 }
@@ -249,11 +209,7 @@ fn join(procs: &CString) -> std::io::Result<()> {
         libc::close(fd);
         done
     };
-    if done == 1 {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error())
-    }
+    if done == 1 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// A cgroup of the test's own that can stand still: of version 2, or of version 1's freezer.
@@ -267,18 +223,11 @@ impl Freezer {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("adieu-test-{}-{count}", std::process::id());
-        let places = [
-            ("/sys/fs/cgroup", true),
-            ("/sys/fs/cgroup/unified", true),
-            ("/sys/fs/cgroup/freezer", false),
-        ];
+        let places =
+            [("/sys/fs/cgroup", true), ("/sys/fs/cgroup/unified", true), ("/sys/fs/cgroup/freezer", false)];
         for (place, unified) in places {
             let folder = Path::new(place).join(&name);
-            let file = if unified {
-                "cgroup.freeze"
-            } else {
-                "freezer.state"
-            };
+            let file = if unified { "cgroup.freeze" } else { "freezer.state" };
             if std::fs::create_dir(&folder).is_ok() {
                 if folder.join(file).exists() {
                     return Ok(Self { folder, unified });
@@ -296,23 +245,15 @@ impl Freezer {
     fn freeze(&self) {
         if self.unified {
             self.write("cgroup.freeze", "1");
-            harness::until("the cgroup is frozen", || {
-                self.read("cgroup.events").contains("frozen 1")
-            });
+            harness::until("the cgroup is frozen", || self.read("cgroup.events").contains("frozen 1"));
         } else {
             self.write("freezer.state", "FROZEN");
-            harness::until("the cgroup is frozen", || {
-                self.read("freezer.state").trim() == "FROZEN"
-            });
+            harness::until("the cgroup is frozen", || self.read("freezer.state").trim() == "FROZEN");
         }
     }
 
     fn thaw(&self) {
-        if self.unified {
-            self.write("cgroup.freeze", "0")
-        } else {
-            self.write("freezer.state", "THAWED")
-        }
+        if self.unified { self.write("cgroup.freeze", "0") } else { self.write("freezer.state", "THAWED") }
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -328,11 +269,7 @@ impl Drop for Freezer {
     fn drop(&mut self) {
         // A test that failed while all stood still must not leave frozen processes behind.
         let _ = std::fs::write(
-            self.folder.join(if self.unified {
-                "cgroup.freeze"
-            } else {
-                "freezer.state"
-            }),
+            self.folder.join(if self.unified { "cgroup.freeze" } else { "freezer.state" }),
             if self.unified { "0" } else { "THAWED" },
         );
         let gone = || std::fs::remove_dir(&self.folder).is_ok();

@@ -76,10 +76,7 @@ fn a_closed_stderr_is_no_reason_to_die() {
 #[test]
 fn a_full_disk_is_no_reason_to_die() {
     require!(harness::pid_namespaces());
-    let full = OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .expect("/dev/full");
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
     live(talkative().stderr(full));
 }
 
@@ -131,26 +128,17 @@ fn lost_lines_are_counted() {
         run.expect_signal("USR1");
     }
     let mut reader = File::from(reader);
-    reader
-        .read_exact(&mut [0; 4096])
-        .expect("what filled the pipe");
+    reader.read_exact(&mut [0; 4096]).expect("what filled the pipe");
     run.term();
     run.expect_signal("TERM");
     run.expect_signal("CONT");
     run.say("exit 0");
     run.expect_exit(0);
     let mut text = String::new();
-    reader
-        .read_to_string(&mut text)
-        .expect("the pipe ends with adieu");
-    let told = text
-        .lines()
-        .find(|line| line.contains("lost") || line.contains("dropped"));
+    reader.read_to_string(&mut text).expect("the pipe ends with adieu");
+    let told = text.lines().find(|line| line.contains("lost") || line.contains("dropped"));
     let told = told.unwrap_or_else(|| panic!("no word of lost lines in:\n{text}"));
-    assert!(
-        told.contains(|c: char| c.is_ascii_digit()),
-        "how many: {told}"
-    );
+    assert!(told.contains(|c: char| c.is_ascii_digit()), "how many: {told}");
 }
 
 #[test]
@@ -162,10 +150,7 @@ fn every_line_is_json_when_asked_for() {
     for line in lines {
         let value: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(
-            value.is_object() && value["level"].is_string() && value["msg"].is_string(),
-            "{line}"
-        );
+        assert!(value.is_object() && value["level"].is_string() && value["msg"].is_string(), "{line}");
     }
 }
 
@@ -198,19 +183,14 @@ fn nothing_is_said_on_stdout() {
 #[test]
 fn one_line_at_the_end_tells_the_whole_stop() {
     require!(harness::pid_namespaces());
-    let mut run = Launch::pid1(Init::Adieu)
-        .options("--pre-stop 200ms --grace 50s")
-        .start();
+    let mut run = Launch::pid1(Init::Adieu).options("--pre-stop 200ms --grace 50s").start();
     run.expect("ready");
     run.term();
     run.expect_signal("TERM");
     run.say("exit 3");
     run.expect_exit(3);
     let lines = run.errors();
-    assert!(
-        lines.iter().all(|line| line.starts_with("adieu: ")),
-        "{lines:?}"
-    );
+    assert!(lines.iter().all(|line| line.starts_with("adieu: ")), "{lines:?}");
     let last = lines.last().expect("a summary");
     for part in ["TERM", "3"] {
         assert!(last.contains(part), "no '{part}' in the last line: {last}");
@@ -237,22 +217,13 @@ fn levels_are_obeyed() {
     assert!(said(plain().options("-vvv")) > 0);
     assert!(said(plain().env("RUST_LOG", "debug")) > 0);
     assert!(said(plain().env("ADIEU_LOG_LEVEL", "debug")) > 0);
-    assert_eq!(
-        said(
-            plain()
-                .env("RUST_LOG", "debug")
-                .options("--log-level error")
-        ),
-        0
-    );
+    assert_eq!(said(plain().env("RUST_LOG", "debug").options("--log-level error")), 0);
 }
 
 /// Foreign text cannot forge lines.
 #[test]
 fn a_command_with_newlines_stays_in_its_line() {
-    let (end, _, err) = Launch::ordinary(Init::Adieu)
-        .command(["no\nsuch\x1b[31m"])
-        .run();
+    let (end, _, err) = Launch::ordinary(Init::Adieu).command(["no\nsuch\x1b[31m"]).run();
     assert_eq!((end, err.len()), (End::Exited(127), 1), "{err:?}");
     assert!(!err[0].contains('\x1b'), "{err:?}");
 }

@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
 const CONT: Signal = Signal(libc::SIGCONT as u8);
+const TSTP: Signal = Signal(libc::SIGTSTP as u8);
 /// What stops a process that has no handler for it, and can be caught.
 const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
@@ -38,6 +39,8 @@ pub struct App {
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
     signals_sent: u64,
+    /// Those sent since somebody asked last.
+    sent: Vec<Signal>,
 }
 
 impl App {
@@ -70,6 +73,7 @@ impl App {
             suspended: false,
             undelivered: VecDeque::new(),
             signals_sent: 0,
+            sent: Vec::new(),
         })
     }
 
@@ -130,6 +134,11 @@ impl App {
         self.signals_sent
     }
 
+    /// What it was sent since this was asked last.
+    pub fn take_sent(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.sent)
+    }
+
     pub fn has_undelivered(&self) -> bool {
         !self.undelivered.is_empty()
     }
@@ -156,6 +165,7 @@ impl App {
         match self.send(pid, signal, value) {
             Ok(()) => {
                 self.signals_sent += 1;
+                self.sent.push(signal);
                 debug!("sent {} to the app", signals::name(signal));
             }
             Err(Errno::EAGAIN) if value.is_some() => {
@@ -187,19 +197,25 @@ impl App {
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
+        if signal != TSTP && terminal.is_ours() {
+            // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
+            self.suspended = true;
+            self.resumed();
+            return;
+        }
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
             debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
             self.resumed();
-            self.continue_group();
         }
     }
 
     /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
-    pub fn resumed(&mut self) {
+    /// True when the app was suspended and has been sent CONT.
+    pub fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
-            return;
+            return false;
         };
         if self.pid.is_some()
             && terminal.is_ours()
@@ -207,9 +223,11 @@ impl App {
         {
             debug!("cannot hand the terminal to the app: {}", errno.desc());
         }
-        if self.suspended {
+        let was_suspended = self.suspended;
+        if was_suspended {
             self.continue_group();
         }
+        was_suspended
     }
 
     fn continue_group(&mut self) {

@@ -161,22 +161,10 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
             "--example",
             "probe",
         ]);
-        build.args([
-            "--target",
-            &triple,
-            "--target-dir",
-            TARGET,
-            "--manifest-path",
-        ]);
+        build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        build.env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        );
-        assert!(
-            build.status().expect("cargo").success(),
-            "cannot build the static programs"
-        );
+        build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        assert!(build.status().expect("cargo").success(), "cannot build the static programs");
     });
     let adieu = std::env::var_os("ADIEU_STATIC").map_or(folder.join("adieu"), PathBuf::from);
     (adieu, folder.join("examples/probe"))

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use adieu::rehearse::judge::{Outcome, Point, Verdict, judge};
 use adieu::rehearse::manifest;
-use adieu::rehearse::recording::{At, Connection, End, Ending, Fate, Outbound, Recording, Request, Way};
+use adieu::rehearse::recording::{
+    At, Connection, End, Ending, Fate, Outbound, Recording, Request, Told, Way,
+};
 use adieu::rehearse::show::{Run, json, junit, svg, text};
 
 fn folder() -> PathBuf {
@@ -47,6 +49,10 @@ fn failures(recording: &Recording) -> Vec<Point> {
     judge(recording).failures().map(|finding| finding.point).collect()
 }
 
+fn told(recording: &mut Recording) -> &mut Told {
+    recording.told.as_mut().expect("adieu's report")
+}
+
 fn lose(recording: &mut Recording, connection: Connection, from: i64, to: i64, fate: Fate) {
     recording.requests.push(Request { client: 0, connection, target: 0, from: At(from), to: At(to), fate });
 }
@@ -62,9 +68,13 @@ fn pages_are_as_kept() {
     same_as_kept("bare.txt", &plain(&runs()[..1]));
     same_as_kept("compared.xml", &junit::junit(&runs()));
     same_as_kept("compared.svg", &svg::svg(&runs()));
-    let page: serde_json::Value = serde_json::from_str(&json::json(&runs(), true)).expect("JSON that can be read");
+    let page: serde_json::Value =
+        serde_json::from_str(&json::json(&runs(), true)).expect("JSON that can be read");
     let verdicts: Vec<_> = page["runs"].as_array().expect("runs").iter().map(|run| &run["verdict"]).collect();
-    same_as_kept("verdicts.json", &format!("{}\n", serde_json::to_string_pretty(&verdicts).expect("plain data")));
+    same_as_kept(
+        "verdicts.json",
+        &format!("{}\n", serde_json::to_string_pretty(&verdicts).expect("plain data")),
+    );
     assert_eq!(page["good"], true);
     assert_eq!(page["runs"][1]["recording"]["limits"]["grace_ms"], 10_000);
 }
@@ -169,7 +179,7 @@ fn requests_that_outlast_the_grace_are_laid_to_the_grace() {
 #[test]
 fn a_drain_that_gave_up_is_laid_to_the_grace() {
     let mut recording = wrapped();
-    recording.phases[1].in_flight = Some(1);
+    told(&mut recording).phases[1].in_flight = Some(1);
     lose(&mut recording, Connection::Kept, 0, 4075, cut());
     assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
 }
@@ -177,7 +187,7 @@ fn a_drain_that_gave_up_is_laid_to_the_grace() {
 #[test]
 fn a_kill_by_adieu_is_a_kill() {
     let mut recording = wrapped();
-    recording.app_end = Some(Ending::Signal(9));
+    told(&mut recording).killed = Some(At(9000));
     recording.end.ending = Ending::Status(137);
     assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
 }
@@ -209,10 +219,18 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
     recording.outbound = vec![to_postgres(Some(At(4000)))];
     assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::Pass);
     recording.outbound.push(to_postgres(None));
-    recording.app_end = Some(Ending::Status(0));
-    assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::NotSeen, "it may have closed it after the last look");
-    recording.app_end = Some(Ending::Signal(15));
-    assert_eq!(failures(&recording), [Point::ClosesDatabases], "a process that dies of a signal closes nothing");
+    told(&mut recording).app_end = Some(Ending::Status(0));
+    assert_eq!(
+        outcome(&judge(&recording), Point::ClosesDatabases),
+        Outcome::NotSeen,
+        "it may have closed it after the last look"
+    );
+    told(&mut recording).app_end = Some(Ending::Signal(15));
+    assert_eq!(
+        failures(&recording),
+        [Point::ClosesDatabases],
+        "a process that dies of a signal closes nothing"
+    );
     recording.way = Way::Bare;
     recording.end.ending = Ending::Status(0);
     recording.held_at_exit = true;
@@ -223,11 +241,12 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
 fn leftovers_fail_where_they_were_certainly_left() {
     let mut recording = wrapped();
     recording.leftovers = vec!["sleep".into()];
+    told(&mut recording).swept = true;
     assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::Pass, "adieu swept it");
-    recording.end.at = At(9100);
+    told(&mut recording).killed_leftovers = true;
     assert_eq!(failures(&recording), [Point::LeavesNoProcess], "adieu had to kill it");
     recording.way = Way::Bare;
-    recording.end.at = At(4080);
+    recording.told = None;
     assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::NotSeen);
     recording.held_at_exit = true;
     assert_eq!(failures(&recording), [Point::LeavesNoProcess]);
@@ -322,7 +341,14 @@ fn a_systemd_unit_is_understood_and_its_misfits_named() {
 
 #[test]
 fn what_is_no_manifest_is_refused() {
-    for text in ["", "just: yaml", "kind: Service\nspec: {}", "[Service]\nType=simple", "a: [1", "services: {a: {command: \"'\"}}"] {
+    for text in [
+        "",
+        "just: yaml",
+        "kind: Service\nspec: {}",
+        "[Service]\nType=simple",
+        "a: [1",
+        "services: {a: {command: \"'\"}}",
+    ] {
         assert!(manifest::parse(text, &|_| None).is_err(), "{text:?}");
     }
 }

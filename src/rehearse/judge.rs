@@ -166,7 +166,7 @@ impl<'a> Bench<'a> {
 
     /// When adieu's drain ended with requests still in flight, and how many.
     fn drain_gave_up(&self) -> Option<(At, u64)> {
-        let draining = self.seen.phases.iter().find(|band| band.phase == "draining")?;
+        let draining = self.seen.phases().iter().find(|band| band.phase == "draining")?;
         draining.in_flight.filter(|in_flight| *in_flight > 0).map(|in_flight| (draining.to, in_flight))
     }
 
@@ -356,7 +356,7 @@ impl<'a> Bench<'a> {
         let died = |ending: Ending| matches!(ending, Ending::Signal(_));
         let of_signal = match self.seen.way {
             Way::Bare => died(self.seen.end.ending),
-            Way::Adieu | Way::Init => self.seen.app_end.is_some_and(died),
+            Way::Adieu | Way::Init => self.seen.told.as_ref().and_then(|told| told.app_end).is_some_and(died),
         };
         if of_signal || self.seen.held_at_exit {
             return fail(
@@ -369,26 +369,30 @@ impl<'a> Bench<'a> {
     }
 
     fn leaves_no_process(&self) -> (Outcome, String, String) {
-        let names = self.seen.leftovers.join(", ");
-        if self.seen.leftovers.is_empty() {
-            return pass("none was left");
-        }
+        let names = match self.seen.leftovers.as_slice() {
+            [] => "processes".to_owned(),
+            names => names.join(", "),
+        };
         if self.forced.is_some() {
             return not_seen("it was killed before it could end its processes");
         }
-        let advice = "end the children before leaving, or let adieu sweep them";
-        let late = self.seen.end.at.0 * 100 >= self.seen.limits.grace_ms as i64 * 85;
-        match self.seen.way {
-            Way::Bare if self.seen.held_at_exit => fail(format!("ended while these lived: {names}"), advice),
-            Way::Adieu if late => {
-                fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice)
+        let advice = "end the children before leaving, and let none of them ignore the signal";
+        match &self.seen.told {
+            Some(told) if told.killed_leftovers => {
+                return fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice);
             }
-            Way::Adieu => pass(format!("left {names}, which adieu ended in order")),
-            Way::Bare | Way::Init => {
-                let gap = self.seen.end.at.0 - self.seen.last_look.0;
-                not_seen(format!("{names} lived {gap} ms before the end, at the last look"))
-            }
+            Some(told) if told.swept => return pass(format!("left {names}, which adieu ended in order")),
+            Some(_) | None if self.seen.leftovers.is_empty() => return pass("none was left"),
+            Some(_) | None => {}
         }
+        if self.seen.held_at_exit {
+            return fail(
+                format!("ended while these lived: {names}"),
+                "end the children before leaving, or let adieu sweep them",
+            );
+        }
+        let gap = self.seen.end.at.0 - self.seen.last_look.0;
+        not_seen(format!("{names} lived {gap} ms before the end, at the last look"))
     }
 
     fn exits_in_time(&self) -> (Outcome, String, String) {
@@ -422,17 +426,11 @@ impl<'a> Bench<'a> {
 
 /// A SIGKILL ended it: the platform's, or adieu's own shortly before.
 fn forced(seen: &Recording) -> Option<At> {
-    if seen.killed.is_some() {
-        return seen.killed;
-    }
-    let by_init = match seen.way {
-        Way::Bare => false,
-        Way::Adieu | Way::Init => {
-            seen.app_end == Some(Ending::Signal(9)) || seen.end.ending == Ending::Status(137)
-        }
-    };
-    let killing = seen.phases.iter().find(|band| band.phase == "killing").map(|band| band.from);
-    by_init.then(|| killing.unwrap_or(seen.end.at))
+    seen.killed.or_else(|| match seen.way {
+        Way::Bare => None,
+        Way::Adieu => seen.told.as_ref().and_then(|told| told.killed),
+        Way::Init => (seen.end.ending == Ending::Status(137)).then_some(seen.end.at),
+    })
 }
 
 fn requests(number: usize) -> String {

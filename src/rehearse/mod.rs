@@ -32,9 +32,9 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
+use manifest::Misfit;
 use options::Options;
 use perform::{House, Interrupted, Trouble};
-use manifest::Misfit;
 use plan::{Plan, Subject};
 use progress::Progress;
 use recording::{Ground, Recording, Way};
@@ -166,14 +166,19 @@ fn subject(options: &Options) -> Result<Subject, Trouble> {
         brief.command.clone_from(&options.command);
     }
     if brief.command.is_empty() {
-        let why = format!("'{}' leaves the command of '{}' to its image: give it after --", path.display(), brief.name);
+        let why = format!(
+            "'{}' leaves the command of '{}' to its image: give it after --",
+            path.display(),
+            brief.name
+        );
         return Err(Trouble::Cannot(why));
     }
     Ok(Subject::Manifest(Box::new(brief)))
 }
 
 fn legacy_command() -> Result<Vec<OsString>, Trouble> {
-    let own = std::env::current_exe().map_err(|error| Trouble::Cannot(format!("cannot find this program itself: {error}")))?;
+    let own = std::env::current_exe()
+        .map_err(|error| Trouble::Cannot(format!("cannot find this program itself: {error}")))?;
     Ok(vec![own.into(), LEGACY.into()])
 }
 

@@ -18,11 +18,10 @@ use super::look::{self, Line};
 use super::plan::{Aim, Plan};
 use super::progress::Progress;
 use super::recording::{
-    At, Band, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target,
-    Way,
+    At, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target, Told, Way,
 };
 use super::stage::{Script, Stage};
-use super::story::{self, Story};
+use super::story;
 use super::watch::{self, Answers, Scenes, Watcher};
 
 /// How often a wait looks whether the person has had enough.
@@ -100,7 +99,7 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
         question,
         init_pid: init.is_some(),
         ground: house.ground.clone(),
-        story: story::read(&report),
+        told: story::read(&report, plan.limits.hook.as_millis() as u64),
     };
     notes.write_up(plan, show)
 }
@@ -357,7 +356,7 @@ struct Notes {
     question: Option<String>,
     init_pid: bool,
     ground: Ground,
-    story: Option<Story>,
+    told: Option<Told>,
 }
 
 impl Notes {
@@ -378,7 +377,6 @@ impl Notes {
         let answers = show.readiness.and_then(Watcher::what_it_saw).unwrap_or_default();
         let turned =
             answers.iter().find(|(at, ready)| *at >= self.asked && !ready).map(|(at, _)| self.at(*at));
-        let phases: Vec<Band> = self.story.as_ref().map(|story| story.phases.clone()).unwrap_or_default();
         Ok(Recording {
             app: plan.app.clone(),
             way: plan.way,
@@ -393,7 +391,7 @@ impl Notes {
             ready_after_ms: self.ready_after.as_millis() as u64,
             requests,
             readiness: Readiness { url: self.question.clone(), turned },
-            phases,
+            told: self.told.clone(),
             closed: scenes.closed_after(self.asked, &self.ports).map(|at| self.at(at)),
             leftovers: self.leftovers(&scenes),
             outbound: self.outbound(plan, &scenes),
@@ -401,7 +399,6 @@ impl Notes {
             held_at_exit: false,
             killed: self.close.killed.map(|at| self.at(at)),
             end: End { at: self.at(self.close.ended), ending: self.close.ending },
-            app_end: self.story.as_ref().and_then(|story| story.app_end),
             ports: self.ports,
             targets: self.targets,
             misfits: plan.misfits.clone(),

@@ -86,10 +86,13 @@ impl Plan {
         let (app, command, brief) = match subject {
             Subject::BuiltIn(command) => ("the built-in legacy app".to_owned(), command, None),
             Subject::Command(command) => (perform::typed(command), command, None),
-            Subject::Manifest(brief) => (format!("{} ({})", brief.name, perform::typed(&brief.command)), &brief.command, Some(brief)),
+            Subject::Manifest(brief) => {
+                (format!("{} ({})", brief.name, perform::typed(&brief.command)), &brief.command, Some(brief))
+            }
         };
         let from_manifest = brief.into_iter().flat_map(|brief| brief.env.iter());
-        let env = from_manifest.chain(&options.env).map(|(name, value)| (name.into(), value.into())).collect();
+        let env =
+            from_manifest.chain(&options.env).map(|(name, value)| (name.into(), value.into())).collect();
         let databases = DATABASES.into_iter().chain(options.database.iter().copied()).collect();
         let own_probe = brief.and_then(|brief| brief.readiness.as_ref().filter(|_| brief.adieu.is_none()));
         let probe_url = own_probe.map(|probe| format!("http://127.0.0.1:{}{}", probe.port, probe.path));
@@ -119,7 +122,9 @@ fn init_options(options: &Options, subject: &Subject, way: Way) -> Vec<OsString>
         (Way::Bare | Way::Init, _) | (Way::Adieu, Subject::Command(_)) => {}
         // So that the whole show, with requests of 2 s, is over soon.
         (Way::Adieu, Subject::BuiltIn(_)) => pre_stop = pre_stop.or(Some(Duration::from_secs(3))),
-        (Way::Adieu, Subject::Manifest(brief)) => all.extend(brief.adieu.iter().flatten().map(OsString::from)),
+        (Way::Adieu, Subject::Manifest(brief)) => {
+            all.extend(brief.adieu.iter().flatten().map(OsString::from))
+        }
     }
     if let (Some(pre_stop), Way::Adieu) = (pre_stop, way) {
         all.push(format!("--pre-stop={}ms", pre_stop.as_millis()).into());

@@ -39,8 +39,8 @@ pub struct Recording {
     /// Every request, in the order of the clients and then of time.
     pub requests: Vec<Request>,
     pub readiness: Readiness,
-    /// What adieu did when, by its own report; empty without one.
-    pub phases: Vec<Band>,
+    /// What adieu itself says of the stop; nothing without it.
+    pub told: Option<Told>,
     /// When the app was first seen to listen no more, if that was before its end.
     pub closed: Option<At>,
     /// Processes beside the main one that the last look before the end still saw.
@@ -54,8 +54,6 @@ pub struct Recording {
     /// When the platform sent SIGKILL, if it had to.
     pub killed: Option<At>,
     pub end: End,
-    /// How the app itself ended, where adieu's report tells it apart from its own end.
-    pub app_end: Option<Ending>,
     /// What the manifest says that does not fit.
     pub misfits: Vec<Misfit>,
 }
@@ -186,6 +184,19 @@ pub struct Readiness {
     pub turned: Option<At>,
 }
 
+/// What adieu's report says, on the time scale of the stop.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Told {
+    pub phases: Vec<Band>,
+    /// How the app itself ended, which its own end may hide.
+    pub app_end: Option<Ending>,
+    /// When it had to kill the app.
+    pub killed: Option<At>,
+    /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
+    pub swept: bool,
+    pub killed_leftovers: bool,
+}
+
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Band {
     /// A phase as adieu names it: `pre-stop`, `draining`.
@@ -229,6 +240,12 @@ impl fmt::Display for Ending {
 }
 
 impl Recording {
+    /// adieu's phases.
+    #[must_use]
+    pub fn phases(&self) -> &[Band] {
+        self.told.as_ref().map_or(&[], |told| &told.phases)
+    }
+
     pub fn lost(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(|request| request.fate.lost())
     }

@@ -18,7 +18,8 @@ fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String>
     let fill = |text: String| interpolate(&text, variable);
     let mut words = words(service.get("entrypoint"), &fill)?;
     words.extend(self::words(service.get("command"), &fill)?);
-    let from_image = service.get("entrypoint").is_none() && service.get("image").is_some() && words.is_empty();
+    let from_image =
+        service.get("entrypoint").is_none() && service.get("image").is_some() && words.is_empty();
     let (adieu, command) = unwrap_adieu(words);
     let grace = service.get("stop_grace_period").and_then(Node::text).map(fill);
     let stop_signal = service.get("stop_signal").and_then(Node::text).map(fill);
@@ -36,7 +37,10 @@ fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String>
         misfits,
     };
     if brief.adieu.is_some() && service.get("init").and_then(Node::text).as_deref() == Some("true") {
-        brief.misfits.push(Misfit::new("init: true puts another init in front of adieu, which is then not PID 1", "drop init: true"));
+        brief.misfits.push(Misfit::new(
+            "init: true puts another init in front of adieu, which is then not PID 1",
+            "drop init: true",
+        ));
     }
     if !from_image && brief.grace <= Platform::Docker.grace() && service.get("stop_grace_period").is_none() {
         brief.misfits.push(Misfit::new(
@@ -59,9 +63,14 @@ fn words(node: Option<Node>, fill: &dyn Fn(String) -> String) -> Result<Vec<Stri
 }
 
 /// A list of NAME=VALUE or a mapping; a name alone is taken from the surroundings.
-fn environment(service: Node, fill: &dyn Fn(String) -> String, variable: Lookup) -> (Vec<(String, String)>, Vec<Misfit>) {
+fn environment(
+    service: Node,
+    fill: &dyn Fn(String) -> String,
+    variable: Lookup,
+) -> (Vec<(String, String)>, Vec<Misfit>) {
     let Some(node) = service.get("environment") else { return (Vec::new(), Vec::new()) };
-    let mut pairs: Vec<(String, Option<String>)> = node.entries().into_iter().map(|(name, value)| (name, value.text())).collect();
+    let mut pairs: Vec<(String, Option<String>)> =
+        node.entries().into_iter().map(|(name, value)| (name, value.text())).collect();
     pairs.extend(node.texts().into_iter().map(|line| match line.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (line, None),
@@ -70,8 +79,10 @@ fn environment(service: Node, fill: &dyn Fn(String) -> String, variable: Lookup)
     for (name, value) in pairs {
         match value.map(fill).or_else(|| variable(&name)) {
             Some(value) => env.push((name, value)),
-            None => misfits
-                .push(Misfit::new(format!("the value of {name} is not in the manifest"), format!("give it: --env {name}=VALUE"))),
+            None => misfits.push(Misfit::new(
+                format!("the value of {name} is not in the manifest"),
+                format!("give it: --env {name}=VALUE"),
+            )),
         }
     }
     (env, misfits)
@@ -87,12 +98,18 @@ fn interpolate(text: &str, variable: Lookup) -> String {
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((inner, after)) = rest.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
-            let (name, default) = inner.split_once(":-").or_else(|| inner.split_once('-')).unwrap_or((inner, ""));
-            out.push_str(&variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()));
+        } else if let Some((inner, after)) = rest.strip_prefix('{').and_then(|braced| braced.split_once('}'))
+        {
+            let (name, default) =
+                inner.split_once(":-").or_else(|| inner.split_once('-')).unwrap_or((inner, ""));
+            out.push_str(
+                &variable(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned()),
+            );
             rest = after;
         } else {
-            let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(rest.len());
+            let end = rest
+                .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+                .unwrap_or(rest.len());
             out.push_str(&variable(&rest[..end]).unwrap_or_default());
             rest = &rest[end..];
         }
@@ -103,7 +120,11 @@ fn interpolate(text: &str, variable: Lookup) -> String {
 fn check_healthcheck(brief: &mut Brief, service: Node) {
     let Some(test) = service.at("healthcheck.test") else { return };
     let asked = test.text().unwrap_or_else(|| test.texts().join(" "));
-    if brief.adieu.is_some() && !asked.contains("readyz") && !asked.contains("--probe") && !asked.contains("/health/ready") {
+    if brief.adieu.is_some()
+        && !asked.contains("readyz")
+        && !asked.contains("--probe")
+        && !asked.contains("/health/ready")
+    {
         brief.misfits.push(Misfit::new(
             format!("the healthcheck asks the app, which knows nothing of the stop: {asked}"),
             "let it ask adieu: test: [CMD, /adieu, --probe, readyz], with ADIEU_HEALTH set",

@@ -11,7 +11,13 @@ use crate::settings::Platform;
 pub fn read(object: Node) -> Result<Vec<Brief>, String> {
     if object.get("kind").and_then(Node::text).as_deref() == Some("List") {
         let items = object.get("items").map(Node::items).unwrap_or_default();
-        return Ok(items.into_iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect());
+        return Ok(items
+            .into_iter()
+            .map(read)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect());
     }
     let kind = object.get("kind").and_then(Node::text).unwrap_or_default();
     let pod = match kind.as_str() {
@@ -44,12 +50,17 @@ fn brief(pod: Node, container: Node) -> Brief {
         misfits: env.misfits,
     };
     if grace == 0 {
-        brief.misfits.push(Misfit::new("terminationGracePeriodSeconds is 0: the pod is killed at once", "leave it out, or give the app time"));
+        brief.misfits.push(Misfit::new(
+            "terminationGracePeriodSeconds is 0: the pod is killed at once",
+            "leave it out, or give the app time",
+        ));
     }
     if let Some(hook) = hook.filter(|hook| hook_sleep(*hook).is_none()) {
         let what = hook.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
         brief.misfits.push(Misfit::new(
-            format!("the preStop hook is not a sleep and is not rehearsed: {what}").trim_end_matches([':', ' ']).to_owned(),
+            format!("the preStop hook is not a sleep and is not rehearsed: {what}")
+                .trim_end_matches([':', ' '])
+                .to_owned(),
             "with adieu it can be an --on-stop hook, which is",
         ));
     }
@@ -120,7 +131,11 @@ fn http_probe(probe: Node, container: Node) -> Option<Probe> {
     let named = || {
         let name = port.text()?;
         let ports = container.get("ports")?.items();
-        ports.into_iter().find(|entry| entry.get("name").and_then(Node::text).as_ref() == Some(&name))?.get("containerPort")?.number()
+        ports
+            .into_iter()
+            .find(|entry| entry.get("name").and_then(Node::text).as_ref() == Some(&name))?
+            .get("containerPort")?
+            .number()
     };
     let port = u16::try_from(port.number().or_else(named)?).ok()?;
     Some(Probe { port, path: http.get("path").and_then(Node::text).unwrap_or_else(|| "/".into()) })
@@ -134,7 +149,9 @@ fn check_readiness(brief: &mut Brief, container: Node) {
         ));
     }
     let liveness = container.get("livenessProbe").and_then(|probe| http_probe(probe, container));
-    let asks_readiness = liveness.as_ref().is_some_and(|probe| probe.path.ends_with("/readyz") || probe.path.ends_with("/health/ready"));
+    let asks_readiness = liveness
+        .as_ref()
+        .is_some_and(|probe| probe.path.ends_with("/readyz") || probe.path.ends_with("/health/ready"));
     if asks_readiness {
         brief.misfits.push(Misfit::new(
             "the liveness probe asks for readiness: the kubelet would kill the pod while it drains",

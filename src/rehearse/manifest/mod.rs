@@ -60,8 +60,10 @@ impl Misfit {
 /// # Errors
 /// What it is not, or whom it does not name.
 pub fn read(path: &Path, wanted: Option<&str>) -> Result<Brief, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
-    let briefs = parse(&text, &|name| std::env::var(name).ok()).map_err(|error| format!("'{}': {error}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
+    let briefs = parse(&text, &|name| std::env::var(name).ok())
+        .map_err(|error| format!("'{}': {error}", path.display()))?;
     choose(briefs, wanted).map_err(|error| format!("'{}': {error}", path.display()))
 }
 
@@ -73,7 +75,8 @@ pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Ve
     if text.lines().any(|line| line.trim() == "[Service]") {
         return Ok(vec![systemd::read(text)?]);
     }
-    let documents = <Yaml as saphyr::LoadableYamlNode>::load_from_str(text).map_err(|error| format!("no YAML: {error}"))?;
+    let documents = <Yaml as saphyr::LoadableYamlNode>::load_from_str(text)
+        .map_err(|error| format!("no YAML: {error}"))?;
     let mut briefs = Vec::new();
     for document in &documents {
         let node = Node(document);
@@ -102,21 +105,24 @@ fn choose(mut briefs: Vec<Brief>, wanted: Option<&str>) -> Result<Brief, String>
 
 /// Takes adieu and its options off the front of a command.
 fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
-    let is_adieu = words.first().is_some_and(|first| Path::new(first).file_name().is_some_and(|name| name == "adieu"));
+    let is_adieu =
+        words.first().is_some_and(|first| Path::new(first).file_name().is_some_and(|name| name == "adieu"));
     if !is_adieu {
         return (None, words.into_iter().map(OsString::from).collect());
     }
     let rest = &words[1..];
     // Without `--`, adieu's own rule would need its own list of options: such a command is left to start as it stands.
     let split = rest.iter().position(|word| word == "--").unwrap_or(0);
-    let command = rest.iter().skip(if rest.get(split).is_some_and(|word| word == "--") { split + 1 } else { split });
+    let command =
+        rest.iter().skip(if rest.get(split).is_some_and(|word| word == "--") { split + 1 } else { split });
     (Some(rest[..split].to_vec()), command.map(OsString::from).collect())
 }
 
 impl Brief {
     /// A command under a shell that stays in between.
     fn check_shell(&mut self) {
-        let words: Vec<String> = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> =
+            self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let [shell, flag, script, ..] = words.as_slice() else { return };
         let name = Path::new(shell).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_shell = ["sh", "bash", "ash", "dash", "zsh"].contains(&name.as_str());
@@ -139,14 +145,19 @@ impl Brief {
             None => None,
         });
         let variable = format!("ADIEU_{}", name.to_ascii_uppercase().replace('-', "_"));
-        on_line.or_else(|| self.env.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.clone()))
+        on_line
+            .or_else(|| self.env.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.clone()))
     }
 
     /// adieu's pre-stop sleep under this manifest: as given, or its default.
     #[must_use]
     pub fn pre_stop(&self) -> Duration {
         let given = self.adieu_option("pre-stop").and_then(|text| values::duration(&text).ok());
-        let usual = if self.platform.routes_by_readiness() { Duration::from_secs(5).min(self.grace / 3) } else { Duration::ZERO };
+        let usual = if self.platform.routes_by_readiness() {
+            Duration::from_secs(5).min(self.grace / 3)
+        } else {
+            Duration::ZERO
+        };
         given.unwrap_or(usual)
     }
 
@@ -163,12 +174,19 @@ impl Brief {
         let before = self.hook + self.pre_stop();
         if before >= self.grace {
             self.misfits.push(Misfit::new(
-                format!("the grace of {} is over before the pre-stop sleeps of {} are", shown(self.grace), shown(before)),
+                format!(
+                    "the grace of {} is over before the pre-stop sleeps of {} are",
+                    shown(self.grace),
+                    shown(before)
+                ),
                 "lengthen the grace: it must hold the sleeps, the longest request and the app's own end",
             ));
         }
         let stops_by = self.adieu_option("stop-on").unwrap_or_else(|| "TERM".to_owned());
-        let known = stops_by.split(',').filter_map(signals::by_name).any(|signal| i32::from(signal.0) == self.stop_signal as i32);
+        let known = stops_by
+            .split(',')
+            .filter_map(signals::by_name)
+            .any(|signal| i32::from(signal.0) == self.stop_signal as i32);
         if self.adieu.is_some() && !known {
             let name = self.stop_signal.as_str().trim_start_matches("SIG");
             self.misfits.push(Misfit::new(
@@ -190,7 +208,10 @@ impl Brief {
                 "give adieu --health 0.0.0.0:9000 and let the readiness probe ask its /readyz",
             ),
             (true, Some(port)) if port != probe.port => Misfit::new(
-                format!("the readiness probe asks the app (:{}{}), which knows nothing of the stop", probe.port, probe.path),
+                format!(
+                    "the readiness probe asks the app (:{}{}), which knows nothing of the stop",
+                    probe.port, probe.path
+                ),
                 format!("let it ask adieu: port {port}, path /readyz"),
             ),
             (true, Some(_)) if !["/readyz", "/health/ready"].contains(&probe.path.as_str()) => Misfit::new(
@@ -209,7 +230,12 @@ pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option
     let shown = values::show_duration;
     (before < grace && before + slowest > grace * 9 / 10).then(|| {
         Misfit::new(
-            format!("sleeps of {} and a request of {} leave no room in the grace of {}", shown(before), shown(slowest), shown(grace)),
+            format!(
+                "sleeps of {} and a request of {} leave no room in the grace of {}",
+                shown(before),
+                shown(slowest),
+                shown(grace)
+            ),
             "lengthen the grace, or shorten the sleeps",
         )
     })

@@ -21,7 +21,13 @@ pub fn read(text: &str) -> Result<Brief, String> {
         platform: Platform::Systemd,
         command,
         adieu,
-        env: all(&settings, "Environment").map(split).collect::<Result<Vec<_>, _>>()?.concat().iter().filter_map(|pair| named(pair)).collect(),
+        env: all(&settings, "Environment")
+            .map(split)
+            .collect::<Result<Vec<_>, _>>()?
+            .concat()
+            .iter()
+            .filter_map(|pair| named(pair))
+            .collect(),
         grace: timeout.map_or(Ok(Platform::Systemd.grace()), seconds)?,
         hook: Duration::ZERO,
         stop_signal: last("KillSignal").map_or(Ok(Signal::SIGTERM), signal_named)?,
@@ -36,10 +42,15 @@ pub fn read(text: &str) -> Result<Brief, String> {
         ));
     }
     if let Some(file) = last("EnvironmentFile") {
-        brief.misfits.push(Misfit::new(format!("the variables in {file} are not read"), "give them: --env NAME=VALUE"));
+        brief.misfits.push(Misfit::new(
+            format!("the variables in {file} are not read"),
+            "give them: --env NAME=VALUE",
+        ));
     }
     if last("SendSIGKILL").is_some_and(|value| ["no", "false", "0", "off"].contains(&value)) {
-        brief.misfits.push(Misfit::new("SendSIGKILL=no lets a service that hangs hang forever", "leave it out"));
+        brief
+            .misfits
+            .push(Misfit::new("SendSIGKILL=no lets a service that hangs hang forever", "leave it out"));
     }
     brief.check_shell();
     brief.check_times();
@@ -68,7 +79,8 @@ fn section(text: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let mut settings: Vec<(String, String)> = Vec::new();
     let mut inside = false;
-    for line in joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
+    for line in joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+    {
         if line.starts_with('[') {
             inside = line == "[Service]";
         } else if let Some((key, value)) = line.split_once('=').filter(|_| inside) {

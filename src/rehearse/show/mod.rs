@@ -40,7 +40,7 @@ impl Stretch {
         // The kill belongs into the picture unless that would leave most of it empty.
         for Run { recording, .. } in runs {
             let kill = recording.limits.grace_ms as i64;
-            if kill * 10 <= stretch.to.0 * 17 {
+            if kill * 2 <= stretch.to.0 * 5 {
                 stretch.to = stretch.to.max(At(kill));
             }
         }

@@ -104,7 +104,7 @@ fn panel(out: &mut String, run: &Run, stretch: Stretch, top: i64) -> i64 {
         WIDTH - 16
     );
     heading(out, run, top);
-    for band in &recording.phases {
+    for band in recording.phases() {
         phase(out, band, stretch, lanes, rows);
     }
     axis(out, stretch, lanes, rows);

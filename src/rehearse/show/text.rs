@@ -80,8 +80,8 @@ fn seconds(ms: u64) -> String {
 fn timeline(page: &mut String, recording: &Recording, stretch: Stretch) {
     line(page, &row("seconds", &ruler(stretch)));
     line(page, &row("platform", &platform_lane(recording, stretch)));
-    if !recording.phases.is_empty() {
-        line(page, &row("adieu", &phase_lane(&recording.phases, stretch)));
+    if !recording.phases().is_empty() {
+        line(page, &row("adieu", &phase_lane(recording.phases(), stretch)));
     }
     for (index, target) in recording.targets.iter().enumerate() {
         for connection in [Connection::Kept, Connection::New] {
@@ -113,10 +113,11 @@ fn ruler(stretch: Stretch) -> String {
             format!("{:.1}", at.0 as f64 / 1000.0)
         };
         let place = column(at, stretch);
+        if place + text.len() > LANE {
+            continue;
+        }
         for (offset, letter) in text.chars().enumerate() {
-            if let Some(cell) = cells.get_mut(place + offset) {
-                *cell = letter;
-            }
+            cells[place + offset] = letter;
         }
     }
     cells.into_iter().collect()
@@ -304,7 +305,11 @@ fn details(page: &mut String, finding: &Finding, indent: usize) {
 
 /// What the manifest says that does not fit; it is the same for every run but for what a rehearsal adds.
 fn misfits(page: &mut String, runs: &[Run]) {
-    let Some(recording) = runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.misfits.len()) else { return };
+    let Some(recording) =
+        runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.misfits.len())
+    else {
+        return;
+    };
     if recording.misfits.is_empty() {
         return;
     }
@@ -353,8 +358,11 @@ fn shorten(text: &str, width: usize) -> String {
 
 /// Breaks a text into lines at spaces.
 fn fold(text: &str, width: usize) -> Vec<String> {
+    // A number stays with its unit.
+    let units = |text: &str| text.replace(" s ", "\u{a0}s ").replace(" ms ", "\u{a0}ms ");
+    let text = units(&format!("{text} "));
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in text.trim_end().split(' ') {
         let last = lines.last_mut().expect("there is always a last line");
         if last.is_empty() || last.chars().count() + 1 + word.chars().count() <= width {
             if !last.is_empty() {
@@ -365,5 +373,5 @@ fn fold(text: &str, width: usize) -> Vec<String> {
             lines.push(word.to_owned());
         }
     }
-    lines
+    lines.into_iter().map(|line| line.replace('\u{a0}', " ")).collect()
 }

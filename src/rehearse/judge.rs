@@ -164,6 +164,12 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// A new connection that ended when the app closed its listener while it went on living; looks are some milliseconds apart.
+    fn listener_closed_under(&self, request: &Request) -> bool {
+        let when = |closed: At| (closed.0 - 50..=closed.0 + 5).contains(&request.to.0);
+        request.connection == Connection::New && self.seen.closed.is_some_and(when)
+    }
+
     /// When adieu's drain ended with requests still in flight, and how many.
     fn drain_gave_up(&self) -> Option<(At, u64)> {
         let draining = self.seen.phases().iter().find(|band| band.phase == "draining")?;

@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// A request that nothing answers is in flight at each of so many looks.
-const LOOKS: usize = 25;
+const LOOKS: usize = 12;
 
 struct Puppet {
     child: Child,
@@ -148,7 +148,12 @@ impl Watcher {
 
     #[track_caller]
     fn stays(&mut self, in_flight: usize) {
-        for _ in 0..LOOKS {
+        self.stays_for(LOOKS, in_flight);
+    }
+
+    #[track_caller]
+    fn stays_for(&mut self, looks: usize, in_flight: usize) {
+        for _ in 0..looks {
             let look = self.look();
             assert_eq!(
                 (look.in_flight, look.verdict),
@@ -638,13 +643,13 @@ fn without_sock_diag_open_connections_count() {
     let port = app.listen();
     let mut client = connect(port);
     let mut watcher = Watcher::with(&app, &settings(), Way::Tables);
-    watcher.stays(1);
+    watcher.stays_for(3, 1);
     client.write_all(b"question").unwrap();
     app.tell("accept 0");
-    watcher.stays(1);
+    watcher.stays_for(3, 1);
     app.tell("read 0");
     app.tell("send 0 answer");
-    watcher.stays(1);
+    watcher.stays_for(3, 1);
     assert_eq!(watcher.look().by_port, [(port, 1)]);
     drop(client);
     watcher.becomes_idle();
@@ -667,7 +672,7 @@ fn an_app_in_a_network_namespace_of_its_own_is_seen_through_proc() {
     app.tell(&format!("connect {port}"));
     app.tell("accept 0");
     let mut watcher = Watcher::over(&app);
-    watcher.stays(1);
+    watcher.stays_for(3, 1);
     app.tell("close 0");
     app.tell("close 1");
     watcher.becomes_idle();

@@ -36,12 +36,7 @@ pub struct Tally {
 
 impl Book {
     pub fn new(limits: Limits) -> Book {
-        Book {
-            limits,
-            entries: HashMap::new(),
-            look: 0,
-            answered: 0,
-        }
+        Book { limits, entries: HashMap::new(), look: 0, answered: 0 }
     }
 
     /// A full look begins.
@@ -51,13 +46,8 @@ impl Book {
 
     /// Enters one connection; true if it is in flight.
     pub fn enter(&mut self, now: Moment, key: u64, port: u16, sample: &Sample) -> bool {
-        let fresh = || Entry {
-            history: History::default(),
-            evidence: Evidence::Closed,
-            port,
-            moved: now,
-            look: 0,
-        };
+        let fresh =
+            || Entry { history: History::default(), evidence: Evidence::Closed, port, moved: now, look: 0 };
         let entry = self.entries.entry(key).or_insert_with(fresh);
         let turns = entry.history.turns_until(sample);
         if turns > 0 {
@@ -82,15 +72,8 @@ impl Book {
 
     /// Sums up, and begins to count the answered anew.
     pub fn tally(&mut self, now: Moment) -> Tally {
-        let mut tally = Tally {
-            connections: self.entries.len(),
-            ..Tally::default()
-        };
-        for entry in self
-            .entries
-            .values()
-            .filter(|entry| entry.evidence.in_flight())
-        {
+        let mut tally = Tally { connections: self.entries.len(), ..Tally::default() };
+        for entry in self.entries.values().filter(|entry| entry.evidence.in_flight()) {
             *tally.in_flight.entry(entry.port).or_default() += 1;
             // One that sends and sends without being asked again is a stream, and cut off if we leave.
             let still = now.saturating_sub(entry.moved) >= WINDOW;
@@ -110,10 +93,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const LIMITS: Limits = Limits {
-        quiet: Duration::from_secs(1),
-        longest: Duration::from_secs(10),
-    };
+    const LIMITS: Limits = Limits { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn at(seconds: u64) -> Moment {
         Duration::from_secs(seconds)
@@ -128,12 +108,7 @@ mod tests {
             data_out: segments,
             bare_out: 1,
         };
-        Sample {
-            standing: Standing::Open,
-            unread: 0,
-            unsent: 0,
-            clocks: Some(clocks),
-        }
+        Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: Some(clocks) }
     }
 
     #[test]
@@ -145,25 +120,15 @@ mod tests {
         assert!(!book.enter(at(1), 9, 80, &sample(5000, 4000, 3)));
         book.strike_unseen();
         let tally = book.tally(at(1));
-        assert_eq!(
-            (tally.connections, tally.in_flight),
-            (3, BTreeMap::from([(80, 1), (81, 1)]))
-        );
+        assert_eq!((tally.connections, tally.in_flight), (3, BTreeMap::from([(80, 1), (81, 1)])));
         book.turn();
         book.enter(at(2), 7, 80, &sample(5000, 100, 4));
         book.strike_unseen();
         let tally = book.tally(at(2));
-        assert_eq!(
-            (tally.connections, tally.in_flight),
-            (1, BTreeMap::from([(80, 1)]))
-        );
+        assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
         assert_eq!(
             tally.traffic,
-            Traffic {
-                answered: 1,
-                urgent: 0,
-                slow: 0
-            },
+            Traffic { answered: 1, urgent: 0, slow: 0 },
             "just answered: caution alone"
         );
     }
@@ -173,12 +138,7 @@ mod tests {
         let mut book = Book::new(LIMITS);
         for (second, slow) in [(1, 0), (3, 0), (4, 1)] {
             book.turn();
-            book.enter(
-                at(second),
-                7,
-                80,
-                &sample(100 + 1000 * second, 9000 + 1000 * second, 3),
-            );
+            book.enter(at(second), 7, 80, &sample(100 + 1000 * second, 9000 + 1000 * second, 3));
             assert_eq!(book.tally(at(second)).traffic.slow, slow);
         }
     }

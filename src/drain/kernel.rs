@@ -11,17 +11,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use netlink_packet_core::{
-    DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
-};
+use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable};
 use netlink_packet_sock_diag::constants::*;
-use netlink_packet_sock_diag::inet::{
-    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
-};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 use netlink_packet_sock_diag::unix;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use super::rule::{Clocks, Sample, Standing};
 
@@ -36,11 +30,8 @@ const INET_DIAG_REQ_BYTECODE: u16 = 1;
 const BUFFER: usize = 32 * 1024;
 
 /// Established, or closed with something still to be delivered.
-const CONNECTED: u32 = 1 << TCP_ESTABLISHED
-    | 1 << TCP_CLOSE_WAIT
-    | 1 << TCP_FIN_WAIT1
-    | 1 << TCP_CLOSING
-    | 1 << TCP_LAST_ACK;
+const CONNECTED: u32 =
+    1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK;
 
 /// IPv4, or IPv6 with the IPv4 clients of dual-stack listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,29 +115,16 @@ impl Kernel {
     /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT where there is no such thing.
     pub fn open() -> io::Result<Kernel> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(
-            AddressFamily::Netlink,
-            SockType::Datagram,
-            flags,
-            SockProtocol::NetlinkSockDiag,
-        )?;
-        Ok(Kernel {
-            socket,
-            buffer: vec![0; BUFFER],
-            sequence: 0,
-        })
+        let socket =
+            socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
+        Ok(Kernel { socket, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
     /// All listening TCP sockets of the network namespace.
     pub fn listeners(&mut self) -> io::Result<Vec<Listener>> {
         let mut found = vec![];
         for family in Family::BOTH {
-            let request = inet_request(
-                family,
-                1 << TCP_LISTEN,
-                SocketId::new_v4(),
-                ExtensionFlags::empty(),
-            );
+            let request = inet_request(family, 1 << TCP_LISTEN, SocketId::new_v4(), ExtensionFlags::empty());
             self.dump(&emit(&request), &[], |payload| {
                 if let Ok(header) = InetResponseHeader::parse(payload) {
                     found.push(listener(family, &header));
@@ -175,9 +153,7 @@ impl Kernel {
             Ports::Remote(ports) => filter = program(INET_DIAG_BC_D_GE, INET_DIAG_BC_D_LE, ports),
         }
         let request = inet_request(family, CONNECTED, id, ExtensionFlags::INFO);
-        self.dump(&emit(&request), &filter, |payload| {
-            each_connection(family, payload, &mut each)
-        })
+        self.dump(&emit(&request), &filter, |payload| each_connection(family, payload, &mut each))
     }
 
     /// One connection, by the name that an earlier look gave; None when it is gone.
@@ -190,9 +166,7 @@ impl Kernel {
         match asked {
             Ok(()) => Ok(found),
             // Not there any more (ESTALE: another has its name).
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
-                Ok(None)
-            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -200,11 +174,7 @@ impl Kernel {
     /// Unix stream sockets that listen, or those that are connected.
     pub fn unix(&mut self, listening: bool) -> io::Result<Vec<UnixSocket>> {
         let request = unix::UnixRequest {
-            state_flags: if listening {
-                unix::StateFlags::LISTEN
-            } else {
-                unix::StateFlags::ESTABLISHED
-            },
+            state_flags: if listening { unix::StateFlags::LISTEN } else { unix::StateFlags::ESTABLISHED },
             inode: 0,
             show_flags: unix::ShowFlags::NAME | unix::ShowFlags::PEER | unix::ShowFlags::RQLEN,
             cookie: [0; 8],
@@ -235,11 +205,7 @@ impl Kernel {
         let message = message(request, filter, flags, self.sequence);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
         loop {
-            let length = match recv(
-                self.socket.as_raw_fd(),
-                &mut self.buffer,
-                MsgFlags::MSG_DONTWAIT,
-            ) {
+            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(nix::Error::EINTR) => continue,
                 other => other?,
             };
@@ -259,11 +225,7 @@ enum Datagram {
     Stale,
 }
 
-fn read_datagram(
-    mut rest: &[u8],
-    sequence: u32,
-    each: &mut impl FnMut(&[u8]),
-) -> io::Result<Datagram> {
+fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> io::Result<Datagram> {
     let mut result = Datagram::Stale;
     while rest.len() >= HEADER {
         let message = NetlinkBuffer::new_checked(rest)
@@ -289,18 +251,12 @@ fn read_datagram(
 
 /// `struct nlmsgerr` begins with a negative errno.
 fn error_code(payload: &[u8]) -> i32 {
-    payload
-        .first_chunk()
-        .map_or(-libc::EPROTO, |code| i32::from_ne_bytes(*code))
+    payload.first_chunk().map_or(-libc::EPROTO, |code| i32::from_ne_bytes(*code))
 }
 
 fn message(request: &[u8], filter: &[u8], flags: u16, sequence_number: u32) -> Vec<u8> {
     let attribute = DefaultNla::new(INET_DIAG_REQ_BYTECODE, filter.to_vec());
-    let attribute_length = if filter.is_empty() {
-        0
-    } else {
-        attribute.buffer_len()
-    };
+    let attribute_length = if filter.is_empty() { 0 } else { attribute.buffer_len() };
     let length = HEADER + request.len() + attribute_length;
     let mut bytes = vec![0; length];
     let mut header = NetlinkHeader::default();
@@ -322,20 +278,9 @@ fn emit(request: &impl Emitable) -> Vec<u8> {
     bytes
 }
 
-fn inet_request(
-    family: Family,
-    states: u32,
-    socket_id: SocketId,
-    extensions: ExtensionFlags,
-) -> InetRequest {
+fn inet_request(family: Family, states: u32, socket_id: SocketId, extensions: ExtensionFlags) -> InetRequest {
     let states = StateFlags::from_bits_truncate(states);
-    InetRequest {
-        family: family.number(),
-        protocol: IPPROTO_TCP,
-        extensions,
-        states,
-        socket_id,
-    }
+    InetRequest { family: family.number(), protocol: IPPROTO_TCP, extensions, states, socket_id }
 }
 
 const INET_DIAG_BC_JMP: u8 = 1;
@@ -390,19 +335,8 @@ fn each_connection(family: Family, payload: &[u8], each: &mut impl FnMut(Connect
         .find(|attribute| attribute.kind() == INET_DIAG_INFO)
         .and_then(|attribute| clocks(attribute.value()));
     let (unread, unsent) = queues(standing, header.recv_queue, header.send_queue);
-    let sample = Sample {
-        standing,
-        unread,
-        unsent,
-        clocks,
-    };
-    each(Connection {
-        id: header.socket_id,
-        family,
-        inode: header.inode,
-        uid: header.uid,
-        sample,
-    });
+    let sample = Sample { standing, unread, unsent, clocks };
+    each(Connection { id: header.socket_id, family, inode: header.inode, uid: header.uid, sample });
 }
 
 /// `struct inet_diag_msg`: 4 bytes of family and state, 48 of `inet_diag_sockid`, 20 of queues, owner and inode.
@@ -433,11 +367,8 @@ pub fn queues(standing: Standing, unread: u32, unsent: u32) -> (u32, u32) {
 
 /// Reads `struct tcp_info` (linux/tcp.h) at its fixed offsets; None from kernels before 4.6, whose structure ends earlier.
 fn clocks(info: &[u8]) -> Option<Clocks> {
-    let word = |offset: usize| {
-        info.get(offset..offset + 4)?
-            .first_chunk()
-            .map(|bytes| u32::from_ne_bytes(*bytes))
-    };
+    let word =
+        |offset: usize| info.get(offset..offset + 4)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
     let ago = |offset| word(offset).map(|ms| Duration::from_millis(ms.into()));
     let (segs_out, data_out) = (word(136)?, word(156)?);
     Some(Clocks {

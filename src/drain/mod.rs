@@ -63,23 +63,12 @@ pub struct Look {
 
 impl Look {
     fn nothing(verdict: Verdict) -> Look {
-        Look {
-            verdict,
-            in_flight: 0,
-            by_port: vec![],
-            unix: 0,
-            outbound: 0,
-            connections: 0,
-        }
+        Look { verdict, in_flight: 0, by_port: vec![], unix: 0, outbound: 0, connections: 0 }
     }
 
     fn new(verdict: Verdict, seen: &Seen) -> Look {
-        let by_port: Vec<(u16, usize)> = seen
-            .tally
-            .in_flight
-            .iter()
-            .map(|(port, count)| (*port, *count))
-            .collect();
+        let by_port: Vec<(u16, usize)> =
+            seen.tally.in_flight.iter().map(|(port, count)| (*port, *count)).collect();
         let in_flight = by_port.iter().map(|(_, count)| count).sum::<usize>() + seen.unix;
         Look {
             verdict,
@@ -95,10 +84,7 @@ impl Look {
 /// `3 requests in flight on :8080, 1 on :8081, 2 queries unanswered`
 impl fmt::Display for Look {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let ports = self
-            .by_port
-            .iter()
-            .map(|(port, count)| (*count, format!(":{port}")));
+        let ports = self.by_port.iter().map(|(port, count)| (*count, format!(":{port}")));
         let unix = (self.unix > 0).then(|| (self.unix, "unix sockets".to_owned()));
         let mut parts: Vec<String> = vec![];
         for (count, place) in ports.chain(unix) {
@@ -164,10 +150,7 @@ impl Drain {
     /// As `new`, but told how to look: for tests of the way that a common kernel does not need.
     #[doc(hidden)]
     pub fn with_way(settings: &DrainSettings, app: Pid, own_ports: &[u16], way: Way) -> Drain {
-        let limits = Limits {
-            quiet: settings.quiet,
-            longest: settings.longest,
-        };
+        let limits = Limits { quiet: settings.quiet, longest: settings.longest };
         let scope = Scope::new(app, own_ports, &settings.ports);
         Drain {
             on: settings.on,
@@ -260,11 +243,7 @@ impl Drain {
     fn judge(&mut self, now: Moment, seen: &Seen) -> Look {
         let mut look = Look::new(Verdict::Busy, seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
-        self.idle_looks = if idle {
-            self.idle_looks.saturating_add(1)
-        } else {
-            0
-        };
+        self.idle_looks = if idle { self.idle_looks.saturating_add(1) } else { 0 };
         if let Stage::Draining { looked } = &mut self.stage {
             *looked = true;
             let pinned = self.pinned.look(now, seen.tally.traffic) && look.unix == 0;
@@ -290,8 +269,7 @@ impl Drain {
     fn ask_busy(&mut self, now: Moment) {
         let before = processor_time();
         let seen = self.watch.ask_busy(now).cloned();
-        self.pace
-            .asked(now, processor_time().saturating_sub(before));
+        self.pace.asked(now, processor_time().saturating_sub(before));
         // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
         self.last = match seen {
             Ok(seen) => Look::new(Verdict::Busy, &seen),

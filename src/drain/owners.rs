@@ -32,10 +32,7 @@ pub struct Survey {
 pub fn survey(app: Pid, wanted: &HashSet<u32>) -> Survey {
     let mut survey = Survey::default();
     let Ok(parents) = parents() else {
-        return Survey {
-            blind: true,
-            ..survey
-        };
+        return Survey { blind: true, ..survey };
     };
     let family = family(app.as_raw(), adopter(), &parents);
     // hidepid hides processes altogether; but an app that has ended hides nothing.
@@ -61,8 +58,7 @@ pub fn survey(app: Pid, wanted: &HashSet<u32>) -> Survey {
 pub fn ours(listeners: &[Listener], survey: &Survey, own_ports: &[u16]) -> Vec<bool> {
     let not_adieus = |listener: &Listener| !own_ports.contains(&listener.port);
     let seen = |listener: &Listener| {
-        survey.held.contains(&listener.inode)
-            || survey.hidden.contains(&listener.uid) && not_adieus(listener)
+        survey.held.contains(&listener.inode) || survey.hidden.contains(&listener.uid) && not_adieus(listener)
     };
     let mut ours: Vec<bool> = listeners.iter().map(seen).collect();
     let something_hides = survey.blind || !survey.hidden.is_empty();
@@ -77,11 +73,7 @@ fn parents() -> io::Result<HashMap<i32, i32>> {
     let mut parents = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let Ok(stat) = fs::read(entry.path().join("stat")) else {
@@ -120,9 +112,7 @@ fn family(app: i32, adopter: Option<i32>, parents: &HashMap<i32, i32>) -> Vec<i3
         children.entry(parent).or_default().push(pid);
     }
     let mut family = vec![app];
-    let adopted = adopter
-        .and_then(|adopter| children.remove(&adopter))
-        .unwrap_or_default();
+    let adopted = adopter.and_then(|adopter| children.remove(&adopter)).unwrap_or_default();
     family.extend(adopted.into_iter().filter(|pid| *pid != app));
     let mut next = 0;
     while let Some(pid) = family.get(next) {
@@ -158,24 +148,13 @@ fn hold(pid: i32, wanted: &HashSet<u32>, held: &mut HashSet<u32>) -> io::Result<
 
 /// `socket:[12345]`
 fn socket_inode(target: &Path) -> Option<u32> {
-    target
-        .to_str()?
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The effective uid, under which its sockets are made; /proc/PID itself would say root for a process that hides.
 fn uid(pid: i32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:"))?
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -185,62 +164,32 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     fn listener(port: u16, inode: u32, uid: u32) -> Listener {
-        Listener {
-            family: Family::V4,
-            addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port,
-            inode,
-            uid,
-            backlog: 0,
-        }
+        Listener { family: Family::V4, addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, inode, uid, backlog: 0 }
     }
 
     fn seen(held: &[u32], hidden: &[u32], blind: bool) -> Survey {
-        Survey {
-            held: held.iter().copied().collect(),
-            hidden: hidden.iter().copied().collect(),
-            blind,
-        }
+        Survey { held: held.iter().copied().collect(), hidden: hidden.iter().copied().collect(), blind }
     }
 
     #[test]
     fn a_listener_is_ours_by_its_inode() {
         let listeners = [listener(80, 1, 0), listener(81, 2, 0)];
-        assert_eq!(
-            ours(&listeners, &seen(&[2], &[], false), &[]),
-            [false, true]
-        );
-        assert_eq!(
-            ours(&listeners, &seen(&[], &[], false), &[]),
-            [false, false]
-        );
+        assert_eq!(ours(&listeners, &seen(&[2], &[], false), &[]), [false, true]);
+        assert_eq!(ours(&listeners, &seen(&[], &[], false), &[]), [false, false]);
     }
 
     #[test]
     fn a_hidden_process_is_known_by_its_user() {
-        let listeners = [
-            listener(80, 1, 1000),
-            listener(81, 2, 33),
-            listener(9, 3, 1000),
-        ];
-        assert_eq!(
-            ours(&listeners, &seen(&[], &[1000], false), &[9]),
-            [true, false, false]
-        );
+        let listeners = [listener(80, 1, 1000), listener(81, 2, 33), listener(9, 3, 1000)];
+        assert_eq!(ours(&listeners, &seen(&[], &[1000], false), &[9]), [true, false, false]);
     }
 
     #[test]
     fn everything_less_our_own_counts_when_the_user_tells_nothing_either() {
         // Bound by root, then the user was changed.
         let listeners = [listener(80, 1, 0), listener(81, 2, 33), listener(9, 3, 0)];
-        assert_eq!(
-            ours(&listeners, &seen(&[], &[1000], false), &[9]),
-            [true, true, false]
-        );
-        assert_eq!(
-            ours(&listeners, &seen(&[], &[], true), &[9]),
-            [true, true, false]
-        );
+        assert_eq!(ours(&listeners, &seen(&[], &[1000], false), &[9]), [true, true, false]);
+        assert_eq!(ours(&listeners, &seen(&[], &[], true), &[9]), [true, true, false]);
     }
 
     #[test]
@@ -251,16 +200,7 @@ mod tests {
 
     #[test]
     fn the_family_is_the_app_its_descendants_and_the_adopted() {
-        let parents = HashMap::from([
-            (1, 0),
-            (2, 1),
-            (3, 2),
-            (4, 3),
-            (5, 1),
-            (6, 5),
-            (7, 0),
-            (8, 7),
-        ]);
+        let parents = HashMap::from([(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (7, 0), (8, 7)]);
         let sorted = |mut family: Vec<i32>| {
             family.sort();
             family

@@ -97,17 +97,10 @@ mod tests {
     fn dear_looks_are_rare_and_the_busy_ones_are_asked_in_between() {
         let mut pace = Pace::default();
         pace.looked(us(0), us(10_000), Some(us(90)));
-        assert_eq!(
-            (pace.deadline(), pace.due(us(100_000))),
-            (us(100_000), Some(Due::Busy))
-        );
+        assert_eq!((pace.deadline(), pace.due(us(100_000))), (us(100_000), Some(Due::Busy)));
         pace.asked(us(100_000), us(90));
         assert_eq!(pace.deadline(), us(200_000));
-        assert_eq!(
-            pace.due(us(1_009_000)),
-            Some(Due::Full),
-            "put off by what the question cost"
-        );
+        assert_eq!(pace.due(us(1_009_000)), Some(Due::Full), "put off by what the question cost");
     }
 
     #[test]

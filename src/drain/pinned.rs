@@ -46,11 +46,7 @@ impl Pinned {
             // What was answered before the first look belongs to no known time.
             None => 0,
         };
-        self.looks.push_back(Mark {
-            at: now,
-            answered,
-            urgent: traffic.urgent,
-        });
+        self.looks.push_back(Mark { at: now, answered, urgent: traffic.urgent });
         self.forget(now);
         let fewest = self.looks.iter().map(|look| look.urgent).min().unwrap_or(0);
         traffic.slow == 0 && traffic.urgent <= fewest && self.keeps_coming(now)
@@ -67,25 +63,15 @@ impl Pinned {
         }
         let at = |thirds: u32| self.answered_by(first.at + window * thirds / 3);
         let counts = [at(1) - at(0), at(2) - at(1), at(3) - at(2)];
-        at(3) - at(0) >= FEWEST as f64
-            && counts[2] >= counts[0]
-            && counts[1] + counts[2] >= 2.0 * counts[0]
+        at(3) - at(0) >= FEWEST as f64 && counts[2] >= counts[0] && counts[1] + counts[2] >= 2.0 * counts[0]
     }
 
     /// Requests answered by then, taken as evenly spread between two looks.
     fn answered_by(&self, then: Moment) -> f64 {
-        let after = self
-            .looks
-            .iter()
-            .position(|look| look.at >= then)
-            .unwrap_or(self.looks.len() - 1);
+        let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(self.looks.len() - 1);
         let (b, a) = (self.looks[after], self.looks[after.saturating_sub(1)]);
         let span = (b.at - a.at).as_secs_f64();
-        let part = if span > 0.0 {
-            (then - a.at).as_secs_f64() / span
-        } else {
-            1.0
-        };
+        let part = if span > 0.0 { (then - a.at).as_secs_f64() / span } else { 1.0 };
         a.answered as f64 + part * (b.answered - a.answered) as f64
     }
 
@@ -108,17 +94,11 @@ mod tests {
     /// Looks every 100 ms; at which look, if any, does it leave?
     fn leaves(looks: impl Iterator<Item = Traffic>) -> Option<usize> {
         let mut pinned = Pinned::default();
-        looks
-            .enumerate()
-            .position(|(i, traffic)| pinned.look(ms(5000 + 100 * i as u64), traffic))
+        looks.enumerate().position(|(i, traffic)| pinned.look(ms(5000 + 100 * i as u64), traffic))
     }
 
     fn busy(answered: u32, urgent: usize) -> Traffic {
-        Traffic {
-            answered,
-            urgent,
-            slow: 0,
-        }
+        Traffic { answered, urgent, slow: 0 }
     }
 
     #[test]
@@ -140,29 +120,18 @@ mod tests {
     #[test]
     fn a_rate_that_has_fallen_and_stays_is_pinned() {
         let left = leaves((0..100).map(|i| busy(if i < 20 { 100 } else { 10 }, 3)));
-        assert_eq!(
-            left,
-            Some(49),
-            "three seconds after the last look at the high rate"
-        );
+        assert_eq!(left, Some(49), "three seconds after the last look at the high rate");
     }
 
     #[test]
     fn a_slow_request_is_waited_for_though_others_keep_coming() {
-        let look = |i: usize| Traffic {
-            answered: 10,
-            urgent: 2,
-            slow: usize::from(i < 80),
-        };
+        let look = |i: usize| Traffic { answered: 10, urgent: 2, slow: usize::from(i < 80) };
         assert_eq!(leaves((0..100).map(look)), Some(80));
     }
 
     #[test]
     fn a_health_check_each_second_is_no_stream() {
-        assert_eq!(
-            leaves((0..200).map(|i| busy(u32::from(i % 10 == 0), 1))),
-            None
-        );
+        assert_eq!(leaves((0..200).map(|i| busy(u32::from(i % 10 == 0), 1))), None);
     }
 
     #[test]
@@ -174,10 +143,7 @@ mod tests {
     fn late_looks_decide_the_same() {
         let mut pinned = Pinned::default();
         let mut look = |second: u64| pinned.look(ms(second * 1000), busy(100, 1));
-        assert!(
-            ![5, 7, 9].map(&mut look).contains(&true),
-            "three looks are too few"
-        );
+        assert!(![5, 7, 9].map(&mut look).contains(&true), "three looks are too few");
         assert!(look(11));
     }
 }

@@ -69,14 +69,7 @@ fn path(app: Pid, family: Family) -> String {
 fn listener(family: Family, row: &Row) -> Listener {
     let (addr, port) = row.local;
     // A listener's receive queue is its accept queue.
-    Listener {
-        family,
-        addr,
-        port,
-        inode: row.inode,
-        uid: row.uid,
-        backlog: row.unread,
-    }
+    Listener { family, addr, port, inode: row.inode, uid: row.uid, backlog: row.unread }
 }
 
 fn connection(row: &Row) -> Option<Connection> {
@@ -84,12 +77,7 @@ fn connection(row: &Row) -> Option<Connection> {
     let (unread, unsent) = queues(standing, row.unread, row.unsent);
     let mut hasher = DefaultHasher::new();
     (row.local, row.remote).hash(&mut hasher);
-    let sample = Sample {
-        standing,
-        unread,
-        unsent,
-        clocks: None,
-    };
+    let sample = Sample { standing, unread, unsent, clocks: None };
     let remote_port = row.remote.1;
     Some(Connection {
         key: hasher.finish(),
@@ -112,28 +100,14 @@ fn parse(line: &str) -> Option<Row> {
     let uid = fields.next()?.parse().ok()?;
     let inode = fields.nth(1)?.parse().ok()?;
     let hex = |digits| u32::from_str_radix(digits, 16).ok();
-    Some(Row {
-        local,
-        remote,
-        state,
-        unsent: hex(unsent)?,
-        unread: hex(unread)?,
-        uid,
-        inode,
-    })
+    Some(Row { local, remote, state, unsent: hex(unsent)?, unread: hex(unread)?, uid, inode })
 }
 
 /// `0100007F:1F90`: words of the address as the machine keeps numbers, the port as one reads it.
 fn address(text: &str) -> Option<(IpAddr, u16)> {
     let (words, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |n: usize| {
-        Some(
-            u32::from_str_radix(words.get(n * 8..n * 8 + 8)?, 16)
-                .ok()?
-                .to_ne_bytes(),
-        )
-    };
+    let word = |n: usize| Some(u32::from_str_radix(words.get(n * 8..n * 8 + 8)?, 16).ok()?.to_ne_bytes());
     let addr: IpAddr = match words.len() {
         8 => Ipv4Addr::from(word(0)?).into(),
         32 => {
@@ -158,10 +132,7 @@ mod tests {
         let row = parse(line).unwrap();
         assert_eq!(row.local, (Ipv4Addr::new(127, 0, 0, 1).into(), 8080));
         assert_eq!(row.remote, (Ipv4Addr::new(127, 0, 0, 2).into(), 50000));
-        assert_eq!(
-            (row.state, row.unsent, row.unread, row.uid, row.inode),
-            (1, 5, 7, 1000, 98765)
-        );
+        assert_eq!((row.state, row.unsent, row.unread, row.uid, row.inode), (1, 5, 7, 1000, 98765));
         assert_eq!(connection(&row).unwrap().sample.standing, Standing::Open);
     }
 
@@ -176,12 +147,9 @@ mod tests {
 
     #[test]
     fn a_torn_line_is_nothing() {
-        for line in [
-            "",
-            "  sl  local_address",
-            "1: 0100007F:1F90 02",
-            "1: zz:1F90 0200007F:C350 01 0:0 0 0 0 0 0",
-        ] {
+        for line in
+            ["", "  sl  local_address", "1: 0100007F:1F90 02", "1: zz:1F90 0200007F:C350 01 0:0 0 0 0 0 0"]
+        {
             assert_eq!(parse(line), None, "{line}");
         }
     }

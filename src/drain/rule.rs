@@ -164,12 +164,8 @@ impl History {
     /// An upload or a download alone is none.
     pub fn turns_until(&self, now: &Sample) -> u32 {
         let Some(now) = &now.clocks else { return 0 };
-        let (data_in, data_out) = self
-            .last
-            .map_or((0, 0), |last| (last.data_in, last.data_out));
-        now.data_in
-            .wrapping_sub(data_in)
-            .min(now.data_out.wrapping_sub(data_out))
+        let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.data_in, last.data_out));
+        now.data_in.wrapping_sub(data_in).min(now.data_out.wrapping_sub(data_out))
     }
 }
 
@@ -188,9 +184,7 @@ pub fn judge(sample: &Sample, history: &History, limits: &Limits) -> Evidence {
         (Standing::Open, None) => Evidence::Established,
         // Most likely a socket that its program forgot; without clocks a half-closed client cannot be told from it.
         (Standing::HalfClosed, None) => Evidence::NeverAnswered,
-        (Standing::Open | Standing::HalfClosed, Some(clocks)) => {
-            judge_order(clocks, history, limits)
-        }
+        (Standing::Open | Standing::HalfClosed, Some(clocks)) => judge_order(clocks, history, limits),
     }
 }
 
@@ -226,19 +220,12 @@ fn judge_tie(clocks: &Clocks, history: &History, limits: &Limits) -> Evidence {
         return Evidence::AnswerAcknowledged;
     }
     if let Some((data_in, data_out)) = history.idle_at {
-        let (came, went) = (
-            clocks.data_in.wrapping_sub(data_in),
-            clocks.data_out.wrapping_sub(data_out),
-        );
+        let (came, went) = (clocks.data_in.wrapping_sub(data_in), clocks.data_out.wrapping_sub(data_out));
         if (came, went) == (0, 0) || came == 1 && went > 0 {
             return Evidence::OneInOneOut;
         }
     }
-    if clocks.received_ago >= limits.longest {
-        Evidence::OldTie
-    } else {
-        Evidence::Tie
-    }
+    if clocks.received_ago >= limits.longest { Evidence::OldTie } else { Evidence::Tie }
 }
 
 /// A connection from the app to a service, such as a database: has it asked and not heard back? The mirror of the rule above: a
@@ -258,8 +245,7 @@ pub fn judge_outbound(sample: &Sample, limits: &Limits) -> Evidence {
     let (sent, received) = (clocks.sent_ago, clocks.received_ago);
     if clocks.data_out == 0 {
         Evidence::NeverAsked
-    } else if (sent < received || clocks.data_in == 0) && sent >= NEVER_ANSWERED.max(limits.longest)
-    {
+    } else if (sent < received || clocks.data_in == 0) && sent >= NEVER_ANSWERED.max(limits.longest) {
         Evidence::NeverAnswered
     } else if sent < received || clocks.data_in == 0 {
         Evidence::Unanswered
@@ -279,10 +265,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits {
-        quiet: Duration::from_secs(1),
-        longest: Duration::from_secs(10),
-    };
+    const LIMITS: Limits = Limits { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -302,12 +285,7 @@ mod tests {
     }
 
     fn open(clocks: Clocks) -> Sample {
-        Sample {
-            standing: Standing::Open,
-            unread: 0,
-            unsent: 0,
-            clocks: Some(clocks),
-        }
+        Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: Some(clocks) }
     }
 
     fn first_sight(sample: Sample) -> Evidence {
@@ -316,80 +294,40 @@ mod tests {
 
     #[test]
     fn unread_bytes_are_work() {
-        assert_eq!(
-            first_sight(Sample {
-                unread: 1,
-                ..open(clocks(5000, 4000, 4000))
-            }),
-            Evidence::Unread
-        );
+        assert_eq!(first_sight(Sample { unread: 1, ..open(clocks(5000, 4000, 4000)) }), Evidence::Unread);
     }
 
     #[test]
     fn unacknowledged_bytes_are_work_even_after_the_app_has_closed() {
-        assert_eq!(
-            first_sight(Sample {
-                unsent: 1,
-                ..open(clocks(5000, 4000, 4000))
-            }),
-            Evidence::Unsent
-        );
-        let closing = Sample {
-            standing: Standing::Closing,
-            ..open(clocks(5000, 4000, 4000))
-        };
-        assert_eq!(
-            first_sight(Sample {
-                unsent: 9,
-                ..closing
-            }),
-            Evidence::Unsent
-        );
+        assert_eq!(first_sight(Sample { unsent: 1, ..open(clocks(5000, 4000, 4000)) }), Evidence::Unsent);
+        let closing = Sample { standing: Standing::Closing, ..open(clocks(5000, 4000, 4000)) };
+        assert_eq!(first_sight(Sample { unsent: 9, ..closing }), Evidence::Unsent);
         assert_eq!(first_sight(closing), Evidence::Closed);
     }
 
     #[test]
     fn a_connection_nobody_accepted_is_work_however_old() {
-        let waiting = Sample {
-            standing: Standing::Waiting,
-            ..open(clocks(60_000, 60_000, 60_000))
-        };
+        let waiting = Sample { standing: Standing::Waiting, ..open(clocks(60_000, 60_000, 60_000)) };
         assert_eq!(first_sight(waiting), Evidence::Unaccepted);
     }
 
     #[test]
     fn a_silent_connection_is_idle_once_it_is_no_newborn() {
-        let silent = |age| {
-            open(Clocks {
-                data_in: 0,
-                data_out: 0,
-                ..clocks(age, age, age)
-            })
-        };
+        let silent = |age| open(Clocks { data_in: 0, data_out: 0, ..clocks(age, age, age) });
         assert_eq!(first_sight(silent(3)), Evidence::Newborn);
         assert_eq!(first_sight(silent(1000)), Evidence::NeverAsked);
     }
 
     #[test]
     fn a_greeting_from_the_server_is_no_request() {
-        let greeted = |sent| {
-            open(Clocks {
-                data_in: 0,
-                ..clocks(5000, sent, sent)
-            })
-        };
+        let greeted = |sent| open(Clocks { data_in: 0, ..clocks(5000, sent, sent) });
         assert_eq!(first_sight(greeted(5000)), Evidence::NeverAsked);
         assert_eq!(first_sight(greeted(20)), Evidence::JustSent);
     }
 
     #[test]
     fn asked_and_never_answered_is_in_flight_for_thirty_seconds() {
-        let asked = |age| {
-            open(Clocks {
-                data_out: 0,
-                ..clocks(age, age + 5, age)
-            })
-        };
+        let asked = |age| open(Clocks { data_out: 0, ..clocks(age, age + 5, age) });
         assert_eq!(first_sight(asked(0)), Evidence::Unanswered);
         assert_eq!(first_sight(asked(29_999)), Evidence::Unanswered);
         assert_eq!(first_sight(asked(30_000)), Evidence::NeverAnswered);
@@ -397,38 +335,23 @@ mod tests {
 
     #[test]
     fn the_first_request_may_share_its_tick_with_the_connection_itself() {
-        assert_eq!(
-            first_sight(open(Clocks {
-                data_out: 0,
-                ..clocks(40, 40, 40)
-            })),
-            Evidence::Unanswered
-        );
+        assert_eq!(first_sight(open(Clocks { data_out: 0, ..clocks(40, 40, 40) })), Evidence::Unanswered);
     }
 
     #[test]
     fn received_after_sent_is_in_flight() {
         assert_eq!(first_sight(open(clocks(4, 8, 4))), Evidence::Unanswered);
-        assert_eq!(
-            first_sight(open(clocks(20_000, 20_004, 20_000))),
-            Evidence::Unanswered
-        );
+        assert_eq!(first_sight(open(clocks(20_000, 20_004, 20_000))), Evidence::Unanswered);
     }
 
     #[test]
     fn a_websocket_on_which_the_client_spoke_last_is_idle_in_the_end() {
-        assert_eq!(
-            first_sight(open(clocks(30_000, 40_000, 30_000))),
-            Evidence::NeverAnswered
-        );
+        assert_eq!(first_sight(open(clocks(30_000, 40_000, 30_000))), Evidence::NeverAnswered);
     }
 
     #[test]
     fn a_longest_request_beyond_thirty_seconds_is_believed() {
-        let limits = Limits {
-            longest: ms(60_000),
-            ..LIMITS
-        };
+        let limits = Limits { longest: ms(60_000), ..LIMITS };
         assert_eq!(
             History::default().observe(&open(clocks(45_000, 50_000, 45_000)), &limits),
             Evidence::Unanswered
@@ -437,77 +360,35 @@ mod tests {
 
     #[test]
     fn sent_after_received_is_idle_once_quiet() {
-        assert_eq!(
-            first_sight(open(clocks(1600, 999, 900))),
-            Evidence::JustSent
-        );
-        assert_eq!(
-            first_sight(open(clocks(1600, 1000, 900))),
-            Evidence::Answered
-        );
+        assert_eq!(first_sight(open(clocks(1600, 999, 900))), Evidence::JustSent);
+        assert_eq!(first_sight(open(clocks(1600, 1000, 900))), Evidence::Answered);
     }
 
     #[test]
     fn a_half_closed_client_gets_its_answer_and_a_leaked_socket_holds_nothing_up() {
-        let half = |clocks| Sample {
-            standing: Standing::HalfClosed,
-            ..open(clocks)
-        };
-        assert_eq!(
-            first_sight(half(clocks(100, 5000, 100))),
-            Evidence::Unanswered
-        );
-        assert_eq!(
-            first_sight(half(clocks(5000, 4000, 4000))),
-            Evidence::Answered
-        );
-        assert_eq!(
-            first_sight(half(clocks(90_000, 95_000, 90_000))),
-            Evidence::NeverAnswered
-        );
+        let half = |clocks| Sample { standing: Standing::HalfClosed, ..open(clocks) };
+        assert_eq!(first_sight(half(clocks(100, 5000, 100))), Evidence::Unanswered);
+        assert_eq!(first_sight(half(clocks(5000, 4000, 4000))), Evidence::Answered);
+        assert_eq!(first_sight(half(clocks(90_000, 95_000, 90_000))), Evidence::NeverAnswered);
     }
 
     #[test]
     fn a_tie_is_idle_when_the_client_acknowledged_later_on_its_own() {
-        let grown = Clocks {
-            bare_out: 7,
-            ..clocks(2000, 2000, 1960)
-        };
+        let grown = Clocks { bare_out: 7, ..clocks(2000, 2000, 1960) };
         assert_eq!(first_sight(open(grown)), Evidence::AcknowledgedSince);
-        assert_eq!(
-            first_sight(open(Clocks {
-                acked_ago: ms(2000),
-                ..grown
-            })),
-            Evidence::Tie
-        );
+        assert_eq!(first_sight(open(Clocks { acked_ago: ms(2000), ..grown })), Evidence::Tie);
     }
 
     #[test]
     fn a_tie_is_idle_when_the_answer_carried_our_acknowledgement() {
-        assert_eq!(
-            first_sight(open(clocks(2000, 2000, 2000))),
-            Evidence::AnswerAcknowledged
-        );
-        assert_eq!(
-            first_sight(open(Clocks {
-                bare_out: 2,
-                ..clocks(2000, 2000, 2000)
-            })),
-            Evidence::Tie
-        );
+        assert_eq!(first_sight(open(clocks(2000, 2000, 2000))), Evidence::AnswerAcknowledged);
+        assert_eq!(first_sight(open(Clocks { bare_out: 2, ..clocks(2000, 2000, 2000) })), Evidence::Tie);
     }
 
     #[test]
     fn a_young_tie_proves_nothing_yet() {
-        let limits = Limits {
-            quiet: Duration::ZERO,
-            ..LIMITS
-        };
-        assert_eq!(
-            History::default().observe(&open(clocks(249, 249, 249)), &limits),
-            Evidence::Tie
-        );
+        let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
+        assert_eq!(History::default().observe(&open(clocks(249, 249, 249)), &limits), Evidence::Tie);
         assert_eq!(
             History::default().observe(&open(clocks(250, 250, 250)), &limits),
             Evidence::AnswerAcknowledged
@@ -516,16 +397,8 @@ mod tests {
 
     #[test]
     fn acknowledgements_are_counted_from_the_sample_before_the_tie() {
-        let before = Clocks {
-            bare_out: 5,
-            ..clocks(3000, 3000, 3000)
-        };
-        let tie = |bare_out| Clocks {
-            data_in: 3,
-            data_out: 3,
-            bare_out,
-            ..clocks(2000, 2000, 2000)
-        };
+        let before = Clocks { bare_out: 5, ..clocks(3000, 3000, 3000) };
+        let tie = |bare_out| Clocks { data_in: 3, data_out: 3, bare_out, ..clocks(2000, 2000, 2000) };
         for (bare_out, expected) in [(5, Evidence::AnswerAcknowledged), (6, Evidence::Tie)] {
             let mut history = History::default();
             history.observe(&open(before), &LIMITS);
@@ -539,19 +412,9 @@ mod tests {
     fn the_separate_acknowledgement_of_a_request_seen_in_a_tie_keeps_it_in_flight() {
         // The tie is seen at once, then the kernel acknowledges the unanswered request by itself.
         let mut history = History::default();
-        let limits = Limits {
-            quiet: Duration::ZERO,
-            ..LIMITS
-        };
+        let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
         history.observe(&open(clocks(500, 500, 500)), &limits);
-        let tie = |age, bare_out| {
-            open(Clocks {
-                data_in: 3,
-                data_out: 2,
-                bare_out,
-                ..clocks(age, age, age)
-            })
-        };
+        let tie = |age, bare_out| open(Clocks { data_in: 3, data_out: 2, bare_out, ..clocks(age, age, age) });
         assert_eq!(history.observe(&tie(4, 1), &limits), Evidence::Tie);
         assert_eq!(history.observe(&tie(260, 2), &limits), Evidence::Tie);
         assert_eq!(history.observe(&tie(9_999, 2), &limits), Evidence::Tie);
@@ -561,35 +424,19 @@ mod tests {
     #[test]
     fn one_segment_in_and_one_out_since_idle_is_an_answered_request() {
         let mut history = History::default();
-        let idle = Clocks {
-            bare_out: 9,
-            ..clocks(5000, 4000, 3900)
-        };
+        let idle = Clocks { bare_out: 9, ..clocks(5000, 4000, 3900) };
         assert_eq!(history.observe(&open(idle), &LIMITS), Evidence::Answered);
-        let after = |data_in, data_out| {
-            open(Clocks {
-                data_in,
-                data_out,
-                bare_out: 10,
-                ..clocks(1500, 1500, 1500)
-            })
-        };
+        let after =
+            |data_in, data_out| open(Clocks { data_in, data_out, bare_out: 10, ..clocks(1500, 1500, 1500) });
         let mut answered = history;
-        assert_eq!(
-            answered.observe(&after(2, 2), &LIMITS),
-            Evidence::OneInOneOut
-        );
+        assert_eq!(answered.observe(&after(2, 2), &LIMITS), Evidence::OneInOneOut);
         assert_eq!(
             answered.observe(&after(2, 2), &LIMITS),
             Evidence::OneInOneOut,
             "a second look finds the same"
         );
         let mut twice = history;
-        assert_eq!(
-            twice.observe(&after(3, 2), &LIMITS),
-            Evidence::Tie,
-            "two segments may be two requests"
-        );
+        assert_eq!(twice.observe(&after(3, 2), &LIMITS), Evidence::Tie, "two segments may be two requests");
         assert_eq!(
             history.observe(&after(2, 1), &LIMITS),
             Evidence::Tie,
@@ -599,40 +446,19 @@ mod tests {
 
     #[test]
     fn where_only_the_queues_can_be_seen_an_established_connection_counts() {
-        let bare = Sample {
-            standing: Standing::Open,
-            unread: 0,
-            unsent: 0,
-            clocks: None,
-        };
+        let bare = Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: None };
         assert_eq!(first_sight(bare), Evidence::Established);
-        assert_eq!(
-            first_sight(Sample {
-                standing: Standing::HalfClosed,
-                ..bare
-            }),
-            Evidence::NeverAnswered
-        );
+        assert_eq!(first_sight(Sample { standing: Standing::HalfClosed, ..bare }), Evidence::NeverAnswered);
     }
 
     #[test]
     fn turns_are_counted_between_samples() {
         let mut history = History::default();
-        let at = |data_in, data_out| {
-            open(Clocks {
-                data_in,
-                data_out,
-                ..clocks(0, 0, 0)
-            })
-        };
+        let at = |data_in, data_out| open(Clocks { data_in, data_out, ..clocks(0, 0, 0) });
         assert_eq!(history.turns_until(&at(2, 2)), 2);
         history.observe(&at(2, 2), &LIMITS);
         assert_eq!(history.turns_until(&at(5, 9)), 3);
-        assert_eq!(
-            history.turns_until(&at(500, 2)),
-            0,
-            "an upload is one request"
-        );
+        assert_eq!(history.turns_until(&at(500, 2)), 0, "an upload is one request");
         assert_eq!(history.turns_until(&at(2, 500)), 0, "so is a download");
     }
 
@@ -640,29 +466,11 @@ mod tests {
     fn a_query_is_in_flight_until_its_answer_comes() {
         let outbound = |clocks| judge_outbound(&open(clocks), &LIMITS);
         assert_eq!(outbound(clocks(5000, 3000, 2960)), Evidence::Unanswered);
-        assert_eq!(
-            outbound(Clocks {
-                data_in: 0,
-                ..clocks(5, 5, 5)
-            }),
-            Evidence::Unanswered
-        );
+        assert_eq!(outbound(Clocks { data_in: 0, ..clocks(5, 5, 5) }), Evidence::Unanswered);
         assert_eq!(outbound(clocks(3000, 5000, 3000)), Evidence::Answered);
-        assert_eq!(
-            outbound(clocks(31_000, 30_500, 30_500)),
-            Evidence::NeverAnswered
-        );
-        assert_eq!(
-            outbound(Clocks {
-                data_out: 0,
-                ..clocks(5, 50, 5)
-            }),
-            Evidence::NeverAsked
-        );
-        let unsent = Sample {
-            unsent: 12,
-            ..open(clocks(3000, 5000, 3000))
-        };
+        assert_eq!(outbound(clocks(31_000, 30_500, 30_500)), Evidence::NeverAnswered);
+        assert_eq!(outbound(Clocks { data_out: 0, ..clocks(5, 50, 5) }), Evidence::NeverAsked);
+        let unsent = Sample { unsent: 12, ..open(clocks(3000, 5000, 3000)) };
         assert_eq!(judge_outbound(&unsent, &LIMITS), Evidence::Unsent);
     }
 
@@ -671,10 +479,7 @@ mod tests {
         let outbound = |clocks| judge_outbound(&open(clocks), &LIMITS);
         assert_eq!(outbound(clocks(100, 100, 100)), Evidence::Tie);
         assert_eq!(outbound(clocks(900, 900, 860)), Evidence::Tie);
-        assert_eq!(
-            outbound(clocks(900, 900, 900)),
-            Evidence::AnswerAcknowledged
-        );
+        assert_eq!(outbound(clocks(900, 900, 900)), Evidence::AnswerAcknowledged);
         assert_eq!(outbound(clocks(10_000, 10_000, 9_960)), Evidence::OldTie);
     }
 
@@ -689,12 +494,7 @@ mod tests {
     }
 
     fn any_standing() -> impl Strategy<Value = Standing> {
-        prop::sample::select(vec![
-            Standing::Waiting,
-            Standing::Open,
-            Standing::HalfClosed,
-            Standing::Closing,
-        ])
+        prop::sample::select(vec![Standing::Waiting, Standing::Open, Standing::HalfClosed, Standing::Closing])
     }
 
     prop_compose! {
@@ -797,15 +597,9 @@ mod tests {
                 data_in,
                 bare_out,
             };
-            let limits = Limits {
-                quiet: Duration::ZERO,
-                ..LIMITS
-            };
+            let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
             let evidence = history.observe(&open(clocks), &limits);
-            assert!(
-                evidence.in_flight() || !busy,
-                "{evidence:?} at {at}: {clocks:?}"
-            );
+            assert!(evidence.in_flight() || !busy, "{evidence:?} at {at}: {clocks:?}");
         }
     }
 }

@@ -70,32 +70,19 @@ impl Scope {
         if self.is_fixed() {
             return;
         }
-        let again = self
-            .asked
-            .is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
-        let inodes = || {
-            listeners
-                .iter()
-                .map(|listener| listener.inode)
-                .chain(unix.iter().map(|socket| socket.inode))
-        };
+        let again = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
+        let inodes =
+            || listeners.iter().map(|listener| listener.inode).chain(unix.iter().map(|socket| socket.inode));
         let present: HashSet<u32> = inodes().collect();
         self.known.retain(|inode, _| present.contains(inode));
-        let unknown: HashSet<u32> = present
-            .into_iter()
-            .filter(|inode| !self.is_known(*inode, again))
-            .collect();
+        let unknown: HashSet<u32> =
+            present.into_iter().filter(|inode| !self.is_known(*inode, again)).collect();
         if unknown.is_empty() {
             return;
         }
         self.asked = Some(now);
         let mut survey = owners::survey(self.app, &unknown);
-        survey.held.extend(
-            self.known
-                .iter()
-                .filter(|(_, ours)| **ours)
-                .map(|(inode, _)| *inode),
-        );
+        survey.held.extend(self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode));
         self.adopt(listeners, unix, &survey);
     }
 
@@ -107,17 +94,9 @@ impl Scope {
     }
 
     fn adopt(&mut self, listeners: &[Listener], unix: &[UnixSocket], survey: &Survey) {
-        for (listener, ours) in
-            listeners
-                .iter()
-                .zip(owners::ours(listeners, survey, &self.own_ports))
-        {
+        for (listener, ours) in listeners.iter().zip(owners::ours(listeners, survey, &self.own_ports)) {
             self.known.insert(listener.inode, ours);
-            let place = Place {
-                family: listener.family,
-                addr: listener.addr,
-                port: listener.port,
-            };
+            let place = Place { family: listener.family, addr: listener.addr, port: listener.port };
             if ours && !self.places.contains(&place) {
                 log::debug!("drain: the app listens on {}:{}", place.addr, place.port);
                 self.places.push(place);
@@ -134,28 +113,15 @@ impl Scope {
 
     fn fixed_places(&self) -> Vec<Place> {
         let place = |family, port| match family {
-            Family::V4 => Place {
-                family,
-                addr: IpAddr::from([0; 4]),
-                port,
-            },
-            Family::V6 => Place {
-                family,
-                addr: IpAddr::from([0; 16]),
-                port,
-            },
+            Family::V4 => Place { family, addr: IpAddr::from([0; 4]), port },
+            Family::V6 => Place { family, addr: IpAddr::from([0; 16]), port },
         };
-        self.fixed
-            .iter()
-            .flat_map(|port| Family::BOTH.map(|family| place(family, *port)))
-            .collect()
+        self.fixed.iter().flat_map(|port| Family::BOTH.map(|family| place(family, *port))).collect()
     }
 
     /// Families of the app's listeners; a dual-stack listener's IPv4 clients are IPv6 sockets.
     pub fn families(&self) -> impl Iterator<Item = Family> {
-        Family::BOTH
-            .into_iter()
-            .filter(|family| self.places.iter().any(|place| place.family == *family))
+        Family::BOTH.into_iter().filter(|family| self.places.iter().any(|place| place.family == *family))
     }
 
     pub fn ports(&self) -> Vec<u16> {
@@ -184,14 +150,9 @@ impl Scope {
     /// Finds out which of these connected sockets (inode and uid) a process of the app holds.
     pub fn find_kin(&mut self, now: Moment, sockets: &HashMap<u32, u32>) {
         self.kin.retain(|inode, _| sockets.contains_key(inode));
-        let unknown: HashSet<u32> = sockets
-            .keys()
-            .filter(|inode| !self.kin.contains_key(inode))
-            .copied()
-            .collect();
-        let recently = self
-            .found_kin
-            .is_some_and(|found| now.saturating_sub(found) < FIND_KIN);
+        let unknown: HashSet<u32> =
+            sockets.keys().filter(|inode| !self.kin.contains_key(inode)).copied().collect();
+        let recently = self.found_kin.is_some_and(|found| now.saturating_sub(found) < FIND_KIN);
         if unknown.is_empty() || recently {
             return;
         }
@@ -200,8 +161,7 @@ impl Scope {
         for inode in unknown {
             let uid = sockets.get(&inode).copied().unwrap_or(NOBODY_KNOWN);
             let hidden = uid != NOBODY_KNOWN && (survey.blind || survey.hidden.contains(&uid));
-            self.kin
-                .insert(inode, survey.held.contains(&inode) || hidden);
+            self.kin.insert(inode, survey.held.contains(&inode) || hidden);
         }
     }
 
@@ -232,17 +192,10 @@ mod tests {
     #[test]
     fn an_address_counts_where_the_listener_has_one() {
         let mut scope = Scope::new(Pid::this(), &[], &[]);
-        scope.places.push(Place {
-            family: Family::V4,
-            addr: Ipv4Addr::LOCALHOST.into(),
-            port: 80,
-        });
+        scope.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
         assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), 80));
         assert!(scope.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
-        assert!(
-            !scope.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80),
-            "a neighbour may listen there"
-        );
+        assert!(!scope.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80), "a neighbour may listen there");
     }
 
     #[test]

@@ -24,11 +24,7 @@ struct Entry {
 
 impl UnixBook {
     pub fn new(longest: Duration) -> UnixBook {
-        UnixBook {
-            longest,
-            entries: HashMap::new(),
-            look: 0,
-        }
+        UnixBook { longest, entries: HashMap::new(), look: 0 }
     }
 
     pub fn turn(&mut self) {
@@ -37,10 +33,7 @@ impl UnixBook {
 
     /// Enters one connection; true if it is in flight.
     pub fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
-        let entry = self.entries.entry(socket.cookie).or_insert(Entry {
-            moved: now,
-            look: 0,
-        });
+        let entry = self.entries.entry(socket.cookie).or_insert(Entry { moved: now, look: 0 });
         entry.look = self.look;
         // Without a peer there is nobody who could get the answer.
         if socket.unread > 0 || socket.unsent > 0 && socket.peer.is_some() {
@@ -60,14 +53,8 @@ impl UnixBook {
 mod tests {
     use super::*;
 
-    const QUIET: UnixSocket = UnixSocket {
-        inode: 5,
-        cookie: 9,
-        name: vec![],
-        peer: Some(6),
-        unread: 0,
-        unsent: 0,
-    };
+    const QUIET: UnixSocket =
+        UnixSocket { inode: 5, cookie: 9, name: vec![], peer: Some(6), unread: 0, unsent: 0 };
 
     fn at(seconds: u64) -> Moment {
         Duration::from_secs(seconds)
@@ -87,21 +74,8 @@ mod tests {
     #[test]
     fn without_a_peer_only_unread_bytes_count() {
         let mut book = UnixBook::new(at(10));
-        assert!(!book.enter(
-            at(1),
-            &UnixSocket {
-                peer: None,
-                ..QUIET
-            }
-        ));
-        assert!(book.enter(
-            at(1),
-            &UnixSocket {
-                peer: None,
-                unread: 1,
-                ..QUIET
-            }
-        ));
+        assert!(!book.enter(at(1), &UnixSocket { peer: None, ..QUIET }));
+        assert!(book.enter(at(1), &UnixSocket { peer: None, unread: 1, ..QUIET }));
     }
 
     #[test]

@@ -68,10 +68,8 @@ impl Watch {
 
     /// How many busy connections can be asked one by one; None if there are none, or too many.
     pub fn few_busy(&self) -> Option<u32> {
-        let few = !self.busy.is_empty()
-            && self.busy.len() <= FEW
-            && self.last.outbound == 0
-            && self.last.unix == 0;
+        let few =
+            !self.busy.is_empty() && self.busy.len() <= FEW && self.last.outbound == 0 && self.last.unix == 0;
         few.then_some(self.busy.len() as u32)
     }
 
@@ -112,10 +110,7 @@ impl Watch {
         for (family, id) in self.busy.drain(..) {
             match kernel.ask(family, &id)? {
                 Some(connection) => {
-                    if self
-                        .book
-                        .enter(now, connection.key(), id.source_port, &connection.sample)
-                    {
+                    if self.book.enter(now, connection.key(), id.source_port, &connection.sample) {
                         still.push((family, id));
                     }
                 }
@@ -163,43 +158,27 @@ impl Watch {
     fn ask_kernel(&mut self, kernel: &mut Kernel, now: Moment) -> io::Result<Seen> {
         let listeners = kernel.listeners()?;
         // A kernel may lack unix_diag alone.
-        let unix_listeners = if self.scope.is_fixed() {
-            vec![]
-        } else {
-            kernel.unix(true).unwrap_or_default()
-        };
+        let unix_listeners =
+            if self.scope.is_fixed() { vec![] } else { kernel.unix(true).unwrap_or_default() };
         self.scope.update(now, &listeners, &unix_listeners);
         let ports = self.scope.ports();
         if !ports.is_empty() {
             let families: Vec<Family> = self.scope.families().collect();
             for family in families {
-                kernel.connections(family, Ports::Local(&ports), |connection| {
-                    self.enter(now, connection)
-                })?;
+                kernel.connections(family, Ports::Local(&ports), |connection| self.enter(now, connection))?;
             }
         }
         let asking = self.outbound(kernel)?;
-        let unix = if self.scope.has_unix() {
-            kernel.unix(false).unwrap_or_default()
-        } else {
-            vec![]
-        };
-        let unix: Vec<UnixSocket> = unix
-            .into_iter()
-            .filter(|socket| self.scope.contains_name(&socket.name))
-            .collect();
+        let unix = if self.scope.has_unix() { kernel.unix(false).unwrap_or_default() } else { vec![] };
+        let unix: Vec<UnixSocket> =
+            unix.into_iter().filter(|socket| self.scope.contains_name(&socket.name)).collect();
         self.find_kin(now, &asking, &unix);
-        let unix_backlog = unix_listeners
-            .iter()
-            .filter(|socket| self.scope.contains_name(&socket.name));
+        let unix_backlog = unix_listeners.iter().filter(|socket| self.scope.contains_name(&socket.name));
         let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
         Ok(Seen {
             tally: self.tally(now, &listeners),
             unix: unix_backlog + self.enter_unix(now, &unix),
-            outbound: asking
-                .keys()
-                .filter(|inode| self.scope.is_kin(**inode) != Some(false))
-                .count(),
+            outbound: asking.keys().filter(|inode| self.scope.is_kin(**inode) != Some(false)).count(),
         })
     }
 
@@ -208,9 +187,7 @@ impl Watch {
         if !self.scope.contains(id.source_address, id.source_port) {
             return;
         }
-        let in_flight = self
-            .book
-            .enter(now, connection.key(), id.source_port, &connection.sample);
+        let in_flight = self.book.enter(now, connection.key(), id.source_port, &connection.sample);
         // One more than few is enough to know that they are not.
         if in_flight && self.busy.len() <= FEW {
             self.busy.push((connection.family, connection.id));
@@ -225,9 +202,7 @@ impl Watch {
         }
         for family in Family::BOTH {
             kernel.connections(family, Ports::Remote(&self.remote_ports), |connection| {
-                if connection.inode != 0
-                    && judge_outbound(&connection.sample, &self.limits).in_flight()
-                {
+                if connection.inode != 0 && judge_outbound(&connection.sample, &self.limits).in_flight() {
                     asking.insert(connection.inode, connection.uid);
                 }
             })?;
@@ -236,28 +211,16 @@ impl Watch {
     }
 
     fn find_kin(&mut self, now: Moment, asking: &HashMap<u32, u32>, unix: &[UnixSocket]) {
-        let peers = unix
-            .iter()
-            .filter_map(|socket| Some((socket.peer?, NOBODY_KNOWN)));
-        let sockets = asking
-            .iter()
-            .map(|(inode, uid)| (*inode, *uid))
-            .chain(peers)
-            .collect();
+        let peers = unix.iter().filter_map(|socket| Some((socket.peer?, NOBODY_KNOWN)));
+        let sockets = asking.iter().map(|(inode, uid)| (*inode, *uid)).chain(peers).collect();
         self.scope.find_kin(now, &sockets);
     }
 
     /// Counts the unix connections in flight, without those that the app has with itself.
     fn enter_unix(&mut self, now: Moment, sockets: &[UnixSocket]) -> usize {
         let (scope, book) = (&self.scope, &mut self.unix);
-        let within = |socket: &&UnixSocket| {
-            socket
-                .peer
-                .is_some_and(|peer| scope.is_kin(peer) == Some(true))
-        };
-        let accepted = sockets
-            .iter()
-            .filter(|socket| socket.inode != 0 && !within(socket));
+        let within = |socket: &&UnixSocket| socket.peer.is_some_and(|peer| scope.is_kin(peer) == Some(true));
+        let accepted = sockets.iter().filter(|socket| socket.inode != 0 && !within(socket));
         accepted.filter(|socket| book.enter(now, socket)).count()
     }
 
@@ -265,9 +228,7 @@ impl Watch {
     fn tally(&mut self, now: Moment, listeners: &[Listener]) -> Tally {
         let mut tally = self.book.tally(now);
         let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
-        for listener in listeners
-            .iter()
-            .filter(|listener| self.scope.contains(listener.addr, listener.port))
+        for listener in listeners.iter().filter(|listener| self.scope.contains(listener.addr, listener.port))
         {
             *backlog.entry(listener.port).or_default() += listener.backlog as usize;
         }
@@ -289,8 +250,7 @@ impl Watch {
         for connection in &connections {
             let (addr, port) = connection.local;
             if self.scope.contains(addr, port) {
-                self.book
-                    .enter(now, connection.key, port, &connection.sample);
+                self.book.enter(now, connection.key, port, &connection.sample);
             } else if self.remote_ports.contains(&connection.remote_port)
                 && connection.inode != 0
                 && connection.sample.unsent > 0
@@ -300,31 +260,15 @@ impl Watch {
             }
         }
         self.find_kin(now, &asking, &[]);
-        let outbound = asking
-            .keys()
-            .filter(|inode| self.scope.is_kin(**inode) != Some(false))
-            .count();
-        Ok(Seen {
-            tally: self.tally(now, &listeners),
-            unix: 0,
-            outbound,
-        })
+        let outbound = asking.keys().filter(|inode| self.scope.is_kin(**inode) != Some(false)).count();
+        Ok(Seen { tally: self.tally(now, &listeners), unix: 0, outbound })
     }
 }
 
 /// There is no such thing here, or it may not be used; as opposed to: not at this moment.
 fn is_refusal(error: &Error) -> bool {
-    let passing = [
-        libc::EMFILE,
-        libc::ENFILE,
-        libc::ENOMEM,
-        libc::ENOBUFS,
-        libc::EAGAIN,
-        libc::EINTR,
-    ];
-    error
-        .raw_os_error()
-        .is_none_or(|errno| !passing.contains(&errno))
+    let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_none_or(|errno| !passing.contains(&errno))
 }
 
 /// Is the app in another network namespace than we are? Our own sock_diag would show the wrong sockets.

@@ -1,9 +1,142 @@
 //! What was typed, and what was meant by it.
+//!
+//! [`typed`] collects words with their origins; this module turns them into [`Settings`] that are valid and fit
+//! together, or refuses with one line that says what is wrong, where it stands and what would be right.
+//! Flag beats variable beats file beats platform beats default.
 
+pub mod list;
+mod platform;
+mod programs;
+mod reader;
+mod timeline;
+pub mod typed;
+pub mod values;
+
+pub use platform::{Platform, Surroundings};
+pub use programs::Program;
+pub use timeline::timeline;
+
+use crate::lifecycle::{Plan, Signal};
+use list::Id;
+use reader::Reader;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use typed::Typed;
+
+/// Why adieu does not start: one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal(pub String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Default,
+    /// Found out from the environment.
+    Detected,
+    Platform(&'static str),
+    /// A known program's.
+    Program(&'static str),
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Variable(String),
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// Whether a person wrote it, so that it is kept as given.
+    fn is_explicit(&self) -> bool {
+        match self {
+            Origin::File { .. } | Origin::Variable(_) | Origin::Flag(_) => true,
+            Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Detected => f.write_str("detected"),
+            Origin::Platform(name) => write!(f, "platform {name}"),
+            Origin::Program(name) => write!(f, "program {name}"),
+            Origin::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Origin::Variable(name) => write!(f, "variable {name}"),
+            Origin::Flag(long) => write!(f, "flag --{long}"),
+        }
+    }
+}
+
+/// What adieu was asked to do.
+pub enum Request {
+    Run(Box<Settings>),
+    /// Show what would happen.
+    Check(Box<Settings>),
+    /// Ask a running adieu.
+    Probe {
+        address: SocketAddr,
+        what: &'static str,
+    },
+    /// Print this text, which was asked for, and exit 0.
+    Show(String),
+}
+
+/// Everything valid.
+pub struct Settings {
+    pub command: Vec<OsString>,
+    pub platform: Platform,
+    pub plan: Plan,
+    pub signals: SignalSettings,
+    pub exit: ExitSettings,
+    pub ready: ReadySettings,
+    pub drain: DrainSettings,
+    pub hooks: HookSettings,
+    pub log: LogSettings,
+    /// `--report`
+    pub report: Option<PathBuf>,
+    /// Every setting that matters for a stop, as shown by `--check` and `/status`: name, value, origin.
+    pub shown: Vec<(&'static str, String, Origin)>,
+}
+
+pub struct SignalSettings {
+    /// From, and to what; `None` drops it.
+    pub rewrites: Vec<(Signal, Option<Signal>)>,
+    pub group: bool,
+    pub parent_death: Option<Signal>,
+    pub orphan: Option<Signal>,
+}
+
+impl SignalSettings {
+    /// What a signal is forwarded as.
+    pub fn rewritten(&self, signal: Signal) -> Option<Signal> {
+        let rule = self.rewrites.iter().rev().find(|(from, _)| *from == signal);
+        rule.map_or(Some(signal), |(_, to)| *to)
+    }
+}
+
+pub struct ExitSettings {
+    pub success: Vec<u8>,
+    pub success_on_stop: Vec<u8>,
+    /// Die of the signal that the app died of.
+    pub die_of_signal: bool,
+}
+
+pub struct LogSettings {
+    /// In the notation of RUST_LOG.
+    pub filter: String,
+    pub json: bool,
+    pub warn_on_reap: bool,
+}
 
 /// Something outside the app that adieu can ask or tell: a readiness check, a drain check or a hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,4 +196,31 @@ pub struct ReadySettings {
     pub checks: Vec<Target>,
     /// `--ready-file`: exists exactly while ready.
     pub file: Option<PathBuf>,
+}
+
+/// Reads what was asked from the arguments (the program's own name left out), the environment and the file.
+///
+/// # Errors
+/// One line for the first thing that is wrong; the exit status is then 125.
+pub fn request(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    around: &Surroundings,
+) -> Result<Request, Refusal> {
+    let typed = Typed::collect(arguments, environment)?;
+    if typed.has(Id::Help) {
+        return Ok(Request::Show(list::help()));
+    }
+    if typed.has(Id::License) {
+        return Ok(Request::Show(include_str!("../../LICENSE").to_owned()));
+    }
+    if typed.has(Id::Version) {
+        return Ok(Request::Show(format!("adieu {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    let reader = Reader::new(&typed);
+    if typed.has(Id::Probe) {
+        return reader.probe();
+    }
+    let settings = Box::new(reader.settings(around)?);
+    Ok(if typed.has(Id::Check) { Request::Check(settings) } else { Request::Run(settings) })
 }

@@ -1,0 +1,571 @@
+//! One question asked of something outside: a command, an HTTP server, a port. A call is started, served whenever a
+//! descriptor of it is ready or its deadline has come, and holds its answer until somebody looks. It never blocks, never
+//! asks a resolver, and never waits for a child by itself: the one reaper hands the end of a command back.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::unistd::Pid;
+
+use crate::lifecycle::{Exit, Moment, Signal};
+use crate::settings::{HttpTarget, Target};
+
+/// How much of an HTTP answer is read; whoever sends more is cut off, its status counts all the same.
+const ANSWER_LIMIT: usize = 8 * 1024;
+
+/// What was heard. Whether that is good is for the asker to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The port took a connection.
+    Accepted,
+    /// The HTTP server answered with this status.
+    Status(u16),
+    /// The command ended like this.
+    Ended(Exit),
+}
+
+impl Answer {
+    /// What makes a readiness check pass and a hook succeed: a connection, a 2xx, an exit status of 0.
+    pub fn good(self) -> Result<(), String> {
+        match self {
+            Answer::Accepted | Answer::Status(200..=299) | Answer::Ended(Exit::Status(0)) => Ok(()),
+            Answer::Status(status) => Err(format!("answered {status}")),
+            Answer::Ended(Exit::Status(status)) => Err(format!("exit status {status}")),
+            Answer::Ended(Exit::Killed(signal)) => {
+                Err(format!("died of {}", crate::sys::signals::name(signal)))
+            }
+        }
+    }
+
+    /// What makes a drain check say idle. Stricter than [`Answer::good`]: a 202 or 204 is not a plain yes.
+    pub fn idle(self) -> Result<(), String> {
+        match self {
+            Answer::Status(status) if status != 200 => Err(format!("answered {status}")),
+            Answer::Status(_) | Answer::Accepted | Answer::Ended(_) => self.good(),
+        }
+    }
+}
+
+/// One question in flight, or answered.
+#[derive(Debug)]
+pub struct Call {
+    limit: Duration,
+    deadline: Moment,
+    work: Work,
+    answer: Option<Result<Answer, String>>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Talking(Talk),
+    Running { pid: Pid },
+    Over,
+}
+
+/// A connection to somebody, from the first SYN to the last byte.
+#[derive(Debug)]
+struct Talk {
+    stream: TcpStream,
+    stage: Stage,
+    /// What is yet to be sent; `None` when a connection is all that was asked for.
+    request: Option<Vec<u8>>,
+    heard: Vec<u8>,
+    /// The status, as soon as it is known.
+    status: Option<u16>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Connecting,
+    Sending,
+    /// Until the other side closes, even when the status is known: closing earlier would make a correct server complain
+    /// about a broken pipe once a second.
+    Receiving,
+}
+
+impl Call {
+    /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a command. What fails at
+    /// once is an answer like any other. [`Target::Notify`] cannot be asked, since the app speaks by itself.
+    pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Call {
+        let begun = match target {
+            Target::Exec(argv) => run(argv, env),
+            Target::Http(http) => dial(http.addr, Some(request(http))),
+            Target::Tcp(addr) => dial(*addr, None),
+            Target::Notify => Err("the app speaks by itself".to_owned()),
+        };
+        let (work, answer) = match begun {
+            Ok(work) => (work, None),
+            Err(reason) => (Work::Over, Some(Err(reason))),
+        };
+        Call { limit, deadline: now + limit, work, answer }
+    }
+
+    /// What was heard, once it was: `Err` in one line when there was no answer.
+    pub fn answer(&self) -> Option<Result<Answer, String>> {
+        self.answer.clone()
+    }
+
+    /// The answer judged as a readiness check and a hook judge it ([`Answer::good`]).
+    pub fn result(&self) -> Option<Result<(), String>> {
+        Some(self.answer()?.and_then(Answer::good))
+    }
+
+    /// Nothing is left to wait for, not even the other side's farewell.
+    pub fn is_over(&self) -> bool {
+        matches!(self.work, Work::Over)
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if let Work::Talking(talk) = &self.work {
+            let wanted = match talk.stage {
+                Stage::Connecting | Stage::Sending => PollFlags::POLLOUT,
+                Stage::Receiving => PollFlags::POLLIN,
+            };
+            fds.push(PollFd::new(talk.stream.as_fd(), wanted));
+        }
+    }
+
+    /// The command, while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.work {
+            Work::Running { pid } => Some(pid),
+            Work::Talking(_) | Work::Over => None,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        (!self.is_over()).then_some(self.deadline)
+    }
+
+    pub fn serve(&mut self, now: Moment) {
+        self.advance();
+        if !self.is_over() && now >= self.deadline {
+            let reason = format!("no answer within {}", in_words(self.limit));
+            self.cut(reason);
+        }
+    }
+
+    /// Takes the end of a process; true when it was this call's command. What the command left behind in its process
+    /// group ends with it, so that a check that forks once a second leaves no heap behind. (The kernel does not give
+    /// the number to a new process while the group has members; without members ESRCH is the answer.)
+    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        let own = self.pid() == Some(pid);
+        if own {
+            kill_group(pid);
+            self.finish(Ok(Answer::Ended(exit)));
+        }
+        own
+    }
+
+    /// Ends the call at once: a command is killed with its group (the reaper will see a child that nobody claims), a
+    /// connection is closed. An answer that is there already stays.
+    pub fn cut(&mut self, reason: String) {
+        if let Some(pid) = self.pid() {
+            kill_group(pid);
+        }
+        self.finish(Err(reason));
+    }
+
+    fn finish(&mut self, answer: Result<Answer, String>) {
+        self.answer.get_or_insert(answer);
+        self.work = Work::Over;
+    }
+
+    /// As far as it goes without waiting.
+    fn advance(&mut self) {
+        let Work::Talking(talk) = &mut self.work else {
+            return;
+        };
+        let over = talk.advance();
+        if let Some(status) = talk.status {
+            self.answer.get_or_insert(Ok(Answer::Status(status)));
+        }
+        if let Some(answer) = over {
+            self.finish(answer);
+        }
+    }
+}
+
+impl Talk {
+    /// The end of the talk, once it is over.
+    fn advance(&mut self) -> Option<Result<Answer, String>> {
+        loop {
+            let end = match self.stage {
+                Stage::Connecting => self.connect(),
+                Stage::Sending => self.send(),
+                Stage::Receiving => self.receive(),
+            };
+            match end {
+                Step::Wait => return None,
+                Step::Next(stage) => self.stage = stage,
+                Step::End(answer) => return Some(answer),
+            }
+        }
+    }
+
+    /// A connection in the making has no peer yet and no error either (connect(2), EINPROGRESS).
+    fn connect(&mut self) -> Step {
+        match self.stream.take_error() {
+            Ok(None) => match self.stream.peer_addr() {
+                // The kernel may let a socket connect to itself when the port it seeks lies in the range that it picks
+                // its own from (RFC 9293, 3.5, simultaneous open): nobody listens there.
+                Ok(peer) if self.stream.local_addr().is_ok_and(|own| own == peer) => {
+                    Step::End(Err("cannot connect: connection refused".to_owned()))
+                }
+                Ok(_) if self.request.is_none() => Step::End(Ok(Answer::Accepted)),
+                Ok(_) => Step::Next(Stage::Sending),
+                Err(_) => Step::Wait,
+            },
+            Ok(Some(error)) | Err(error) => Step::failed("cannot connect", &error),
+        }
+    }
+
+    fn send(&mut self) -> Step {
+        let Some(request) = self.request.as_mut().filter(|request| !request.is_empty()) else {
+            return Step::Next(Stage::Receiving);
+        };
+        match self.stream.write(request) {
+            Ok(sent) => {
+                request.drain(..sent);
+                Step::Next(Stage::Sending)
+            }
+            Err(error) if later(&error) => Step::Wait,
+            Err(error) => Step::failed("cannot send the request", &error),
+        }
+    }
+
+    fn receive(&mut self) -> Step {
+        let mut piece = [0; 2048];
+        match self.stream.read(&mut piece) {
+            Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
+            Ok(read) => {
+                self.heard.extend_from_slice(&piece[..read]);
+                if self.status.is_none()
+                    && let Err(error) = self.read_status()
+                {
+                    return Step::End(Err(format!("no HTTP answer: {error}")));
+                }
+                if self.heard.len() >= ANSWER_LIMIT {
+                    return Step::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
+                }
+                Step::Next(Stage::Receiving)
+            }
+            Err(error) if later(&error) => Step::Wait,
+            Err(error) => match self.verdict() {
+                Some(answer) => Step::End(Ok(answer)),
+                None => Step::failed("cannot read the answer", &error),
+            },
+        }
+    }
+
+    fn verdict(&self) -> Option<Answer> {
+        self.status.map(Answer::Status)
+    }
+
+    /// Looks for the status of the final answer; interim ones (1xx, RFC 9110, 15.2) are passed over.
+    fn read_status(&mut self) -> Result<(), httparse::Error> {
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut head = httparse::Response::new(&mut headers);
+            match head.parse(&self.heard)? {
+                httparse::Status::Partial => return Ok(()),
+                httparse::Status::Complete(length) => match head.code {
+                    Some(100..=199) => drop(self.heard.drain(..length)),
+                    code => {
+                        self.status = code;
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+}
+
+enum Step {
+    Wait,
+    Next(Stage),
+    End(Result<Answer, String>),
+}
+
+impl Step {
+    fn failed(what: &str, error: &std::io::Error) -> Step {
+        Step::End(Err(format!("{what}: {}", plainly(error))))
+    }
+}
+
+fn run(argv: &[OsString], env: &[(String, String)]) -> Result<Work, String> {
+    match crate::sys::spawn::helper(argv, env) {
+        Ok(pid) => Ok(Work::Running { pid }),
+        Err(error) => Err(format!("cannot start: {}", plainly(&error))),
+    }
+}
+
+fn dial(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(family, SockType::Stream, flags, None)
+        .map_err(|e| format!("cannot open a socket: {}", words(e)))?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(addr)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => {}
+        Err(error) => return Err(format!("cannot connect: {}", words(error))),
+    }
+    let stream = TcpStream::from(socket);
+    Ok(Work::Talking(Talk { stream, stage: Stage::Connecting, request, heard: Vec::new(), status: None }))
+}
+
+fn request(http: &HttpTarget) -> Vec<u8> {
+    let length = if http.method == "POST" { "Content-Length: 0\r\n" } else { "" };
+    format!(
+        "{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: adieu/{}\r\nAccept: */*\r\n{length}Connection: close\r\n\r\n",
+        http.method,
+        http.path,
+        http.host,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .into_bytes()
+}
+
+fn later(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// `connection refused`, without the number that std adds.
+pub(crate) fn plainly(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |raw| words(Errno::from_raw(raw)))
+}
+
+fn words(errno: Errno) -> String {
+    errno.desc().to_lowercase()
+}
+
+/// A whole number of seconds where it is one: `1s`, `1.5s`, `300ms`.
+pub(crate) fn in_words(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{}ms", time.as_millis())
+    } else {
+        format!("{}s", time.as_secs_f64())
+    }
+}
+
+/// A short name for logs and reasons, as it was typed.
+pub fn name_of(target: &Target) -> String {
+    match target {
+        Target::Exec(argv) => {
+            let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();
+            format!("exec:{}", words.join(" "))
+        }
+        Target::Http(http) => {
+            let verb = if http.method == "POST" { "post:" } else { "" };
+            format!("{verb}http://{}{}", http.host, http.path)
+        }
+        Target::Tcp(addr) => format!("tcp://{addr}"),
+        Target::Notify => "notify".to_owned(),
+    }
+}
+
+fn kill_group(pid: Pid) {
+    // ESRCH is the answer that nobody is left there; EPERM (a set-uid command) cannot be helped.
+    let _ = crate::sys::signals::send_group(pid, Signal::KILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use nix::poll::{PollTimeout, poll};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// Serves the call as the one loop does, reaper included, until it is over.
+    fn finish(mut call: Call) -> Result<Answer, String> {
+        let begin = Instant::now();
+        while !call.is_over() {
+            let mut fds = Vec::new();
+            call.poll_fds(&mut fds);
+            poll(&mut fds, PollTimeout::from(10u8)).unwrap();
+            drop(fds);
+            if let Some(pid) = call.pid() {
+                reap(&mut call, pid);
+            }
+            call.serve(begin.elapsed());
+        }
+        call.answer().unwrap()
+    }
+
+    fn reap(call: &mut Call, pid: Pid) {
+        let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::Exited(_, status) => Exit::Status(status as u8),
+            WaitStatus::Signaled(_, signal, _) => Exit::Killed(Signal(signal as u8)),
+            _ => return,
+        };
+        assert!(!call.reaped(Pid::from_raw(1), exit), "not its process");
+        assert!(call.reaped(pid, exit));
+    }
+
+    fn ask(target: &Target) -> Result<Answer, String> {
+        finish(Call::start(target, Duration::ZERO, LIMIT, &[]))
+    }
+
+    fn http(addr: SocketAddr) -> Target {
+        Target::Http(HttpTarget { method: "GET", addr, host: addr.to_string(), path: "/ok?a=b".to_owned() })
+    }
+
+    fn sh(script: &str) -> Target {
+        Target::Exec(["/bin/sh", "-c", script].map(OsString::from).to_vec())
+    }
+
+    /// A server for one connection: reads the head of the request, answers with the pieces as they stand, gives the
+    /// request back.
+    fn server(pieces: &'static [&'static [u8]]) -> (SocketAddr, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            for piece in pieces {
+                stream.write_all(piece).unwrap();
+            }
+            String::from_utf8(request).unwrap()
+        });
+        (addr, thread)
+    }
+
+    #[test]
+    fn an_http_answer_is_its_status() {
+        let (addr, thread) = server(&[b"HTTP/1.1 20", b"4 No Content\r\n", b"\r\n"]);
+        assert_eq!(ask(&http(addr)), Ok(Answer::Status(204)));
+        let request = thread.join().unwrap();
+        assert!(request.starts_with("GET /ok?a=b HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
+        assert!(request.contains("Connection: close\r\n"), "{request}");
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        let (addr, thread) = server(&[b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 503 No\r\n\r\n"]);
+        assert_eq!(ask(&http(addr)), Ok(Answer::Status(503)));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_http_is_said_so() {
+        let (addr, thread) = server(&[b"220 mail.example ESMTP\r\n"]);
+        assert!(ask(&http(addr)).unwrap_err().starts_with("no HTTP answer"));
+        thread.join().unwrap();
+        let (addr, thread) = server(&[]);
+        assert_eq!(ask(&http(addr)), Err("closed without an answer".to_owned()));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up_at_the_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = http(listener.local_addr().unwrap());
+        let mut call = Call::start(&target, Duration::from_secs(5), Duration::from_secs(1), &[]);
+        call.serve(Duration::from_millis(5999));
+        assert_eq!(call.result(), None);
+        assert_eq!(call.deadline(), Some(Duration::from_secs(6)));
+        call.serve(Duration::from_secs(6));
+        assert_eq!(call.result(), Some(Err("no answer within 1s".to_owned())));
+        assert_eq!(call.deadline(), None);
+        call.serve(Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_status_counts_although_the_server_never_closes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut call = Call::start(&http(listener.local_addr().unwrap()), Duration::ZERO, LIMIT, &[]);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        while call.result().is_none() {
+            call.serve(Duration::from_secs(1));
+        }
+        assert!(!call.is_over(), "it lets the server finish");
+        call.serve(LIMIT);
+        assert_eq!(call.result(), Some(Ok(())));
+        assert!(call.is_over());
+    }
+
+    #[test]
+    fn an_answer_without_end_is_read_no_further_than_8_kib() {
+        const PIECES: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 10_000]];
+        let (addr, thread) = server(PIECES);
+        assert_eq!(ask(&http(addr)), Ok(Answer::Status(200)));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_port_answers_by_accepting() {
+        let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
+        let addr = listener.local_addr().unwrap();
+        assert_eq!(ask(&Target::Tcp(addr)), Ok(Answer::Accepted));
+        drop(listener);
+        assert_eq!(ask(&Target::Tcp(addr)), Err("cannot connect: connection refused".to_owned()));
+        assert_eq!(ask(&http(addr)), Err("cannot connect: connection refused".to_owned()));
+    }
+
+    #[test]
+    fn a_command_answers_by_its_exit() {
+        assert_eq!(ask(&sh("exit 0")).unwrap().good(), Ok(()));
+        assert_eq!(ask(&sh("exit 3")).unwrap().good(), Err("exit status 3".to_owned()));
+        assert_eq!(ask(&sh("kill -9 $$")), Ok(Answer::Ended(Exit::Killed(Signal(9)))));
+    }
+
+    #[test]
+    fn a_command_sees_what_was_added_to_its_environment() {
+        let env = [("ADIEU_PHASE".to_owned(), "pre-stop".to_owned())];
+        let call = Call::start(&sh("test \"$ADIEU_PHASE\" = pre-stop"), Duration::ZERO, LIMIT, &env);
+        assert_eq!(finish(call), Ok(Answer::Ended(Exit::Status(0))));
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_with_all_its_children() {
+        let mut call = Call::start(&sh("sleep 1000 & sleep 1000"), Duration::ZERO, LIMIT, &[]);
+        let pid = call.pid().unwrap();
+        call.serve(LIMIT);
+        assert_eq!(call.result(), Some(Err("no answer within 20s".to_owned())));
+        assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(..)));
+        assert!(!call.reaped(pid, Exit::Killed(Signal(9))), "given up, it is nobody's");
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_an_answer() {
+        let target = Target::Exec(vec!["/no/such/thing".into()]);
+        assert_eq!(ask(&target), Err("cannot start: no such file or directory".to_owned()));
+    }
+
+    proptest! {
+        /// Whatever a server says, in whatever pieces, the call ends with one answer and keeps within its bounds.
+        #[test]
+        fn any_answer_is_digested(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 0..4), http in any::<bool>()) {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let call = Call::start(&super::tests::http(listener.local_addr().unwrap()), Duration::ZERO, LIMIT, &[]);
+            let (mut stream, _) = listener.accept().unwrap();
+            if http {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            }
+            for piece in &pieces {
+                let _ = stream.write_all(piece);
+            }
+            drop(stream);
+            if let Err(reason) = finish(call) {
+                prop_assert!(!reason.contains('\n'));
+            }
+        }
+    }
+}

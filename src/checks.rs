@@ -1,0 +1,398 @@
+//! Is the app ready, and later: is it still busy? Both are found out by asking the same question over and over. Each
+//! check is asked again one second after it was last asked, or when its answer came if that took longer, and has a
+//! limit of its own; the last answer stands until the next one. Readiness follows the checks for as long as the app
+//! runs, as users know it from Kubernetes and HAProxy: an app that stops answering is no longer ready, one that answers
+//! again is. Without checks nothing here ever wakes anybody.
+
+use std::time::Duration;
+
+use nix::poll::PollFd;
+use nix::unistd::Pid;
+
+use crate::calls::{Answer, Call, name_of};
+use crate::lifecycle::{Exit, Moment};
+use crate::settings::Target;
+
+/// From asking to asking again.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a readiness check may take.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// A drain check is asked more often, since each answer may be what a stop waits for ...
+const DRAIN_EVERY: Duration = Duration::from_millis(500);
+/// ... and may take longer: a broker's command line client is slow to start.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Idle must hold at two looks in a row.
+const DRAIN_IDLE_LOOKS: u32 = 2;
+
+/// A question that is asked again and again.
+#[derive(Debug)]
+struct Asked {
+    target: Target,
+    every: Duration,
+    limit: Duration,
+    call: Option<Call>,
+    /// Whether the answer of `call` has been given to the asker.
+    told: bool,
+    next: Moment,
+}
+
+impl Asked {
+    fn new(target: &Target, every: Duration, limit: Duration) -> Asked {
+        Asked { target: target.clone(), every, limit, call: None, told: true, next: Moment::ZERO }
+    }
+
+    /// The answer, in the turn in which it comes.
+    fn serve(&mut self, now: Moment) -> Option<Result<Answer, String>> {
+        if let Some(call) = &mut self.call {
+            call.serve(now);
+        }
+        if self.told && now >= self.next {
+            self.next = now + self.every;
+            self.call = Some(Call::start(&self.target, now, self.limit, &[]));
+            self.told = false;
+        }
+        let answer = self.untold()?;
+        self.told = true;
+        Some(answer)
+    }
+
+    fn untold(&self) -> Option<Result<Answer, String>> {
+        if self.told { None } else { self.call.as_ref()?.answer() }
+    }
+
+    fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if let Some(call) = &self.call {
+            call.poll_fds(fds);
+        }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let call = self.call.as_ref().and_then(Call::deadline);
+        if self.told {
+            Some(call.map_or(self.next, |call| call.min(self.next)))
+        } else if self.untold().is_some() {
+            Some(Moment::ZERO)
+        } else {
+            call
+        }
+    }
+
+    fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.call.as_mut().is_some_and(|call| call.reaped(pid, exit))
+    }
+
+    fn cut(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.cut("no longer asked".to_owned());
+        }
+    }
+}
+
+/// The readiness checks of one app: `--ready`, repeatable.
+#[derive(Debug)]
+pub struct Checks {
+    checks: Vec<Check>,
+    ceased: bool,
+}
+
+#[derive(Debug)]
+struct Check {
+    name: String,
+    /// `None` for `notify`, which is told and not asked.
+    asked: Option<Asked>,
+    last: Result<(), String>,
+    passed_before: bool,
+}
+
+impl Check {
+    fn new(target: &Target) -> Check {
+        let (asked, last) = match target {
+            Target::Notify => (None, "the app has not said READY=1"),
+            Target::Exec(_) | Target::Http(_) | Target::Tcp(_) => {
+                (Some(Asked::new(target, EVERY, LIMIT)), "no answer yet")
+            }
+        };
+        Check { name: name_of(target), asked, last: Err(last.to_owned()), passed_before: false }
+    }
+
+    /// Keeps the result; what turned after the app had been ready once is worth a line.
+    fn note(&mut self, result: Result<(), String>) {
+        match (&self.last, &result) {
+            (Ok(()), Err(reason)) => log::warn!("readiness check '{}' fails: {reason}", self.name),
+            (Err(_), Ok(())) if self.passed_before => {
+                log::info!("readiness check '{}' passes again", self.name)
+            }
+            (Err(_), Ok(())) => log::debug!("readiness check '{}' passes", self.name),
+            (Ok(()), Ok(())) | (Err(_), Err(_)) => {}
+        }
+        self.passed_before |= result.is_ok();
+        self.last = result;
+    }
+}
+
+impl Checks {
+    /// The first turn asks all of them.
+    pub fn new(targets: &[Target]) -> Checks {
+        Checks { checks: targets.iter().map(Check::new).collect(), ceased: false }
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        for asked in self.asked() {
+            asked.poll_fds(fds);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        self.asked().filter_map(Asked::deadline).min()
+    }
+
+    pub fn serve(&mut self, now: Moment) {
+        if self.ceased {
+            return;
+        }
+        for check in &mut self.checks {
+            if let Some(answer) = check.asked.as_mut().and_then(|asked| asked.serve(now)) {
+                check.note(answer.and_then(Answer::good));
+            }
+        }
+    }
+
+    /// Takes the end of a process; true when it was a check's.
+    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.checks.iter_mut().filter_map(|check| check.asked.as_mut()).any(|asked| asked.reaped(pid, exit))
+    }
+
+    /// The app has said READY=1: what `notify` waits for.
+    pub fn app_said_ready(&mut self) {
+        for check in self.checks.iter_mut().filter(|check| check.asked.is_none()) {
+            check.note(Ok(()));
+        }
+    }
+
+    /// All pass; so it is when there are none.
+    pub fn ready(&self) -> bool {
+        self.checks.iter().all(|check| check.last.is_ok())
+    }
+
+    /// Why the app is not ready, in one line.
+    pub fn reason(&self) -> Option<String> {
+        let reasons: Vec<String> = self
+            .checks
+            .iter()
+            .filter_map(|check| {
+                let reason = check.last.as_ref().err()?;
+                Some(format!("{}: {reason}", check.name))
+            })
+            .collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Asks no more, and ends what is still asked: a stop has begun, readiness is false whatever they say.
+    pub fn cease(&mut self) {
+        self.ceased = true;
+        for asked in self.checks.iter_mut().filter_map(|check| check.asked.as_mut()) {
+            asked.cut();
+        }
+    }
+
+    fn asked(&self) -> impl Iterator<Item = &Asked> {
+        self.checks.iter().filter(|_| !self.ceased).filter_map(|check| check.asked.as_ref())
+    }
+}
+
+/// `--drain-check`: asks the app whether it is busy, while it matters.
+#[derive(Debug)]
+pub struct DrainCheck {
+    name: String,
+    asked: Asked,
+    on: bool,
+    idle_looks: u32,
+    last: Result<(), String>,
+}
+
+impl DrainCheck {
+    /// Asks nothing before [`DrainCheck::begin`].
+    pub fn new(target: &Target) -> DrainCheck {
+        DrainCheck {
+            name: name_of(target),
+            asked: Asked::new(target, DRAIN_EVERY, DRAIN_LIMIT),
+            on: false,
+            idle_looks: 0,
+            last: Err("no answer yet".to_owned()),
+        }
+    }
+
+    /// Draining begins; once begun, this changes nothing.
+    pub fn begin(&mut self) {
+        self.on = true;
+    }
+
+    /// Draining is over.
+    pub fn end(&mut self) {
+        self.on = false;
+        self.asked.cut();
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if self.on {
+            self.asked.poll_fds(fds);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        if self.on { self.asked.deadline() } else { None }
+    }
+
+    pub fn serve(&mut self, now: Moment) {
+        if !self.on {
+            return;
+        }
+        if let Some(answer) = self.asked.serve(now) {
+            let result = answer.and_then(Answer::idle);
+            self.idle_looks = if result.is_ok() { self.idle_looks + 1 } else { 0 };
+            self.last = result;
+        }
+    }
+
+    /// Takes the end of a process; true when it was this check's.
+    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.asked.reaped(pid, exit)
+    }
+
+    /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds it.
+    pub fn idle(&self) -> bool {
+        self.idle_looks >= DRAIN_IDLE_LOOKS
+    }
+
+    /// Why the app counts as busy, in one line.
+    pub fn reason(&self) -> Option<String> {
+        match &self.last {
+            Err(reason) => Some(format!("{}: {reason}", self.name)),
+            Ok(()) if !self.idle() => Some(format!("{}: idle at one look", self.name)),
+            Ok(()) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+
+    use nix::poll::{PollTimeout, poll};
+    use nix::sys::wait::{WaitStatus, waitpid};
+
+    use super::*;
+    use crate::settings::HttpTarget;
+
+    fn seconds(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    /// Answers one request with the status.
+    fn answer(listener: &TcpListener, status: &'static str) -> std::thread::JoinHandle<()> {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 16]).unwrap();
+            write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").unwrap();
+        })
+    }
+
+    fn http(addr: SocketAddr) -> Target {
+        Target::Http(HttpTarget { method: "GET", addr, host: addr.to_string(), path: "/".to_owned() })
+    }
+
+    /// Waits for the next thing to happen to the checks and serves them at `now`.
+    fn turn(checks: &mut Checks, now: Moment) {
+        let mut fds = Vec::new();
+        checks.poll_fds(&mut fds);
+        poll(&mut fds, PollTimeout::from(20u8)).unwrap();
+        drop(fds);
+        checks.serve(now);
+    }
+
+    #[test]
+    fn without_checks_the_app_is_ready_and_nobody_is_woken() {
+        let mut checks = Checks::new(&[]);
+        checks.serve(seconds(0));
+        assert!(checks.ready());
+        assert_eq!(checks.reason(), None);
+        assert_eq!(checks.deadline(), None);
+    }
+
+    #[test]
+    fn readiness_follows_the_answers_second_by_second() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut checks = Checks::new(&[http(listener.local_addr().unwrap())]);
+        assert!(!checks.ready());
+        for (at, status, ready) in [(0, "503", false), (1, "200", true), (2, "500", false), (3, "204", true)]
+        {
+            checks.serve(seconds(at));
+            let server = answer(&listener, status);
+            while !checks.checks[0].asked.as_ref().unwrap().told {
+                turn(&mut checks, seconds(at));
+            }
+            server.join().unwrap();
+            assert_eq!(checks.ready(), ready, "{status}");
+            assert_eq!(checks.reason().is_none(), ready);
+            if !ready {
+                assert!(checks.reason().unwrap().ends_with(&format!("/: answered {status}")));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_check_is_asked_one_at_a_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut checks = Checks::new(&[http(listener.local_addr().unwrap())]);
+        checks.serve(seconds(0));
+        checks.serve(Duration::from_millis(999));
+        assert_eq!(checks.deadline(), Some(seconds(1)));
+        checks.serve(seconds(1));
+        assert!(checks.reason().unwrap().ends_with("no answer within 1s"));
+        assert_eq!(checks.deadline(), Some(seconds(1)), "its turn has come again");
+        checks.serve(seconds(1));
+        assert_eq!(checks.deadline(), Some(seconds(2)));
+    }
+
+    #[test]
+    fn notify_is_told_and_all_must_pass() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut checks = Checks::new(&[Target::Notify, Target::Tcp(listener.local_addr().unwrap())]);
+        while checks.reason().unwrap().contains("tcp") {
+            turn(&mut checks, seconds(0));
+        }
+        assert_eq!(checks.reason().unwrap(), "notify: the app has not said READY=1");
+        checks.app_said_ready();
+        assert!(checks.ready());
+        checks.cease();
+        assert_eq!(checks.deadline(), None);
+    }
+
+    #[test]
+    fn a_drain_check_must_say_idle_twice_in_a_row() {
+        let dir = std::env::temp_dir().join(format!("adieu-drain-check-{}", std::process::id()));
+        let target = Target::Exec(vec!["/bin/test".into(), "-e".into(), dir.clone().into()]);
+        let mut drain = DrainCheck::new(&target);
+        drain.serve(seconds(0));
+        assert_eq!(drain.deadline(), None, "not begun");
+        drain.begin();
+        let mut look = |at: Moment| {
+            drain.serve(at);
+            let pid = drain.asked.call.as_ref().unwrap().pid().unwrap();
+            let WaitStatus::Exited(_, status) = waitpid(pid, None).unwrap() else { panic!() };
+            assert!(drain.reaped(pid, Exit::Status(status as u8)));
+            drain.serve(at);
+            (drain.idle(), drain.reason())
+        };
+        let (idle, reason) = look(seconds(1));
+        assert!(!idle && reason.unwrap().ends_with("exit status 1"));
+        std::fs::write(&dir, "").unwrap();
+        assert!(!look(seconds(2)).0);
+        assert_eq!(look(seconds(3)), (true, None));
+        std::fs::remove_file(&dir).unwrap();
+        assert!(!look(seconds(4)).0);
+    }
+}

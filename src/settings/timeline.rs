@@ -1,0 +1,54 @@
+//! What a stop would look like, for `--check`.
+
+use super::values::{show_duration, show_schedule};
+use super::{Settings, Target};
+use crate::lifecycle::Moment;
+use crate::sys::signals;
+use std::time::Duration;
+
+/// The settings with their origins, and the timeline that a stop would follow.
+pub fn timeline(settings: &Settings) -> String {
+    let mut page = format!("adieu {}: these settings are valid\n\n", env!("CARGO_PKG_VERSION"));
+    for (name, value, origin) in &settings.shown {
+        page.push_str(&format!("  {name:<14} {value:<22} {origin}\n"));
+    }
+    let asked_by: Vec<String> = settings.plan.stop_on.iter().map(signals::name).collect();
+    page.push_str(&format!(
+        "\nwhen {} asks for a stop:\n",
+        super::values::list_or(&asked_by.iter().map(String::as_str).collect::<Vec<_>>())
+    ));
+    for (at, what) in moments(settings) {
+        page.push_str(&format!("  {:>6}  {what}\n", show_duration(at)));
+    }
+    page
+}
+
+fn moments(settings: &Settings) -> Vec<(Moment, String)> {
+    let plan = &settings.plan;
+    let hooks = hooks(&settings.hooks.on_stop);
+    let mut moments =
+        vec![(Duration::ZERO, format!("pre-stop: readiness fails at once, the app goes on serving{hooks}"))];
+    let mut at = plan.pre_stop;
+    if let Some(drain) = plan.drain {
+        moments.push((at, format!("draining: until nothing is in flight, at most {}", show_duration(drain))));
+        at += drain;
+    }
+    let latest = if plan.drain.is_some() { "at the latest, " } else { "" };
+    let kill_at = plan.grace.saturating_sub(plan.kill_margin);
+    let schedule = match plan.schedule.is_empty() {
+        true => "the signal that asked".to_owned(),
+        false => show_schedule(&plan.schedule),
+    };
+    moments.push((at.min(kill_at), format!("{latest}stopping: {schedule} to the app")));
+    moments.push((kill_at, "killing: KILL to the app and all leftovers".to_owned()));
+    moments.push((plan.grace, "the platform kills".to_owned()));
+    moments
+}
+
+fn hooks(targets: &[Target]) -> String {
+    match targets.len() {
+        0 => String::new(),
+        1 => ", 1 hook runs".to_owned(),
+        many => format!(", {many} hooks run"),
+    }
+}

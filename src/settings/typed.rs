@@ -1,0 +1,301 @@
+//! What was typed: flags, variables and the file, word for word, each with where it stood. Nothing is judged here but
+//! whether the names exist.
+
+use super::list::{Id, LIST, Setting, Split, Takes, by_id};
+use super::{Origin, Refusal};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+/// The file that is read when no other is named, if it exists.
+const DEFAULT_FILE: &str = "/etc/adieu.toml";
+/// Set by adieu for its hooks, which may be wrapped in an adieu of their own.
+const HOOK_VARIABLES: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
+
+pub struct Entry {
+    pub id: Id,
+    pub value: OsString,
+    pub origin: Origin,
+}
+
+/// Everything that was typed, in layers of falling precedence: flags, variables, file.
+pub struct Typed {
+    layers: [Vec<Entry>; 3],
+    pub command: Vec<OsString>,
+}
+
+impl Typed {
+    /// Collects from the arguments (without the program's own name), the environment and the file.
+    ///
+    /// # Errors
+    /// An unknown name, a value where none belongs or none where one does, a file that cannot be read.
+    pub fn collect(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Typed, Refusal> {
+        let (flags, command) = flags(arguments)?;
+        let variables = variables(environment)?;
+        let mut typed = Typed { layers: [flags, variables, Vec::new()], command };
+        if !typed.wants_no_settings() {
+            typed.layers[2] = file(typed.one(Id::Config))?;
+        }
+        Ok(typed)
+    }
+
+    /// The one value that counts: of the highest layer that has any, the last.
+    pub fn one(&self, id: Id) -> Option<&Entry> {
+        self.all(id).last().copied()
+    }
+
+    /// All values of the highest layer that has any.
+    pub fn all(&self, id: Id) -> Vec<&Entry> {
+        let of = |layer: &'_ Vec<Entry>| layer.iter().any(|entry| entry.id == id);
+        let layer = self.layers.iter().find(|layer| of(layer));
+        layer.into_iter().flatten().filter(|entry| entry.id == id).collect()
+    }
+
+    pub fn has(&self, id: Id) -> bool {
+        self.one(id).is_some()
+    }
+
+    /// Help never fails, whatever the file says.
+    fn wants_no_settings(&self) -> bool {
+        self.has(Id::Help) || self.has(Id::License) || self.has(Id::Version)
+    }
+}
+
+fn flags(arguments: impl IntoIterator<Item = OsString>) -> Result<(Vec<Entry>, Vec<OsString>), Refusal> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut entries = Vec::new();
+    while let Some(argument) = parser.next().map_err(refuse_flag)? {
+        let setting = match argument {
+            lexopt::Arg::Value(command) => {
+                let rest = parser.raw_args().map_err(refuse_flag)?;
+                return Ok((entries, std::iter::once(command).chain(rest).collect()));
+            }
+            lexopt::Arg::Short(short) => LIST.iter().find(|setting| setting.short == Some(short)),
+            lexopt::Arg::Long(long) => LIST.iter().find(|setting| setting.long == long),
+        };
+        let Some(setting) = setting else {
+            return Err(unknown_flag(&argument));
+        };
+        let origin = Origin::Flag(setting.long);
+        if setting.takes == Takes::Nothing {
+            entries.push(Entry { id: setting.id, value: "true".into(), origin });
+            continue;
+        }
+        let value = parser
+            .value()
+            .map_err(|_| Refusal(format!("--{} needs a value: --{}", setting.long, with_value(setting))))?;
+        entries.extend(split(setting, &value).map(|value| Entry {
+            id: setting.id,
+            value,
+            origin: origin.clone(),
+        }));
+    }
+    Ok((entries, Vec::new()))
+}
+
+fn with_value(setting: &Setting) -> String {
+    match setting.takes {
+        Takes::Nothing => setting.long.to_owned(),
+        Takes::One(name) | Takes::Many { name, .. } => format!("{} {name}", setting.long),
+    }
+}
+
+fn refuse_flag(error: lexopt::Error) -> Refusal {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => Refusal(format!("{option} takes no value")),
+        other => Refusal(format!("{other}; see adieu --help")),
+    }
+}
+
+fn unknown_flag(argument: &lexopt::Arg) -> Refusal {
+    match argument {
+        lexopt::Arg::Long(long) => {
+            let meant = nearest(long, LIST.iter().map(|setting| setting.long));
+            let hint =
+                meant.map_or("see adieu --help".to_owned(), |meant| format!("did you mean --{meant}?"));
+            Refusal(format!("unknown option --{long}; {hint}"))
+        }
+        lexopt::Arg::Short(short) => Refusal(format!("unknown option -{short}; see adieu --help")),
+        lexopt::Arg::Value(value) => Refusal(format!("unexpected '{}'", value.to_string_lossy())),
+    }
+}
+
+fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<Entry>, Refusal> {
+    let mut entries = Vec::new();
+    for (name, value) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("ADIEU_")) else {
+            continue;
+        };
+        let known = LIST.iter().find(|setting| setting.variable().as_deref() == Some(name));
+        match known {
+            Some(_) if value.is_empty() || from_kubernetes(name, &value) => {}
+            Some(setting) => entries.extend(split(setting, &value).map(|value| Entry {
+                id: setting.id,
+                value,
+                origin: Origin::Variable(name.to_owned()),
+            })),
+            None if HOOK_VARIABLES.contains(&name) || from_kubernetes(name, &value) => {}
+            None => {
+                let all: Vec<String> = LIST.iter().filter_map(Setting::variable).collect();
+                let hint = nearest(name, all.iter().map(String::as_str))
+                    .map_or("see adieu --help".to_owned(), |meant| format!("did you mean {meant}?"));
+                return Err(Refusal(format!("unknown variable {name}; {hint}")));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// The kubelet puts `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and their like into every container for each
+/// service X of the namespace; one that is called adieu must not keep pods from starting.
+fn from_kubernetes(name: &str, value: &OsStr) -> bool {
+    let is_address = value.to_str().is_some_and(|value| value.contains("://"));
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_") && (name.contains("_TCP") || name.contains("_UDP"))
+        || name.ends_with("_PORT") && is_address
+}
+
+/// The values that one variable or flag holds.
+fn split(setting: &Setting, value: &OsStr) -> impl Iterator<Item = OsString> {
+    let separator = match setting.takes {
+        Takes::Many { split: Split::Commas, .. } => Some(','),
+        Takes::Many { split: Split::Lines, .. } => Some('\n'),
+        Takes::One(_) | Takes::Nothing => None,
+    };
+    let parts: Vec<OsString> = match (separator, value.to_str()) {
+        (Some(separator), Some(text)) => {
+            text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(OsString::from).collect()
+        }
+        (Some(_), None) | (None, _) => vec![value.to_owned()],
+    };
+    parts.into_iter()
+}
+
+fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
+    let (path, must_exist) = match named {
+        Some(entry) => (PathBuf::from(&entry.value), true),
+        None => (PathBuf::from(DEFAULT_FILE), false),
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => File { path: &path, text: &text }.entries(),
+        Err(_) if !must_exist && !path.exists() => Ok(Vec::new()),
+        Err(error) => {
+            Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), plain(&error))))
+        }
+    }
+}
+
+/// An error of the system without Rust's number behind it.
+pub fn plain(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_ascii_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn entries(&self) -> Result<Vec<Entry>, Refusal> {
+        let table = DeTable::parse(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.refuse(at, error.message())
+        })?;
+        let mut entries = Vec::new();
+        self.walk("", table.get_ref(), &mut entries)?;
+        Ok(entries)
+    }
+
+    fn walk(&self, above: &str, table: &DeTable, entries: &mut Vec<Entry>) -> Result<(), Refusal> {
+        for (name, value) in table {
+            let key = if above.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{above}.{}", name.get_ref())
+            };
+            let setting = LIST.iter().find(|setting| setting.key == Some(&key));
+            match (value.get_ref(), setting) {
+                (DeValue::Table(inner), None) => self.walk(&key, inner, entries)?,
+                (value_at, Some(setting)) => self.values(setting, value_at, value.span().start, entries)?,
+                (_, None) => {
+                    let hint = nearest(&key, LIST.iter().filter_map(|setting| setting.key))
+                        .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+                    return Err(self.refuse(name.span().start, &format!("unknown key {key}{hint}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn values(
+        &self,
+        setting: &Setting,
+        value: &DeValue,
+        at: usize,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
+        if let (DeValue::Array(items), Takes::Many { .. }) = (value, setting.takes) {
+            return items
+                .iter()
+                .try_for_each(|item| self.values(setting, item.get_ref(), item.span().start, entries));
+        }
+        let text = match value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            DeValue::Boolean(switch) => switch.to_string(),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                let key = setting.key.unwrap_or(setting.long);
+                return Err(self.refuse(at, &format!("{key} cannot be {}", with_article(value.type_str()))));
+            }
+        };
+        let origin = Origin::File { path: self.path.to_owned(), line: self.line(at) };
+        entries.push(Entry { id: setting.id, value: text.into(), origin });
+        Ok(())
+    }
+
+    fn refuse(&self, at: usize, message: &str) -> Refusal {
+        let message = message.lines().collect::<Vec<_>>().join("; ");
+        Refusal(format!("{}:{}: {message}", self.path.display(), self.line(at)))
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1
+    }
+}
+
+fn with_article(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
+}
+
+/// What was probably meant: the name closest to what was typed, if any is close.
+pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let close = |name: &&str| strsim::jaro_winkler(typed, name);
+    names
+        .map(|name| (close(&name), name))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// The setting's name as its value's origin would write it: `--grace`, `ADIEU_GRACE`, `stop.grace`.
+pub fn written_as(id: Id, origin: &Origin) -> String {
+    let setting = by_id(id);
+    match origin {
+        Origin::Variable(name) => name.clone(),
+        Origin::File { path, line } => {
+            format!("{}:{line}: {}", path.display(), setting.key.unwrap_or(setting.long))
+        }
+        Origin::Flag(_) | Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => {
+            format!("--{}", setting.long)
+        }
+    }
+}

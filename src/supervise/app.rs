@@ -1,0 +1,275 @@
+//! The app's process: its start, the signals that it gets, and its place at the terminal.
+
+use crate::lifecycle::{Arrival, Exit, Plan, Signal};
+use crate::settings::Settings;
+use crate::sys::is_init;
+use crate::sys::signals::{self, Inherited};
+use crate::sys::spawn::{self, AppStart, SpawnError};
+use crate::sys::terminal::{self, Terminal};
+use log::{debug, warn};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::ffi::{CString, OsString, c_int};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+
+const CONT: Signal = Signal(libc::SIGCONT as u8);
+const TSTP: Signal = Signal(libc::SIGTSTP as u8);
+/// What stops a process that has no handler for it, and can be caught.
+const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+/// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
+const FIRST_REALTIME: Signal = Signal(32);
+
+/// Why the app was not started, and the status to exit with.
+pub struct StartFailure {
+    pub message: String,
+    pub status: c_int,
+}
+
+pub struct App {
+    /// None once it has been reaped: then its number may be anybody's.
+    pid: Option<Pid>,
+    exit: Option<Exit>,
+    group: Pid,
+    whole_group: bool,
+    terminal: Option<Terminal>,
+    /// Suspended from the terminal, together with its group.
+    suspended: bool,
+    /// Signals that found the app's queue full, in their order.
+    undelivered: VecDeque<(Signal, Option<usize>)>,
+    signals_sent: u64,
+    /// Those sent since somebody asked last.
+    sent: Vec<Signal>,
+}
+
+impl App {
+    pub fn start(
+        settings: &Settings,
+        variables: &[CString],
+        inherited: Inherited,
+    ) -> Result<App, StartFailure> {
+        let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
+        let terminal = Terminal::controlling();
+        let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
+        let pid = spawn::app(&AppStart {
+            argv: &argv,
+            variables,
+            mask: inherited.mask,
+            ignored_child: inherited.ignored_child,
+            orphan_signal: settings.signals.orphan.filter(|_| !is_init()),
+            foreground: hand_over.map(Terminal::descriptor),
+        })
+        .map_err(|error| explain(&settings.command, error))?;
+        debug!("started '{}' as pid {pid}", settings.command[0].to_string_lossy());
+        let group = Pid::from_raw(pid.as_raw());
+        let whole_group = settings.signals.group;
+        Ok(App {
+            pid: Some(pid),
+            exit: None,
+            group,
+            whole_group,
+            terminal,
+            suspended: false,
+            undelivered: VecDeque::new(),
+            signals_sent: 0,
+            sent: Vec::new(),
+        })
+    }
+
+    /// Its pid, while it has not been reaped.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
+    /// A descriptor that adieu keeps for it.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.terminal.as_ref().map(Terminal::descriptor)
+    }
+
+    /// How it ended, once it has been reaped.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// The number that it and its process group had from the start.
+    pub fn group(&self) -> Pid {
+        self.group
+    }
+
+    pub fn ended(&mut self, exit: Exit) {
+        self.pid = None;
+        self.exit = Some(exit);
+        self.undelivered.clear();
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back_from(self.group);
+        }
+    }
+
+    /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
+    pub fn forward(&mut self, arrival: Arrival, signal: Signal) {
+        let value = arrival.value.or((signal >= FIRST_REALTIME).then_some(0));
+        if !self.undelivered.is_empty() && value.is_some() {
+            return self.undelivered.push_back((signal, value));
+        }
+        self.deliver(signal, value);
+    }
+
+    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it. CONT takes back every TSTP,
+    /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
+    ///
+    /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
+    pub fn stop(&mut self, signal: Signal) {
+        let pair = if STOPPING.contains(&c_int::from(signal.0)) { [CONT, signal] } else { [signal, CONT] };
+        for signal in pair {
+            self.deliver(signal, None);
+        }
+        if self.suspended {
+            self.continue_group();
+        }
+    }
+
+    /// How many signals it was sent, by adieu or through it.
+    pub fn signals_sent(&self) -> u64 {
+        self.signals_sent
+    }
+
+    /// What it was sent since this was asked last.
+    pub fn take_sent(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty()
+    }
+
+    /// Tries again what found the app's queue full.
+    pub fn offer_undelivered(&mut self) {
+        for _ in 0..self.undelivered.len() {
+            let Some((signal, value)) = self.undelivered.pop_front() else {
+                return;
+            };
+            if !self.deliver(signal, value) {
+                // deliver() has put it at the end of the line; it belongs to the front.
+                self.undelivered.rotate_right(1);
+                return;
+            }
+        }
+    }
+
+    /// False when the signal has to wait since the queue is full.
+    fn deliver(&mut self, signal: Signal, value: Option<usize>) -> bool {
+        let Some(pid) = self.pid else {
+            return true;
+        };
+        match self.send(pid, signal, value) {
+            Ok(()) => {
+                self.signals_sent += 1;
+                self.sent.push(signal);
+                debug!("sent {} to the app", signals::name(signal));
+            }
+            Err(Errno::EAGAIN) if value.is_some() => {
+                self.undelivered.push_back((signal, value));
+                return false;
+            }
+            Err(errno) => warn!("cannot send {} to the app: {}", signals::name(signal), errno.desc()),
+        }
+        true
+    }
+
+    fn send(&self, pid: Pid, signal: Signal, value: Option<usize>) -> Result<(), Errno> {
+        match value {
+            _ if self.whole_group => match signals::send_group(self.group, signal) {
+                // The app has left its group, or the group does not exist yet.
+                Err(Errno::ESRCH) => signals::send(pid, signal),
+                sent => sent,
+            },
+            Some(value) => signals::queue(pid, signal, value),
+            None => signals::send(pid, signal),
+        }
+    }
+
+    // Job control: the shell sees only adieu, the terminal's keys reach only the app.
+
+    /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
+    pub fn stopped_by(&mut self, signal: Signal) {
+        let by_terminal = STOPPING.contains(&c_int::from(signal.0));
+        let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
+            return;
+        };
+        if signal != TSTP && terminal.is_ours() {
+            // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
+            self.suspended = true;
+            self.resumed();
+            return;
+        }
+        terminal.take_back_from(self.group);
+        self.suspended = true;
+        if !terminal::suspend_self() {
+            debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
+            self.resumed();
+        }
+    }
+
+    /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
+    /// True when the app was suspended and has been sent CONT.
+    pub fn resumed(&mut self) -> bool {
+        let Some(terminal) = &self.terminal else {
+            return false;
+        };
+        if self.pid.is_some()
+            && terminal.is_ours()
+            && let Err(errno) = terminal.hand_to(self.group)
+        {
+            debug!("cannot hand the terminal to the app: {}", errno.desc());
+        }
+        let was_suspended = self.suspended;
+        if was_suspended {
+            self.continue_group();
+        }
+        was_suspended
+    }
+
+    fn continue_group(&mut self) {
+        self.suspended = false;
+        // ESRCH: the app has left its group; it gets CONT by itself.
+        let _ = signals::send_group(self.group, CONT);
+    }
+}
+
+/// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
+fn resizes_stop(plan: &Plan) -> bool {
+    plan.stop_on.contains(Signal::WINCH) || plan.schedule.iter().any(|step| step.signal == Signal::WINCH)
+}
+
+fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {
+    words.iter().map(|word| CString::new(word.as_bytes()).ok()).collect()
+}
+
+fn refused(status: c_int, message: &str) -> StartFailure {
+    StartFailure { message: message.to_owned(), status }
+}
+
+fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
+    let command = command[0].to_string_lossy();
+    match error {
+        SpawnError::Fork(Errno::EAGAIN) => refused(
+            125,
+            &format!(
+                "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
+            ),
+        ),
+        SpawnError::Fork(errno) => refused(125, &format!("cannot start '{command}': {}", lower(errno))),
+        SpawnError::Exec(Errno::ENOENT) => refused(
+            127,
+            &format!(
+                "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
+            ),
+        ),
+        SpawnError::Exec(errno) => refused(126, &format!("cannot execute '{command}': {}", lower(errno))),
+    }
+}
+
+fn lower(errno: Errno) -> String {
+    errno.desc().to_ascii_lowercase()
+}

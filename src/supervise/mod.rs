@@ -1,0 +1,342 @@
+//! When, and in which order: one loop that waits, collects what happened, asks the lifecycle, and does what it says.
+//!
+//! A turn takes signals first, then the app's own end, then time, then a bounded number of orphans, so that no
+//! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
+
+mod app;
+mod doors;
+mod outside;
+mod perform;
+
+use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Phase, Signal};
+use crate::report::{self, Story};
+use crate::say;
+use crate::settings::{Platform, Refusal, Settings, typed::plain};
+use crate::status::View;
+use crate::sys::reap::{self, Reaped};
+use crate::sys::signals::{Inherited, Signals};
+use crate::sys::{self, Clock, descriptors, signals};
+use app::App;
+use doors::Doors;
+use log::{debug, error, info, warn};
+use nix::poll::{PollFd, PollFlags};
+use nix::unistd::Pid;
+use outside::Outside;
+use std::ffi::c_int;
+use std::path::Path;
+use std::time::Duration;
+
+/// How many signals, and how many orphans, one turn takes before it looks at everything else again.
+const SIGNALS_A_TURN: usize = 1024;
+const ORPHANS_A_TURN: usize = 128;
+/// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// How often leftovers are killed again while some are left: those that were forked during the first time.
+const KILL_AGAIN: Duration = Duration::from_millis(50);
+/// How often signals are offered again to an app whose queue was full.
+const OFFER_AGAIN: Duration = Duration::from_millis(5);
+
+struct Supervisor {
+    clock: Clock,
+    settings: Settings,
+    lifecycle: Lifecycle,
+    signals: Signals,
+    app: App,
+    outside: Outside,
+    /// When the phase began.
+    since: Moment,
+    /// Orphans that ended and were reaped.
+    reaped: u64,
+    /// More zombies may be waiting, so the next wait is none.
+    more_to_reap: bool,
+    kill_again_at: Option<Moment>,
+    story: Story,
+    /// How to exit, once the lifecycle is over.
+    leave: Option<Exit>,
+}
+
+/// Runs the app from its start to its end and returns the exit status.
+///
+/// # Errors
+/// What cannot be had before the app is started: nothing has happened then. A command that cannot be executed is no
+/// such error but exit status 126 or 127.
+pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
+    let clock = Clock::start();
+    say::start(&settings.log.filter, settings.log.json, clock);
+    let doors = Doors::open(&settings)?;
+    settle_in(&settings);
+    let app = match App::start(&settings, &doors.variables(), inherited) {
+        Ok(app) => app,
+        Err(failure) => {
+            error!("{}", failure.message);
+            return Ok(failure.status);
+        }
+    };
+    let mut supervisor = Supervisor::new(settings, doors, app, clock);
+    supervisor.tell(Event::Started);
+    let exit = loop {
+        if let Some(exit) = supervisor.leave {
+            break exit;
+        }
+        supervisor.wait();
+        supervisor.turn();
+    };
+    Ok(supervisor.leave(exit))
+}
+
+/// What adieu asks of the kernel for itself.
+fn settle_in(settings: &Settings) {
+    if !sys::is_init()
+        && let Err(errno) = sys::become_subreaper()
+    {
+        warn!("cannot become a subreaper: {}; orphans of the app will not be reaped", errno.desc());
+    }
+    if let Some(signal) = settings.signals.parent_death
+        && let Err(errno) = sys::set_parent_death_signal(signal)
+    {
+        warn!("cannot ask for {} at the parent's death: {}", signals::name(signal), errno.desc());
+    }
+}
+
+impl Supervisor {
+    fn new(settings: Settings, doors: Doors, app: App, clock: Clock) -> Supervisor {
+        let mut own = doors.descriptors();
+        own.extend(say::descriptor().into_iter().chain(app.descriptor()));
+        descriptors::let_go_of_inherited(&own);
+        // Whatever filesystem adieu was started in may be unmounted.
+        if let Err(error) = std::env::set_current_dir("/") {
+            debug!("cannot change to '/': {error}");
+        }
+        let story = Story::new(&settings.command, settings.platform.name());
+        let outside = Outside::new(&settings, doors, app.group());
+        Supervisor {
+            clock,
+            outside,
+            story,
+            since: Moment::ZERO,
+            lifecycle: Lifecycle::new(settings.plan.clone()),
+            settings,
+            signals: Signals::open(),
+            app,
+            reaped: 0,
+            more_to_reap: false,
+            kill_again_at: None,
+            leave: None,
+        }
+    }
+
+    /// Waits for whatever comes first.
+    fn wait(&mut self) {
+        let now = self.clock.now();
+        let until = if self.more_to_reap { Some(now) } else { self.deadline() };
+        let Some(descriptor) = self.signals.descriptor() else {
+            if let Some(arrival) = self.signals.wait(until.map(|until| until.saturating_sub(now))) {
+                self.take_signal(arrival);
+            }
+            return;
+        };
+        let mut fds = vec![PollFd::new(descriptor, PollFlags::POLLIN)];
+        self.outside.poll_fds(&mut fds);
+        sys::wait(&mut fds, until, now);
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
+        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.outside.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn turn(&mut self) {
+        self.take_signals();
+        self.take_app_news();
+        self.app.offer_undelivered();
+        self.tell(Event::Tick);
+        self.serve_outside();
+        self.take_orphans();
+        self.kill_again();
+        self.answer();
+    }
+
+    /// Asks the lifecycle and does what it says.
+    fn tell(&mut self, event: Event) {
+        let now = self.clock.now();
+        for action in self.lifecycle.on(event, now) {
+            self.perform(action, now);
+        }
+        for signal in self.app.take_sent() {
+            self.story.signalled(signal, now);
+        }
+    }
+
+    fn take_signals(&mut self) {
+        for _ in 0..SIGNALS_A_TURN {
+            match self.signals.next() {
+                Some(arrival) => self.take_signal(arrival),
+                None => break,
+            }
+        }
+    }
+
+    fn take_app_news(&mut self) {
+        let Some(pid) = self.app.pid() else {
+            return;
+        };
+        match reap::app(pid) {
+            Reaped::Ended(_, exit) => self.app_ended(exit),
+            Reaped::Stopped(_, signal) => self.app.stopped_by(signal),
+            Reaped::Nothing => {}
+            Reaped::NoneLeft => {
+                error!("the app's exit status is lost: the kernel knows no child {pid}");
+                self.app_ended(Exit::Status(125));
+            }
+        }
+    }
+
+    fn serve_outside(&mut self) {
+        let now = self.clock.now();
+        for event in self.outside.serve(now) {
+            self.tell(event);
+        }
+        if let Some(count) = self.outside.in_flight() {
+            self.story.in_flight(count, now);
+        }
+        for done in self.outside.hooks_done() {
+            self.story.hook(&done);
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.outside.is_asked() {
+            return;
+        }
+        let now = self.clock.now();
+        let phase = self.lifecycle.phase();
+        let reason = self.unready_because();
+        let view = View {
+            phase,
+            since: self.since,
+            ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
+            app: self.app.pid().map(Pid::as_raw),
+            app_alive: self.app.pid().is_some(),
+            in_flight: self.outside.in_flight(),
+            reaped: self.reaped,
+            signals_forwarded: self.app.signals_sent(),
+            settings: &self.settings.shown,
+        };
+        self.outside.answer(now, &view);
+    }
+
+    fn unready_because(&self) -> String {
+        match self.lifecycle.phase() {
+            Phase::Starting | Phase::Running => {
+                self.outside.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
+            }
+            phase @ (Phase::PreStop | Phase::Draining | Phase::Stopping | Phase::Killing) => {
+                format!("stopping ({})", phase.name())
+            }
+            Phase::Sweeping | Phase::Leaving | Phase::Gone => "the app has ended".to_owned(),
+        }
+    }
+
+    fn app_ended(&mut self, exit: Exit) {
+        self.app.ended(exit);
+        self.story.app_ended(exit, self.clock.now());
+        self.tell(Event::AppEnded(exit));
+    }
+
+    fn take_orphans(&mut self) {
+        self.more_to_reap = false;
+        for _ in 0..ORPHANS_A_TURN {
+            match reap::any() {
+                Reaped::Ended(pid, exit) => self.ended(pid, exit),
+                Reaped::Stopped(..) | Reaped::Nothing => return,
+                Reaped::NoneLeft => return self.tell(Event::NoneLeft),
+            }
+        }
+        self.more_to_reap = true;
+    }
+
+    /// Some child has ended, whoever it was.
+    fn ended(&mut self, pid: Pid, exit: Exit) {
+        if self.app.pid() == Some(pid) {
+            return self.app_ended(exit);
+        }
+        if self.outside.reaped(pid, exit) {
+            return;
+        }
+        self.reaped += 1;
+        if self.settings.log.warn_on_reap {
+            warn!("reaped orphan {pid}, exit status {}", exit.code());
+        } else {
+            debug!("reaped orphan {pid}, exit status {}", exit.code());
+        }
+    }
+
+    fn kill_again(&mut self) {
+        let now = self.clock.now();
+        if self.kill_again_at.is_some_and(|at| at <= now) {
+            sys::leftovers::kill();
+            self.kill_again_at = Some(now + KILL_AGAIN);
+        }
+    }
+
+    /// Tells the story, and returns the exit status. Does not return when adieu dies of the app's signal.
+    fn leave(mut self, exit: Exit) -> c_int {
+        let now = self.clock.now();
+        let code = self.exit_code(exit);
+        self.story.left(code, now);
+        self.story.counted(self.reaped, say::lines_lost());
+        if self.lifecycle.stop_asked_at().is_some() {
+            info!("{}", self.story.summary_line());
+        }
+        self.report();
+        if let Exit::Killed(signal) = exit
+            && code == exit.code()
+            && self.settings.exit.die_of_signal
+        {
+            sys::die_of(signal);
+        }
+        c_int::from(code)
+    }
+
+    /// The exit status, by the app's own and the settings.
+    fn exit_code(&self, exit: Exit) -> u8 {
+        let rules = &self.settings.exit;
+        let code = exit.code();
+        let stopped = self.lifecycle.stop_asked_at().is_some();
+        let success = rules.success.contains(&code) || stopped && rules.success_on_stop.contains(&code);
+        if success { 0 } else { code }
+    }
+
+    /// Writes the report, and in Kubernetes the summary for whoever asks why the container ended.
+    fn report(&self) {
+        if let Some(path) = &self.settings.report
+            && let Err(error) = report::write_whole(path, &self.story.to_json())
+        {
+            warn!("cannot write report '{}': {}", path.display(), plain(&error));
+        }
+        if self.settings.platform == Platform::Kubernetes
+            && let Err(error) =
+                report::write_termination(Path::new(TERMINATION_LOG), &self.story.termination_message())
+        {
+            debug!("cannot write '{TERMINATION_LOG}': {}", plain(&error));
+        }
+    }
+
+    fn take_signal(&mut self, arrival: crate::lifecycle::Arrival) {
+        if arrival.signal == Signal(libc::SIGCHLD as u8) {
+            return;
+        }
+        debug!("got {} from {}", signals::name(arrival.signal), perform::sender(arrival.from));
+        if self.settings.signals.rewritten(arrival.signal).is_none() {
+            return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
+        }
+        // A second CONT might undo a Ctrl-Z that was typed just after the first.
+        if arrival.signal == Signal(libc::SIGCONT as u8) && self.app.resumed() {
+            return;
+        }
+        self.tell(Event::Signal(arrival));
+    }
+}

@@ -1,0 +1,87 @@
+//! The descriptors that adieu was started with, and its own.
+//!
+//! The app gets exactly the inherited ones. adieu's own are close-on-exec and stand above 2, even when it was started
+//! with 0, 1 or 2 closed; after the start adieu lets go of everything that it inherited but 2.
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+
+/// Occupies those of 0, 1 and 2 that are closed, so that no descriptor of ours lands there. What occupies them is
+/// close-on-exec (the app finds them closed, as they were) and cannot be read or written (O_PATH).
+pub fn occupy_closed() {
+    for fd in 0..3 {
+        if !is_open(fd) {
+            // Without descriptors left (RLIMIT_NOFILE) nothing of ours can land there either. The lowest free number
+            // is the one just found closed.
+            let _ = placeholder().map(IntoRawFd::into_raw_fd);
+        }
+    }
+}
+
+/// Lets go of 0, 1 and everything above 2 that is inherited. `own` are the descriptors to keep. From here on one of
+/// ours may stand at 0 or 1, which the app no longer can be hurt by, and helpers get their own there.
+pub fn let_go_of_inherited(own: &[RawFd]) {
+    close_range(0, 1);
+    let mut own: Vec<u32> = own.iter().map(|fd| *fd as u32).collect();
+    own.sort_unstable();
+    let mut first = 3;
+    for fd in own {
+        close_range(first, fd.wrapping_sub(1));
+        first = first.max(fd + 1);
+    }
+    close_range(first, u32::MAX);
+}
+
+fn placeholder() -> nix::Result<std::os::fd::OwnedFd> {
+    open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn is_open(fd: RawFd) -> bool {
+    descriptor_flags(fd).is_ok()
+}
+
+fn descriptor_flags(fd: RawFd) -> nix::Result<FdFlag> {
+    // SAFETY: the number is only asked about; a closed one is answered by EBADF.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    fcntl(fd, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate)
+}
+
+/// Closes a range of descriptors ([close_range(2)], Linux 5.9), one by one where the kernel has no such call.
+///
+/// [close_range(2)]: https://man7.org/linux/man-pages/man2/close_range.2.html
+fn close_range(first: u32, last: u32) {
+    if first > last {
+        return;
+    }
+    // SAFETY: the caller leaves out every descriptor that is owned by something in adieu.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if done != 0 {
+        for fd in first..=last.min(highest_possible()) {
+            // SAFETY: as above. EBADF: it was not open.
+            unsafe { libc::close(fd as RawFd) };
+        }
+    }
+}
+
+fn highest_possible() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    limit.min(1 << 16) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_closed_range_leaves_what_is_outside_of_it() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let copy = fcntl(&writer, FcntlArg::F_DUPFD_CLOEXEC(500)).unwrap();
+        drop(writer);
+        close_range(copy as u32, copy as u32);
+        assert!(!is_open(copy));
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the last writer is gone");
+    }
+}

@@ -1,0 +1,117 @@
+//! Every other process of the container or service: who they are, and how signals reach them.
+//!
+//! As the init of a PID namespace adieu asks the kernel for all of them at once. As an ordinary process it must never
+//! do that; it walks its descendants in /proc. Since adieu is a subreaper there, an orphan is its child and
+//! none escapes, not even by setsid(2).
+
+use super::{is_init, signals};
+use crate::lifecycle::Signal;
+use nix::unistd::Pid;
+use std::collections::{HashMap, HashSet};
+
+/// How often the descendants are looked up anew, when new ones appear while the others are being killed.
+const ROUNDS: usize = 16;
+
+/// Sends each of `all` to every process below us.
+pub fn signal(all: &[Signal]) {
+    if is_init() {
+        return all.iter().for_each(|signal| signals::send_everyone(*signal));
+    }
+    for pid in descendants() {
+        for signal in all {
+            // EPERM: it changed its user. The others still get theirs.
+            let _ = signals::send(pid, *signal);
+        }
+    }
+}
+
+/// SIGKILL to every process below us, and to those that they fork meanwhile.
+pub fn kill() {
+    if is_init() {
+        return signals::send_everyone(Signal::KILL);
+    }
+    let mut killed = HashSet::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<Pid> = descendants().into_iter().filter(|pid| killed.insert(*pid)).collect();
+        if new.is_empty() {
+            break;
+        }
+        for pid in new {
+            // EPERM: it changed its user; nothing more can be done about it.
+            let _ = signals::send(pid, Signal::KILL);
+        }
+    }
+}
+
+/// How many processes live below us, zombies left out; `None` without /proc.
+pub fn count() -> Option<usize> {
+    let table = table()?;
+    Some(below(Pid::this().as_raw(), &table).len())
+}
+
+/// All processes below us that are no zombies. Without /proc nobody can be found.
+fn descendants() -> Vec<Pid> {
+    table().map(|table| below(Pid::this().as_raw(), &table)).unwrap_or_default()
+}
+
+/// Who lives, with its parent, out of every /proc/PID/stat.
+fn table() -> Option<Vec<(i32, i32)>> {
+    let processes = std::fs::read_dir("/proc").ok()?;
+    // All names first: one descriptor at a time is enough for the whole walk, should there be no more.
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let numbers: Vec<i32> = numbers.collect();
+    Some(numbers.into_iter().filter_map(|pid| Some((pid, living_parent(pid)?))).collect())
+}
+
+/// The fourth field of [proc_pid_stat(5)], of a process that is no zombie.
+///
+/// [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+fn living_parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parent_in(&stat)
+}
+
+fn parent_in(stat: &[u8]) -> Option<i32> {
+    // The name, in parentheses, may itself hold spaces and parentheses.
+    let after_name = stat.iter().rposition(|b| *b == b')')? + 1;
+    let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(parent)
+}
+
+fn below(root: i32, table: &[(i32, i32)]) -> Vec<Pid> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (pid, parent) in table {
+        children.entry(*parent).or_default().push(*pid);
+    }
+    let mut found = Vec::new();
+    let mut next = vec![root];
+    while let Some(parent) = next.pop() {
+        for pid in children.remove(&parent).unwrap_or_default() {
+            found.push(Pid::from_raw(pid));
+            next.push(pid);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_hide_the_parent() {
+        assert_eq!(parent_in(b"42 (a) S 1 (b)) S 7 42 42 0"), Some(7));
+        assert_eq!(parent_in(b"42 (dead) Z 7 42 42 0"), None);
+        assert_eq!(parent_in(b""), None);
+    }
+
+    #[test]
+    fn only_descendants_are_found_and_loops_do_no_harm() {
+        let table = [(2, 1), (3, 2), (4, 3), (9, 8), (8, 9), (5, 1)];
+        let mut found = below(2, &table);
+        found.sort();
+        assert_eq!(found, [Pid::from_raw(3), Pid::from_raw(4)]);
+    }
+}

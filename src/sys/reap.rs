@@ -1,0 +1,67 @@
+//! The one place that calls waitpid.
+//!
+//! As PID 1, or as a subreaper, adieu inherits every orphan. Whoever is reaped here is told to the loop, which knows
+//! whether it was the app, a hook, a check or a stranger.
+
+use crate::lifecycle::{Exit, Signal};
+use nix::errno::Errno;
+use nix::sys::wait::WaitPidFlag;
+use nix::unistd::Pid;
+
+/// What the kernel knows of our children.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reaped {
+    Ended(Pid, Exit),
+    /// Stopped by job control.
+    Stopped(Pid, Signal),
+    /// Children live, and nothing is new.
+    Nothing,
+    /// There is no child left (ECHILD).
+    NoneLeft,
+}
+
+/// News of the app alone, which costs the same however many other children wait.
+pub fn app(pid: Pid) -> Reaped {
+    wait(pid.as_raw(), WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)
+}
+
+/// The next child that has ended, whoever it is.
+pub fn any() -> Reaped {
+    wait(-1, WaitPidFlag::WNOHANG)
+}
+
+/// Whether no child is left, neither living nor waiting to be reaped; reaps nothing.
+pub fn none_left() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: siginfo_t is plain data, for which all-zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a real-time signal.
+    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) == Err(Errno::ECHILD)
+}
+
+/// Takes away a child that could not become the command; it has already ended.
+pub(super) fn forget(pid: Pid) {
+    wait(pid.as_raw(), WaitPidFlag::empty());
+}
+
+fn wait(pid: i32, flags: WaitPidFlag) -> Reaped {
+    let mut status = 0;
+    // SAFETY: the status word lives through the call. nix's waitpid fails with EINVAL, the status lost, when a child
+    // died of a real-time signal.
+    match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags.bits()) }) {
+        Ok(0) => Reaped::Nothing,
+        Ok(pid) => told(Pid::from_raw(pid), status),
+        Err(Errno::ECHILD) => Reaped::NoneLeft,
+        Err(_) => Reaped::Nothing,
+    }
+}
+
+fn told(pid: Pid, status: i32) -> Reaped {
+    if libc::WIFEXITED(status) {
+        Reaped::Ended(pid, Exit::Status(libc::WEXITSTATUS(status) as u8))
+    } else if libc::WIFSIGNALED(status) {
+        Reaped::Ended(pid, Exit::Killed(Signal(libc::WTERMSIG(status) as u8)))
+    } else {
+        Reaped::Stopped(pid, Signal(libc::WSTOPSIG(status) as u8))
+    }
+}

@@ -1,0 +1,290 @@
+//! Signals in and out.
+//!
+//! All 64 are blocked before anything else is done and then read from a signalfd, so that the kernel keeps queue,
+//! order, value and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu has
+//! no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word that it is.
+
+use crate::lifecycle::{Arrival, Moment, Sender, Signal};
+use nix::errno::Errno;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The size of the kernel's signal set in bytes, on every architecture that Rust knows but mips.
+const KERNEL_SET: usize = 8;
+static ALL: u64 = !0;
+
+/// A signal mask as the kernel keeps it: bit n-1 stands for signal n.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mask(pub u64);
+
+/// What the signals looked like when adieu was started; the app gets it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    pub mask: Mask,
+    /// SIGCHLD was ignored: then waitpid(2) would find no child, so adieu resets it for itself.
+    pub ignored_child: bool,
+}
+
+/// Blocks every signal. From here on none is lost and none kills.
+pub fn hold() -> Inherited {
+    let mask = set_mask(Mask(ALL));
+    Inherited { mask, ignored_child: reset_child() }
+}
+
+/// Sets the mask of the calling thread and returns the one before ([sigprocmask(2)]); async-signal-safe.
+///
+/// [sigprocmask(2)]: https://man7.org/linux/man-pages/man2/sigprocmask.2.html
+pub fn set_mask(mask: Mask) -> Mask {
+    let mut before = 0u64;
+    // SAFETY: both pointers are to 64-bit words that live through the call, as the size says; libc's wrapper
+    // would leave out signals 32 and 33.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask.0,
+            &raw mut before,
+            KERNEL_SET,
+        )
+    };
+    Mask(before)
+}
+
+/// Lets one signal through again.
+pub(super) fn release(signal: Signal) {
+    set_mask(Mask(ALL & !(1 << (signal.0 - 1))));
+}
+
+/// Whether a signal has arrived that nobody has read yet ([sigpending(2)]).
+///
+/// [sigpending(2)]: https://man7.org/linux/man-pages/man2/sigpending.2.html
+pub(super) fn is_pending(signal: Signal) -> bool {
+    let mut pending = 0u64;
+    // SAFETY: a pointer to a 64-bit word that lives through the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SET) };
+    pending & 1 << (signal.0 - 1) != 0
+}
+
+fn reset_child() -> bool {
+    set_disposition(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN
+}
+
+/// Sets what a signal does when it is not blocked, SIG_DFL or SIG_IGN, and returns what it did; async-signal-safe.
+pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: no handler is installed, only the two constants; nix's version takes a Rust function pointer type
+    // and cannot be called between fork and exec without care.
+    unsafe { libc::signal(signal, to) }
+}
+
+/// Where signals are read from.
+pub enum Signals {
+    Descriptor(SignalFd),
+    /// No descriptor was to be had (RLIMIT_NOFILE): the loop then waits in sigtimedwait(2), and for nothing else.
+    Waiting,
+}
+
+impl Signals {
+    pub fn open() -> Signals {
+        let mut all = SigSet::empty().as_ref().to_owned();
+        // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set. sigfillset(3) of
+        // glibc leaves out signals 32 and 33.
+        unsafe { std::ptr::from_mut(&mut all).cast::<u64>().write(ALL) };
+        // SAFETY: every bit pattern is a set of signals.
+        let all = unsafe { SigSet::from_sigset_t_unchecked(all) };
+        match SignalFd::with_flags(&all, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
+            Ok(descriptor) => Signals::Descriptor(descriptor),
+            Err(_) => Signals::Waiting,
+        }
+    }
+
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Signals::Descriptor(descriptor) => Some(descriptor.as_fd()),
+            Signals::Waiting => None,
+        }
+    }
+
+    /// The next signal that is there, with no wait. What its own writing caused (SIGPIPE, SIGXFSZ) is left out.
+    pub fn next(&self) -> Option<Arrival> {
+        loop {
+            let (arrival, own) = match self {
+                Signals::Descriptor(descriptor) => from_descriptor(descriptor)?,
+                Signals::Waiting => wait_for_signal(Some(Moment::ZERO))?,
+            };
+            if !own {
+                return Some(arrival);
+            }
+        }
+    }
+
+    /// Waits without a descriptor, at most for `length`; what came, if anything, is returned.
+    pub fn wait(&self, length: Option<Moment>) -> Option<Arrival> {
+        wait_for_signal(length).filter(|(_, own)| !own).map(|(arrival, _)| arrival)
+    }
+}
+
+fn from_descriptor(descriptor: &SignalFd) -> Option<(Arrival, bool)> {
+    let info = descriptor.read_signal().ok().flatten()?;
+    Some(arrival(info.ssi_signo as u8, info.ssi_code, info.ssi_pid as i32, info.ssi_ptr as usize))
+}
+
+fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
+    let timeout = length.map(|length| libc::timespec {
+        tv_sec: length.as_secs() as libc::time_t,
+        tv_nsec: length.subsec_nanos() as libc::c_long,
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: siginfo_t is plain data, for which all-zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set, the info and the timeout live through the call; the wrapper would leave out 32 and 33.
+    let number = unsafe {
+        libc::syscall(libc::SYS_rt_sigtimedwait, &raw const ALL, &raw mut info, timeout, KERNEL_SET)
+    };
+    if number <= 0 {
+        return None;
+    }
+    // SAFETY: the kernel has filled in the fields of a signal sent by a process; for others they hold nothing
+    // that is used.
+    let (pid, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
+    Some(arrival(number as u8, info.si_code, pid, value))
+}
+
+/// What the kernel says of a signal, in our words, and whether it was us who caused it.
+fn arrival(number: u8, code: i32, pid: i32, value: usize) -> (Arrival, bool) {
+    let from = if code > 0 { Sender::Kernel } else { Sender::Process(pid) };
+    // Anything else from our own pid came from the program that had it before us, by exec.
+    let by_writing = [libc::SIGPIPE, libc::SIGXFSZ].contains(&i32::from(number));
+    let own = by_writing && from == Sender::Process(Pid::this().as_raw());
+    let value = (code == libc::SI_QUEUE).then_some(value);
+    (Arrival { signal: Signal(number), from, value }, own)
+}
+
+/// Sends `signal` to one process ([kill(2)]). A process that is gone is no error; EPERM and EAGAIN are.
+///
+/// [kill(2)]: https://man7.org/linux/man-pages/man2/kill.2.html
+pub fn send(pid: Pid, signal: Signal) -> Result<(), Errno> {
+    answered(kill(pid.as_raw(), signal))
+}
+
+/// Sends `signal` to a process group; ESRCH is reported, since a group may not exist yet.
+pub fn send_group(group: Pid, signal: Signal) -> Result<(), Errno> {
+    kill(-group.as_raw(), signal)
+}
+
+/// Sends `signal` to every process but ourselves, as the init of a PID namespace may.
+pub(super) fn send_everyone(signal: Signal) {
+    debug_assert!(super::is_init());
+    // ESRCH: nobody is left. EPERM: a process of another user whom we may not signal; the kernel ends it with us.
+    let _ = kill(-1, signal);
+}
+
+fn kill(pid: i32, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: two integers. nix's kill does not know real-time signals.
+    Errno::result(unsafe { libc::kill(pid, i32::from(signal.0)) }).map(drop)
+}
+
+/// Queues `signal` with its value ([sigqueue(3)]), so that real-time signals keep number, count, order and value.
+/// EAGAIN when the receiver's queue is full (RLIMIT_SIGPENDING).
+///
+/// [sigqueue(3)]: https://man7.org/linux/man-pages/man3/sigqueue.3.html
+pub fn queue(pid: Pid, signal: Signal, value: usize) -> Result<(), Errno> {
+    let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
+    // SAFETY: the value is passed by value and never dereferenced. nix has no sigqueue for real-time signals.
+    answered(Errno::result(unsafe { libc::sigqueue(pid.as_raw(), i32::from(signal.0), value) }).map(drop))
+}
+
+fn answered(result: Result<(), Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno::ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// The name of a signal without SIG: `TERM`, `RTMIN+3`; a bare number where it has none.
+pub fn name(signal: Signal) -> String {
+    let number = i32::from(signal.0);
+    if let Some(name) = signal_hook::low_level::signal_name(number) {
+        return name.trim_start_matches("SIG").to_owned();
+    }
+    match number {
+        16 => "STKFLT".to_owned(),
+        30 => "PWR".to_owned(),
+        34 => "RTMIN".to_owned(),
+        35..=64 => format!("RTMIN+{}", number - 34),
+        _ => number.to_string(),
+    }
+}
+
+/// What a signal is called, in any of the usual ways: `TERM`, `sigterm`, `15`, `RTMIN+3`, `RTMAX-1`.
+pub fn by_name(text: &str) -> Option<Signal> {
+    let upper = text.trim().to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let number = match short.split_at_checked(5) {
+        _ if short.bytes().all(|b| b.is_ascii_digit()) => short.parse().ok()?,
+        Some(("RTMIN", "")) => 34,
+        Some(("RTMAX", "")) => 64,
+        Some(("RTMIN", more)) => 34 + more.strip_prefix('+')?.parse::<u8>().ok()?.min(64),
+        Some(("RTMAX", less)) => 64u8.checked_sub(less.strip_prefix('-')?.parse().ok()?)?,
+        _ => match short {
+            "IOT" => 6,
+            "CLD" => 17,
+            "POLL" => 29,
+            _ => (1..=31u8).find(|n| name(Signal(*n)) == short)?,
+        },
+    };
+    let realtime = short.starts_with("RT");
+    let valid = if realtime { 34..=64 } else { 1..=64 };
+    valid.contains(&number).then_some(Signal(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_has_a_name_that_leads_back_to_it() {
+        for number in 1..=64 {
+            let signal = Signal(number);
+            assert_eq!(by_name(&name(signal)), Some(signal), "{}", name(signal));
+        }
+    }
+
+    #[test]
+    fn names_are_taken_as_people_write_them() {
+        for (text, number) in [
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigusr1", 10),
+            ("9", 9),
+            ("RTMIN", 34),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+            ("rtmax", 64),
+            ("IOT", 6),
+        ] {
+            assert_eq!(by_name(text), Some(Signal(number)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_signal_is_refused() {
+        for text in [
+            "",
+            "0",
+            "65",
+            "-1",
+            "TERMINATE",
+            "SIG",
+            "RTMIN+31",
+            "RTMAX-31",
+            "RTMIN-1",
+            "RTMIN+",
+            "999",
+            "TE RM",
+        ] {
+            assert_eq!(by_name(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Starting processes: the app, and the helpers that hooks and checks run.
+//!
+//! The child borrows our memory until it has called execve (CLONE_VM and CLONE_VFORK, as posix_spawn(3) does), so no
+//! page table is copied, and no pipe is needed to learn why exec failed: the child leaves its errno where we can read
+//! it. All signals stay blocked until the child's own mask is set, last of all.
+
+use super::signals::{self, Mask};
+use crate::lifecycle::Signal;
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Stack for the child's few calls; glibc's execvpe puts a path and, for a script without `#!`, all of argv there.
+const CHILD_STACK: usize = 64 * 1024;
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// Room for LISTEN_PID= and any pid.
+const LISTEN_PID_ROOM: usize = 32;
+
+/// Why a process could not be started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpawnError {
+    /// There is no new process: clone(2) or memory for it failed.
+    Fork(Errno),
+    /// The command cannot be executed.
+    Exec(Errno),
+}
+
+/// The app as it is to be started.
+pub struct AppStart<'a> {
+    pub argv: &'a [CString],
+    /// Variables that replace or join the inherited ones: `NAME=value`.
+    pub variables: &'a [CString],
+    pub mask: Mask,
+    pub ignored_child: bool,
+    /// What the app gets when adieu dies first.
+    pub orphan_signal: Option<Signal>,
+    /// The terminal whose foreground the app is to take over.
+    pub foreground: Option<RawFd>,
+}
+
+/// Starts the app in a process group of its own, with its inherited descriptors, mask and dispositions.
+pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
+    let mut listen_pid = [0u8; LISTEN_PID_ROOM];
+    let environment = Environment::with(start.variables);
+    let passed_on = std::env::var_os("LISTEN_PID").and_then(|pid| pid.into_string().ok());
+    let for_us = passed_on.is_some_and(|pid| pid.trim() == Pid::this().to_string());
+    let mut child = Child {
+        argv: pointers(start.argv),
+        envp: environment.pointers(for_us.then(|| listen_pid.as_ptr().cast())),
+        mask: start.mask,
+        ignore_child: start.ignored_child,
+        death_signal: start.orphan_signal,
+        foreground: start.foreground,
+        stdio: None,
+        listen_pid: for_us.then_some(&mut listen_pid),
+        parent: Pid::this(),
+        exec_errno: 0,
+    };
+    child.start()
+}
+
+/// Starts a helper: stdin empty, stdout and stderr to descriptor 2, no signal blocked, a process group of its own, so
+/// that it can be killed with all that it forked. `variables` are added to adieu's environment.
+///
+/// # Errors
+/// What clone or exec said.
+pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<Pid> {
+    let c_string = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::other);
+    let argv = argv.iter().map(|arg| c_string(arg.as_bytes().to_vec())).collect::<Result<Vec<_>, _>>()?;
+    let variables = variables
+        .iter()
+        .map(|(name, value)| c_string(OsString::from(format!("{name}={value}")).into_vec()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let empty: OwnedFd = std::fs::File::open("/dev/null")?.into();
+    let environment = Environment::with(&variables);
+    let mut child = Child {
+        argv: pointers(&argv),
+        envp: environment.pointers(None),
+        mask: Mask(0),
+        ignore_child: false,
+        death_signal: Some(Signal::KILL),
+        foreground: None,
+        stdio: Some(empty.as_raw_fd()),
+        listen_pid: None,
+        parent: Pid::this(),
+        exec_errno: 0,
+    };
+    child.start().map_err(|error| match error {
+        SpawnError::Fork(errno) | SpawnError::Exec(errno) => io::Error::from_raw_os_error(errno as i32),
+    })
+}
+
+/// The inherited environment byte for byte, entries without `=` included, with some variables replaced.
+struct Environment<'a> {
+    variables: &'a [CString],
+}
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+impl<'a> Environment<'a> {
+    fn with(variables: &'a [CString]) -> Environment<'a> {
+        Environment { variables }
+    }
+
+    fn pointers(&self, listen_pid: Option<*const c_char>) -> Vec<*const c_char> {
+        let mut pointers = Vec::new();
+        for entry in inherited() {
+            // SAFETY: an entry of environ is a C string that nothing in adieu changes or frees.
+            let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
+            match listen_pid {
+                Some(ours) if bytes.starts_with(LISTEN_PID) => pointers.push(ours),
+                Some(_) | None if self.replaces(bytes) => {}
+                Some(_) | None => pointers.push(entry),
+            }
+        }
+        pointers.extend(self.variables.iter().map(|variable| variable.as_ptr()));
+        pointers.push(std::ptr::null());
+        pointers
+    }
+
+    fn replaces(&self, entry: &[u8]) -> bool {
+        let name = |bytes: &[u8]| bytes.iter().position(|b| *b == b'=').map(|at| at + 1);
+        self.variables.iter().any(|variable| {
+            let variable = variable.to_bytes();
+            name(variable).is_some_and(|end| entry.starts_with(&variable[..end]))
+        })
+    }
+}
+
+fn inherited() -> impl Iterator<Item = *const c_char> {
+    // SAFETY: environ is set by libc before main and never changed by adieu; null when the environment was cleared.
+    let mut at = unsafe { environ };
+    std::iter::from_fn(move || {
+        if at.is_null() {
+            return None;
+        }
+        // SAFETY: the array ends with a null pointer, at which the iteration ends.
+        let entry = unsafe { *at };
+        // SAFETY: as above; one past a non-null entry is still inside of the array.
+        at = unsafe { at.add(1) };
+        (!entry.is_null()).then_some(entry)
+    })
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// All that the child needs, made ready beforehand, as it may not allocate.
+struct Child<'a> {
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    mask: Mask,
+    ignore_child: bool,
+    death_signal: Option<Signal>,
+    foreground: Option<RawFd>,
+    /// For a helper: what becomes its stdin; its stdout goes to 2.
+    stdio: Option<RawFd>,
+    listen_pid: Option<&'a mut [u8; LISTEN_PID_ROOM]>,
+    parent: Pid,
+    exec_errno: i32,
+}
+
+impl Child<'_> {
+    fn start(&mut self) -> Result<Pid, SpawnError> {
+        let stack = Stack::with_room_for(self.argv.len()).map_err(SpawnError::Fork)?;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: CLONE_VFORK suspends us until the child has called exec or exited, so `self` and the stack outlive
+        // its use of them; it runs on a stack of its own. std and nix offer no vfork, and a plain fork would copy
+        // page tables and need a pipe.
+        let pid = unsafe { libc::clone(run_child, stack.top(), flags, std::ptr::from_mut(self).cast()) };
+        let pid = Errno::result(pid).map(Pid::from_raw).map_err(SpawnError::Fork)?;
+        // The child wrote it through the pointer that was given to clone.
+        match unsafe_read(&self.exec_errno) {
+            0 => Ok(pid),
+            errno => {
+                super::reap::forget(pid);
+                Err(SpawnError::Exec(Errno::from_raw(errno)))
+            }
+        }
+    }
+
+    /// In the child, async-signal-safe calls only. Returns only when exec failed.
+    fn become_command(&mut self) {
+        // SAFETY: plain integers in every call of this block; a failure of setpgid or of tcsetpgrp (gVisor) leaves
+        // the child where it is, which is no reason to not start it. SIGTTOU is blocked here.
+        unsafe {
+            libc::setpgid(0, 0);
+            if let Some(terminal) = self.foreground {
+                libc::tcsetpgrp(terminal, libc::getpid());
+            }
+            if let Some(signal) = self.death_signal {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0);
+                if self.parent.as_raw() != 1 && libc::getppid() != self.parent.as_raw() {
+                    libc::raise(i32::from(signal.0));
+                }
+            }
+            if let Some(empty) = self.stdio {
+                libc::dup2(empty, 0);
+                libc::dup2(2, 1);
+            }
+        }
+        if let Some(room) = self.listen_pid.as_deref_mut() {
+            // SAFETY: getpid has no preconditions and is async-signal-safe.
+            write_listen_pid(room, unsafe { libc::getpid() });
+        }
+        if self.ignore_child {
+            signals::set_disposition(libc::SIGCHLD, libc::SIG_IGN);
+        }
+        signals::set_mask(self.mask);
+        // SAFETY: both arrays end with null and hold C strings. execvpe finds the command as a shell would and runs
+        // a script without `#!` through /bin/sh; it allocates on the stack only.
+        unsafe { libc::execvpe(self.argv[0], self.argv.as_ptr(), self.envp.as_ptr()) };
+        self.exec_errno = Errno::last_raw();
+    }
+}
+
+/// Reads what another process wrote into our memory.
+fn unsafe_read(errno: &i32) -> i32 {
+    // SAFETY: a valid, aligned reference; volatile, since the compiler cannot know that the child wrote there.
+    unsafe { std::ptr::read_volatile(errno) }
+}
+
+extern "C" fn run_child(child: *mut c_void) -> c_int {
+    // SAFETY: the pointer that start() gave to clone, which waits for us.
+    let child = unsafe { &mut *child.cast::<Child>() };
+    child.become_command();
+    // SAFETY: ends the child at once; no destructor and no atexit handler of the parent may run here.
+    unsafe { libc::_exit(127) }
+}
+
+/// Writes `LISTEN_PID=<pid>` with its final zero, without allocating.
+fn write_listen_pid(room: &mut [u8; LISTEN_PID_ROOM], pid: i32) {
+    let mut digits = [0u8; 12];
+    let mut at = digits.len();
+    let mut rest = pid.unsigned_abs();
+    while rest > 0 || at == digits.len() {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let digits = &digits[at..];
+    room[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
+    room[LISTEN_PID.len()..][..digits.len()].copy_from_slice(digits);
+    room[LISTEN_PID.len() + digits.len()] = 0;
+}
+
+/// Memory for the child's stack, given back to the kernel when the child has gone its way.
+struct Stack {
+    base: *mut c_void,
+    size: usize,
+}
+
+impl Stack {
+    fn with_room_for(arguments: usize) -> Result<Stack, Errno> {
+        let size = (CHILD_STACK + arguments * size_of::<usize>()).next_multiple_of(4096);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping; it touches nothing that exists.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Stack { base, size }) }
+    }
+
+    /// Stacks grow downwards on every architecture that Rust knows.
+    fn top(&self) -> *mut c_void {
+        // SAFETY: one past the end of the mapping, which is a multiple of 16.
+        unsafe { self.base.byte_add(self.size) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in with_room_for; nobody runs on it any more.
+        unsafe { libc::munmap(self.base, self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_pid_is_written_as_systemd_reads_it() {
+        for (pid, text) in [(7, c"LISTEN_PID=7"), (4_194_304, c"LISTEN_PID=4194304")] {
+            let mut room = [b'x'; LISTEN_PID_ROOM];
+            write_listen_pid(&mut room, pid);
+            assert_eq!(CStr::from_bytes_until_nul(&room).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_told_apart_from_one_that_may_not_run() {
+        let start = |command: &CStr| {
+            app(&AppStart {
+                argv: &[command.to_owned()],
+                variables: &[],
+                mask: Mask(0),
+                ignored_child: false,
+                orphan_signal: None,
+                foreground: None,
+            })
+        };
+        assert_eq!(start(c"/nowhere/at-all"), Err(SpawnError::Exec(Errno::ENOENT)));
+        assert_eq!(start(c"/etc/passwd"), Err(SpawnError::Exec(Errno::EACCES)));
+    }
+}

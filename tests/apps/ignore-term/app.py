@@ -1,0 +1,33 @@
+# A server that ignores TERM and can only be killed; otherwise as http-server.
+# GET /fast answers at once, GET /slow?seconds=N after N seconds; the port is $PORT on 127.0.0.1.
+import os
+import signal
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class App(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        if url.path == "/slow":
+            time.sleep(float(parse_qs(url.query).get("seconds", ["1"])[0]))
+        body = url.path.encode() + b"\n"
+        self.send_response(200 if url.path in ("/fast", "/slow") else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+Server(("127.0.0.1", int(os.environ["PORT"])), App).serve_forever()

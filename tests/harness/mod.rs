@@ -1,0 +1,225 @@
+//! Starts the real binary as it runs in the world: as PID 1 of a PID namespace of its own or as an ordinary process, on
+//! pipes or on a real terminal, under an app that reports what reaches it. A test blocks on the lines that it expects;
+//! one generous watchdog fails it with the whole transcript when they do not come. Nothing sleeps to let things happen:
+//! that a signal does *not* come is proved by a later one that arrives first.
+
+#![allow(dead_code, unused_imports, unused_macros)] // each test file uses its own part
+
+pub mod launch;
+pub mod running;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Once, OnceLock};
+use std::time::{Duration, Instant};
+
+pub use launch::Launch;
+pub use nix::sys::signal::Signal;
+pub use running::{End, Running};
+
+/// How long a whole test may take before it has failed.
+pub const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// The init under test. What adieu promises and tini does too is asked of both: if tini fails, suspect the test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Init {
+    Adieu,
+    Tini,
+}
+
+impl Init {
+    pub fn path(self) -> PathBuf {
+        match self {
+            Self::Adieu => PathBuf::from(env!("CARGO_BIN_EXE_adieu")),
+            Self::Tini => PathBuf::from("/usr/bin/tini"),
+        }
+    }
+
+    pub fn present(self) -> Result<(), String> {
+        if self.path().exists() { Ok(()) } else { Err(format!("{} is not installed", self.path().display())) }
+    }
+}
+
+/// Says that a test did not run, where the runner counts it; in CI that is a failure. Returns from the test.
+#[macro_export]
+macro_rules! left_out {
+    ($($reason:tt)*) => {{
+        $crate::harness::left_out(&format!($($reason)*));
+        return;
+    }};
+}
+
+/// Leaves the test out unless this `Result<(), String>` is `Ok`.
+#[macro_export]
+macro_rules! require {
+    ($possible:expr) => {
+        if let Err(reason) = $possible {
+            $crate::left_out!("{reason}");
+        }
+    };
+}
+
+/// The cases, functions of an `Init`, as tests of adieu as PID 1 and of tini as PID 1.
+#[macro_export]
+macro_rules! also_under_tini {
+    ($($case:ident),+ $(,)?) => { $(
+        mod $case {
+            use super::harness::{self, Init};
+
+            #[test]
+            fn adieu() {
+                $crate::require!(harness::pid_namespaces());
+                super::$case(Init::Adieu);
+            }
+
+            #[test]
+            fn tini() {
+                $crate::require!(harness::pid_namespaces());
+                $crate::require!(Init::Tini.present());
+                super::$case(Init::Tini);
+            }
+        }
+    )+ };
+}
+
+pub fn left_out(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
+    let line = format!("LEFT OUT: {test}: {reason}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("ADIEU_LEFT_OUT") {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("ADIEU_LEFT_OUT must be writable");
+    }
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "left out, which CI does not allow: {reason}"
+    );
+}
+
+/// Whether this machine lets the tests make a PID namespace (as root, or with a user namespace).
+pub fn pid_namespaces() -> Result<(), String> {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    ANSWER
+        .get_or_init(|| launch::try_namespace().map_err(|error| format!("no PID namespace here: {error}")))
+        .clone()
+}
+
+pub fn root() -> Result<(), String> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("needs root".into()) }
+}
+
+pub fn program(name: &str) -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    if folders.iter().any(|folder| folder.join(name).is_file()) {
+        Ok(())
+    } else {
+        Err(format!("{name} is not installed"))
+    }
+}
+
+/// Whether long selections were asked for (`./tests/run.sh full`).
+pub fn full() -> bool {
+    std::env::var_os("ADIEU_FULL").is_some_and(|full| full == "1")
+}
+
+/// The probe's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
+pub fn probe() -> PathBuf {
+    static BUILT: Once = Once::new();
+    let path = Init::Adieu.path().with_file_name("examples").join("probe");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/probe.rs");
+    let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    BUILT.call_once(|| {
+        if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--quiet", "--example", "probe", "--manifest-path"]);
+            let built = build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).status();
+            assert!(built.expect("cargo").success(), "cannot build the probe");
+        }
+    });
+    path
+}
+
+/// adieu and the probe without a libc to load, as a FROM scratch image has them: adieu from `ADIEU_STATIC`, where the
+/// static build stands, or built here once.
+pub fn static_programs() -> (PathBuf, PathBuf) {
+    const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/static");
+    static BUILT: Once = Once::new();
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let folder = Path::new(TARGET).join(&triple).join("release");
+    BUILT.call_once(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--release",
+            "--no-default-features",
+            "--bin",
+            "adieu",
+            "--example",
+            "probe",
+        ]);
+        build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        assert!(build.status().expect("cargo").success(), "cannot build the static programs");
+    });
+    let adieu = std::env::var_os("ADIEU_STATIC").map_or(folder.join("adieu"), PathBuf::from);
+    (adieu, folder.join("examples/probe"))
+}
+
+/// A directory that is gone when the test is.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("adieu-test-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a writable directory for temporary files");
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("a writable directory for temporary files");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // what is left lies among the temporary files
+    }
+}
+
+/// Polls until the condition holds, under the watchdog; for what no line announces.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WATCHDOG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The field of /proc/PID/stat after the name that stands there in brackets: 0 is the state, 1 the parent.
+pub fn stat(pid: i32, field: usize) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(") ")?.1.split_whitespace().nth(field).map(str::to_string)
+}
+
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The children that have ended and wait for someone to ask after them.
+pub fn zombies(pid: i32) -> Vec<i32> {
+    children(pid).into_iter().filter(|&child| stat(child, 0).as_deref() == Some("Z")).collect()
+}

@@ -37,39 +37,21 @@ impl Puppet {
     /// Started through another command, such as `unshare --net`.
     fn under(prefix: &[&str]) -> Puppet {
         let mut argv = prefix.to_vec();
-        argv.extend([
-            "python3",
-            "-u",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drain_states/puppet.py"),
-        ]);
+        argv.extend(["python3", "-u", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drain_states/puppet.py")]);
         let mut command = Command::new(argv[0]);
-        command
-            .args(&argv[1..])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("cannot start python3");
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        let mut puppet = Puppet {
-            child,
-            stdin,
-            lines,
-        };
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut puppet = Puppet { child, stdin, lines };
         assert_eq!(puppet.line(), "ready");
         puppet
     }
 
     fn line(&mut self) -> String {
-        self.lines
-            .recv_timeout(WATCHDOG)
-            .expect("the puppet says nothing")
+        self.lines.recv_timeout(WATCHDOG).expect("the puppet says nothing")
     }
 
     fn begin(&mut self, command: &str) {
@@ -82,9 +64,7 @@ impl Puppet {
     }
 
     fn port(&mut self, command: &str) -> u16 {
-        self.tell(command)
-            .parse()
-            .unwrap_or_else(|_| panic!("'{command}' gave no port"))
+        self.tell(command).parse().unwrap_or_else(|_| panic!("'{command}' gave no port"))
     }
 
     /// A listener on IPv4.
@@ -133,10 +113,7 @@ impl Watcher {
 
     fn new(mut drain: Drain) -> Watcher {
         drain.begin(Duration::ZERO);
-        Watcher {
-            drain,
-            start: Instant::now(),
-        }
+        Watcher { drain, start: Instant::now() }
     }
 
     /// The next look.
@@ -155,11 +132,7 @@ impl Watcher {
     fn stays_for(&mut self, looks: usize, in_flight: usize) {
         for _ in 0..looks {
             let look = self.look();
-            assert_eq!(
-                (look.in_flight, look.verdict),
-                (in_flight, Verdict::Busy),
-                "{look:?}"
-            );
+            assert_eq!((look.in_flight, look.verdict), (in_flight, Verdict::Busy), "{look:?}");
         }
     }
 
@@ -214,9 +187,7 @@ fn a_keep_alive_connection_between_requests_is_idle() {
     let port = app.listen();
     app.tell("serve 0 0");
     let mut clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
-    clients
-        .iter_mut()
-        .for_each(|client| (0..3).for_each(|_| ask(client)));
+    clients.iter_mut().for_each(|client| (0..3).for_each(|_| ask(client)));
     let mut watcher = Watcher::over(&app);
     watcher.becomes_idle();
     assert_eq!(watcher.look().connections, 5);
@@ -240,30 +211,28 @@ fn a_request_back_to_back_with_an_answer_is_never_taken_for_idle() {
     let mut app = Puppet::new();
     let port = app.listen();
     app.tell("serve 0 7");
-    let none = DrainSettings {
-        quiet: Duration::ZERO,
-        longest: Duration::from_secs(30),
-        ..settings()
-    };
+    let none = DrainSettings { quiet: Duration::ZERO, longest: Duration::from_secs(30), ..settings() };
     for round in 0..4 {
         let mut watcher = Watcher::with(&app, &none, Way::Best);
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
+            .map(|n| {
                 let mut client = connect(port);
                 thread::spawn(move || {
                     // The seventh answer is held back.
-                    (0..7).for_each(|_| ask(&mut client));
+                    for _ in 0..7 {
+                        thread::sleep(Duration::from_millis(u64::from(n / 2)));
+                        ask(&mut client);
+                    }
                     client
                 })
             })
             .collect();
         watcher.until("all held", |look| look.in_flight == CLIENTS as usize);
         watcher.stays(CLIENTS as usize);
+        // Nor by a drain that begins only now and knows nothing of what was before.
+        Watcher::with(&app, &none, Way::Best).stays(CLIENTS as usize);
         app.tell(&format!("release {CLIENTS}"));
-        let clients: Vec<_> = clients
-            .into_iter()
-            .map(|client| client.join().unwrap())
-            .collect();
+        let clients: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         if round % 2 == 0 {
             watcher.becomes_idle();
         }
@@ -317,10 +286,7 @@ fn a_stream_that_pauses_is_in_flight_until_it_is_quiet() {
     for command in ["accept 0", "read 0", "send 0 headers"] {
         app.tell(command);
     }
-    let slow = DrainSettings {
-        quiet: Duration::from_secs(60),
-        ..settings()
-    };
+    let slow = DrainSettings { quiet: Duration::from_secs(60), ..settings() };
     let mut watcher = Watcher::with(&app, &slow, Way::Best);
     watcher.stays(1);
     app.tell("send 0 body");
@@ -468,14 +434,7 @@ fn told_ports_are_watched_whoever_listens_there() {
     let (watched, other) = (stranger.listen(), stranger.listen());
     let _clients = [connect(watched), connect(other)];
     for ports in [vec![watched], vec![watched, 1], vec![1, 2, watched]] {
-        let mut watcher = Watcher::with(
-            &app,
-            &DrainSettings {
-                ports,
-                ..settings()
-            },
-            Way::Best,
-        );
+        let mut watcher = Watcher::with(&app, &DrainSettings { ports, ..settings() }, Way::Best);
         watcher.stays(1);
         assert_eq!(watcher.look().by_port, [(watched, 1)]);
     }
@@ -517,17 +476,11 @@ fn a_question_to_another_service_is_waited_for_when_asked_to() {
     let mut strangers = connect(port);
     strangers.write_all(b"question").unwrap();
     app.tell("send 0 question");
-    let outbound = DrainSettings {
-        outbound: vec![port],
-        ..settings()
-    };
+    let outbound = DrainSettings { outbound: vec![port], ..settings() };
     let mut watcher = Watcher::with(&app, &outbound, Way::Best);
     for _ in 0..LOOKS {
         let look = watcher.look();
-        assert_eq!(
-            (look.in_flight, look.outbound, look.verdict),
-            (0, 1, Verdict::Busy)
-        );
+        assert_eq!((look.in_flight, look.outbound, look.verdict), (0, 1, Verdict::Busy));
     }
     assert_eq!(watcher.look().to_string(), "1 query unanswered");
     answering.write_all(b"answer").unwrap();
@@ -557,9 +510,7 @@ fn clients_that_never_stop_asking_are_left_when_waiting_cannot_help() {
     assert_eq!(look.verdict, Verdict::Pinned);
     assert!(watcher.start.elapsed() >= Duration::from_secs(3));
     stop.store(true, Ordering::Relaxed);
-    clients
-        .into_iter()
-        .for_each(|client| client.join().unwrap());
+    clients.into_iter().for_each(|client| client.join().unwrap());
     watcher.until("idle", |look| look.verdict == Verdict::Idle);
 }
 
@@ -599,17 +550,10 @@ fn looks_before_the_drain_begins_are_no_verdict() {
     let mut drain = Drain::new(&settings(), app.pid(), &[]);
     assert_eq!(drain.deadline(), None);
     drain.watch(Duration::ZERO);
-    let mut watcher = Watcher {
-        drain,
-        start: Instant::now(),
-    };
+    let mut watcher = Watcher { drain, start: Instant::now() };
     (0..5).for_each(|_| assert_eq!(watcher.look().verdict, Verdict::Busy));
     watcher.drain.begin(watcher.start.elapsed());
-    assert_eq!(
-        watcher.look().verdict,
-        Verdict::Idle,
-        "two looks in a row, one of them now"
-    );
+    assert_eq!(watcher.look().verdict, Verdict::Idle, "two looks in a row, one of them now");
     watcher.drain.close();
     assert_eq!(watcher.drain.deadline(), None);
 }
@@ -621,19 +565,9 @@ fn the_count_can_be_had_at_any_time() {
     let mut drain = Drain::new(&settings(), app.pid(), &[]);
     assert_eq!(drain.count_now(Duration::from_secs(5)), Some(1));
     drain.close();
-    let mut off = Drain::new(
-        &DrainSettings {
-            on: false,
-            ..settings()
-        },
-        app.pid(),
-        &[],
-    );
+    let mut off = Drain::new(&DrainSettings { on: false, ..settings() }, app.pid(), &[]);
     off.begin(Duration::ZERO);
-    assert_eq!(
-        (off.deadline(), off.count_now(Duration::ZERO)),
-        (None, None)
-    );
+    assert_eq!((off.deadline(), off.count_now(Duration::ZERO)), (None, None));
     assert_eq!(off.look(Duration::ZERO).verdict, Verdict::Idle);
 }
 
@@ -660,14 +594,7 @@ fn an_app_in_a_network_namespace_of_its_own_is_seen_through_proc() {
     if !permitted(&["unshare", "--net", "true"]) {
         return left_out("no network namespace may be made");
     }
-    let mut app = Puppet::under(&[
-        "unshare",
-        "--net",
-        "sh",
-        "-c",
-        "ip link set lo up && exec \"$@\"",
-        "sh",
-    ]);
+    let mut app = Puppet::under(&["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
     let port = app.listen();
     app.tell(&format!("connect {port}"));
     app.tell("accept 0");
@@ -681,16 +608,12 @@ fn an_app_in_a_network_namespace_of_its_own_is_seen_through_proc() {
 /// Root without SYS_PTRACE, as in a container by default, may not read the descriptors of another user's process.
 #[test]
 fn an_app_of_another_user_is_known_by_its_user() {
-    alone(
-        "an_app_of_another_user_is_known_by_its_user",
-        &["--bounding-set=-sys_ptrace"],
-        || {
-            let mut app = Puppet::new();
-            app.tell("user 65534");
-            let port = app.listen();
-            hidden_app(app, port);
-        },
-    );
+    alone("an_app_of_another_user_is_known_by_its_user", &["--bounding-set=-sys_ptrace"], || {
+        let mut app = Puppet::new();
+        app.tell("user 65534");
+        let port = app.listen();
+        hidden_app(app, port);
+    });
 }
 
 #[test]
@@ -727,13 +650,8 @@ fn hidden_app(mut app: Puppet, port: u16) {
 
 #[test]
 fn the_watch_works_without_any_privilege() {
-    let nobody = [
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-    ];
+    let nobody =
+        ["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
     alone("the_watch_works_without_any_privilege", &nobody, || {
         let mut app = Puppet::new();
         let mut client = connect(app.listen());
@@ -749,27 +667,23 @@ fn the_watch_works_without_any_privilege() {
 
 #[test]
 fn without_a_descriptor_nothing_is_seen_until_there_is_one() {
-    alone(
-        "without_a_descriptor_nothing_is_seen_until_there_is_one",
-        &[],
-        || {
-            let mut app = Puppet::new();
-            let _client = connect(app.listen());
-            let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-            let before = open();
-            let mut watcher = Watcher::over(&app);
-            assert_eq!(open(), before, "nothing is opened before the first look");
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-            setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
-            assert_eq!(watcher.look().verdict, Verdict::Blind);
-            assert_eq!(watcher.drain.count_now(watcher.start.elapsed()), None);
-            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-            watcher.stays(1);
-            assert_eq!(open(), before + 1);
-            watcher.drain.close();
-            assert_eq!(open(), before);
-        },
-    );
+    alone("without_a_descriptor_nothing_is_seen_until_there_is_one", &[], || {
+        let mut app = Puppet::new();
+        let _client = connect(app.listen());
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        let mut watcher = Watcher::over(&app);
+        assert_eq!(open(), before, "nothing is opened before the first look");
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        assert_eq!(watcher.look().verdict, Verdict::Blind);
+        assert_eq!(watcher.drain.count_now(watcher.start.elapsed()), None);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        watcher.stays(1);
+        assert_eq!(open(), before + 1);
+        watcher.drain.close();
+        assert_eq!(open(), before);
+    });
 }
 
 /// What looking costs, and that it keeps to its share. Run with `--ignored --nocapture` to see the figures.
@@ -811,9 +725,7 @@ fn ten_thousand_connections() {
 }
 
 fn own_time() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .unwrap()
-        .into()
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
 /// Runs a test again in a process and a network namespace of its own, with the privileges that setpriv leaves it.
@@ -821,15 +733,8 @@ fn alone(name: &str, setpriv: &[&str], test: impl FnOnce()) {
     if std::env::var_os("ADIEU_TEST_ALONE").is_some() {
         return test();
     }
-    let mut prefix = vec![
-        "unshare",
-        "--net",
-        "sh",
-        "-c",
-        "ip link set lo up && exec \"$@\"",
-        "sh",
-        "setpriv",
-    ];
+    let mut prefix =
+        vec!["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh", "setpriv"];
     prefix.extend(setpriv);
     if !permitted(&[&prefix[..], &["true"]].concat()) {
         return left_out("unshare --net or setpriv is not permitted");
@@ -843,26 +748,16 @@ fn alone(name: &str, setpriv: &[&str], test: impl FnOnce()) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{:?}\n{said}",
-        output.status.signal()
-    );
+    assert!(output.status.success() && said.contains("1 passed"), "{:?}\n{said}", output.status.signal());
 }
 
 fn permitted(argv: &[&str]) -> bool {
     let mut command = Command::new(argv[0]);
-    command
-        .args(&argv[1..])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(&argv[1..]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 fn left_out(reason: &str) {
     println!("LEFT OUT: {reason}");
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "a test was left out: {reason}"
-    );
+    assert!(std::env::var_os("CI").is_none(), "a test was left out: {reason}");
 }

@@ -183,24 +183,28 @@ fn a_slow_request_is_in_flight_until_it_is_answered() {
 
 #[test]
 fn a_keep_alive_connection_between_requests_is_idle() {
+    // Far longer than the test may take: it is found idle by evidence, not by age.
+    let patient = DrainSettings { longest: 2 * WATCHDOG, ..settings() };
     let mut app = Puppet::new();
     let port = app.listen();
     app.tell("serve 0 0");
     let mut clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
     clients.iter_mut().for_each(|client| (0..3).for_each(|_| ask(client)));
-    let mut watcher = Watcher::over(&app);
+    let mut watcher = Watcher::with(&app, &patient, Way::Best);
     watcher.becomes_idle();
     assert_eq!(watcher.look().connections, 5);
 }
 
 #[test]
 fn a_request_answered_once_is_found_idle_by_a_drain_that_begins_late() {
+    // Far longer than the test may take: it is found idle by evidence, not by age.
+    let patient = DrainSettings { longest: 2 * WATCHDOG, ..settings() };
     let mut app = Puppet::new();
     let port = app.listen();
     app.tell("serve 0 0");
     let mut client = connect(port);
     ask(&mut client);
-    Watcher::over(&app).becomes_idle();
+    Watcher::with(&app, &patient, Way::Best).becomes_idle();
 }
 
 /// The hard case: the held request follows an answer so closely that both share a tick of the kernel's clock. Without any time of

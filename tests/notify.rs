@@ -52,7 +52,7 @@ impl Manager {
 
 /// An app that sends what it is told on stdin, line by line (`|` for a line's end), to its NOTIFY_SOCKET.
 const SPEAKER: &str = "
-import os, socket, sys
+import array, os, socket, sys
 name = os.environ['NOTIFY_SOCKET']
 to = '\\0' + name[1:] if name[0] == '@' else name
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -62,7 +62,8 @@ for line in sys.stdin:
     if line == b'fd':
         r, w = os.pipe()
         os.write(w, b'kept')
-        socket.send_fds(s, [b'FDSTORE=1\\nFDNAME=pipe'], [r], 0, to)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r]))
+        s.sendmsg([b'FDSTORE=1\\nFDNAME=pipe'], [rights], 0, to)
     elif line == b'exit':
         sys.exit(0)
     else:

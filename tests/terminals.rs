@@ -202,10 +202,12 @@ fn a_start_in_the_background_steals_no_terminal() {
 fn a_start_in_the_background_can_read_in_the_foreground() {
     require!(harness::program("bash"));
     let mut run = shell();
-    type_line(&mut run, "$ADIEU -- $PROBE --first 'default TTIN' &");
+    type_line(&mut run, "$ADIEU -- $PROBE --hear-after USR2 --first 'default TTIN' &");
     run.see("done default TTIN");
+    let adieu = adieu_below(&run);
     type_line(&mut run, "fg");
     harness::until("the shell has handed over the terminal", || shell_is_behind(&run));
+    signal(adieu, libc::SIGUSR2);
     type_line(&mut run, "ping");
     run.see("pong");
     type_line(&mut run, "exit 0");

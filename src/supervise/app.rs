@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
 const CONT: Signal = Signal(libc::SIGCONT as u8);
+const TSTP: Signal = Signal(libc::SIGTSTP as u8);
 /// What stops a process that has no handler for it, and can be caught.
 const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
@@ -187,19 +188,25 @@ impl App {
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
+        if signal != TSTP && terminal.is_ours() {
+            // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
+            self.suspended = true;
+            self.resumed();
+            return;
+        }
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
             debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
             self.resumed();
-            self.continue_group();
         }
     }
 
     /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
-    pub fn resumed(&mut self) {
+    /// True when the app was suspended and has been sent CONT.
+    pub fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
-            return;
+            return false;
         };
         if self.pid.is_some()
             && terminal.is_ours()
@@ -207,9 +214,11 @@ impl App {
         {
             debug!("cannot hand the terminal to the app: {}", errno.desc());
         }
-        if self.suspended {
+        let was_suspended = self.suspended;
+        if was_suspended {
             self.continue_group();
         }
+        was_suspended
     }
 
     fn continue_group(&mut self) {

@@ -288,8 +288,9 @@ impl Supervisor {
         if self.settings.signals.rewritten(arrival.signal).is_none() {
             return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
         }
-        if arrival.signal == Signal(libc::SIGCONT as u8) {
-            self.app.resumed();
+        // A second CONT might undo a Ctrl-Z that was typed just after the first.
+        if arrival.signal == Signal(libc::SIGCONT as u8) && self.app.resumed() {
+            return;
         }
         self.tell(Event::Signal(arrival));
     }

@@ -39,6 +39,8 @@ pub struct App {
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
     signals_sent: u64,
+    /// Those sent since somebody asked last.
+    sent: Vec<Signal>,
 }
 
 impl App {
@@ -71,6 +73,7 @@ impl App {
             suspended: false,
             undelivered: VecDeque::new(),
             signals_sent: 0,
+            sent: Vec::new(),
         })
     }
 
@@ -131,6 +134,11 @@ impl App {
         self.signals_sent
     }
 
+    /// What it was sent since this was asked last.
+    pub fn take_sent(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.sent)
+    }
+
     pub fn has_undelivered(&self) -> bool {
         !self.undelivered.is_empty()
     }
@@ -157,6 +165,7 @@ impl App {
         match self.send(pid, signal, value) {
             Ok(()) => {
                 self.signals_sent += 1;
+                self.sent.push(signal);
                 debug!("sent {} to the app", signals::name(signal));
             }
             Err(Errno::EAGAIN) if value.is_some() => {

@@ -9,24 +9,28 @@ mod outside;
 mod perform;
 
 use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Phase, Signal};
+use crate::report::{self, Story};
 use crate::say;
-use crate::settings::{Refusal, Settings};
+use crate::settings::{Platform, Refusal, Settings, typed::plain};
 use crate::status::View;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::{self, Clock, descriptors, signals};
 use app::App;
 use doors::Doors;
-use log::{debug, error, warn};
+use log::{debug, error, info, warn};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 use outside::Outside;
 use std::ffi::c_int;
+use std::path::Path;
 use std::time::Duration;
 
 /// How many signals, and how many orphans, one turn takes before it looks at everything else again.
 const SIGNALS_A_TURN: usize = 1024;
 const ORPHANS_A_TURN: usize = 128;
+/// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
+const TERMINATION_LOG: &str = "/dev/termination-log";
 /// How often leftovers are killed again while some are left: those that were forked during the first time.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
 /// How often signals are offered again to an app whose queue was full.
@@ -46,6 +50,7 @@ struct Supervisor {
     /// More zombies may be waiting, so the next wait is none.
     more_to_reap: bool,
     kill_again_at: Option<Moment>,
+    story: Story,
     /// How to exit, once the lifecycle is over.
     leave: Option<Exit>,
 }
@@ -76,7 +81,7 @@ pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
         supervisor.wait();
         supervisor.turn();
     };
-    Ok(supervisor.exit_status(exit))
+    Ok(supervisor.leave(exit))
 }
 
 /// What adieu asks of the kernel for itself.
@@ -102,10 +107,12 @@ impl Supervisor {
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
+        let story = Story::new(&settings.command, settings.platform.name());
         let outside = Outside::new(&settings, doors, app.group());
         Supervisor {
             clock,
             outside,
+            story,
             since: Moment::ZERO,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
@@ -158,6 +165,9 @@ impl Supervisor {
         for action in self.lifecycle.on(event, now) {
             self.perform(action, now);
         }
+        for signal in self.app.take_sent() {
+            self.story.signalled(signal, now);
+        }
     }
 
     fn take_signals(&mut self) {
@@ -185,8 +195,15 @@ impl Supervisor {
     }
 
     fn serve_outside(&mut self) {
-        for event in self.outside.serve(self.clock.now()) {
+        let now = self.clock.now();
+        for event in self.outside.serve(now) {
             self.tell(event);
+        }
+        if let Some(count) = self.outside.in_flight() {
+            self.story.in_flight(count, now);
+        }
+        for done in self.outside.hooks_done() {
+            self.story.hook(&done);
         }
     }
 
@@ -225,6 +242,7 @@ impl Supervisor {
 
     fn app_ended(&mut self, exit: Exit) {
         self.app.ended(exit);
+        self.story.app_ended(exit, self.clock.now());
         self.tell(Event::AppEnded(exit));
     }
 
@@ -264,20 +282,47 @@ impl Supervisor {
         }
     }
 
-    /// The exit status, by the app's own and the settings. Does not return when adieu dies of the app's signal.
-    fn exit_status(&self, exit: Exit) -> c_int {
-        let rules = &self.settings.exit;
-        let code = exit.code();
-        let stopped = self.lifecycle.stop_asked_at().is_some();
-        if rules.success.contains(&code) || stopped && rules.success_on_stop.contains(&code) {
-            return 0;
+    /// Tells the story, and returns the exit status. Does not return when adieu dies of the app's signal.
+    fn leave(mut self, exit: Exit) -> c_int {
+        let now = self.clock.now();
+        let code = self.exit_code(exit);
+        self.story.left(code, now);
+        self.story.counted(self.reaped, say::lines_lost());
+        if self.lifecycle.stop_asked_at().is_some() {
+            info!("{}", self.story.summary_line());
         }
+        self.report();
         if let Exit::Killed(signal) = exit
-            && rules.die_of_signal
+            && code == exit.code()
+            && self.settings.exit.die_of_signal
         {
             sys::die_of(signal);
         }
         c_int::from(code)
+    }
+
+    /// The exit status, by the app's own and the settings.
+    fn exit_code(&self, exit: Exit) -> u8 {
+        let rules = &self.settings.exit;
+        let code = exit.code();
+        let stopped = self.lifecycle.stop_asked_at().is_some();
+        let success = rules.success.contains(&code) || stopped && rules.success_on_stop.contains(&code);
+        if success { 0 } else { code }
+    }
+
+    /// Writes the report, and in Kubernetes the summary for whoever asks why the container ended.
+    fn report(&self) {
+        if let Some(path) = &self.settings.report
+            && let Err(error) = report::write_whole(path, &self.story.to_json())
+        {
+            warn!("cannot write report '{}': {}", path.display(), plain(&error));
+        }
+        if self.settings.platform == Platform::Kubernetes
+            && let Err(error) =
+                report::write_termination(Path::new(TERMINATION_LOG), &self.story.termination_message())
+        {
+            debug!("cannot write '{TERMINATION_LOG}': {}", plain(&error));
+        }
     }
 
     fn take_signal(&mut self, arrival: crate::lifecycle::Arrival) {

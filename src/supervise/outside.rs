@@ -6,7 +6,7 @@ use super::doors::Doors;
 use crate::checks::{Checks, DrainCheck};
 use crate::drain::{Drain, Look, Verdict};
 use crate::health::Health;
-use crate::hooks::{Hooks, News};
+use crate::hooks::{Done, Hooks, News};
 use crate::lifecycle::{Event, Exit, Moment, Phase, Stage};
 use crate::notify::Outbound;
 use crate::settings::{HookSettings, Settings};
@@ -184,6 +184,16 @@ impl Outside {
 
     pub fn cut_hooks(&mut self, now: Moment) {
         self.hooks.cut(now);
+    }
+
+    /// How those hooks went that have ended since this was asked last.
+    pub fn hooks_done(&mut self) -> Vec<Done> {
+        self.hooks.take_done()
+    }
+
+    /// A fresh look, for the moment in which the app is killed.
+    pub fn look_once_more(&mut self, now: Moment) -> Option<usize> {
+        self.drain.count_now(now)
     }
 
     /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.

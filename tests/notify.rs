@@ -221,6 +221,10 @@ fn the_watchdog_is_fed_for_an_app_that_does_not_know_it() {
         .env("WATCHDOG_PID", "1")
         .start();
     run.expect("ready");
+    // An app that does know one finds it meant for itself.
+    run.say("env");
+    let env = run.see("env end");
+    assert!(env.contains("WATCHDOG_USEC=200000") && !env.contains("WATCHDOG_PID"), "{env}");
     for _ in 0..3 {
         manager.hear_until("WATCHDOG=1");
     }
@@ -239,6 +243,8 @@ fn another_process_watchdog_is_none_of_ours() {
         .env("WATCHDOG_PID", "4711")
         .start();
     run.expect("ready");
+    run.say("env");
+    assert!(run.see("env end").contains("WATCHDOG_PID=4711"));
     let mut heard = manager.hear_until("READY=1");
     run.term();
     run.expect_signal("TERM");

@@ -303,6 +303,34 @@ fn numbers_for_prometheus() {
     });
 }
 
+#[test]
+fn a_ready_file_of_an_earlier_life_is_gone_until_the_app_is_ready() {
+    let scratch = Scratch::new();
+    let ready = scratch.file("ready", "");
+    let mut run = Launch::ordinary(Init::Adieu)
+        .option("--ready")
+        .option(format!("tcp://{}", address()))
+        .option("--ready-file")
+        .option(&ready)
+        .start();
+    run.expect("ready");
+    until("the old file is gone", || !ready.exists());
+    run.say("exit 0");
+    run.expect_exit(0);
+}
+
+#[test]
+fn a_ready_file_goes_with_the_app() {
+    let scratch = Scratch::new();
+    let ready = scratch.path("ready");
+    let mut run = Launch::ordinary(Init::Adieu).option("--ready-file").option(&ready).start();
+    run.expect("ready");
+    until("the file is there", || ready.exists());
+    run.say("exit 0");
+    run.expect_exit(0);
+    assert!(!ready.exists());
+}
+
 /// For the file systems that a container really has: nothing may be written.
 #[test]
 fn a_ready_file_that_cannot_be_written_stops_nobody() {

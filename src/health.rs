@@ -1,7 +1,7 @@
 //! What anybody may ask adieu over HTTP: is the app ready, is it alive, what is going on. The endpoint lives in the one
 //! loop and may cost it little, whoever is on the other side: at most 32 connections, 4 KiB a request, 2 s to send one
 //! and to take the answer, and a bounded number of answers a turn, so that a signal never waits behind clients. Whoever
-//! comes when all places are taken waits in the kernel's queue until one is given up.
+//! comes when all places are taken waits in the kernel's queue until one is given up, which then happens sooner.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -20,6 +20,9 @@ const PLACES: usize = 32;
 const REQUEST_LIMIT: usize = 4 * 1024;
 /// For one request to arrive and its answer to be taken; also how long a kept connection may rest.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while all places are taken: whoever has been waiting outside is more likely to be a kubelet than someone who
+/// has not finished asking for so long.
+const PRESSED: Duration = Duration::from_millis(200);
 /// Answers, and new connections, in one turn of the loop.
 const ANSWERS_A_TURN: usize = 64;
 const ARRIVALS_A_TURN: usize = 64;
@@ -74,7 +77,12 @@ impl Health {
         if self.unfinished {
             return Some(Moment::ZERO);
         }
-        self.clients.iter().map(|client| client.deadline).chain(self.paused).min()
+        let patience = self.patience();
+        self.clients.iter().map(|client| client.since + patience).chain(self.paused).min()
+    }
+
+    fn patience(&self) -> Duration {
+        if self.clients.len() < PLACES { PATIENCE } else { PRESSED }
     }
 
     /// Accepts, reads, answers, writes, and lets go of those whose time is up.
@@ -98,7 +106,8 @@ impl Health {
             self.answered += (before - *budget) as u64;
         }
         self.first = self.first.wrapping_add(1);
-        self.clients.retain(|client| client.stage != Stage::Gone && now < client.deadline);
+        let patience = self.patience();
+        self.clients.retain(|client| client.stage != Stage::Gone && now < client.since + patience);
     }
 
     /// True when somebody came.
@@ -143,14 +152,14 @@ struct Client {
     stage: Stage,
     heard: Vec<u8>,
     to_say: Vec<u8>,
-    deadline: Moment,
+    /// When it came, or was last answered.
+    since: Moment,
 }
 
 impl Client {
     fn new(stream: TcpStream, now: Moment) -> Option<Client> {
         stream.set_nonblocking(true).ok()?;
-        let deadline = now + PATIENCE;
-        Some(Client { stream, stage: Stage::Asking, heard: Vec::new(), to_say: Vec::new(), deadline })
+        Some(Client { stream, stage: Stage::Asking, heard: Vec::new(), to_say: Vec::new(), since: now })
     }
 
     fn poll_fd(&self) -> PollFd<'_> {
@@ -229,7 +238,7 @@ impl Client {
         if !asked.head_only {
             self.to_say.extend(body.as_bytes());
         }
-        self.deadline = now + PATIENCE;
+        self.since = now;
         if asked.keep == Keep::No {
             self.stage = Stage::Closing;
             self.heard.clear();
@@ -552,29 +561,35 @@ mod tests {
     }
 
     #[test]
-    fn slow_clients_keep_their_places_for_two_seconds_and_no_longer() {
+    fn slow_clients_lose_their_places_sooner_when_others_may_wait() {
         let mut health = local();
         let addr = health.address().unwrap();
-        let mut slow: Vec<TcpStream> = (0..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        while health.clients.len() < PLACES {
+        let mut slow: Vec<TcpStream> = (1..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        while health.clients.len() < PLACES - 1 {
             turn(&mut health, Duration::ZERO, &READY);
         }
-        let mut probe = TcpStream::connect(addr).unwrap();
-        probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
-        let mut fds = Vec::new();
-        health.poll_fds(&mut fds);
-        assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
-        drop(fds);
+        assert_eq!(health.deadline(), Some(PATIENCE));
         for at in [500, 1000, 1500, 1999] {
             for stream in &mut slow {
                 stream.write_all(b"G").unwrap();
             }
             turn(&mut health, Duration::from_millis(at), &READY);
-            assert_eq!(health.clients.len(), PLACES);
+            assert_eq!(health.clients.len(), PLACES - 1);
         }
         assert_eq!(health.deadline(), Some(PATIENCE), "bytes that make no request win no time");
+        slow.push(TcpStream::connect(addr).unwrap());
+        let mut probe = TcpStream::connect(addr).unwrap();
+        probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
+        while health.clients.len() < PLACES {
+            turn(&mut health, Duration::from_millis(100), &READY);
+        }
+        let mut fds = Vec::new();
+        health.poll_fds(&mut fds);
+        assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
+        drop(fds);
+        assert_eq!(health.deadline(), Some(PRESSED));
         while health.answered == 0 {
-            turn(&mut health, PATIENCE, &READY);
+            turn(&mut health, PRESSED, &READY);
         }
         let mut answer = [0; 12];
         probe.read_exact(&mut answer).unwrap();

@@ -223,7 +223,7 @@ fn the_watchdog_is_fed_for_an_app_that_does_not_know_it() {
     run.expect("ready");
     // An app that does know one finds it meant for itself.
     run.say("env");
-    let env = run.see("env end");
+    let env = run.see("env end\n");
     assert!(env.contains("WATCHDOG_USEC=200000") && !env.contains("WATCHDOG_PID"), "{env}");
     for _ in 0..3 {
         manager.hear_until("WATCHDOG=1");
@@ -244,7 +244,7 @@ fn another_process_watchdog_is_none_of_ours() {
         .start();
     run.expect("ready");
     run.say("env");
-    assert!(run.see("env end").contains("WATCHDOG_PID=4711"));
+    assert!(run.see("env end\n").contains("WATCHDOG_PID=4711"));
     let mut heard = manager.hear_until("READY=1");
     run.term();
     run.expect_signal("TERM");

@@ -85,15 +85,18 @@ impl Health {
         if self.clients.len() < PLACES { PATIENCE } else { PRESSED }
     }
 
-    /// Accepts, reads, answers, writes, and lets go of those whose time is up.
-    pub fn serve(&mut self, now: Moment, view: &View) {
+    /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the same turn. A loop that
+    /// looks at its signals in between never gives an answer that is older than a signal sent before the request.
+    pub fn hear(&mut self, now: Moment) {
         self.paused = self.paused.filter(|until| now < *until);
+        self.accept(now);
+        self.clients.iter_mut().for_each(Client::hear);
+    }
+
+    /// Answers what was heard, and lets go of those whose time is up.
+    pub fn serve(&mut self, now: Moment, view: &View) {
         let mut budget = ANSWERS_A_TURN;
         self.serve_clients(now, view, &mut budget);
-        if self.accept(now) {
-            // Most newcomers have sent their request already: spare them and us a turn.
-            self.serve_clients(now, view, &mut budget);
-        }
         self.unfinished = budget == 0;
     }
 
@@ -110,9 +113,7 @@ impl Health {
         self.clients.retain(|client| client.stage != Stage::Gone && now < client.since + patience);
     }
 
-    /// True when somebody came.
-    fn accept(&mut self, now: Moment) -> bool {
-        let before = self.clients.len();
+    fn accept(&mut self, now: Moment) {
         for _ in 0..ARRIVALS_A_TURN {
             if self.paused.is_some() || self.clients.len() >= PLACES {
                 break;
@@ -130,7 +131,6 @@ impl Health {
                 },
             }
         }
-        self.clients.len() > before
     }
 }
 
@@ -151,6 +151,8 @@ struct Client {
     stream: TcpStream,
     stage: Stage,
     heard: Vec<u8>,
+    /// The client has said all that it will say.
+    ended: bool,
     to_say: Vec<u8>,
     /// When it came, or was last answered.
     since: Moment,
@@ -159,7 +161,14 @@ struct Client {
 impl Client {
     fn new(stream: TcpStream, now: Moment) -> Option<Client> {
         stream.set_nonblocking(true).ok()?;
-        Some(Client { stream, stage: Stage::Asking, heard: Vec::new(), to_say: Vec::new(), since: now })
+        Some(Client {
+            stream,
+            stage: Stage::Asking,
+            heard: Vec::new(),
+            ended: false,
+            to_say: Vec::new(),
+            since: now,
+        })
     }
 
     fn poll_fd(&self) -> PollFd<'_> {
@@ -168,12 +177,10 @@ impl Client {
     }
 
     fn serve(&mut self, now: Moment, view: &View, budget: &mut usize) {
-        // An answer that is not taken stops the reading: what a client can have us keep stays bounded.
         if self.flush() && self.stage == Stage::Asking {
-            let open = self.hear();
             self.answer(now, view, budget);
             let waiting = !self.to_say.is_empty() || *budget == 0;
-            if !open && self.stage == Stage::Asking && !waiting {
+            if self.ended && self.stage == Stage::Asking && !waiting {
                 self.stage = Stage::Gone;
             }
         }
@@ -187,24 +194,19 @@ impl Client {
         }
     }
 
-    /// Reads what is there, within the limit; false when the client has said all that it will say.
-    fn hear(&mut self) -> bool {
+    /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a client can have us
+    /// keep stays bounded.
+    fn hear(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
         let room = REQUEST_LIMIT - self.heard.len();
-        if room == 0 {
-            return true;
+        if room == 0 || self.stage != Stage::Asking || !self.to_say.is_empty() {
+            return;
         }
         match self.stream.read(&mut piece[..room]) {
-            Ok(0) => false,
-            Ok(read) => {
-                self.heard.extend_from_slice(&piece[..read]);
-                true
-            }
-            Err(error) if later(&error) => true,
-            Err(_) => {
-                self.stage = Stage::Gone;
-                false
-            }
+            Ok(0) => self.ended = true,
+            Ok(read) => self.heard.extend_from_slice(&piece[..read]),
+            Err(error) if later(&error) => {}
+            Err(_) => self.stage = Stage::Gone,
         }
     }
 
@@ -393,6 +395,7 @@ mod tests {
         let spare = if health.deadline() == Some(Moment::ZERO) { 0u8 } else { 10 };
         poll(&mut fds, PollTimeout::from(spare)).unwrap();
         drop(fds);
+        health.hear(now);
         health.serve(now, view);
     }
 
@@ -627,6 +630,7 @@ mod tests {
         assert!(fds.is_empty());
         drop(fds);
         assert_eq!(health.deadline(), Some(Duration::from_secs(3)));
+        health.hear(Duration::from_secs(3));
         health.serve(Duration::from_secs(3), &READY);
         assert_eq!(health.deadline(), None, "nothing to do, nobody to wake");
     }

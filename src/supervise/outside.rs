@@ -109,6 +109,14 @@ impl Outside {
         }
     }
 
+    /// Takes the requests that have come to the health endpoint, before the signals are looked at: whoever asks after he
+    /// has asked for a stop must not hear that all is well.
+    pub fn hear(&mut self, now: Moment) {
+        if let Some(health) = &mut self.doors.health {
+            health.hear(now);
+        }
+    }
+
     /// Answers whoever asks at the health endpoint, last of all, so that the answers are those of this very turn.
     pub fn answer(&mut self, now: Moment, view: &View) {
         if let Some(health) = &mut self.doors.health {

@@ -75,6 +75,11 @@ impl Outbound {
         })
     }
 
+    /// For whoever closes all other descriptors.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
     /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when WATCHDOG_PID is adieu's
     /// own. A ping is due at half of it (sd_watchdog_enabled(3)).
     pub fn ping_every(&mut self, interval: Duration, now: Moment) {

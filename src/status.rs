@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::lifecycle::{Moment, Phase};
+use crate::settings::Origin;
 
 /// All there is to know about adieu and its app at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,8 @@ pub struct View<'a> {
     /// Orphans reaped, and signals forwarded to the app, since the start.
     pub reaped: u64,
     pub signals_forwarded: u64,
-    /// What was meant by the settings, name by name as in the file.
-    pub settings: &'a [(&'static str, String)],
+    /// What was meant by the settings, and where each value came from.
+    pub settings: &'a [(&'static str, String, Origin)],
 }
 
 /// What was asked for.
@@ -99,13 +100,19 @@ struct Status<'a> {
     settings: Settings<'a>,
 }
 
-struct Settings<'a>(&'a [(&'static str, String)]);
+struct Settings<'a>(&'a [(&'static str, String, Origin)]);
+
+#[derive(Serialize)]
+struct Setting<'a> {
+    value: &'a str,
+    origin: String,
+}
 
 impl Serialize for Settings<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            map.serialize_entry(name, value)?;
+        for (name, value, origin) in self.0 {
+            map.serialize_entry(name, &Setting { value, origin: origin.to_string() })?;
         }
         map.end()
     }
@@ -185,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    fn view<'a>(settings: &'a [(&'static str, String)]) -> View<'a> {
+    fn view<'a>(settings: &'a [(&'static str, String, Origin)]) -> View<'a> {
         View {
             phase: Phase::PreStop,
             since: Duration::from_millis(1500),
@@ -201,7 +208,8 @@ mod tests {
 
     #[test]
     fn the_status_is_json_in_a_fixed_order() {
-        let settings = [("stop.grace", "30s".to_owned()), ("drain.timeout", "20s".to_owned())];
+        let settings =
+            [("stop.grace", "30s".to_owned(), Origin::Default), ("x", "20s".to_owned(), Origin::Flag("x"))];
         let (status, kind, body) = Page::Status.render(Duration::from_millis(4000), &view(&settings));
         assert_eq!((status, kind), ("200 OK", "application/json"));
         assert_eq!(
@@ -209,7 +217,8 @@ mod tests {
             "{\"phase\":\"pre-stop\",\"since_seconds\":2.5,\"uptime_seconds\":4.0,\"ready\":false,\
              \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"reaped\":12,\
              \"signals_forwarded\":2,\"version\":\"0.1.0\",\
-             \"settings\":{\"stop.grace\":\"30s\",\"drain.timeout\":\"20s\"}}\n"
+             \"settings\":{\"stop.grace\":{\"value\":\"30s\",\"origin\":\"default\"},\
+             \"x\":{\"value\":\"20s\",\"origin\":\"flag --x\"}}}\n"
         );
     }
 

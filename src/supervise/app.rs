@@ -38,16 +38,23 @@ pub struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
+    signals_sent: u64,
+    /// Those sent since somebody asked last.
+    sent: Vec<Signal>,
 }
 
 impl App {
-    pub fn start(settings: &Settings, inherited: Inherited) -> Result<App, StartFailure> {
+    pub fn start(
+        settings: &Settings,
+        variables: &[CString],
+        inherited: Inherited,
+    ) -> Result<App, StartFailure> {
         let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
         let terminal = Terminal::controlling();
         let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
         let pid = spawn::app(&AppStart {
             argv: &argv,
-            variables: &[],
+            variables,
             mask: inherited.mask,
             ignored_child: inherited.ignored_child,
             orphan_signal: settings.signals.orphan.filter(|_| !is_init()),
@@ -65,6 +72,8 @@ impl App {
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
+            signals_sent: 0,
+            sent: Vec::new(),
         })
     }
 
@@ -120,6 +129,16 @@ impl App {
         }
     }
 
+    /// How many signals it was sent, by adieu or through it.
+    pub fn signals_sent(&self) -> u64 {
+        self.signals_sent
+    }
+
+    /// What it was sent since this was asked last.
+    pub fn take_sent(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.sent)
+    }
+
     pub fn has_undelivered(&self) -> bool {
         !self.undelivered.is_empty()
     }
@@ -144,7 +163,11 @@ impl App {
             return true;
         };
         match self.send(pid, signal, value) {
-            Ok(()) => debug!("sent {} to the app", signals::name(signal)),
+            Ok(()) => {
+                self.signals_sent += 1;
+                self.sent.push(signal);
+                debug!("sent {} to the app", signals::name(signal));
+            }
             Err(Errno::EAGAIN) if value.is_some() => {
                 self.undelivered.push_back((signal, value));
                 return false;

@@ -22,7 +22,7 @@ export ADIEU_LEFT_OUT="$folder/left-out"
 
 # The static binary that goes into images, once, and not in the middle of a test.
 if [ -x packaging/build-static.sh ] && [ -z "${ADIEU_STATIC:-}" ]; then
-    ADIEU_STATIC=$(packaging/build-static.sh | tail -n 1)
+    ADIEU_STATIC=$(realpath "$(packaging/build-static.sh)")
     export ADIEU_STATIC
 fi
 

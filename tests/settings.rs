@@ -225,7 +225,7 @@ fn a_wrong_line_of_the_file_is_named() {
         ("[stop]\ngrace = \"soon\"\n", 2, &["stop.grace", "soon", "5s"]),
         ("[stop]\n\ngrace = [1]\n", 3, &["grace"]),
         ("[stop]\ngrace = \n", 2, &[]),
-        ("[stop]\ngrace = 5\ngrace = 6\n", 3, &["grace"]),
+        ("[stop]\ngrace = 5\ngrace = 6\n", 3, &["duplicate"]),
         ("[stop]\nonce = \"maybe\"\n", 2, &["stop.once", "maybe"]),
         ("[stop]\n# a comment\non = [\"TERM\",\n  \"NOSUCH\"]\n", 4, &["NOSUCH"]),
     ] {

@@ -77,7 +77,7 @@ fn inits() -> Result<Vec<Init>, String> {
 }
 
 fn adieu() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("ADIEU_BENCH_BINARY") {
+    if let Some(path) = std::env::var_os("STATIC_BINARY") {
         return Ok(PathBuf::from(path));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

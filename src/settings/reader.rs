@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
             exit: self.exit(platform, around)?,
             ready: self.ready()?,
             log: self.log()?,
-            report: self.typed.one(Id::Report).map(|entry| PathBuf::from(&entry.value)),
+            report: self.path(Id::Report),
             plan,
             drain,
             hooks,
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         Ok(ReadySettings {
             health: health.map(|health| health.value),
             checks: self.list(Id::Ready, values::target)?,
-            file: self.typed.one(Id::ReadyFile).map(|entry| PathBuf::from(&entry.value)),
+            file: self.path(Id::ReadyFile),
         })
     }
 
@@ -339,6 +339,12 @@ impl<'a> Reader<'a> {
 
     fn list<T>(&self, id: Id, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Refusal> {
         self.typed.all(id).into_iter().map(|entry| read_entry(entry, &read)).collect()
+    }
+
+    /// A path, made absolute while adieu's working directory is still the one it was started in.
+    fn path(&self, id: Id) -> Option<PathBuf> {
+        let path = PathBuf::from(&self.typed.one(id)?.value);
+        Some(std::path::absolute(&path).unwrap_or(path))
     }
 
     fn switched(&self, id: Id) -> Result<bool, Refusal> {

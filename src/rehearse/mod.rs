@@ -1,8 +1,9 @@
 //! The rehearsal: does my app shut down well? The question is answered before production asks it.
 //!
 //! [`options`] and [`manifest`] say what to rehearse; together they make a [`plan`]. [`perform`] carries it out: on a [`stage`]
-//! that stands in for the container it starts the app, puts [`load`] on it, plays the [`balancer`] and the platform, and lets
-//! [`watch`] look on. What comes out is a [`recording`], plain data; [`judge`] makes the checklist of it, and [`show`] shows both.
+//! that stands in for the container, raised by a [`stagehand`], it starts the app, puts [`load`] on it, plays the [`balancer`] and the platform, and lets
+//! [`watch`] look on. What comes out is a [`recording`], plain data; [`judge`] makes the checklist of it, a [`verdict`], and
+//! [`show`] shows both.
 
 pub mod balancer;
 pub mod judge;
@@ -19,7 +20,9 @@ pub mod ready;
 pub mod recording;
 pub mod show;
 pub mod stage;
+pub mod stagehand;
 pub mod story;
+pub mod verdict;
 pub mod watch;
 
 use std::ffi::OsString;
@@ -52,8 +55,8 @@ const FAILED: i32 = 125;
 pub fn main(args: &[OsString]) -> i32 {
     let hidden = args.first().and_then(|word| word.to_str());
     match hidden {
-        Some(stage::STAGEHAND) => told("stage", stage::stagehand_main(&args[1..])),
-        Some(stage::INSIDE) => told("stage", stage::inside_main(&args[1..])),
+        Some(stagehand::STAGEHAND) => told("stage", stagehand::serve(&args[1..])),
+        Some(stagehand::INSIDE) => told("stage", stagehand::become_program(&args[1..])),
         Some(LEGACY) => told("legacy app", legacy::serve()),
         _ => front(args),
     }

@@ -58,7 +58,7 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
     match settings::request(arguments, std::env::vars_os(), &around)? {
         Request::Show(text) => Ok(show(&text)),
         Request::Check(settings) => Ok(show(&settings::timeline(&settings))),
-        Request::Probe { .. } => Err(Refusal("cannot probe yet".to_owned())),
+        Request::Probe { address, what } => Ok(probe::run(address, what)),
         Request::Run(settings) => Ok(supervise::run(*settings, inherited)?),
     }
 }

@@ -298,7 +298,7 @@ impl Lifecycle {
             State::Stopping { next, .. } => {
                 Some(next.map_or(self.kill_at(), |next| next.min(self.kill_at())))
             }
-            State::Killing => Some(self.grace_over()),
+            State::Killing => Some(self.leave_by()),
             State::Sweeping { until, .. } | State::Leaving { until, .. } => Some(until),
         }
     }
@@ -318,6 +318,11 @@ impl Lifecycle {
         self.stop.map(|stop| stop.by)
     }
 
+    /// When the platform kills, once a stop was asked for.
+    pub fn grace_over(&self) -> Option<Moment> {
+        self.stop.map(|stop| stop.at.saturating_add(self.plan.grace))
+    }
+
     // The absolute moments of the stop under way.
 
     fn asked_at(&self) -> Moment {
@@ -333,11 +338,11 @@ impl Lifecycle {
     }
 
     fn kill_at(&self) -> Moment {
-        self.grace_over().saturating_sub(self.plan.kill_margin)
+        self.leave_by().saturating_sub(self.plan.kill_margin)
     }
 
-    fn grace_over(&self) -> Moment {
-        self.asked_at().saturating_add(self.plan.grace)
+    fn leave_by(&self) -> Moment {
+        self.grace_over().unwrap_or(self.plan.grace)
     }
 
     // Events, in the order of life.
@@ -470,7 +475,7 @@ impl Lifecycle {
         };
         let until = match (self.stop, killed) {
             (Some(_), false) => self.kill_at(),
-            (Some(_), true) => self.grace_over(),
+            (Some(_), true) => self.leave_by(),
             (None, _) => now + self.plan.leftovers,
         };
         self.announce(false, actions);
@@ -525,7 +530,7 @@ impl Lifecycle {
             State::Killing => self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions),
             State::Sweeping { exit, killed: false, .. } => {
                 let until = match self.stop {
-                    Some(_) => self.grace_over(),
+                    Some(_) => self.leave_by(),
                     None => now + self.plan.kill_margin,
                 };
                 self.state = State::Sweeping { exit, until, killed: true };

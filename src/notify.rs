@@ -1,1 +1,541 @@
-//! stub
+//! sd_notify(3), in both directions. [`Outbound`] talks to the service manager whose socket adieu was given: ready,
+//! stopping, status, more time, watchdog. [`Inbound`] is a socket of adieu's own that the app is given instead, so that
+//! its READY=1 counts everywhere, also where no manager listens. What the app says is passed on with its descriptors,
+//! except what only adieu may say: it is the main process, and it knows better when the service is ready and stopping.
+
+use std::ffi::OsStr;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    UnixCredentials, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+};
+use nix::unistd::{Pid, geteuid};
+
+use crate::lifecycle::{Moment, Phase};
+
+/// Messages that could not be sent because the manager's queue is full. Later ones are dropped.
+const KEPT: usize = 32;
+/// How long to wait before trying them again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// The longest message; systemd takes 4096 bytes, too.
+const MESSAGE_LIMIT: usize = 4096;
+/// The kernel passes at most this many descriptors with one message (SCM_MAX_FD, unix(7)).
+const DESCRIPTORS_LIMIT: usize = 253;
+/// Messages of the app taken in one turn of the loop.
+const MESSAGES_A_TURN: usize = 64;
+
+/// The way to the service manager.
+#[derive(Debug)]
+pub struct Outbound {
+    socket: OwnedFd,
+    manager: UnixAddr,
+    kept: Vec<String>,
+    try_again: Option<Moment>,
+    watchdog: Option<Watchdog>,
+    said_ready: bool,
+    said_stopping: bool,
+}
+
+/// The manager wants to hear from us this often.
+#[derive(Debug)]
+struct Watchdog {
+    every: Duration,
+    next: Moment,
+}
+
+impl Outbound {
+    /// `address` is NOTIFY_SOCKET's value: a path, or a name in the abstract namespace after `@`.
+    ///
+    /// # Errors
+    /// One line; nothing that should keep adieu from running the app.
+    pub fn open(address: &OsStr) -> Result<Outbound, String> {
+        let bytes = address.as_bytes();
+        let manager = match bytes.first() {
+            Some(b'/') => UnixAddr::new(bytes),
+            Some(b'@') => UnixAddr::new_abstract(&bytes[1..]),
+            _ => Err(Errno::EAFNOSUPPORT),
+        };
+        let manager = manager
+            .map_err(|e| format!("cannot use NOTIFY_SOCKET '{}': {}", address.to_string_lossy(), e.desc()))?;
+        let socket = datagram_socket()?;
+        Ok(Outbound {
+            socket,
+            manager,
+            kept: Vec::new(),
+            try_again: None,
+            watchdog: None,
+            said_ready: false,
+            said_stopping: false,
+        })
+    }
+
+    /// For whoever closes all other descriptors.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when WATCHDOG_PID is adieu's
+    /// own. A ping is due at half of it (sd_watchdog_enabled(3)).
+    pub fn ping_every(&mut self, interval: Duration, now: Moment) {
+        self.watchdog = Some(Watchdog { every: interval / 2, next: now });
+    }
+
+    /// Traffic may come. Said once; also when the app has no longer been ready in between, since sd_notify knows no way
+    /// back.
+    pub fn ready(&mut self, now: Moment) {
+        if !self.said_ready {
+            self.said_ready = true;
+            self.say("READY=1".to_owned(), now);
+        }
+    }
+
+    /// A phase begins that lasts for at most `rest`. From the stop request on the manager is told that we are stopping,
+    /// and while the app goes on serving it is asked for the time that this takes: EXTEND_TIMEOUT_USEC works only where
+    /// the unit's own timeout would end earlier, and counts from now.
+    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+        let mut message = format!("STATUS={}", phase.name());
+        match phase {
+            Phase::Starting | Phase::Running => {}
+            Phase::PreStop
+            | Phase::Draining
+            | Phase::Stopping
+            | Phase::Killing
+            | Phase::Sweeping
+            | Phase::Leaving
+            | Phase::Gone => {
+                if !self.said_stopping {
+                    self.said_stopping = true;
+                    message.insert_str(0, "STOPPING=1\n");
+                }
+            }
+        }
+        if let (Phase::PreStop | Phase::Draining, Some(rest)) = (phase, rest) {
+            message.push_str(&format!("\nEXTEND_TIMEOUT_USEC={}", rest.as_micros()));
+        }
+        self.say(message, now);
+    }
+
+    /// One line of what is going on, for `systemctl status`.
+    pub fn status(&mut self, words: &str, now: Moment) {
+        self.say(format!("STATUS={}", words.replace('\n', " ")), now);
+    }
+
+    pub fn poll_fds<'a>(&'a self, _fds: &mut Vec<PollFd<'a>>) {
+        // An unconnected datagram socket is always writable; a full queue is tried again by time.
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let ping = self.watchdog.as_ref().map(|watchdog| watchdog.next);
+        ping.into_iter().chain(self.try_again).min()
+    }
+
+    pub fn serve(&mut self, now: Moment) {
+        if self.try_again.is_some_and(|at| now >= at) {
+            self.try_again = None;
+            for message in std::mem::take(&mut self.kept) {
+                self.say(message, now);
+            }
+        }
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| now >= watchdog.next) {
+            watchdog.next = now + watchdog.every;
+            // A lost ping is followed by another one in time.
+            let _ = self.send("WATCHDOG=1", &[]);
+        }
+    }
+
+    /// In order: what cannot be sent now waits, and everything after it, too.
+    fn say(&mut self, message: String, now: Moment) {
+        let sent = if self.kept.is_empty() { self.send(&message, &[]) } else { Err(Errno::EAGAIN) };
+        match sent {
+            Ok(()) => {}
+            Err(Errno::EAGAIN | Errno::ENOBUFS) if self.kept.len() < KEPT => {
+                self.kept.push(message);
+                self.try_again = Some(now + TRY_AGAIN);
+            }
+            Err(error) => log::debug!("cannot tell the service manager '{message}': {}", error.desc()),
+        }
+    }
+
+    fn send(&self, message: &str, descriptors: &[RawFd]) -> Result<(), Errno> {
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let control = if descriptors.is_empty() { &[][..] } else { &rights };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let words = [IoSlice::new(message.as_bytes())];
+        sendmsg(self.socket.as_raw_fd(), &words, control, flags, Some(&self.manager)).map(drop)
+    }
+
+    /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload; before adieu's own
+    /// it would be too early, and after STOPPING=1 too late.
+    fn pass_on(&mut self, said: &Said, descriptors: &[RawFd]) {
+        if said.watchdog && self.watchdog.take().is_some() {
+            log::debug!("the app feeds the watchdog itself");
+        }
+        let mut message = said.rest.clone();
+        if said.ready && self.said_ready && !self.said_stopping {
+            message.push_str("READY=1\n");
+        }
+        if message.is_empty() {
+            return;
+        }
+        if let Err(error) = self.send(&message, descriptors) {
+            log::debug!("cannot pass on '{}': {}", message.trim_end(), error.desc());
+        }
+    }
+}
+
+/// What a message of the app says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Said {
+    ready: bool,
+    watchdog: bool,
+    /// What the manager may hear, a line each.
+    rest: String,
+}
+
+impl Said {
+    fn read(message: &[u8]) -> Said {
+        let mut said = Said::default();
+        for line in String::from_utf8_lossy(message).lines() {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            match name {
+                "READY" => said.ready |= value == "1",
+                // The main process is adieu, and the stop is told of when it begins.
+                "MAINPID" | "MAINPIDFDID" | "MAINPIDFD" | "STOPPING" | "" => {}
+                _ => {
+                    said.watchdog |= line == "WATCHDOG=1";
+                    said.rest.push_str(line);
+                    said.rest.push('\n');
+                }
+            }
+        }
+        said
+    }
+}
+
+/// The socket that the app is given as NOTIFY_SOCKET.
+#[derive(Debug)]
+pub struct Inbound {
+    socket: OwnedFd,
+    address: String,
+}
+
+impl Inbound {
+    /// The kernel picks a free name in the abstract namespace (unix(7), autobind), so no directory is needed and nothing
+    /// is left behind.
+    ///
+    /// # Errors
+    /// One line.
+    pub fn open() -> Result<Inbound, String> {
+        let socket = datagram_socket()?;
+        let failed = |e: Errno| format!("cannot open a notify socket for the app: {}", e.desc());
+        setsockopt(&socket, sockopt::PassCred, &true).map_err(failed)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new_unnamed()).map_err(failed)?;
+        let own: UnixAddr = getsockname(socket.as_raw_fd()).map_err(failed)?;
+        let name = own.as_abstract().ok_or(Errno::EADDRNOTAVAIL).map_err(failed)?;
+        let address = format!("@{}", String::from_utf8_lossy(name));
+        Ok(Inbound { socket, address })
+    }
+
+    /// The value of NOTIFY_SOCKET for the app.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// For whoever closes all other descriptors.
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+    }
+
+    /// Nothing happens here by time.
+    pub fn deadline(&self) -> Option<Moment> {
+        None
+    }
+
+    /// Takes messages, a bounded number, and passes them on; true when the app has said READY=1.
+    pub fn serve(&mut self, mut manager: Option<&mut Outbound>) -> bool {
+        let mut ready = false;
+        for _ in 0..MESSAGES_A_TURN {
+            match self.receive() {
+                Ok(Some((said, descriptors))) => {
+                    ready |= said.ready;
+                    if let Some(manager) = &mut manager {
+                        manager.pass_on(&said, &descriptors);
+                    }
+                    close_all(&descriptors);
+                }
+                Ok(None) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(error) => {
+                    log::debug!("cannot read the app's notification: {}", error.desc());
+                    break;
+                }
+            }
+        }
+        ready
+    }
+
+    /// One message and its descriptors; `None` when its sender is not to be trusted.
+    fn receive(&self) -> Result<Option<(Said, Vec<RawFd>)>, Errno> {
+        let mut bytes = [0; MESSAGE_LIMIT];
+        let mut control = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_LIMIT]);
+        let mut words = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<UnixAddr>(self.socket.as_raw_fd(), &mut words, Some(&mut control), flags)?;
+        let (length, cut) =
+            (message.bytes, message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC));
+        let (mut sender, mut descriptors) = (None, Vec::new());
+        for part in message.cmsgs().into_iter().flatten() {
+            match part {
+                ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
+                ControlMessageOwned::ScmRights(passed) => descriptors.extend(passed),
+                _ => {}
+            }
+        }
+        if cut || !sender.is_some_and(|sender| is_ours(&sender)) {
+            let why = if cut { "it is too long" } else { "it comes from a process that is not the app's" };
+            log::debug!("dropped a notification: {why}");
+            close_all(&descriptors);
+            return Ok(None);
+        }
+        Ok(Some((Said::read(&bytes[..length]), descriptors)))
+    }
+}
+
+fn datagram_socket() -> Result<OwnedFd, String> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Datagram, flags, None)
+        .map_err(|error| format!("cannot open a notify socket: {}", error.desc()))
+}
+
+/// Received descriptors are ours to close; that one may not close properly is its sender's business.
+fn close_all(descriptors: &[RawFd]) {
+    for descriptor in descriptors {
+        let _ = nix::unistd::close(*descriptor);
+    }
+}
+
+/// Anybody in the network namespace, which the containers of a pod share, can reach an abstract socket. Messages count
+/// from our descendants; a sender that has exited meanwhile (systemd-notify does) must at least be of our user. The
+/// kernel vouches for pid and uid (SCM_CREDENTIALS, unix(7)); a pid of 0 lives in a PID namespace that we cannot see.
+fn is_ours(sender: &UnixCredentials) -> bool {
+    sender.pid() != 0 && is_descendant(sender.pid()).unwrap_or(sender.uid() == geteuid().as_raw())
+}
+
+/// `None` when that cannot be known: it is gone, or there is no /proc.
+fn is_descendant(pid: i32) -> Option<bool> {
+    let own = Pid::this().as_raw();
+    let mut pid = pid;
+    while pid != own {
+        if pid <= 1 {
+            return Some(false);
+        }
+        pid = parent(pid)?;
+    }
+    Some(true)
+}
+
+/// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything and ends at the last
+/// parenthesis.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    /// A service manager's end.
+    fn manager() -> (UnixDatagram, Outbound) {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("adieu-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        (manager, Outbound::open(format!("@{name}").as_ref()).unwrap())
+    }
+
+    fn heard(manager: &UnixDatagram) -> Vec<String> {
+        let mut messages = Vec::new();
+        let mut bytes = [0; MESSAGE_LIMIT];
+        while let Ok(length) = manager.recv(&mut bytes) {
+            messages.push(String::from_utf8(bytes[..length].to_vec()).unwrap());
+        }
+        messages
+    }
+
+    /// The app's end: sends to the address as sd_notify does.
+    fn tell(inbound: &Inbound, message: &[u8]) {
+        let name = inbound.address().strip_prefix('@').unwrap();
+        let addr = SocketAddr::from_abstract_name(name).unwrap();
+        UnixDatagram::unbound().unwrap().send_to_addr(message, &addr).unwrap();
+    }
+
+    #[test]
+    fn the_manager_hears_each_thing_once_and_in_order() {
+        let (manager, mut out) = manager();
+        let now = Duration::ZERO;
+        out.ready(now);
+        out.ready(now);
+        out.enter(Phase::Running, None, now);
+        out.enter(Phase::PreStop, Some(Duration::from_secs(5)), now);
+        out.enter(Phase::Stopping, Some(Duration::from_secs(9)), now);
+        out.status("two\nlines", now);
+        assert_eq!(
+            heard(&manager),
+            [
+                "READY=1",
+                "STATUS=running",
+                "STOPPING=1\nSTATUS=pre-stop\nEXTEND_TIMEOUT_USEC=5000000",
+                "STATUS=stopping",
+                "STATUS=two lines",
+            ]
+        );
+        assert_eq!(out.deadline(), None);
+    }
+
+    #[test]
+    fn a_manager_that_reads_late_hears_all_the_same() {
+        let (manager, mut out) = manager();
+        let mut sent = 0;
+        while out.kept.is_empty() {
+            out.status("filling the queue", Duration::ZERO);
+            sent += 1;
+        }
+        out.ready(Duration::ZERO);
+        assert_eq!(out.deadline(), Some(TRY_AGAIN));
+        out.serve(TRY_AGAIN);
+        assert_eq!(out.kept.len(), 2, "still full");
+        let mut messages = heard(&manager);
+        out.serve(TRY_AGAIN * 2);
+        messages.extend(heard(&manager));
+        assert_eq!(messages.len(), sent + 1);
+        assert_eq!(messages.last().unwrap(), "READY=1");
+        assert_eq!(out.deadline(), None);
+    }
+
+    #[test]
+    fn a_manager_that_is_gone_does_no_harm() {
+        let (manager, mut out) = manager();
+        drop(manager);
+        out.ready(Duration::ZERO);
+        out.serve(Duration::from_secs(1));
+        assert_eq!(out.deadline(), None);
+        assert!(Outbound::open("vsock:2:1234".as_ref()).unwrap_err().contains("'vsock:2:1234'"));
+        assert!(Outbound::open("".as_ref()).is_err());
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_until_the_app_does_it() {
+        let (manager, mut out) = manager();
+        let mut inbound = Inbound::open().unwrap();
+        out.ping_every(Duration::from_secs(10), Duration::from_secs(1));
+        for at in [1, 2, 6, 7, 11] {
+            out.serve(Duration::from_secs(at));
+        }
+        assert_eq!(heard(&manager).len(), 3);
+        assert_eq!(out.deadline(), Some(Duration::from_secs(16)));
+        tell(&inbound, b"WATCHDOG=1");
+        inbound.serve(Some(&mut out));
+        assert_eq!(out.deadline(), None);
+        assert_eq!(heard(&manager), ["WATCHDOG=1\n"]);
+    }
+
+    #[test]
+    fn ready_counts_and_is_not_passed_on_before_its_time() {
+        let (manager, mut out) = manager();
+        let mut inbound = Inbound::open().unwrap();
+        assert!(!inbound.serve(Some(&mut out)));
+        tell(&inbound, b"STATUS=warming up\nMAINPID=4711");
+        assert!(!inbound.serve(Some(&mut out)));
+        tell(&inbound, b"READY=1\nSTATUS=fine");
+        assert!(inbound.serve(Some(&mut out)));
+        tell(&inbound, b"READY=1");
+        assert!(inbound.serve(None));
+        assert_eq!(heard(&manager), ["STATUS=warming up\n", "STATUS=fine\n"]);
+        out.ready(Duration::ZERO);
+        tell(&inbound, b"RELOADING=1\nMONOTONIC_USEC=5");
+        tell(&inbound, b"READY=1\n");
+        inbound.serve(Some(&mut out));
+        assert_eq!(heard(&manager), ["READY=1", "RELOADING=1\nMONOTONIC_USEC=5\n", "READY=1\n"]);
+        out.enter(Phase::PreStop, None, Duration::ZERO);
+        tell(&inbound, b"STOPPING=1");
+        tell(&inbound, b"READY=1");
+        inbound.serve(Some(&mut out));
+        assert_eq!(heard(&manager), ["STOPPING=1\nSTATUS=pre-stop"]);
+    }
+
+    #[test]
+    fn descriptors_travel_with_their_message_and_none_is_kept() {
+        let (manager, mut out) = manager();
+        let mut inbound = Inbound::open().unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let to = UnixAddr::new_abstract(&inbound.address().as_bytes()[1..]).unwrap();
+        let fds = [writer.as_raw_fd()];
+        let app = UnixDatagram::unbound().unwrap();
+        let words = [IoSlice::new(b"FDSTORE=1\nFDNAME=listener")];
+        sendmsg(app.as_raw_fd(), &words, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), Some(&to))
+            .unwrap();
+        drop(writer);
+        inbound.serve(Some(&mut out));
+        let mut bytes = [0; 100];
+        let mut control = nix::cmsg_space!([RawFd; 4]);
+        let mut words = [IoSliceMut::new(&mut bytes)];
+        let message =
+            recvmsg::<UnixAddr>(manager.as_raw_fd(), &mut words, Some(&mut control), MsgFlags::empty())
+                .unwrap();
+        assert_eq!(message.bytes, "FDSTORE=1\nFDNAME=listener\n".len());
+        let Some(ControlMessageOwned::ScmRights(passed)) = message.cmsgs().unwrap().next() else { panic!() };
+        assert_eq!(passed.len(), 1);
+        close_all(&passed);
+        // All ends of the pipe's writer are closed now, the copy that adieu had as well.
+        assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn too_long_messages_and_empty_ones_are_dropped() {
+        let mut inbound = Inbound::open().unwrap();
+        let mut long = b"READY=1\n".to_vec();
+        long.extend([b'x'; MESSAGE_LIMIT]);
+        tell(&inbound, &long);
+        tell(&inbound, b"");
+        assert!(!inbound.serve(None));
+    }
+
+    #[test]
+    fn only_our_own_are_listened_to() {
+        assert_eq!(is_descendant(Pid::this().as_raw()), Some(true));
+        assert_eq!(is_descendant(1), Some(false));
+        assert_eq!(is_descendant(i32::MAX), None);
+        assert_eq!(parent(Pid::this().as_raw()), Some(Pid::parent().as_raw()));
+    }
+
+    #[test]
+    fn a_flood_of_the_app_takes_many_turns() {
+        let mut inbound = Inbound::open().unwrap();
+        let name = inbound.address().strip_prefix('@').unwrap();
+        let addr = SocketAddr::from_abstract_name(name).unwrap();
+        let app = UnixDatagram::unbound().unwrap();
+        app.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while app.send_to_addr(b"STATUS=x", &addr).is_ok() {
+            sent += 1;
+        }
+        let turns = (0..).take_while(|_| inbound.receive().is_ok() && !inbound.serve(None)).count();
+        assert!(turns >= sent / (MESSAGES_A_TURN + 1));
+    }
+}

@@ -1,1 +1,662 @@
-//! stub
+//! The stop's story: who asked for it, how long each phase took, what was in flight, what was cut off, how it ended. It
+//! is collected while it happens, at a bounded cost, and told three times: as JSON for machines (`--report`), as one line
+//! in the log, and as the message that Kubernetes shows for a terminated container.
+
+use crate::hooks::{self, stage_name};
+use crate::lifecycle::{Arrival, Exit, Moment, Phase, Sender, Signal};
+use crate::sys::signals;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Changes of what is in flight that are kept; the last one is always kept.
+const SAMPLES: usize = 256;
+/// Signals and hooks that are kept: a flood of forwarded signals is not worth more.
+const ENTRIES: usize = 256;
+/// Kubernetes keeps this many bytes of a termination message.
+const TERMINATION_LIMIT: usize = 4096;
+/// Where Kubernetes looks for one, by default.
+pub const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What happened. The order of the fields is the order of the keys in the report; times are milliseconds since adieu's
+/// start; what is not known is null.
+#[derive(Clone, Debug, Serialize)]
+pub struct Story {
+    /// adieu's version.
+    adieu: &'static str,
+    command: Vec<String>,
+    platform: String,
+    /// The stop request; null when the app ended by itself.
+    asked: Option<Asked>,
+    phases: Vec<Span>,
+    /// Each change of what is in flight.
+    in_flight: Vec<Sample>,
+    /// Signals sent to the app, forwarded ones as well.
+    signals: Vec<Sent>,
+    cut_off: CutOff,
+    /// The app had to be killed.
+    killed: bool,
+    leftovers: Leftovers,
+    hooks: Vec<Hook>,
+    /// Orphans reaped.
+    reaped: u64,
+    /// Log lines that nobody read in time.
+    log_lines_lost: u64,
+    app: Option<End>,
+    /// adieu's own exit status, and when it left.
+    status: Option<u8>,
+    left_ms: Option<u64>,
+    #[serde(skip)]
+    now_in_flight: Option<usize>,
+    /// How many went out of flight during draining, as far as the looks show.
+    #[serde(skip)]
+    finished_draining: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Asked {
+    at_ms: u64,
+    signal: String,
+    /// 0 for a process outside of our PID namespace, null for the kernel.
+    sender_pid: Option<i32>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Span {
+    phase: &'static str,
+    begin_ms: u64,
+    end_ms: Option<u64>,
+    /// Why it began.
+    why: String,
+    #[serde(skip)]
+    which: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Sample {
+    at_ms: u64,
+    count: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Sent {
+    at_ms: u64,
+    signal: String,
+}
+
+/// Requests in flight at the moments at which that may cost them their answer.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct CutOff {
+    /// When the stop signal was sent: an app that shuts down well still finishes these.
+    at_stopping: Option<usize>,
+    /// When the app was killed: these are lost.
+    at_killing: Option<usize>,
+    /// When the app ended by itself before it was asked to: these are lost.
+    at_own_end: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Leftovers {
+    /// They were asked to end.
+    swept: bool,
+    /// They had to be killed.
+    killed: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Hook {
+    stage: &'static str,
+    hook: String,
+    begin_ms: u64,
+    end_ms: u64,
+    /// Null when it succeeded.
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct End {
+    at_ms: u64,
+    /// As a shell counts: 128+n for a death by signal n.
+    status: u8,
+    signal: Option<String>,
+}
+
+fn ms(moment: Moment) -> u64 {
+    u64::try_from(moment.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Story {
+    pub fn new(command: &[OsString], platform: &str) -> Story {
+        Story {
+            adieu: env!("CARGO_PKG_VERSION"),
+            command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            platform: platform.to_owned(),
+            asked: None,
+            phases: Vec::new(),
+            in_flight: Vec::new(),
+            signals: Vec::new(),
+            cut_off: CutOff::default(),
+            killed: false,
+            leftovers: Leftovers::default(),
+            hooks: Vec::new(),
+            reaped: 0,
+            log_lines_lost: 0,
+            app: None,
+            status: None,
+            left_ms: None,
+            now_in_flight: None,
+            finished_draining: 0,
+        }
+    }
+
+    /// A stop was asked for. The first request is the one that counts.
+    pub fn asked(&mut self, arrival: Arrival, now: Moment) {
+        let sender_pid = match arrival.from {
+            Sender::Kernel => None,
+            Sender::Process(pid) => Some(pid),
+        };
+        self.asked.get_or_insert_with(|| Asked {
+            at_ms: ms(now),
+            signal: signals::name(arrival.signal),
+            sender_pid,
+        });
+    }
+
+    /// A phase begins, and the one before it ends.
+    pub fn enter(&mut self, phase: Phase, why: &str, now: Moment) {
+        let at_ms = ms(now);
+        if let Some(last) = self.phases.last_mut() {
+            last.end_ms.get_or_insert(at_ms);
+        }
+        if phase == Phase::Stopping {
+            self.cut_off.at_stopping = self.now_in_flight;
+        }
+        let why = why.to_owned();
+        self.phases.push(Span { phase: phase.name(), begin_ms: at_ms, end_ms: None, why, which: phase });
+    }
+
+    /// What a look at the app's connections has shown.
+    pub fn in_flight(&mut self, count: usize, now: Moment) {
+        if self.now_in_flight == Some(count) {
+            return;
+        }
+        if self.phase() == Some(Phase::Draining) {
+            self.finished_draining += self.now_in_flight.unwrap_or(0).saturating_sub(count);
+        }
+        self.now_in_flight = Some(count);
+        if self.in_flight.len() >= SAMPLES {
+            self.in_flight.pop();
+        }
+        self.in_flight.push(Sample { at_ms: ms(now), count });
+    }
+
+    /// A signal was sent to the app.
+    pub fn signalled(&mut self, signal: Signal, now: Moment) {
+        if self.signals.len() < ENTRIES {
+            self.signals.push(Sent { at_ms: ms(now), signal: signals::name(signal) });
+        }
+    }
+
+    /// The app was killed, as time was up.
+    pub fn killed(&mut self) {
+        if self.app.is_none() && !self.killed {
+            self.killed = true;
+            self.cut_off.at_killing = self.now_in_flight;
+        }
+    }
+
+    /// Leftovers were asked to end.
+    pub fn swept(&mut self) {
+        self.leftovers.swept = true;
+    }
+
+    /// Leftovers were killed.
+    pub fn killed_leftovers(&mut self) {
+        self.leftovers.killed = true;
+    }
+
+    pub fn hook(&mut self, done: &hooks::Done) {
+        if self.hooks.len() < ENTRIES {
+            self.hooks.push(Hook {
+                stage: stage_name(done.stage),
+                hook: done.hook.clone(),
+                begin_ms: ms(done.began),
+                end_ms: ms(done.ended),
+                error: done.result.clone().err(),
+            });
+        }
+    }
+
+    pub fn app_ended(&mut self, exit: Exit, now: Moment) {
+        if matches!(self.phase(), Some(Phase::PreStop | Phase::Draining)) {
+            self.cut_off.at_own_end = self.now_in_flight;
+        }
+        let signal = match exit {
+            Exit::Status(_) => None,
+            Exit::Killed(signal) => Some(signals::name(signal)),
+        };
+        self.app.get_or_insert(End { at_ms: ms(now), status: exit.code(), signal });
+    }
+
+    /// adieu leaves with this status.
+    pub fn left(&mut self, status: u8, now: Moment) {
+        self.status = Some(status);
+        self.left_ms = Some(ms(now));
+        if let Some(last) = self.phases.last_mut() {
+            last.end_ms.get_or_insert(ms(now));
+        }
+    }
+
+    /// What has been counted elsewhere.
+    pub fn counted(&mut self, reaped: u64, log_lines_lost: u64) {
+        self.reaped = reaped;
+        self.log_lines_lost = log_lines_lost;
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        self.phases.last().map(|span| span.which)
+    }
+
+    /// The whole story, with a line feed at its end.
+    pub fn to_json(&self) -> String {
+        // Strings and numbers always have a JSON form.
+        let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
+        json.push('\n');
+        json
+    }
+
+    /// The story in one line: who asked, how long each phase took, what was cut off, the status.
+    pub fn summary_line(&self) -> String {
+        let mut line = self.opening();
+        let phases = self.timed_phases();
+        if self.asked.is_some() && !phases.is_empty() {
+            line.push_str(": ");
+            line.push_str(&phases.join(", "));
+        }
+        for part in [self.loss(), self.rest(), self.exit()].into_iter().flatten() {
+            line.push_str("; ");
+            line.push_str(&part);
+        }
+        line
+    }
+
+    fn opening(&self) -> String {
+        let end = self.left_ms.unwrap_or(0);
+        let Some(asked) = &self.asked else {
+            return format!("the app ended by itself after {}", in_seconds(end));
+        };
+        let by = match asked.sender_pid {
+            None => " from the kernel".to_owned(),
+            Some(0) => " from outside".to_owned(),
+            Some(pid) => format!(" from pid {pid}"),
+        };
+        format!("stopped by {}{by} in {}", asked.signal, in_seconds(end.saturating_sub(asked.at_ms)))
+    }
+
+    /// The phases of a stop that took their time.
+    fn timed_phases(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for span in &self.phases {
+            let took = span.end_ms.unwrap_or(span.begin_ms) - span.begin_ms;
+            let worth_it = match span.which {
+                Phase::Starting | Phase::Running | Phase::Gone => false,
+                Phase::PreStop | Phase::Draining | Phase::Stopping => took >= 1,
+                Phase::Killing | Phase::Sweeping | Phase::Leaving => took >= 50,
+            };
+            if worth_it {
+                let mut words = format!("{} {}", span.phase, in_seconds(took));
+                if span.which == Phase::Draining && self.finished_draining > 0 {
+                    // Writing to a String cannot fail.
+                    let _ = write!(words, " ({} finished)", requests(self.finished_draining));
+                }
+                said.push(words);
+            }
+        }
+        said
+    }
+
+    /// What was lost, as far as it was seen.
+    fn loss(&self) -> Option<String> {
+        if self.killed {
+            return Some(match self.cut_off.at_killing {
+                None => "killed, as time was up".to_owned(),
+                Some(0) => "killed, as time was up, with nothing in flight".to_owned(),
+                Some(count) => format!("killed, as time was up, with {} in flight", requests(count)),
+            });
+        }
+        match (self.cut_off.at_own_end, self.cut_off.at_stopping) {
+            (Some(count @ 1..), _) => {
+                Some(format!("{} cut off, as the app ended by itself", requests(count)))
+            }
+            (_, Some(count @ 1..)) => {
+                Some(format!("{} still in flight when the app was told to stop", requests(count)))
+            }
+            (Some(0), _) | (_, Some(0)) => Some("nothing cut off".to_owned()),
+            (None, None) => None,
+        }
+    }
+
+    fn rest(&self) -> Option<String> {
+        self.leftovers.killed.then(|| "leftovers killed".to_owned())
+    }
+
+    fn exit(&self) -> Option<String> {
+        let status = self.status?;
+        let mut words = format!("exit {status}");
+        if let Some(app) = &self.app {
+            // Writing to a String cannot fail.
+            let _ = match &app.signal {
+                Some(signal) => write!(words, " (the app died of {signal})"),
+                None if app.status != status => write!(words, " (the app's was {})", app.status),
+                None => Ok(()),
+            };
+        }
+        Some(words)
+    }
+
+    /// At most 4096 bytes for whoever runs `kubectl describe pod`: the summary and the hooks that failed.
+    pub fn termination_message(&self) -> String {
+        let mut message = self.summary_line();
+        for hook in &self.hooks {
+            if let Some(error) = &hook.error {
+                // Writing to a String cannot fail.
+                let _ = write!(message, "\n{} hook '{}' failed: {error}", hook.stage, hook.hook);
+            }
+        }
+        let mut length = message.len().min(TERMINATION_LIMIT - 1);
+        while !message.is_char_boundary(length) {
+            length -= 1;
+        }
+        message.truncate(length);
+        message.push('\n');
+        message
+    }
+}
+
+/// `6.3s`; what is too short for that in milliseconds.
+fn in_seconds(ms: u64) -> String {
+    if ms < 50 { format!("{ms}ms") } else { format!("{:.1}s", ms as f64 / 1000.0) }
+}
+
+fn requests(count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} request{s}")
+}
+
+/// Writes a file whole or not at all: into a new file beside it, which then takes its name. What is no regular file (a
+/// pipe, `/dev/stderr`), or stands where nothing can be renamed (a mount of its own, a directory that may not be
+/// written), is written in place, without waiting for a reader.
+///
+/// # Errors
+/// What the last attempt said.
+pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let replaceable = fs::symlink_metadata(path).map_or(true, |found| found.is_file());
+    if replaceable && replace(path, text).is_ok() {
+        return Ok(());
+    }
+    // Through /dev/stderr or /proc/self/fd/2 a log may be reached, which is not ours to empty.
+    let stream = path.starts_with("/dev") || path.starts_with("/proc");
+    let append = stream && !replaceable;
+    let mut options = OpenOptions::new();
+    options.write(true).create(!stream).append(append).truncate(!append);
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?.write_all(text.as_bytes())
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{}", std::process::id()));
+    let beside: PathBuf = path.with_file_name(beside);
+    let written = OpenOptions::new().write(true).create_new(true).open(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // It may not even exist.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Leaves the message where Kubernetes looks for it: only in a file that is there already and that the app has not
+/// written to. True when it was written.
+///
+/// # Errors
+/// What the kernel said; a file that is not there is no error.
+pub fn write_termination(path: &Path, message: &str) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => {
+            OpenOptions::new().write(true).open(path)?.write_all(message.as_bytes())?;
+            Ok(true)
+        }
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::Stage;
+    use std::time::Duration;
+
+    fn at(ms: u64) -> Moment {
+        Duration::from_millis(ms)
+    }
+
+    const TERM: Arrival = Arrival { signal: Signal::TERM, from: Sender::Process(12), value: None };
+
+    fn stopped(in_flight: &[(u64, usize)], exit: Exit) -> Story {
+        let mut story = Story::new(&["web".into(), "--port=80".into()], "kubernetes");
+        let mut samples = in_flight.iter().copied().peekable();
+        let mut look = |story: &mut Story, until: u64| {
+            while let Some((ms, count)) = samples.next_if(|(ms, _)| *ms <= until) {
+                story.in_flight(count, at(ms));
+            }
+        };
+        story.enter(Phase::Starting, "started", at(0));
+        story.enter(Phase::Running, "ready", at(10));
+        story.asked(TERM, at(1000));
+        story.enter(Phase::PreStop, "asked for", at(1000));
+        look(&mut story, 6000);
+        story.enter(Phase::Draining, "the sleep is over", at(6000));
+        look(&mut story, 7100);
+        story.enter(Phase::Stopping, "drained", at(7100));
+        story.signalled(Signal::TERM, at(7100));
+        story.app_ended(exit, at(7300));
+        story.enter(Phase::Sweeping, "the app has ended", at(7300));
+        story.enter(Phase::Gone, "nothing is left", at(7301));
+        story.left(exit.code(), at(7301));
+        story
+    }
+
+    #[test]
+    fn a_good_stop_in_one_line() {
+        let story = stopped(&[(1000, 5), (6000, 3), (6500, 1), (6600, 2), (7050, 0)], Exit::Status(0));
+        assert_eq!(
+            story.summary_line(),
+            "stopped by TERM from pid 12 in 6.3s: pre-stop 5.0s, draining 1.1s (4 requests finished), stopping 0.2s; \
+             nothing cut off; exit 0"
+        );
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_hidden() {
+        let story = stopped(&[(1000, 1)], Exit::Killed(Signal::TERM));
+        let line = story.summary_line();
+        assert!(
+            line.ends_with(
+                "; 1 request still in flight when the app was told to stop; exit 143 (the app died of TERM)"
+            ),
+            "{line}"
+        );
+        let line = stopped(&[], Exit::Status(7)).summary_line();
+        assert!(line.ends_with("stopping 0.2s; exit 7"), "nothing seen, nothing claimed: {line}");
+
+        let mut story = Story::new(&[], "none");
+        story.asked(TERM, at(0));
+        story.enter(Phase::PreStop, "", at(0));
+        story.in_flight(2, at(1));
+        let mut own_end = story.clone();
+        own_end.app_ended(Exit::Status(1), at(2));
+        own_end.left(0, at(3));
+        assert_eq!(
+            own_end.summary_line(),
+            "stopped by TERM from pid 12 in 3ms: pre-stop 3ms; 2 requests cut off, as the app ended by itself; \
+             exit 0 (the app's was 1)"
+        );
+        story.enter(Phase::Killing, "", at(60));
+        story.killed();
+        story.app_ended(Exit::Killed(Signal::KILL), at(70));
+        story.killed_leftovers();
+        story.left(137, at(80));
+        let line = story.summary_line();
+        assert!(
+            line.ends_with(
+                "; killed, as time was up, with 2 requests in flight; leftovers killed; exit 137 (the app died of KILL)"
+            ),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn an_end_without_a_stop_is_said_so() {
+        let mut story = Story::new(&[], "none");
+        story.enter(Phase::Running, "", at(0));
+        story.app_ended(Exit::Status(3), at(12_340));
+        story.left(3, at(12_341));
+        assert_eq!(story.summary_line(), "the app ended by itself after 12.3s; exit 3");
+        assert_eq!(story.termination_message(), "the app ended by itself after 12.3s; exit 3\n");
+    }
+
+    #[test]
+    fn the_report_is_json_with_its_keys_in_order() {
+        let mut story = stopped(&[(1000, 1), (1200, 1), (1300, 0)], Exit::Status(0));
+        story.hook(&hooks::Done {
+            stage: Stage::Stop,
+            hook: "exec:x".to_owned(),
+            began: at(1000),
+            ended: at(1100),
+            result: Err("exit status 1".to_owned()),
+        });
+        story.counted(4, 1);
+        let json = story.to_json();
+        let keys = [
+            "adieu",
+            "command",
+            "platform",
+            "asked",
+            "phases",
+            "in_flight",
+            "signals",
+            "cut_off",
+            "killed",
+            "leftovers",
+            "hooks",
+            "reaped",
+            "log_lines_lost",
+            "app",
+            "status",
+            "left_ms",
+        ];
+        let places: Vec<_> =
+            keys.iter().map(|key| json.find(&format!("\n  \"{key}\":")).expect(key)).collect();
+        assert!(places.is_sorted());
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), keys.len());
+        assert_eq!(value["in_flight"].as_array().unwrap().len(), 2, "changes only");
+        assert_eq!(value["asked"]["sender_pid"], 12);
+        assert_eq!(value["phases"][2]["end_ms"], 6000);
+        assert_eq!(value["hooks"][0]["error"], "exit status 1");
+        assert_eq!(value["cut_off"]["at_stopping"], 0);
+    }
+
+    #[test]
+    fn a_long_life_costs_a_bounded_heap() {
+        let mut story = Story::new(&[], "none");
+        for n in 0..10_000 {
+            story.in_flight(n, at(n as u64));
+            story.signalled(Signal(10), at(n as u64));
+        }
+        assert_eq!((story.in_flight.len(), story.signals.len()), (SAMPLES, ENTRIES));
+        assert_eq!(story.in_flight.last().unwrap().count, 9999);
+    }
+
+    #[test]
+    fn a_termination_message_keeps_the_limit_between_characters() {
+        let mut story = Story::new(&[], "none");
+        for _ in 0..200 {
+            story.hook(&hooks::Done {
+                stage: Stage::Exit,
+                hook: "exec:später".to_owned(),
+                began: at(0),
+                ended: at(1),
+                result: Err("über".to_owned()),
+            });
+        }
+        let message = story.termination_message();
+        assert!(message.len() <= 4096 && message.len() > 4090, "{}", message.len());
+    }
+
+    /// A directory of the test's own, removed at its end.
+    struct Room(PathBuf);
+
+    impl Room {
+        fn new(name: &str) -> Room {
+            let path = std::env::temp_dir().join(format!("adieu-report-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Room(path)
+        }
+    }
+
+    impl Drop for Room {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_report_replaces_the_old_one_and_leaves_nothing_beside_it() {
+        let room = Room::new("replace");
+        let path = room.0.join("report.json");
+        for text in ["long and old", "new"] {
+            write_whole(&path, text).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(&room.0).unwrap().count(), 1);
+        assert!(write_whole(&room.0.join("no/such/dir"), "x").is_err());
+        let link = room.0.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write_whole(&link, "through").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "through");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_pipe_without_reader_holds_nobody_up() {
+        let room = Room::new("pipe");
+        let path = room.0.join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(write_whole(&path, "x").unwrap_err().raw_os_error(), Some(libc::ENXIO));
+        write_whole(Path::new("/dev/null"), "x").unwrap();
+    }
+
+    #[test]
+    fn the_apps_own_termination_message_stays() {
+        let room = Room::new("termination");
+        let path = room.0.join("log");
+        assert!(!write_termination(&path, "ours").unwrap());
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        assert!(write_termination(&path, "ours").unwrap());
+        fs::write(&path, "the app's").unwrap();
+        assert!(!write_termination(&path, "ours").unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "the app's");
+    }
+}

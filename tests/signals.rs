@@ -174,6 +174,7 @@ fn several_real_time_signals_at_once_all_arrive() {
     run.queue(34, 4);
     harness::until("adieu has passed them all on", || settled(run.pid));
     resume(app);
+    run.expect_signal("CONT");
     for signal in 34..=64 {
         for value in 1..=if signal == 34 { 4 } else { 3 } {
             let rest = run.expect_signal(&signal.to_string());

@@ -4,7 +4,7 @@ mod harness;
 
 use std::path::Path;
 
-use harness::{Init, Launch, Running};
+use harness::{Init, Launch, Running, Scratch};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
@@ -65,7 +65,8 @@ fn pid_1_with_nobody_to_resume_it_survives_ctrl_z() {
     let mut run = container(Init::Adieu, "");
     run.order("default TSTP");
     run.type_in(CTRL_Z);
-    assert_eq!(run.ask("ping"), "pong", "nobody could have typed fg");
+    run.say("ping");
+    run.find("pong"); // though nobody could have typed fg
     run.term();
     run.find("got TERM 1 ");
     run.say("exit 4");
@@ -185,11 +186,38 @@ fn a_start_in_the_background_steals_no_terminal() {
     run.see("foreground false");
     type_line(&mut run, "echo shell has the terminal $((40 + 2))");
     run.see("terminal 42");
+    let adieu = adieu_below(&run);
     type_line(&mut run, "fg");
-    run.see("$PROBE");
+    harness::until("the shell has handed over the terminal", || shell_is_behind(&run));
     run.type_in(CTRL_C);
     run.see("got INT 1 ");
-    signal(adieu_below(&run), libc::SIGKILL);
+    signal(adieu, libc::SIGUSR1);
+    let between = run.see("got USR1 1 ");
+    assert!(!between.contains("got INT"), "{between}");
+    signal(adieu, libc::SIGKILL);
+}
+
+/// A shell does not tell a job that is running when it brings it to the front.
+#[test]
+fn a_start_in_the_background_can_read_in_the_foreground() {
+    require!(harness::program("bash"));
+    let mut run = shell();
+    type_line(&mut run, "$ADIEU -- $PROBE --hear-after USR2 --first 'default TTIN' &");
+    run.see("done default TTIN");
+    let adieu = adieu_below(&run);
+    type_line(&mut run, "fg");
+    harness::until("the shell has handed over the terminal", || shell_is_behind(&run));
+    signal(adieu, libc::SIGUSR2);
+    type_line(&mut run, "ping");
+    run.see("pong");
+    type_line(&mut run, "exit 0");
+    run.see(PROMPT);
+}
+
+/// Whether another process group than the shell's is in the foreground of its terminal.
+fn shell_is_behind(run: &Running) -> bool {
+    let [group, foreground] = [2, 5].map(|field| harness::stat(run.pid, field).expect("the shell lives"));
+    group != foreground
 }
 
 #[test]
@@ -235,6 +263,34 @@ fn a_hangup_of_the_shells_terminal_ends_the_job() {
     let adieu = adieu_below(&run);
     run.hang_up();
     harness::until("adieu is gone", || harness::stat(adieu, 0).is_none_or(|state| state == "Z"));
+}
+
+/// Apache stops gracefully by WINCH, which a terminal also sends when its window changes.
+#[test]
+fn a_resize_does_not_stop_an_app_that_winch_would_stop() {
+    require!(harness::pid_namespaces());
+    let scratch = Scratch::new();
+    std::os::unix::fs::symlink(harness::probe(), scratch.path("httpd")).expect("a new name");
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--pre-stop 0 --grace 50s")
+        .command([scratch.path("httpd")])
+        .on_terminal()
+        .start();
+    run.expect("ready");
+    run.resize(132, 43);
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.type_in(CTRL_C);
+    run.expect_signal("INT");
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.signal(libc::SIGWINCH); // from a process it asks for a stop
+    let (mut winch, mut cont) = (false, false);
+    while !(winch && cont) {
+        let line = run.line();
+        winch |= line.starts_with("got WINCH 1 ");
+        cont |= line.starts_with("got CONT 1 ");
+    }
 }
 
 #[test]

@@ -294,7 +294,7 @@ pub fn written_as(id: Id, origin: &Origin) -> String {
         Origin::File { path, line } => {
             format!("{}:{line}: {}", path.display(), setting.key.unwrap_or(setting.long))
         }
-        Origin::Flag(_) | Origin::Default | Origin::Platform(_) | Origin::Program(_) => {
+        Origin::Flag(_) | Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => {
             format!("--{}", setting.long)
         }
     }

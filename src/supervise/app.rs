@@ -15,6 +15,9 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
 const CONT: Signal = Signal(libc::SIGCONT as u8);
+const TSTP: Signal = Signal(libc::SIGTSTP as u8);
+/// What stops a process that has no handler for it, and can be caught.
+const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
 const FIRST_REALTIME: Signal = Signal(32);
 
@@ -35,16 +38,23 @@ pub struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
+    signals_sent: u64,
+    /// Those sent since somebody asked last.
+    sent: Vec<Signal>,
 }
 
 impl App {
-    pub fn start(settings: &Settings, inherited: Inherited) -> Result<App, StartFailure> {
+    pub fn start(
+        settings: &Settings,
+        variables: &[CString],
+        inherited: Inherited,
+    ) -> Result<App, StartFailure> {
         let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
         let terminal = Terminal::controlling();
         let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
         let pid = spawn::app(&AppStart {
             argv: &argv,
-            variables: &[],
+            variables,
             mask: inherited.mask,
             ignored_child: inherited.ignored_child,
             orphan_signal: settings.signals.orphan.filter(|_| !is_init()),
@@ -62,6 +72,8 @@ impl App {
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
+            signals_sent: 0,
+            sent: Vec::new(),
         })
     }
 
@@ -103,13 +115,28 @@ impl App {
         self.deliver(signal, value);
     }
 
-    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it.
+    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it. CONT takes back every TSTP,
+    /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
+    ///
+    /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub fn stop(&mut self, signal: Signal) {
-        self.deliver(signal, None);
-        self.deliver(CONT, None);
+        let pair = if STOPPING.contains(&c_int::from(signal.0)) { [CONT, signal] } else { [signal, CONT] };
+        for signal in pair {
+            self.deliver(signal, None);
+        }
         if self.suspended {
             self.continue_group();
         }
+    }
+
+    /// How many signals it was sent, by adieu or through it.
+    pub fn signals_sent(&self) -> u64 {
+        self.signals_sent
+    }
+
+    /// What it was sent since this was asked last.
+    pub fn take_sent(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.sent)
     }
 
     pub fn has_undelivered(&self) -> bool {
@@ -136,7 +163,11 @@ impl App {
             return true;
         };
         match self.send(pid, signal, value) {
-            Ok(()) => debug!("sent {} to the app", signals::name(signal)),
+            Ok(()) => {
+                self.signals_sent += 1;
+                self.sent.push(signal);
+                debug!("sent {} to the app", signals::name(signal));
+            }
             Err(Errno::EAGAIN) if value.is_some() => {
                 self.undelivered.push_back((signal, value));
                 return false;
@@ -162,23 +193,29 @@ impl App {
 
     /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
     pub fn stopped_by(&mut self, signal: Signal) {
-        let by_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&c_int::from(signal.0));
+        let by_terminal = STOPPING.contains(&c_int::from(signal.0));
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
+        if signal != TSTP && terminal.is_ours() {
+            // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
+            self.suspended = true;
+            self.resumed();
+            return;
+        }
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
             debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
             self.resumed();
-            self.continue_group();
         }
     }
 
     /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
-    pub fn resumed(&mut self) {
+    /// True when the app was suspended and has been sent CONT.
+    pub fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
-            return;
+            return false;
         };
         if self.pid.is_some()
             && terminal.is_ours()
@@ -186,9 +223,11 @@ impl App {
         {
             debug!("cannot hand the terminal to the app: {}", errno.desc());
         }
-        if self.suspended {
+        let was_suspended = self.suspended;
+        if was_suspended {
             self.continue_group();
         }
+        was_suspended
     }
 
     fn continue_group(&mut self) {

@@ -4,26 +4,33 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod doors;
 mod outside;
 mod perform;
 
-use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Signal};
+use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Phase, Signal};
+use crate::report::{self, Story};
 use crate::say;
-use crate::settings::{Refusal, Settings};
+use crate::settings::{Platform, Refusal, Settings, typed::plain};
+use crate::status::View;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
 use crate::sys::{self, Clock, descriptors, signals};
 use app::App;
-use log::{debug, error, warn};
+use doors::Doors;
+use log::{debug, error, info, warn};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 use outside::Outside;
 use std::ffi::c_int;
+use std::path::Path;
 use std::time::Duration;
 
 /// How many signals, and how many orphans, one turn takes before it looks at everything else again.
 const SIGNALS_A_TURN: usize = 1024;
 const ORPHANS_A_TURN: usize = 128;
+/// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
+const TERMINATION_LOG: &str = "/dev/termination-log";
 /// How often leftovers are killed again while some are left: those that were forked during the first time.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
 /// How often signals are offered again to an app whose queue was full.
@@ -36,11 +43,14 @@ struct Supervisor {
     signals: Signals,
     app: App,
     outside: Outside,
+    /// When the phase began.
+    since: Moment,
     /// Orphans that ended and were reaped.
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
     more_to_reap: bool,
     kill_again_at: Option<Moment>,
+    story: Story,
     /// How to exit, once the lifecycle is over.
     leave: Option<Exit>,
 }
@@ -53,15 +63,16 @@ struct Supervisor {
 pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     say::start(&settings.log.filter, settings.log.json, clock);
+    let doors = Doors::open(&settings)?;
     settle_in(&settings);
-    let app = match App::start(&settings, inherited) {
+    let app = match App::start(&settings, &doors.variables(), inherited) {
         Ok(app) => app,
         Err(failure) => {
             error!("{}", failure.message);
             return Ok(failure.status);
         }
     };
-    let mut supervisor = Supervisor::new(settings, app, clock);
+    let mut supervisor = Supervisor::new(settings, doors, app, clock);
     supervisor.tell(Event::Started);
     let exit = loop {
         if let Some(exit) = supervisor.leave {
@@ -70,7 +81,7 @@ pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
         supervisor.wait();
         supervisor.turn();
     };
-    Ok(supervisor.exit_status(exit))
+    Ok(supervisor.leave(exit))
 }
 
 /// What adieu asks of the kernel for itself.
@@ -88,17 +99,21 @@ fn settle_in(settings: &Settings) {
 }
 
 impl Supervisor {
-    fn new(settings: Settings, app: App, clock: Clock) -> Supervisor {
-        let own: Vec<_> = say::descriptor().into_iter().chain(app.descriptor()).collect();
+    fn new(settings: Settings, doors: Doors, app: App, clock: Clock) -> Supervisor {
+        let mut own = doors.descriptors();
+        own.extend(say::descriptor().into_iter().chain(app.descriptor()));
         descriptors::let_go_of_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
-        let outside = Outside::new(&settings, app.group());
+        let story = Story::new(&settings.command, settings.platform.name());
+        let outside = Outside::new(&settings, doors, app.group());
         Supervisor {
             clock,
             outside,
+            story,
+            since: Moment::ZERO,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -141,6 +156,7 @@ impl Supervisor {
         self.serve_outside();
         self.take_orphans();
         self.kill_again();
+        self.answer();
     }
 
     /// Asks the lifecycle and does what it says.
@@ -148,6 +164,9 @@ impl Supervisor {
         let now = self.clock.now();
         for action in self.lifecycle.on(event, now) {
             self.perform(action, now);
+        }
+        for signal in self.app.take_sent() {
+            self.story.signalled(signal, now);
         }
     }
 
@@ -176,13 +195,54 @@ impl Supervisor {
     }
 
     fn serve_outside(&mut self) {
-        for event in self.outside.serve(self.clock.now()) {
+        let now = self.clock.now();
+        for event in self.outside.serve(now) {
             self.tell(event);
+        }
+        if let Some(count) = self.outside.in_flight() {
+            self.story.in_flight(count, now);
+        }
+        for done in self.outside.hooks_done() {
+            self.story.hook(&done);
+        }
+    }
+
+    fn answer(&mut self) {
+        if !self.outside.is_asked() {
+            return;
+        }
+        let now = self.clock.now();
+        let phase = self.lifecycle.phase();
+        let reason = self.unready_because();
+        let view = View {
+            phase,
+            since: self.since,
+            ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
+            app: self.app.pid().map(Pid::as_raw),
+            app_alive: self.app.pid().is_some(),
+            in_flight: self.outside.in_flight(),
+            reaped: self.reaped,
+            signals_forwarded: self.app.signals_sent(),
+            settings: &self.settings.shown,
+        };
+        self.outside.answer(now, &view);
+    }
+
+    fn unready_because(&self) -> String {
+        match self.lifecycle.phase() {
+            Phase::Starting | Phase::Running => {
+                self.outside.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
+            }
+            phase @ (Phase::PreStop | Phase::Draining | Phase::Stopping | Phase::Killing) => {
+                format!("stopping ({})", phase.name())
+            }
+            Phase::Sweeping | Phase::Leaving | Phase::Gone => "the app has ended".to_owned(),
         }
     }
 
     fn app_ended(&mut self, exit: Exit) {
         self.app.ended(exit);
+        self.story.app_ended(exit, self.clock.now());
         self.tell(Event::AppEnded(exit));
     }
 
@@ -222,20 +282,47 @@ impl Supervisor {
         }
     }
 
-    /// The exit status, by the app's own and the settings. Does not return when adieu dies of the app's signal.
-    fn exit_status(&self, exit: Exit) -> c_int {
-        let rules = &self.settings.exit;
-        let code = exit.code();
-        let stopped = self.lifecycle.stop_asked_at().is_some();
-        if rules.success.contains(&code) || stopped && rules.success_on_stop.contains(&code) {
-            return 0;
+    /// Tells the story, and returns the exit status. Does not return when adieu dies of the app's signal.
+    fn leave(mut self, exit: Exit) -> c_int {
+        let now = self.clock.now();
+        let code = self.exit_code(exit);
+        self.story.left(code, now);
+        self.story.counted(self.reaped, say::lines_lost());
+        if self.lifecycle.stop_asked_at().is_some() {
+            info!("{}", self.story.summary_line());
         }
+        self.report();
         if let Exit::Killed(signal) = exit
-            && rules.die_of_signal
+            && code == exit.code()
+            && self.settings.exit.die_of_signal
         {
             sys::die_of(signal);
         }
         c_int::from(code)
+    }
+
+    /// The exit status, by the app's own and the settings.
+    fn exit_code(&self, exit: Exit) -> u8 {
+        let rules = &self.settings.exit;
+        let code = exit.code();
+        let stopped = self.lifecycle.stop_asked_at().is_some();
+        let success = rules.success.contains(&code) || stopped && rules.success_on_stop.contains(&code);
+        if success { 0 } else { code }
+    }
+
+    /// Writes the report, and in Kubernetes the summary for whoever asks why the container ended.
+    fn report(&self) {
+        if let Some(path) = &self.settings.report
+            && let Err(error) = report::write_whole(path, &self.story.to_json())
+        {
+            warn!("cannot write report '{}': {}", path.display(), plain(&error));
+        }
+        if self.settings.platform == Platform::Kubernetes
+            && let Err(error) =
+                report::write_termination(Path::new(TERMINATION_LOG), &self.story.termination_message())
+        {
+            debug!("cannot write '{TERMINATION_LOG}': {}", plain(&error));
+        }
     }
 
     fn take_signal(&mut self, arrival: crate::lifecycle::Arrival) {
@@ -246,8 +333,9 @@ impl Supervisor {
         if self.settings.signals.rewritten(arrival.signal).is_none() {
             return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
         }
-        if arrival.signal == Signal(libc::SIGCONT as u8) {
-            self.app.resumed();
+        // A second CONT might undo a Ctrl-Z that was typed just after the first.
+        if arrival.signal == Signal(libc::SIGCONT as u8) && self.app.resumed() {
+            return;
         }
         self.tell(Event::Signal(arrival));
     }

@@ -2,17 +2,23 @@
 //! Nothing here waits. Each part says which descriptors it is interested in and when it wants to be called; what
 //! it found comes out as events for the lifecycle.
 
+use super::doors::Doors;
 use crate::checks::{Checks, DrainCheck};
 use crate::drain::{Drain, Look, Verdict};
-use crate::hooks::{Hooks, News};
+use crate::health::Health;
+use crate::hooks::{Done, Hooks, News};
 use crate::lifecycle::{Event, Exit, Moment, Phase, Stage};
+use crate::notify::Outbound;
 use crate::settings::{HookSettings, Settings};
+use crate::status::View;
 use log::{info, warn};
 use nix::poll::PollFd;
 use nix::unistd::Pid;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub struct Outside {
+    doors: Doors,
     checks: Option<Checks>,
     hooks: Hooks,
     hook_settings: HookSettings,
@@ -26,9 +32,11 @@ pub struct Outside {
 }
 
 impl Outside {
-    pub fn new(settings: &Settings, app: Pid) -> Outside {
-        let own_ports: Vec<u16> = settings.ready.health.map(|health| health.port()).into_iter().collect();
+    pub fn new(settings: &Settings, doors: Doors, app: Pid) -> Outside {
+        let health = doors.health.as_ref().and_then(|health| health.address().ok());
+        let own_ports: Vec<u16> = health.map(|health| health.port()).into_iter().collect();
         Outside {
+            doors,
             checks: (!settings.ready.checks.is_empty()).then(|| Checks::new(&settings.ready.checks)),
             hooks: Hooks::new(settings.hooks.timeout),
             hook_settings: settings.hooks.clone(),
@@ -42,6 +50,12 @@ impl Outside {
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if let Some(health) = &self.doors.health {
+            health.poll_fds(fds);
+        }
+        if let Some(app) = &self.doors.app {
+            app.poll_fds(fds);
+        }
         self.hooks.poll_fds(fds);
         if let Some(checks) = &self.checks {
             checks.poll_fds(fds);
@@ -54,12 +68,16 @@ impl Outside {
     pub fn deadline(&self) -> Option<Moment> {
         let checks = self.checks.as_ref().and_then(Checks::deadline);
         let drain_check = self.drain_check.as_ref().and_then(DrainCheck::deadline);
-        [self.hooks.deadline(), checks, drain_check, self.drain.deadline()].into_iter().flatten().min()
+        let health = self.doors.health.as_ref().and_then(Health::deadline);
+        let manager = self.doors.manager.as_ref().and_then(Outbound::deadline);
+        let drain = self.drain.deadline();
+        [self.hooks.deadline(), checks, drain_check, drain, health, manager].into_iter().flatten().min()
     }
 
     /// Does whatever can be done now and says what happened.
     pub fn serve(&mut self, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
+        self.serve_notifications(now);
         if let Some(checks) = &mut self.checks {
             checks.serve(now);
             events.push(Event::Ready(checks.ready()));
@@ -72,6 +90,35 @@ impl Outside {
         }
         events.extend(self.look(now));
         events
+    }
+
+    fn serve_notifications(&mut self, now: Moment) {
+        let manager = &mut self.doors.manager;
+        if let Some(app) = &mut self.doors.app
+            && app.serve(manager.as_mut())
+            && let Some(checks) = &mut self.checks
+        {
+            checks.app_said_ready();
+        }
+        if let Some(manager) = manager {
+            manager.serve(now);
+        }
+    }
+
+    /// Answers whoever asks at the health endpoint, last of all, so that the answers are those of this very turn.
+    pub fn answer(&mut self, now: Moment, view: &View) {
+        if let Some(health) = &mut self.doors.health {
+            health.serve(now, view);
+        }
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.doors.health.is_some()
+    }
+
+    /// Why the checks do not pass.
+    pub fn unready_because(&self) -> Option<String> {
+        self.checks.as_ref().and_then(Checks::reason)
     }
 
     fn targets(&self, stage: Stage) -> &[crate::settings::Target] {
@@ -89,8 +136,11 @@ impl Outside {
             || self.drain_check.as_mut().is_some_and(|check| check.reaped(pid, exit))
     }
 
-    /// A new phase has begun.
-    pub fn enter(&mut self, phase: Phase, now: Moment) {
+    /// A new phase has begun; `rest` is what is left of the grace, once a stop was asked for.
+    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+        if let Some(manager) = &mut self.doors.manager {
+            manager.enter(phase, rest, now);
+        }
         match phase {
             Phase::Starting | Phase::Running | Phase::Leaving | Phase::Gone => {}
             Phase::PreStop => {
@@ -136,6 +186,16 @@ impl Outside {
         self.hooks.cut(now);
     }
 
+    /// How those hooks went that have ended since this was asked last.
+    pub fn hooks_done(&mut self) -> Vec<Done> {
+        self.hooks.take_done()
+    }
+
+    /// A fresh look, for the moment in which the app is killed.
+    pub fn look_once_more(&mut self, now: Moment) -> Option<usize> {
+        self.drain.count_now(now)
+    }
+
     /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.
     pub fn in_flight(&self) -> Option<usize> {
         self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
@@ -146,18 +206,26 @@ impl Outside {
             check.serve(now);
         }
         let check_idle = self.drain_check.as_ref().is_none_or(DrainCheck::idle);
-        let look = self.drain.look(now);
-        let verdict = look.verdict;
-        if self.draining {
-            self.say(&look);
-        }
-        self.last_look = Some(look);
+        let verdict = match self.drain.deadline() {
+            Some(_) => self.look_at_connections(now),
+            None => Verdict::Blind,
+        };
         let event = match verdict {
             Verdict::Busy => None,
             Verdict::Idle | Verdict::Blind => check_idle.then_some(Event::Drained),
             Verdict::Pinned => check_idle.then_some(Event::Pinned),
         };
         event.filter(|_| self.draining)
+    }
+
+    fn look_at_connections(&mut self, now: Moment) -> Verdict {
+        let look = self.drain.look(now);
+        let verdict = look.verdict;
+        if self.draining {
+            self.say(&look);
+        }
+        self.last_look = Some(look);
+        verdict
     }
 
     /// One line whenever the number in flight has changed.
@@ -174,7 +242,10 @@ impl Outside {
     }
 
     /// Keeps the ready file: it exists exactly while ready.
-    pub fn announce(&self, ready: bool) {
+    pub fn announce(&mut self, ready: bool, now: Moment) {
+        if let Some(manager) = self.doors.manager.as_mut().filter(|_| ready) {
+            manager.ready(now);
+        }
         let Some(path) = &self.ready_file else {
             return;
         };

@@ -12,7 +12,7 @@ impl Supervisor {
     pub(super) fn perform(&mut self, action: Action, now: Moment) {
         match action {
             Action::Enter(phase, why) => self.enter(phase, why, now),
-            Action::Announce(ready) => self.outside.announce(ready),
+            Action::Announce(ready) => self.outside.announce(ready, now),
             Action::Forward(arrival) => {
                 if let Some(signal) = self.settings.signals.rewritten(arrival.signal) {
                     self.app.forward(arrival, signal);
@@ -31,11 +31,17 @@ impl Supervisor {
             // Looking for leftovers walks all of /proc when adieu is not PID 1; most apps leave none.
             Action::Sweep | Action::KillLeftovers if reap::none_left() => {}
             Action::Kill | Action::KillLeftovers => {
+                if action == Action::Kill {
+                    self.note_kill(now);
+                } else {
+                    self.story.killed_leftovers();
+                }
                 leftovers::kill();
                 self.kill_again_at = Some(now + KILL_AGAIN);
             }
             Action::Sweep => {
                 let cont = crate::lifecycle::Signal(libc::SIGCONT as u8);
+                self.story.swept();
                 leftovers::signal(&[crate::lifecycle::Signal::TERM, cont]);
             }
             Action::Leave(exit) => {
@@ -45,6 +51,13 @@ impl Supervisor {
                 self.leave = Some(exit);
             }
         }
+    }
+
+    fn note_kill(&mut self, now: Moment) {
+        if let Some(count) = self.outside.look_once_more(now) {
+            self.story.in_flight(count, now);
+        }
+        self.story.killed();
     }
 
     fn news(&self) -> News {
@@ -57,7 +70,13 @@ impl Supervisor {
     }
 
     fn enter(&mut self, phase: Phase, why: Why, now: Moment) {
-        self.outside.enter(phase, now);
+        self.since = now;
+        if let Why::Asked(arrival) = why {
+            self.story.asked(arrival, now);
+        }
+        self.story.enter(phase, &reason(why), now);
+        let rest = self.lifecycle.grace_over().map(|over| over.saturating_sub(now));
+        self.outside.enter(phase, rest, now);
         if let (Phase::PreStop, Why::Asked(arrival)) = (phase, why) {
             say::stop_asked(now);
             info!(

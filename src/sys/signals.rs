@@ -106,7 +106,7 @@ impl Signals {
         }
     }
 
-    /// The next signal that is there, with no wait. What adieu caused itself (SIGPIPE of its own writing) is left out.
+    /// The next signal that is there, with no wait. What its own writing caused (SIGPIPE, SIGXFSZ) is left out.
     pub fn next(&self) -> Option<Arrival> {
         loop {
             let (arrival, own) = match self {
@@ -154,7 +154,9 @@ fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
 /// What the kernel says of a signal, in our words, and whether it was us who caused it.
 fn arrival(number: u8, code: i32, pid: i32, value: usize) -> (Arrival, bool) {
     let from = if code > 0 { Sender::Kernel } else { Sender::Process(pid) };
-    let own = from == Sender::Process(Pid::this().as_raw());
+    // Anything else from our own pid came from the program that had it before us, by exec.
+    let by_writing = [libc::SIGPIPE, libc::SIGXFSZ].contains(&i32::from(number));
+    let own = by_writing && from == Sender::Process(Pid::this().as_raw());
     let value = (code == libc::SI_QUEUE).then_some(value);
     (Arrival { signal: Signal(number), from, value }, own)
 }

@@ -4,7 +4,7 @@
 //! So what it reports is exactly what it inherited and exactly what was sent.
 //!
 //! `probe [--name NAME] [--setsid] [--deaf] [--legacy] [--exit-on SIGNAL]... [--out FD] [--first COMMAND] [ANYTHING]...`:
-//! deaf to stdin, legacy without an eye on signals. `probe serve PORT MS` is an HTTP server as people write them: it
+//! deaf to stdin (`--hear-after SIGNAL`: until then), legacy without an eye on signals. `probe serve PORT MS` is an HTTP server as people write them: it
 //! answers after that time and knows nothing of signals.
 
 #![no_main]
@@ -71,6 +71,7 @@ struct Probe {
     found: Found,
     name: String,
     deaf: bool,
+    hear_after: Option<u8>,
     legacy: bool,
     exit_on: Vec<u8>,
     out: RawFd,
@@ -85,6 +86,7 @@ impl Probe {
             found,
             name: String::new(),
             deaf: false,
+            hear_after: None,
             legacy: false,
             exit_on: Vec::new(),
             out: 1,
@@ -98,6 +100,7 @@ impl Probe {
             match word.as_str() {
                 "--name" => probe.name = format!("{}: ", value()),
                 "--deaf" => probe.deaf = true,
+                "--hear-after" => (probe.deaf, probe.hear_after) = (true, Some(number(value()))),
                 "--legacy" => probe.legacy = true,
                 "--exit-on" => probe.exit_on.push(number(value())),
                 "--out" => probe.out = value().parse().expect("a descriptor"),
@@ -123,7 +126,10 @@ impl Probe {
             // SAFETY: the array outlives the call.
             unsafe { libc::poll(waits.as_mut_ptr(), 2, -1) };
             if waits[0].revents != 0 {
-                self.signal(signals as RawFd);
+                let signal = self.signal(signals as RawFd);
+                if signal.is_some() && signal == self.hear_after {
+                    waits[1].fd = 0;
+                }
             } else if waits[1].revents != 0 && !self.commands() {
                 waits[1].fd = -1;
             }
@@ -131,7 +137,7 @@ impl Probe {
     }
 
     /// `got TERM 1 code=0 value=0 pid=7`: the name, how often so far, and what the kernel says of the sender.
-    fn signal(&mut self, fd: RawFd) {
+    fn signal(&mut self, fd: RawFd) -> Option<u8> {
         // SAFETY: all zeroes is a valid signalfd_siginfo.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes one whole struct.
@@ -139,7 +145,7 @@ impl Probe {
         assert_eq!(got as usize, size_of_val(&info), "a whole siginfo");
         let signal = info.ssi_signo as u8;
         if i32::from(signal) == libc::SIGCHLD && info.ssi_code > 0 {
-            return; // of a child of the probe's own
+            return None; // of a child of the probe's own
         }
         self.counts[usize::from(signal)] += 1;
         let count = self.counts[usize::from(signal)];
@@ -148,6 +154,7 @@ impl Probe {
         if self.exit_on.contains(&signal) {
             exit(0);
         }
+        Some(signal)
     }
 
     /// False at the end of stdin.

@@ -1,0 +1,403 @@
+//! From words to meaning: each setting's value is the one of the highest origin that has any, read, checked, and held
+//! against the others. What matters for a stop is noted with its origin.
+
+use super::list::{self, Id};
+use super::typed::{self, Entry, Typed};
+use super::{
+    DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
+    Refusal, Request, Settings, SignalSettings, Surroundings, Target, programs, values,
+};
+use crate::lifecycle::{Plan, Signal, SignalSet, Step};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A value and where it comes from.
+struct Sourced<T> {
+    value: T,
+    origin: Origin,
+}
+
+/// Turns what was typed into what was meant, one group of settings after the other.
+pub(super) struct Reader<'a> {
+    typed: &'a Typed,
+    shown: Vec<(&'static str, String, Origin)>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(typed: &'a Typed) -> Reader<'a> {
+        Reader { typed, shown: Vec::new() }
+    }
+
+    pub fn settings(mut self, around: &Surroundings) -> Result<Settings, Refusal> {
+        if self.typed.command.is_empty() {
+            return Err(Refusal("no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned()));
+        }
+        let found = Platform::detect(around);
+        let platform = self.value(Id::Platform, |text| values::one_of(text, &Platform::NAMES))?;
+        let platform = self.or(Id::Platform, platform, found, Origin::Detected, |p| p.name().to_owned());
+        let program = self.program()?;
+        let drain = self.drain()?;
+        let times = self.times(platform, &drain)?;
+        let hooks = self.hooks(times.grace.value)?;
+        let plan = self.plan(platform, program, &times, &hooks, &drain)?;
+        Ok(Settings {
+            command: self.typed.command.clone(),
+            platform,
+            signals: self.signals()?,
+            exit: self.exit(platform, around)?,
+            ready: self.ready()?,
+            log: self.log()?,
+            report: self.path(Id::Report),
+            plan,
+            drain,
+            hooks,
+            shown: self.shown,
+        })
+    }
+
+    pub fn probe(&self) -> Result<Request, Refusal> {
+        let what = self.value(Id::Probe, |text| {
+            values::one_of(text, &[("readyz", "readyz"), ("livez", "livez"), ("status", "status")])
+        })?;
+        let address = self.value(Id::Health, values::listen_address)?;
+        match (what, address) {
+            (Some(what), Some(address)) => Ok(Request::Probe { address: address.value, what: what.value }),
+            _ => Err(Refusal(
+                "--probe needs the address of the adieu to ask: set --health, ADIEU_HEALTH or ready.health"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn program(&self) -> Result<Option<Sourced<&'static Program>>, Refusal> {
+        let named = self.value(Id::Profile, |name| match programs::by_name(name) {
+            Some(program) => Ok(Some(program)),
+            None if name == "none" => Ok(None),
+            None => {
+                Err(format!("'{name}' is no known program; write {} or none", programs::names().join(", ")))
+            }
+        })?;
+        Ok(match named {
+            Some(named) => named.value.map(|value| Sourced { value, origin: named.origin }),
+            None => programs::of_command(&self.typed.command)
+                .map(|value| Sourced { value, origin: Origin::Program(value.name) }),
+        })
+    }
+
+    fn plan(
+        &mut self,
+        platform: Platform,
+        program: Option<Sourced<&'static Program>>,
+        times: &Times,
+        hooks: &HookSettings,
+        drain: &DrainSettings,
+    ) -> Result<Plan, Refusal> {
+        let program = program.as_ref();
+        let once = self.switched(Id::StopOnce)? || program.is_some_and(|program| program.value.stop_once);
+        // Hooks of a stage run one after the other, each with its own limit.
+        let together =
+            |targets: &[Target]| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
+        Ok(Plan {
+            grace: times.grace.value,
+            kill_margin: times.kill_margin.value,
+            pre_stop: times.pre_stop.value,
+            drain: (drain.on || drain.check.is_some()).then_some(times.drain.value),
+            leftovers: times.leftovers.value,
+            stop_hooks: together(&hooks.on_stop),
+            exit_hooks: together(&hooks.on_exit),
+            schedule: self.schedule(program, times)?,
+            stop_on: self.stop_on(platform, program)?,
+            stop_once: once,
+            awaits_ready: self.typed.has(Id::Ready),
+        })
+    }
+
+    fn times(&mut self, platform: Platform, drain: &DrainSettings) -> Result<Times, Refusal> {
+        let by_platform = match platform {
+            Platform::None => Origin::Default,
+            other => Origin::Platform(other.name()),
+        };
+        let grace = self.time(Id::Grace, platform.grace(), by_platform.clone())?;
+        if grace.value.is_zero() {
+            return Err(Refusal(format!(
+                "{} is 0; a stop needs time, 30s is usual",
+                typed::written_as(Id::Grace, &grace.origin)
+            )));
+        }
+        let kill_margin =
+            self.time(Id::KillMargin, Duration::from_secs(1).min(grace.value / 10), Origin::Default)?;
+        let (usual, from) = if platform.routes_by_readiness() {
+            (Duration::from_secs(5).min(grace.value / 3), Origin::Default)
+        } else {
+            (Duration::ZERO, by_platform)
+        };
+        let pre_stop = self.time(Id::PreStop, usual, from)?;
+        let kill_at = grace.value.saturating_sub(kill_margin.value);
+        if kill_margin.value >= grace.value {
+            return Err(clash(
+                Id::KillMargin,
+                &kill_margin,
+                Id::Grace,
+                &grace,
+                "the kill would come before the stop",
+            ));
+        }
+        if pre_stop.value >= kill_at {
+            let why = format!(
+                "adieu kills after {}, {} before the grace ends, and nothing would be left for the app to stop in",
+                values::show_duration(kill_at),
+                values::show_duration(kill_margin.value)
+            );
+            return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
+        }
+        let rest = kill_at - pre_stop.value;
+        let usual = (grace.value * 2 / 3).saturating_sub(pre_stop.value).max(rest / 2);
+        let drain_for = self.time(Id::DrainTimeout, usual, Origin::Default)?;
+        if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
+            let why = format!(
+                "after a pre-stop sleep of {} adieu kills {} later",
+                values::show_duration(pre_stop.value),
+                values::show_duration(rest)
+            );
+            return Err(clash(Id::DrainTimeout, &drain_for, Id::Grace, &grace, &why));
+        }
+        let leftovers = self.time(Id::Leftovers, Duration::from_secs(2), Origin::Default)?;
+        Ok(Times { grace, kill_margin, pre_stop, drain: drain_for, leftovers })
+    }
+
+    fn schedule(
+        &mut self,
+        program: Option<&Sourced<&'static Program>>,
+        times: &Times,
+    ) -> Result<Vec<Step>, Refusal> {
+        let typed = self.value(Id::Stop, values::schedule)?;
+        if let Some(typed) = &typed {
+            let waits: Duration = typed.value.iter().map(|step| step.wait).sum();
+            let time = times.grace.value - times.kill_margin.value - times.pre_stop.value;
+            if waits >= time && times.grace.origin.is_explicit() {
+                let why = format!(
+                    "only {} are left between the pre-stop sleep and the kill",
+                    values::show_duration(time)
+                );
+                let schedule = Sourced { value: waits, origin: typed.origin.clone() };
+                return Err(clash(Id::Stop, &schedule, Id::Grace, &times.grace, &why));
+            }
+        }
+        let by_program = program.and_then(|program| {
+            let steps = values::schedule(program.value.schedule?).ok()?;
+            Some((steps, program.origin.clone()))
+        });
+        let show = |steps: &Vec<Step>| match steps.is_empty() {
+            true => "the signal that asks".to_owned(),
+            false => values::show_schedule(steps),
+        };
+        let (usual, origin) = by_program.unwrap_or((Vec::new(), Origin::Default));
+        Ok(self.or(Id::Stop, typed, usual, origin, show))
+    }
+
+    fn stop_on(
+        &mut self,
+        platform: Platform,
+        program: Option<&Sourced<&'static Program>>,
+    ) -> Result<SignalSet, Refusal> {
+        let typed = self.typed.all(Id::StopOn);
+        let texts: Vec<String> =
+            typed.iter().map(|entry| entry.value.to_string_lossy().into_owned()).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let given = match typed.first() {
+            Some(entry) => {
+                let value = values::stop_on(&texts).map_err(|error| refuse(entry, &error))?;
+                Some(Sourced { value, origin: entry.origin.clone() })
+            }
+            None => None,
+        };
+        let mut usual = SignalSet::default().with(Signal::TERM);
+        let mut origin = Origin::Default;
+        if let Some(signal) = platform.also_stops_on() {
+            (usual, origin) = (usual.with(signal), Origin::Platform(platform.name()));
+        }
+        if let Some(program) = program {
+            let signal = program.value.asks.and_then(|name| values::catchable(name).ok());
+            if let Some(signal) = signal {
+                (usual, origin) = (usual.with(signal), program.origin.clone());
+            }
+        }
+        let show = |set: &SignalSet| set.iter().map(crate::sys::signals::name).collect::<Vec<_>>().join(", ");
+        Ok(self.or(Id::StopOn, given, usual, origin, show))
+    }
+
+    fn signals(&self) -> Result<SignalSettings, Refusal> {
+        let orphan = self.value(Id::OrphanSignal, |text| match text {
+            "none" => Ok(None),
+            name => values::signal(name).map(Some),
+        })?;
+        let single = self.switched(Id::SingleChild)?;
+        Ok(SignalSettings {
+            rewrites: self.list(Id::Rewrite, values::rewrite)?,
+            group: self.switched(Id::Group)? && !single,
+            parent_death: self.value(Id::ParentDeathSignal, values::signal)?.map(|signal| signal.value),
+            orphan: orphan.map_or(Some(Signal::KILL), |orphan| orphan.value),
+        })
+    }
+
+    fn exit(&self, platform: Platform, around: &Surroundings) -> Result<ExitSettings, Refusal> {
+        let words = [("always", Some(true)), ("never", Some(false)), ("auto", None)];
+        let said =
+            self.value(Id::ExitSignal, |text| values::one_of(text, &words))?.and_then(|said| said.value);
+        let main_process = Platform::detect(around) == Platform::Systemd && platform == Platform::Systemd;
+        Ok(ExitSettings {
+            success: self.list(Id::SuccessExit, values::status)?,
+            success_on_stop: self.list(Id::SuccessOnStop, values::status)?,
+            die_of_signal: said.unwrap_or(main_process),
+        })
+    }
+
+    fn ready(&mut self) -> Result<ReadySettings, Refusal> {
+        let health = self.value(Id::Health, values::listen_address)?;
+        if let Some(health) = &health {
+            self.shown.push(("health", health.value.to_string(), health.origin.clone()));
+        }
+        Ok(ReadySettings {
+            health: health.map(|health| health.value),
+            checks: self.list(Id::Ready, values::target)?,
+            file: self.path(Id::ReadyFile),
+        })
+    }
+
+    fn drain(&mut self) -> Result<DrainSettings, Refusal> {
+        let mode = self.value(Id::Drain, |text| values::one_of(text, &[("auto", true), ("off", false)]))?;
+        let on =
+            self.or(Id::Drain, mode, true, Origin::Default, |on| if *on { "auto" } else { "off" }.to_owned());
+        let check = self.value(Id::DrainCheck, |text| match values::target(text)? {
+            Target::Tcp(_) | Target::Notify => Err(format!(
+                "'{text}' cannot tell whether the app is idle; write exec:CMD ARG or http://HOST:PORT/PATH"
+            )),
+            target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
+        })?;
+        Ok(DrainSettings {
+            on,
+            ports: self.list(Id::DrainPort, values::port)?,
+            outbound: self.list(Id::DrainOutbound, values::port)?,
+            check: check.map(|check| check.value),
+            quiet: self
+                .value(Id::DrainQuiet, values::duration)?
+                .map_or(Duration::from_secs(1), |quiet| quiet.value),
+            longest: self
+                .value(Id::DrainLongest, values::duration)?
+                .map_or(Duration::from_secs(10), |longest| longest.value),
+        })
+    }
+
+    fn hooks(&self, grace: Duration) -> Result<HookSettings, Refusal> {
+        let hook = |text: &str| match values::target(text)? {
+            Target::Tcp(_) | Target::Notify => {
+                Err(format!("'{text}' is no hook; write exec:CMD ARG, http://URL or post:http://URL"))
+            }
+            target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
+        };
+        let typed = self.value(Id::HookTimeout, values::duration)?;
+        Ok(HookSettings {
+            on_start: self.list(Id::OnStart, hook)?,
+            on_stop: self.list(Id::OnStop, hook)?,
+            on_exit: self.list(Id::OnExit, hook)?,
+            timeout: typed.map_or(Duration::from_secs(10).min(grace / 3), |typed| typed.value),
+        })
+    }
+
+    fn log(&self) -> Result<LogSettings, Refusal> {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+        let level = self.value(Id::LogLevel, |text| values::one_of(text, &levels))?;
+        let json =
+            self.value(Id::LogFormat, |text| values::one_of(text, &[("text", false), ("json", true)]))?;
+        let spoken = match self.typed.all(Id::Verbose).len() {
+            0 => None,
+            1 => Some("debug"),
+            _ => Some("trace"),
+        };
+        let from_rust_log = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let explicit = spoken.or(level.map(|level| level.value)).map(str::to_owned);
+        Ok(LogSettings {
+            filter: explicit.or(from_rust_log).unwrap_or_else(|| "info".to_owned()),
+            json: json.is_some_and(|json| json.value),
+            warn_on_reap: self.switched(Id::WarnOnReap)?,
+        })
+    }
+
+    // How single values are read.
+
+    fn value<T>(
+        &self,
+        id: Id,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Sourced<T>>, Refusal> {
+        let Some(entry) = self.typed.one(id) else {
+            return Ok(None);
+        };
+        let value = read_entry(entry, &read)?;
+        Ok(Some(Sourced { value, origin: entry.origin.clone() }))
+    }
+
+    fn list<T>(&self, id: Id, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Refusal> {
+        self.typed.all(id).into_iter().map(|entry| read_entry(entry, &read)).collect()
+    }
+
+    /// A path, made absolute while adieu's working directory is still the one it was started in.
+    fn path(&self, id: Id) -> Option<PathBuf> {
+        let path = PathBuf::from(&self.typed.one(id)?.value);
+        Some(std::path::absolute(&path).unwrap_or(path))
+    }
+
+    fn switched(&self, id: Id) -> Result<bool, Refusal> {
+        Ok(self.value(id, values::switch)?.is_some_and(|on| on.value))
+    }
+
+    /// A time, shown with its origin.
+    fn time(&mut self, id: Id, usual: Duration, from: Origin) -> Result<Sourced<Duration>, Refusal> {
+        let typed = self.value(id, values::duration)?;
+        let time = typed.unwrap_or(Sourced { value: usual, origin: from });
+        self.shown.push((list::by_id(id).long, values::show_duration(time.value), time.origin.clone()));
+        Ok(time)
+    }
+
+    /// What was typed, or else the usual value; shown with its origin.
+    fn or<T>(
+        &mut self,
+        id: Id,
+        typed: Option<Sourced<T>>,
+        usual: T,
+        from: Origin,
+        show: impl Fn(&T) -> String,
+    ) -> T {
+        let chosen = typed.unwrap_or(Sourced { value: usual, origin: from });
+        self.shown.push((list::by_id(id).long, show(&chosen.value), chosen.origin));
+        chosen.value
+    }
+}
+
+struct Times {
+    grace: Sourced<Duration>,
+    kill_margin: Sourced<Duration>,
+    pre_stop: Sourced<Duration>,
+    drain: Sourced<Duration>,
+    leftovers: Sourced<Duration>,
+}
+
+fn read_entry<T>(entry: &Entry, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Refusal> {
+    let text = entry.value.to_str().ok_or_else(|| refuse(entry, "the value is not UTF-8"))?;
+    read(text).map_err(|error| refuse(entry, &error))
+}
+
+fn refuse(entry: &Entry, error: &str) -> Refusal {
+    Refusal(format!("{}: {error}", typed::written_as(entry.id, &entry.origin)))
+}
+
+fn clash(one: Id, first: &Sourced<Duration>, other: Id, second: &Sourced<Duration>, why: &str) -> Refusal {
+    let named = |id: Id, time: &Sourced<Duration>| {
+        format!("{} {} ({})", list::by_id(id).long, values::show_duration(time.value), time.origin)
+    };
+    Refusal(format!(
+        "{} does not fit into {}: {why}; shorten the first or lengthen the second",
+        named(one, first),
+        named(other, second)
+    ))
+}

@@ -1,0 +1,72 @@
+//! The sockets through which others reach adieu: the health endpoint, the service manager's socket, and the app's. They
+//! are opened before the app is started, since a port that is taken must be found out while nothing has happened yet.
+
+use crate::health::Health;
+use crate::lifecycle::Moment;
+use crate::notify::{Inbound, Outbound};
+use crate::settings::{Refusal, Settings, Target, typed::plain};
+use log::warn;
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+pub struct Doors {
+    pub health: Option<Health>,
+    /// The service manager, if it gave us a socket.
+    pub manager: Option<Outbound>,
+    /// Where an app that speaks sd_notify speaks to.
+    pub app: Option<Inbound>,
+}
+
+impl Doors {
+    /// # Errors
+    /// A health address that cannot be listened on.
+    pub fn open(settings: &Settings) -> Result<Doors, Refusal> {
+        let health = settings.ready.health.map(|address| {
+            Health::bind(address).map_err(|error| {
+                Refusal(format!("cannot listen on health address '{address}': {}", plain(&error)))
+            })
+        });
+        let manager = manager();
+        let wanted = manager.is_some() || settings.ready.checks.contains(&Target::Notify);
+        let app = if wanted { said(Inbound::open()) } else { None };
+        Ok(Doors { health: health.transpose()?, manager, app })
+    }
+
+    /// What the app is told of them in its environment.
+    pub fn variables(&self) -> Vec<CString> {
+        let notify = self.app.as_ref().map(|app| format!("NOTIFY_SOCKET={}", app.address()));
+        notify.and_then(|variable| CString::new(variable).ok()).into_iter().collect()
+    }
+
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let health = self.health.as_ref().map(Health::descriptor);
+        let manager = self.manager.as_ref().map(Outbound::descriptor);
+        let app = self.app.as_ref().map(Inbound::descriptor);
+        [health, manager, app].into_iter().flatten().collect()
+    }
+}
+
+fn manager() -> Option<Outbound> {
+    let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
+    let mut manager = said(Outbound::open(&address))?;
+    if let Some(interval) = watchdog() {
+        manager.ping_every(interval, Moment::ZERO);
+    }
+    Some(manager)
+}
+
+/// WATCHDOG_USEC, when it is meant for us ([sd_watchdog_enabled(3)]).
+///
+/// [sd_watchdog_enabled(3)]: https://man7.org/linux/man-pages/man3/sd_watchdog_enabled.3.html
+fn watchdog() -> Option<Duration> {
+    let of = |name| std::env::var(name).ok();
+    let for_us = of("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
+    let interval: u64 = of("WATCHDOG_USEC")?.parse().ok()?;
+    (for_us && interval > 0).then_some(Duration::from_micros(interval))
+}
+
+/// The app runs without notifications rather than not at all.
+fn said<T>(opened: Result<T, String>) -> Option<T> {
+    opened.map_err(|error| warn!("{error}")).ok()
+}

@@ -1,0 +1,281 @@
+//! Surroundings that nobody would choose: hardly a descriptor, no /proc, a read-only root, a stranger's uid, no process
+//! more, little memory, a freezer. adieu does its work in them or says in one line why it cannot.
+
+mod harness;
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use harness::{End, Init, Launch, Running, Scratch};
+use nix::mount::{MsFlags, mount};
+use nix::sys::resource::Resource;
+
+const AT_ONCE: &str = "--pre-stop 0 --grace 50s";
+
+/// Signals, orphans, a stop and a status: the whole work.
+fn works(launch: Launch) {
+    let mut run = launch.options(AT_ONCE).start();
+    run.expect("ready");
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.queue(40, 7);
+    assert!(run.expect_signal("40").contains(" value=7 "));
+    run.order("storm 100");
+    stops(&mut run);
+}
+
+fn stops(run: &mut Running) {
+    run.term();
+    run.expect_signal("TERM");
+    run.expect_signal("CONT");
+    run.say("exit 11");
+    run.expect_exit(11);
+}
+
+#[test]
+fn sixteen_descriptors_are_enough() {
+    require!(harness::pid_namespaces());
+    works(Launch::pid1(Init::Adieu).limit(Resource::RLIMIT_NOFILE, 16));
+    works(Launch::ordinary(Init::Adieu).limit(Resource::RLIMIT_NOFILE, 16));
+}
+
+/// A dynamic linker needs a fourth, so the programs are static here.
+#[test]
+fn three_descriptors_are_enough() {
+    require!(harness::pid_namespaces());
+    let (adieu, probe) = harness::static_programs();
+    let launch = || Launch::program(&adieu).option("--").command([&probe]).limit(Resource::RLIMIT_NOFILE, 3);
+    for launch in [launch().in_namespace(), launch()] {
+        let mut run = launch.start();
+        // The probe itself has no descriptor left to read signals from, so it is a plain one.
+        run.expect("ready");
+        run.say("exit 11");
+        run.expect_exit(11);
+    }
+    for launch in [launch().in_namespace(), launch()] {
+        let mut run = launch.args("--legacy").start();
+        run.expect("ready");
+        run.order("storm 100");
+        run.signal(libc::SIGUSR1);
+        run.expect_exit(128 + libc::SIGUSR1);
+    }
+    for launch in [launch().in_namespace(), launch()] {
+        let mut run = launch.args("--legacy").env("ADIEU_PRE_STOP", "0").start();
+        run.expect("ready");
+        run.term();
+        run.expect_exit(128 + libc::SIGTERM);
+    }
+}
+
+#[test]
+fn no_proc_is_no_obstacle() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let hide = || Ok(mount(Some("none"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>)?);
+    works(Launch::pid1(Init::Adieu).before_exec(hide));
+    let mut run = Launch::pid1(Init::Adieu).before_exec(hide).options("--leftovers 100ms").start();
+    run.expect("ready");
+    run.say("orphan --name left --deaf --setsid");
+    run.find("left: ready");
+    run.say("exit 5");
+    run.find("left: got TERM");
+    run.expect_exit(5);
+}
+
+#[test]
+fn a_read_only_root_is_no_obstacle() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    works(Launch::pid1(Init::Adieu).before_exec(|| {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        Ok(mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?)
+    }));
+}
+
+/// Copies that any user may execute, wherever the build directory stands.
+fn for_everyone(scratch: &Scratch) -> (PathBuf, PathBuf) {
+    let copy = |from: &Path, name: &str| {
+        let to = scratch.path(name);
+        std::fs::copy(from, &to).expect("room for a copy");
+        std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755)).expect("one's own file");
+        to
+    };
+    (copy(&Init::Adieu.path(), "adieu"), copy(&harness::probe(), "probe"))
+}
+
+fn become_user(user: u32) -> impl FnMut() -> std::io::Result<()> + Send + Sync + 'static {
+    move || {
+        nix::unistd::setgroups(&[])?;
+        nix::unistd::setgid(user.into())?;
+        Ok(nix::unistd::setuid(user.into())?)
+    }
+}
+
+#[test]
+fn a_stranger_s_uid_is_enough() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let scratch = Scratch::new();
+    let (adieu, probe) = for_everyone(&scratch);
+    let launch = || Launch::program(&adieu).command([&probe]).before_exec(become_user(65_534));
+    works(launch().in_namespace());
+    works(launch());
+}
+
+#[test]
+fn no_process_more_is_said_clearly() {
+    require!(harness::root());
+    let scratch = Scratch::new();
+    let (adieu, probe) = for_everyone(&scratch);
+    let launch = Launch::program(&adieu).command([&probe]);
+    let (end, out, err) = launch.limit(Resource::RLIMIT_NPROC, 1).before_exec(become_user(54_321)).run();
+    assert_eq!((end, out), (End::Exited(125), Vec::new()), "{err:?}");
+    assert_eq!(err.len(), 1, "one line: {err:?}");
+    assert!(err[0].starts_with("adieu: ") && err[0].contains("cannot start"), "{err:?}");
+    assert!(err[0].contains("limit") || err[0].contains("ulimit"), "the remedy: {err:?}");
+}
+
+#[test]
+fn a_small_address_space_is_enough() {
+    require!(harness::pid_namespaces());
+    works(Launch::pid1(Init::Adieu).limit(Resource::RLIMIT_AS, 16 << 20));
+}
+
+#[test]
+fn an_empty_environment_is_enough() {
+    require!(harness::pid_namespaces());
+    works(Launch::pid1(Init::Adieu).no_env());
+}
+
+#[test]
+fn what_comes_while_frozen_is_done_when_thawed() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let freezer = match Freezer::new() {
+        Ok(freezer) => freezer,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let procs = freezer.procs();
+    let mut run = Launch::pid1(Init::Adieu).options(AT_ONCE).before_exec(move || join(&procs)).start();
+    run.expect("ready");
+    freezer.freeze();
+    for value in [1, 2, 3] {
+        run.queue(40, value);
+    }
+    freezer.thaw();
+    for value in [1, 2, 3] {
+        assert!(run.expect_signal("40").contains(&format!(" value={value} ")));
+    }
+    freezer.freeze();
+    run.term();
+    freezer.thaw();
+    run.expect_signal("TERM");
+    run.expect_signal("CONT");
+    run.say("exit 11");
+    run.expect_exit(11);
+}
+
+/// Time goes on for the platform while a container stands still; what is late is done at once and in order.
+#[test]
+fn a_stop_that_was_frozen_past_its_end_still_ends() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let freezer = match Freezer::new() {
+        Ok(freezer) => freezer,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let procs = freezer.procs();
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--pre-stop 200ms --grace 1s --kill-margin 100ms")
+        .before_exec(move || join(&procs))
+        .start();
+    run.expect("ready");
+    run.term();
+    run.log("stop asked for");
+    freezer.freeze();
+    let frozen = std::time::Instant::now();
+    harness::until("the grace is over", || frozen.elapsed() > std::time::Duration::from_millis(1200));
+    freezer.thaw();
+    run.expect_exit(128 + libc::SIGKILL);
+}
+
+fn join(procs: &CString) -> std::io::Result<()> {
+    // SAFETY: the path is alive; "0" means the writer itself.
+    let done = unsafe {
+        let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        let done = libc::write(fd, c"0".as_ptr().cast(), 1);
+        libc::close(fd);
+        done
+    };
+    if done == 1 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A cgroup of the test's own that can stand still: of version 2, or of version 1's freezer.
+struct Freezer {
+    folder: PathBuf,
+    unified: bool,
+}
+
+impl Freezer {
+    fn new() -> Result<Self, String> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("adieu-test-{}-{count}", std::process::id());
+        let places =
+            [("/sys/fs/cgroup", true), ("/sys/fs/cgroup/unified", true), ("/sys/fs/cgroup/freezer", false)];
+        for (place, unified) in places {
+            let folder = Path::new(place).join(&name);
+            let file = if unified { "cgroup.freeze" } else { "freezer.state" };
+            if std::fs::create_dir(&folder).is_ok() {
+                if folder.join(file).exists() {
+                    return Ok(Self { folder, unified });
+                }
+                let _ = std::fs::remove_dir(&folder); // an ordinary directory, or a hierarchy without a freezer
+            }
+        }
+        Err("no cgroup that can be frozen may be made here".into())
+    }
+
+    fn procs(&self) -> CString {
+        CString::new(self.folder.join("cgroup.procs").as_os_str().as_bytes()).expect("no NUL")
+    }
+
+    fn freeze(&self) {
+        if self.unified {
+            self.write("cgroup.freeze", "1");
+            harness::until("the cgroup is frozen", || self.read("cgroup.events").contains("frozen 1"));
+        } else {
+            self.write("freezer.state", "FROZEN");
+            harness::until("the cgroup is frozen", || self.read("freezer.state").trim() == "FROZEN");
+        }
+    }
+
+    fn thaw(&self) {
+        if self.unified { self.write("cgroup.freeze", "0") } else { self.write("freezer.state", "THAWED") }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.folder.join(file), text).expect("one's own cgroup");
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.folder.join(file)).expect("one's own cgroup")
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        // A test that failed while all stood still must not leave frozen processes behind.
+        let _ = std::fs::write(
+            self.folder.join(if self.unified { "cgroup.freeze" } else { "freezer.state" }),
+            if self.unified { "0" } else { "THAWED" },
+        );
+        let gone = || std::fs::remove_dir(&self.folder).is_ok();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !gone() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What adieu says, where, and that nobody who fails to listen can hold it up.
+
+mod harness;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use harness::{End, Init, Launch, Running};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+const TALKATIVE: &str = "--pre-stop 0 --grace 50s --log-level trace";
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe")
+}
+
+/// A pipe with no room left, which nobody reads.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = pipe();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe's size can be set");
+    fill(&writer);
+    (reader, writer)
+}
+
+fn fill(writer: &OwnedFd) {
+    let own = File::from(writer.try_clone().expect("a descriptor"));
+    fcntl(writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe");
+    while (&own).write(&[b'.'; 512]).is_ok() {}
+    while (&own).write(b".").is_ok() {}
+    fcntl(writer, FcntlArg::F_SETFL(OFlag::empty())).expect("a pipe");
+}
+
+/// A whole life with everything that would be worth a line.
+fn live(launch: Launch) -> Running {
+    let mut run = launch.start();
+    run.expect("ready");
+    for round in 1..=200 {
+        run.signal(libc::SIGUSR1);
+        assert!(run.expect_signal("USR1").starts_with(&format!("{round} ")));
+    }
+    run.order("storm 50");
+    run.term();
+    run.expect_signal("TERM");
+    run.expect_signal("CONT");
+    run.say("exit 3");
+    run.expect_exit(3);
+    run
+}
+
+fn talkative() -> Launch {
+    Launch::pid1(Init::Adieu).options(TALKATIVE)
+}
+
+#[test]
+fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
+    require!(harness::pid_namespaces());
+    let (_reader, writer) = full_pipe();
+    live(talkative().stderr(writer));
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_reason_to_die() {
+    require!(harness::pid_namespaces());
+    let (reader, writer) = pipe();
+    drop(reader);
+    live(talkative().stderr(writer));
+}
+
+#[test]
+fn a_closed_stderr_is_no_reason_to_die() {
+    require!(harness::pid_namespaces());
+    live(talkative().closing(&[2]));
+}
+
+#[test]
+fn a_full_disk_is_no_reason_to_die() {
+    require!(harness::pid_namespaces());
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    live(talkative().stderr(full));
+}
+
+#[test]
+fn a_socket_that_nobody_reads_holds_nothing_up() {
+    require!(harness::pid_namespaces());
+    let (_reader, writer) = std::os::unix::net::UnixStream::pair().expect("two sockets");
+    let size = 1;
+    nix::sys::socket::setsockopt(&writer, nix::sys::socket::sockopt::SndBuf, &size)
+        .expect("a socket's size can be set");
+    live(talkative().stderr(OwnedFd::from(writer)));
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_holds_nothing_up() {
+    require!(harness::pid_namespaces());
+    let pair = nix::pty::openpty(None, None).expect("a terminal");
+    live(talkative().stderr(pair.slave));
+}
+
+/// The app shares the open file with adieu; a flag set on it would be set for both.
+#[test]
+fn stderr_is_not_made_non_blocking_behind_the_apps_back() {
+    require!(harness::pid_namespaces());
+    let (_reader, writer) = pipe();
+    let own = writer.try_clone().expect("a descriptor");
+    let mut run = talkative().stderr(writer).start();
+    run.expect("ready");
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    assert!(!flags(&own).contains(OFlag::O_NONBLOCK));
+    run.say("exit 0");
+    run.expect_exit(0);
+    assert!(!flags(&own).contains(OFlag::O_NONBLOCK));
+}
+
+fn flags(fd: &OwnedFd) -> OFlag {
+    OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL).expect("an open file"))
+}
+
+#[test]
+fn lost_lines_are_counted() {
+    require!(harness::pid_namespaces());
+    let (reader, writer) = full_pipe();
+    let mut run = talkative().stderr(writer).start();
+    run.expect("ready");
+    for _ in 0..50 {
+        run.signal(libc::SIGUSR1);
+        run.expect_signal("USR1");
+    }
+    let mut reader = File::from(reader);
+    reader.read_exact(&mut [0; 4096]).expect("what filled the pipe");
+    run.term();
+    run.expect_signal("TERM");
+    run.expect_signal("CONT");
+    run.say("exit 0");
+    run.expect_exit(0);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("the pipe ends with adieu");
+    let told = text.lines().find(|line| line.contains("lost") || line.contains("dropped"));
+    let told = told.unwrap_or_else(|| panic!("no word of lost lines in:\n{text}"));
+    assert!(told.contains(|c: char| c.is_ascii_digit()), "how many: {told}");
+}
+
+#[test]
+fn every_line_is_json_when_asked_for() {
+    require!(harness::pid_namespaces());
+    let mut run = live(talkative().options("--log-format json"));
+    let lines = run.errors();
+    assert!(!lines.is_empty());
+    for line in lines {
+        let value: serde_json::Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value.is_object() && value["level"].is_string() && value["msg"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn a_life_without_a_stop_is_silent() {
+    require!(harness::pid_namespaces());
+    for launch in [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)] {
+        let mut run = launch.start();
+        run.expect("ready");
+        run.signal(libc::SIGCHLD);
+        for (number, name) in [(libc::SIGHUP, "HUP"), (libc::SIGUSR1, "USR1"), (40, "40")] {
+            run.signal(number);
+            run.expect_signal(name);
+        }
+        run.order("storm 100");
+        run.say("exit 0");
+        run.expect_exit(0);
+        assert_eq!(run.errors(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn nothing_is_said_on_stdout() {
+    require!(harness::pid_namespaces());
+    let mut run = live(talkative());
+    let lines = run.rest();
+    assert_eq!(lines, Vec::<String>::new());
+}
+
+#[test]
+fn one_line_at_the_end_tells_the_whole_stop() {
+    require!(harness::pid_namespaces());
+    let mut run = Launch::pid1(Init::Adieu).options("--pre-stop 200ms --grace 50s").start();
+    run.expect("ready");
+    run.term();
+    run.expect_signal("TERM");
+    run.say("exit 3");
+    run.expect_exit(3);
+    let lines = run.errors();
+    assert!(lines.iter().all(|line| line.starts_with("adieu: ")), "{lines:?}");
+    let last = lines.last().expect("a summary");
+    for part in ["TERM", "3"] {
+        assert!(last.contains(part), "no '{part}' in the last line: {last}");
+    }
+}
+
+#[test]
+fn levels_are_obeyed() {
+    require!(harness::pid_namespaces());
+    let said = |launch: Launch| {
+        let mut run = launch.start();
+        run.expect("ready");
+        run.signal(libc::SIGUSR1);
+        run.expect_signal("USR1");
+        run.say("exit 0");
+        run.expect_exit(0);
+        run.errors().len()
+    };
+    let plain = || Launch::pid1(Init::Adieu);
+    assert_eq!(said(plain().options("--log-level off")), 0);
+    assert_eq!(said(plain()), 0);
+    assert!(said(plain().options("--log-level debug")) > 0);
+    assert!(said(plain().options("-v")) > 0);
+    assert!(said(plain().options("-vvv")) > 0);
+    assert!(said(plain().env("RUST_LOG", "debug")) > 0);
+    assert!(said(plain().env("ADIEU_LOG_LEVEL", "debug")) > 0);
+    assert_eq!(said(plain().env("RUST_LOG", "debug").options("--log-level error")), 0);
+}
+
+/// Foreign text cannot forge lines.
+#[test]
+fn a_command_with_newlines_stays_in_its_line() {
+    let (end, _, err) = Launch::ordinary(Init::Adieu).command(["no\nsuch\x1b[31m"]).run();
+    assert_eq!((end, err.len()), (End::Exited(127), 1), "{err:?}");
+    assert!(!err[0].contains('\x1b'), "{err:?}");
+}

@@ -18,21 +18,12 @@ pub enum Kind {
     Second,
     /// Takes 8 s, longer than the pre-stop sleep.
     Long,
-    /// The next request goes out as soon as the answer is in: many fast ones, then a long one.
+    /// Fast requests on one connection, each as soon as the last is answered, for a second or two, and then a long one as soon;
+    /// stays with its server until it hears that it leaves.
     BackToBack,
 }
 
 impl Kind {
-    fn path(self, dice: &mut Dice) -> &'static str {
-        match self {
-            Self::Fast => "/fast",
-            Self::Second => "/slow?seconds=1",
-            Self::Long => "/slow?seconds=8",
-            Self::BackToBack if dice.below(400) == 0 => "/slow?seconds=8",
-            Self::BackToBack => "/fast",
-        }
-    }
-
     fn pause(self, dice: &mut Dice) -> Duration {
         match self {
             Self::Fast => dice.between(50, 150),
@@ -43,8 +34,12 @@ impl Kind {
     }
 }
 
+pub const LONG: &str = "/slow?seconds=8";
+
 /// Requests of all lengths in a mixture that two cores bear several times at once.
-pub const MIXED: &[(Kind, usize)] = &[(Kind::Fast, 4), (Kind::Second, 5), (Kind::Long, 5)];
+pub const MIXED: &[(Kind, usize)] = &[(Kind::Fast, 4), (Kind::Second, 5), (Kind::Long, 8)];
+
+pub const BACK_TO_BACK: &[(Kind, usize)] = &[(Kind::BackToBack, 8)];
 
 /// Whom to ask.
 #[derive(Clone)]
@@ -102,6 +97,7 @@ struct Shared {
 impl Load {
     pub fn start(target: &Target, mixture: &[(Kind, usize)], seed: u64) -> Self {
         let shared = Arc::new(Shared::default());
+        let began = Instant::now();
         let kinds = mixture.iter().flat_map(|&(kind, count)| std::iter::repeat_n(kind, count));
         let clients = kinds.enumerate().map(|(number, kind)| {
             let client = Asker {
@@ -111,6 +107,8 @@ impl Load {
                 dice: Dice::new(seed, number as u64 + 1),
                 target: target.clone(),
                 clients: HashMap::new(),
+                at: None,
+                next_long: began + Duration::from_millis(900 * number as u64),
                 shared: Arc::clone(&shared),
             };
             spawn(move || client.run())
@@ -128,11 +126,6 @@ impl Load {
         self.shared.over.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all requests have come to their end, after [`Load::end`].
-    pub fn has_ended(&self) -> bool {
-        self.clients.iter().all(JoinHandle::is_finished)
-    }
-
     /// Ends it, waits for the requests in flight, and gives all that there were.
     pub fn requests(self) -> Vec<Request> {
         self.end();
@@ -148,6 +141,10 @@ struct Asker {
     dice: Dice,
     target: Target,
     clients: HashMap<u16, Client>,
+    /// The server that it asked last.
+    at: Option<u16>,
+    /// When a client that asks back to back turns to a long request.
+    next_long: Instant,
     shared: Arc<Shared>,
 }
 
@@ -174,7 +171,7 @@ impl Asker {
     }
 
     fn ask(&mut self, port: u16) -> Request {
-        let path = self.kind.path(&mut self.dice);
+        let path = self.path();
         let begun = Instant::now();
         let (fate, server) = self.clients.entry(port).or_insert_with(|| Client::new(port)).get(path);
         let port = match self.target {
@@ -182,6 +179,19 @@ impl Asker {
             Target::Servers(_) => Some(port),
         };
         Request { path, port, begun, ended: Instant::now(), fate }
+    }
+
+    fn path(&mut self) -> &'static str {
+        match self.kind {
+            Kind::Fast => "/fast",
+            Kind::Second => "/slow?seconds=1",
+            Kind::Long => LONG,
+            Kind::BackToBack if Instant::now() < self.next_long => "/fast",
+            Kind::BackToBack => {
+                self.next_long = Instant::now() + Duration::from_secs(8) + self.dice.between(500, 2500);
+                LONG
+            }
+        }
     }
 
     fn port(&mut self) -> Option<u16> {
@@ -197,7 +207,9 @@ impl Asker {
         if known.is_empty() {
             return None;
         }
-        Some(known[self.dice.below(known.len() as u64) as usize])
+        let stays = self.at.filter(|at| self.kind == Kind::BackToBack && known.contains(at));
+        self.at = stays.or_else(|| Some(known[self.dice.below(known.len() as u64) as usize]));
+        self.at
     }
 
     /// How long after its stop request this client hears that a server is going: 0.5 to 3 s.

@@ -9,8 +9,7 @@ use super::apps::{App, Started};
 use super::client::{Client, Fate};
 use super::dice::Dice;
 use super::haproxy::{Check, HaProxy};
-use super::load::{Load, MIXED, Request, Servers, Target};
-use super::net;
+use super::load::{Kind, Load, Request, Servers, Target};
 use crate::harness::{End, Init};
 
 /// How requests find a server, and how they stop finding it.
@@ -58,6 +57,9 @@ const SERVERS: u16 = 3;
 /// A stop that takes longer than this hangs: it is twice the grace.
 const HANGS: Duration = Duration::from_secs(60);
 
+/// adieu's default.
+pub const PRE_STOP: Duration = Duration::from_secs(5);
+
 /// By then every client has heard of a removal, however late.
 const ALL_HAVE_HEARD: Duration = Duration::from_millis(3100);
 
@@ -76,6 +78,8 @@ pub struct Stop {
 pub struct Outcome {
     pub requests: Vec<Request>,
     pub stops: Vec<Stop>,
+    /// The replacements; killed when this is dropped.
+    pub survivors: Vec<Started>,
 }
 
 impl Outcome {
@@ -83,12 +87,20 @@ impl Outcome {
         self.requests.iter().filter(|request| request.fate != Fate::Answered)
     }
 
+    /// How many requests were in flight at a server that was asked to stop, and still were this long after.
+    pub fn outlasting(&self, long: Duration) -> usize {
+        let outlasts = |request: &Request, stop: &Stop| {
+            request.port == Some(stop.port) && request.ended > stop.asked + long
+        };
+        self.requests.iter().filter(|request| self.stops.iter().any(|stop| outlasts(request, stop))).count()
+    }
+
     /// How long each stop lasted after the last answer of that server, or after the pre-stop sleep.
     pub fn beyond_need(&self) -> Vec<Duration> {
         let beyond = |stop: &Stop| {
             let of_it = self.requests.iter().filter(|request| request.port == Some(stop.port));
             let last = of_it.map(|request| request.ended).max().unwrap_or(stop.asked);
-            let need = last.saturating_duration_since(stop.asked).max(Duration::from_secs(5));
+            let need = last.saturating_duration_since(stop.asked).max(PRE_STOP);
             stop.took.saturating_sub(need)
         };
         self.stops.iter().map(beyond).collect()
@@ -113,31 +125,53 @@ impl Outcome {
                 &format!("{fate}: {path} at {port}, begun {begun:.3} s, ended {ended:.3} s after {of}\n");
         }
         for stop in &self.stops {
+            let at = |then: Instant| then.saturating_duration_since(stop.asked).as_secs_f64();
             let took = stop.took.as_secs_f64();
             let removed =
                 stop.removed.map_or(String::new(), |at| format!(", removed after {:.3} s", at.as_secs_f64()));
-            story += &format!(
-                "--- :{} took {took:.3} s, {:?}{removed}; said:\n{}\n",
-                stop.port, stop.end, stop.said
-            );
+            story += &format!("--- :{} took {took:.3} s, {:?}{removed}\n", stop.port, stop.end);
+            let answers = self
+                .requests
+                .iter()
+                .filter(|request| request.port == Some(stop.port) && request.ended > stop.asked);
+            let last: Option<&Request> = answers.max_by_key(|request| request.ended);
+            story += &last.map_or(String::new(), |last| {
+                format!(
+                    "last answer: {}, {:.3} s to {:.3} s after the stop request\n",
+                    last.path,
+                    at(last.begun),
+                    at(last.ended)
+                )
+            });
+            story += &format!("{}\n", stop.said);
         }
         story
     }
 }
 
-/// Replaces all servers of an app once, in a network of the calling thread's own.
-pub fn roll(name: &str, way: Way, init: Init, seed: u64, more: &[(&str, &str)]) -> Outcome {
-    net::enter();
-    Roll::start(name, way, init, seed, more).run()
+/// What to roll, and how.
+#[derive(Clone, Copy)]
+pub struct Plan<'a> {
+    pub app: &'a str,
+    pub way: Way,
+    pub init: Init,
+    pub load: &'a [(Kind, usize)],
+    /// Variables that the app needs.
+    pub env: &'a [(&'a str, &'a str)],
+    pub seed: u64,
+}
+
+impl Plan<'_> {
+    /// Replaces all servers once. The calling thread must have a network of its own.
+    pub fn roll(&self) -> Outcome {
+        Roll::start(self).run()
+    }
 }
 
 struct Roll<'a> {
+    plan: &'a Plan<'a>,
     app: App,
-    way: Way,
-    init: Init,
-    seed: u64,
     dice: Dice,
-    more: &'a [(&'a str, &'a str)],
     proxy: Option<HaProxy>,
     endpoints: Arc<Servers>,
     servers: Vec<Started>,
@@ -145,19 +179,17 @@ struct Roll<'a> {
 }
 
 impl<'a> Roll<'a> {
-    fn start(name: &str, way: Way, init: Init, seed: u64, more: &'a [(&'a str, &'a str)]) -> Self {
+    fn start(plan: &'a Plan<'a>) -> Self {
         let slots = FIRST..FIRST + 2 * SERVERS;
-        let proxy = (way != Way::Clients).then(|| HaProxy::start(FRONT, slots, way.check(init)));
-        let behind =
-            (name == "nginx-proxy").then(|| App::named("http-server").start(Init::Tini, &[], BEHIND, &[]));
+        let proxy =
+            (plan.way != Way::Clients).then(|| HaProxy::start(FRONT, slots, plan.way.check(plan.init)));
+        let behind = (plan.app == "nginx-proxy")
+            .then(|| App::named("http-server").start(Init::Tini, &[], BEHIND, &[]));
         behind.iter().for_each(wait_until_it_serves);
         let mut roll = Self {
-            app: App::named(name),
-            way,
-            init,
-            seed,
-            dice: Dice::new(seed, 0),
-            more,
+            plan,
+            app: App::named(plan.app),
+            dice: Dice::new(plan.seed, 0),
             proxy,
             endpoints: Arc::default(),
             servers: Vec::new(),
@@ -173,7 +205,7 @@ impl<'a> Roll<'a> {
             Some(proxy) => Target::Balancer(proxy.port),
             None => Target::Servers(Arc::clone(&self.endpoints)),
         };
-        let load = Load::start(&target, MIXED, self.seed);
+        let load = Load::start(&target, self.plan.load, self.plan.seed);
         patiently("the load has begun", || load.answered() >= 50);
         let mut stops = Vec::new();
         for number in 0..SERVERS {
@@ -182,18 +214,18 @@ impl<'a> Roll<'a> {
             let last = number + 1 == SERVERS;
             stops.push(self.stop_oldest(last.then_some(&load)));
         }
-        Outcome { requests: load.requests(), stops }
+        Outcome { requests: load.requests(), stops, survivors: self.servers }
     }
 
     fn add(&mut self, port: u16) {
         let mut options = Vec::new();
-        if self.init == Init::Adieu {
+        if self.plan.init == Init::Adieu {
             options.extend(["-v", "--platform", "kubernetes"].map(String::from));
-            if self.way == Way::Health {
+            if self.plan.way == Way::Health {
                 options.extend(["--health".to_string(), format!("127.0.0.1:{}", port + HEALTH)]);
             }
         }
-        self.servers.push(self.app.start(self.init, &options, port, self.more));
+        self.servers.push(self.app.start(self.plan.init, &options, port, self.plan.env));
     }
 
     fn admit(&self, server: &Started) {
@@ -214,7 +246,7 @@ impl<'a> Roll<'a> {
         let delay = self.dice.between(500, 3000);
         let asked = Instant::now();
         server.running.term();
-        if self.way == Way::Clients {
+        if self.plan.way == Way::Clients {
             self.endpoints.leave(port, asked);
         }
         let (mut took, mut removed) = (None, None);
@@ -222,7 +254,7 @@ impl<'a> Roll<'a> {
             if server.running.has_ended() {
                 took.get_or_insert(asked.elapsed());
             }
-            if self.way == Way::Late && removed.is_none() && asked.elapsed() >= delay {
+            if self.plan.way == Way::Late && removed.is_none() && asked.elapsed() >= delay {
                 self.proxy.as_ref().expect("this way has one").remove(port);
                 removed = Some(asked.elapsed());
             }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread::scope;
 use std::time::Duration;
 
-use super::rolling::{Outcome, Way, roll};
+use super::load::MIXED;
+use super::net;
+use super::rolling::{Outcome, PRE_STOP, Plan, Way};
 use crate::harness::{End, Init};
 
 /// How many rolls go on at a time: most of a roll is waiting.
@@ -28,8 +31,12 @@ pub fn show_and_judge(chosen: &[(&'static str, Way)], seed: u64) {
         for _ in 0..AT_ONCE.min(chosen.len()) {
             workers.spawn(|| {
                 while let Some((app, way)) = next() {
-                    let adieu = roll(app, way, Init::Adieu, seed, &[]);
-                    let tini = roll(app, way, Init::Tini, seed, &[]);
+                    let [adieu, tini] = [Init::Adieu, Init::Tini].map(|init| {
+                        net::enter();
+                        let plan = Plan { app, way, init, load: MIXED, env: &[], seed };
+                        Outcome { survivors: Vec::new(), ..plan.roll() }
+                    });
+                    keep_story(app, way, &adieu);
                     rows.lock().expect("no roll panics here").push(Row { app, way, adieu, tini });
                 }
             });
@@ -43,23 +50,34 @@ pub fn show_and_judge(chosen: &[(&'static str, Way)], seed: u64) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// What was said at each stop, below target, for whoever wants to know more than the table tells.
+fn keep_story(app: &str, way: Way, outcome: &Outcome) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roll");
+    let file = folder.join(format!("{app}, {}.txt", way.name()));
+    let kept = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(file, outcome.story()));
+    kept.expect("target is writable");
+}
+
 /// Past the test runner, which shows what a test prints only when it fails.
 pub fn say(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).expect("stderr is writable");
 }
 
+/// Outlasted: requests in flight at a server after its pre-stop sleep, which its drain waited for. Beyond need: how long a stop
+/// took after the sleep and the last answer were over; `--drain-quiet` is 1 s of it.
 fn render(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<14} {:<13} {:>8} {:>7} {:>16} {:>11} {:>11}\n",
-        "app", "way", "requests", "failed", "failed with tini", "median stop", "beyond need"
+        "{:<14} {:<13} {:>8} {:>9} {:>7} {:>16} {:>11} {:>11}\n",
+        "app", "way", "requests", "outlasted", "failed", "failed with tini", "median stop", "beyond need"
     );
     for row in rows {
         let (with_tini, of) = (row.tini.failed().count(), row.tini.requests.len());
         text += &format!(
-            "{:<14} {:<13} {:>8} {:>7} {:>16} {:>9.2} s {:>9.2} s\n",
+            "{:<14} {:<13} {:>8} {:>9} {:>7} {:>16} {:>9.2} s {:>9.2} s\n",
             row.app,
             row.way.name(),
             row.adieu.requests.len(),
+            row.adieu.outlasting(PRE_STOP),
             row.adieu.failed().count(),
             format!("{with_tini} ({:.0} %)", 100.0 * with_tini as f64 / of as f64),
             median(row.adieu.stops.iter().map(|stop| stop.took)).as_secs_f64(),

@@ -110,7 +110,7 @@ impl Outcome {
     pub fn story(&self) -> String {
         let mut story = String::new();
         for request in self.failed() {
-            let stop = self.stops.iter().filter(|stop| stop.asked <= request.ended).next_back();
+            let stop = self.stops.iter().rfind(|stop| stop.asked <= request.ended);
             let at = |then: Instant| {
                 stop.map_or(0.0, |stop| {
                     let after = then.saturating_duration_since(stop.asked).as_secs_f64();

@@ -34,7 +34,9 @@ pub fn show_and_judge(chosen: &[(&'static str, Way)], seed: u64) {
                     let [adieu, tini] = [Init::Adieu, Init::Tini].map(|init| {
                         net::enter();
                         let plan = Plan { app, way, init, load: MIXED, env: &[], seed };
-                        Outcome { survivors: Vec::new(), ..plan.roll() }
+                        let mut outcome = plan.roll();
+                        outcome.survivors.clear();
+                        outcome
                     });
                     keep_story(app, way, &adieu);
                     rows.lock().expect("no roll panics here").push(Row { app, way, adieu, tini });

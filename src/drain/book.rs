@@ -31,8 +31,6 @@ pub struct Tally {
     pub connections: usize,
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
-    /// Connections that no process has accepted yet, by local port; they are in flight, too.
-    pub unaccepted: BTreeMap<u16, usize>,
     pub traffic: Traffic,
 }
 
@@ -77,9 +75,6 @@ impl Book {
         let mut tally = Tally { connections: self.entries.len(), ..Tally::default() };
         for entry in self.entries.values().filter(|entry| entry.evidence.in_flight()) {
             *tally.in_flight.entry(entry.port).or_default() += 1;
-            if entry.evidence == Evidence::Unaccepted {
-                *tally.unaccepted.entry(entry.port).or_default() += 1;
-            }
             // One that sends and sends without being asked again is a stream, and cut off if we leave.
             let still = now.saturating_sub(entry.moved) >= WINDOW;
             if still || !entry.evidence.is_caution() {

@@ -124,12 +124,15 @@ fn family(app: i32, adopter: Option<i32>, parents: &HashMap<i32, i32>) -> Vec<i3
     family
 }
 
-/// Adds the wanted sockets that this process holds.
+/// Adds the wanted sockets that this process holds. Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without
+/// SYS_PTRACE, from asking what the first of them is.
 fn hold(pid: i32, wanted: &HashSet<u32>, held: &mut HashSet<u32>) -> io::Result<()> {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // A descriptor may be closed while we read.
-        let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path())) else {
-            continue;
+        let target = match entry.and_then(|entry| fs::read_link(entry.path())) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // A descriptor may be closed while we read.
+            Err(_) => continue,
+            Ok(target) => target,
         };
         if let Some(inode) = socket_inode(&target)
             && wanted.contains(&inode)

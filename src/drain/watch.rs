@@ -224,7 +224,7 @@ impl Watch {
         accepted.filter(|socket| book.enter(now, socket)).count()
     }
 
-    /// Sums up; connections that the accept queues count and the dump did not show are added.
+    /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is believed.
     fn tally(&mut self, now: Moment, listeners: &[Listener]) -> Tally {
         let mut tally = self.book.tally(now);
         let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
@@ -233,11 +233,11 @@ impl Watch {
             *backlog.entry(listener.port).or_default() += listener.backlog as usize;
         }
         for (port, queued) in backlog {
-            let shown = tally.unaccepted.get(&port).copied().unwrap_or(0);
-            let more = queued.saturating_sub(shown);
-            if more > 0 {
-                *tally.in_flight.entry(port).or_default() += more;
-                tally.traffic.urgent += more;
+            let shown = tally.in_flight.get(&port).copied().unwrap_or(0);
+            // Not added: some may have been accepted between the two dumps.
+            if queued > shown {
+                tally.in_flight.insert(port, queued);
+                tally.traffic.urgent += queued - shown;
             }
         }
         tally

@@ -683,6 +683,13 @@ fn without_a_descriptor_nothing_is_seen_until_there_is_one() {
         assert_eq!(watcher.look().verdict, Verdict::Blind);
         assert_eq!(watcher.drain.count_now(watcher.start.elapsed()), None);
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        // One for the question to the kernel, but none to find out in /proc whose the listener is.
+        let free = std::fs::File::open("/dev/null").unwrap();
+        let limit = std::os::fd::AsRawFd::as_raw_fd(&free) as u64 + 1;
+        drop(free);
+        setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+        assert_eq!(watcher.look().verdict, Verdict::Blind);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         watcher.stays(1);
         assert_eq!(open(), before + 1);
         watcher.drain.close();

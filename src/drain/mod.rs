@@ -278,6 +278,13 @@ impl Drain {
     }
 }
 
+/// It is no fault of what was asked for, but of this moment: descriptors or memory have run out.
+fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 6] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
+}
+
 /// What this thread has spent, in the kernel too; it does not run on while others have the processor.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)

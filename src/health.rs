@@ -1,7 +1,7 @@
 //! What anybody may ask adieu over HTTP: is the app ready, is it alive, what is going on. The endpoint lives in the one
 //! loop and may cost it little, whoever is on the other side: at most 32 connections, 4 KiB a request, 2 s to send one
 //! and to take the answer, and a bounded number of answers a turn, so that a signal never waits behind clients. Whoever
-//! comes when all places are taken waits in the kernel's queue until one is given up.
+//! comes when all places are taken waits in the kernel's queue until one is given up, which then happens sooner.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -20,6 +20,9 @@ const PLACES: usize = 32;
 const REQUEST_LIMIT: usize = 4 * 1024;
 /// For one request to arrive and its answer to be taken; also how long a kept connection may rest.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while all places are taken: whoever has been waiting outside is more likely to be a kubelet than someone who
+/// has not finished asking for so long.
+const PRESSED: Duration = Duration::from_millis(200);
 /// Answers, and new connections, in one turn of the loop.
 const ANSWERS_A_TURN: usize = 64;
 const ARRIVALS_A_TURN: usize = 64;
@@ -74,18 +77,26 @@ impl Health {
         if self.unfinished {
             return Some(Moment::ZERO);
         }
-        self.clients.iter().map(|client| client.deadline).chain(self.paused).min()
+        let patience = self.patience();
+        self.clients.iter().map(|client| client.since + patience).chain(self.paused).min()
     }
 
-    /// Accepts, reads, answers, writes, and lets go of those whose time is up.
-    pub fn serve(&mut self, now: Moment, view: &View) {
+    fn patience(&self) -> Duration {
+        if self.clients.len() < PLACES { PATIENCE } else { PRESSED }
+    }
+
+    /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the same turn. A loop that
+    /// looks at its signals in between never gives an answer that is older than a signal sent before the request.
+    pub fn hear(&mut self, now: Moment) {
         self.paused = self.paused.filter(|until| now < *until);
+        self.accept(now);
+        self.clients.iter_mut().for_each(Client::hear);
+    }
+
+    /// Answers what was heard, and lets go of those whose time is up.
+    pub fn serve(&mut self, now: Moment, view: &View) {
         let mut budget = ANSWERS_A_TURN;
         self.serve_clients(now, view, &mut budget);
-        if self.accept(now) {
-            // Most newcomers have sent their request already: spare them and us a turn.
-            self.serve_clients(now, view, &mut budget);
-        }
         self.unfinished = budget == 0;
     }
 
@@ -98,12 +109,11 @@ impl Health {
             self.answered += (before - *budget) as u64;
         }
         self.first = self.first.wrapping_add(1);
-        self.clients.retain(|client| client.stage != Stage::Gone && now < client.deadline);
+        let patience = self.patience();
+        self.clients.retain(|client| client.stage != Stage::Gone && now < client.since + patience);
     }
 
-    /// True when somebody came.
-    fn accept(&mut self, now: Moment) -> bool {
-        let before = self.clients.len();
+    fn accept(&mut self, now: Moment) {
         for _ in 0..ARRIVALS_A_TURN {
             if self.paused.is_some() || self.clients.len() >= PLACES {
                 break;
@@ -121,7 +131,6 @@ impl Health {
                 },
             }
         }
-        self.clients.len() > before
     }
 }
 
@@ -142,15 +151,24 @@ struct Client {
     stream: TcpStream,
     stage: Stage,
     heard: Vec<u8>,
+    /// The client has said all that it will say.
+    ended: bool,
     to_say: Vec<u8>,
-    deadline: Moment,
+    /// When it came, or was last answered.
+    since: Moment,
 }
 
 impl Client {
     fn new(stream: TcpStream, now: Moment) -> Option<Client> {
         stream.set_nonblocking(true).ok()?;
-        let deadline = now + PATIENCE;
-        Some(Client { stream, stage: Stage::Asking, heard: Vec::new(), to_say: Vec::new(), deadline })
+        Some(Client {
+            stream,
+            stage: Stage::Asking,
+            heard: Vec::new(),
+            ended: false,
+            to_say: Vec::new(),
+            since: now,
+        })
     }
 
     fn poll_fd(&self) -> PollFd<'_> {
@@ -159,12 +177,10 @@ impl Client {
     }
 
     fn serve(&mut self, now: Moment, view: &View, budget: &mut usize) {
-        // An answer that is not taken stops the reading: what a client can have us keep stays bounded.
         if self.flush() && self.stage == Stage::Asking {
-            let open = self.hear();
             self.answer(now, view, budget);
             let waiting = !self.to_say.is_empty() || *budget == 0;
-            if !open && self.stage == Stage::Asking && !waiting {
+            if self.ended && self.stage == Stage::Asking && !waiting {
                 self.stage = Stage::Gone;
             }
         }
@@ -178,24 +194,19 @@ impl Client {
         }
     }
 
-    /// Reads what is there, within the limit; false when the client has said all that it will say.
-    fn hear(&mut self) -> bool {
+    /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a client can have us
+    /// keep stays bounded.
+    fn hear(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
         let room = REQUEST_LIMIT - self.heard.len();
-        if room == 0 {
-            return true;
+        if room == 0 || self.stage != Stage::Asking || !self.to_say.is_empty() {
+            return;
         }
         match self.stream.read(&mut piece[..room]) {
-            Ok(0) => false,
-            Ok(read) => {
-                self.heard.extend_from_slice(&piece[..read]);
-                true
-            }
-            Err(error) if later(&error) => true,
-            Err(_) => {
-                self.stage = Stage::Gone;
-                false
-            }
+            Ok(0) => self.ended = true,
+            Ok(read) => self.heard.extend_from_slice(&piece[..read]),
+            Err(error) if later(&error) => {}
+            Err(_) => self.stage = Stage::Gone,
         }
     }
 
@@ -229,7 +240,7 @@ impl Client {
         if !asked.head_only {
             self.to_say.extend(body.as_bytes());
         }
-        self.deadline = now + PATIENCE;
+        self.since = now;
         if asked.keep == Keep::No {
             self.stage = Stage::Closing;
             self.heard.clear();
@@ -384,6 +395,7 @@ mod tests {
         let spare = if health.deadline() == Some(Moment::ZERO) { 0u8 } else { 10 };
         poll(&mut fds, PollTimeout::from(spare)).unwrap();
         drop(fds);
+        health.hear(now);
         health.serve(now, view);
     }
 
@@ -552,29 +564,35 @@ mod tests {
     }
 
     #[test]
-    fn slow_clients_keep_their_places_for_two_seconds_and_no_longer() {
+    fn slow_clients_lose_their_places_sooner_when_others_may_wait() {
         let mut health = local();
         let addr = health.address().unwrap();
-        let mut slow: Vec<TcpStream> = (0..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
-        while health.clients.len() < PLACES {
+        let mut slow: Vec<TcpStream> = (1..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        while health.clients.len() < PLACES - 1 {
             turn(&mut health, Duration::ZERO, &READY);
         }
-        let mut probe = TcpStream::connect(addr).unwrap();
-        probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
-        let mut fds = Vec::new();
-        health.poll_fds(&mut fds);
-        assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
-        drop(fds);
+        assert_eq!(health.deadline(), Some(PATIENCE));
         for at in [500, 1000, 1500, 1999] {
             for stream in &mut slow {
                 stream.write_all(b"G").unwrap();
             }
             turn(&mut health, Duration::from_millis(at), &READY);
-            assert_eq!(health.clients.len(), PLACES);
+            assert_eq!(health.clients.len(), PLACES - 1);
         }
         assert_eq!(health.deadline(), Some(PATIENCE), "bytes that make no request win no time");
+        slow.push(TcpStream::connect(addr).unwrap());
+        let mut probe = TcpStream::connect(addr).unwrap();
+        probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
+        while health.clients.len() < PLACES {
+            turn(&mut health, Duration::from_millis(100), &READY);
+        }
+        let mut fds = Vec::new();
+        health.poll_fds(&mut fds);
+        assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
+        drop(fds);
+        assert_eq!(health.deadline(), Some(PRESSED));
         while health.answered == 0 {
-            turn(&mut health, PATIENCE, &READY);
+            turn(&mut health, PRESSED, &READY);
         }
         let mut answer = [0; 12];
         probe.read_exact(&mut answer).unwrap();
@@ -612,6 +630,7 @@ mod tests {
         assert!(fds.is_empty());
         drop(fds);
         assert_eq!(health.deadline(), Some(Duration::from_secs(3)));
+        health.hear(Duration::from_secs(3));
         health.serve(Duration::from_secs(3), &READY);
         assert_eq!(health.deadline(), None, "nothing to do, nobody to wake");
     }

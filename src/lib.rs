@@ -13,6 +13,8 @@ pub mod hooks;
 pub mod lifecycle;
 pub mod notify;
 pub mod probe;
+#[cfg(feature = "rehearse")]
+pub mod rehearse;
 pub mod report;
 pub mod say;
 pub mod settings;

@@ -52,7 +52,7 @@ impl Manager {
 
 /// An app that sends what it is told on stdin, line by line (`|` for a line's end), to its NOTIFY_SOCKET.
 const SPEAKER: &str = "
-import os, socket, sys
+import array, os, socket, sys
 name = os.environ['NOTIFY_SOCKET']
 to = '\\0' + name[1:] if name[0] == '@' else name
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -62,7 +62,8 @@ for line in sys.stdin:
     if line == b'fd':
         r, w = os.pipe()
         os.write(w, b'kept')
-        socket.send_fds(s, [b'FDSTORE=1\\nFDNAME=pipe'], [r], 0, to)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r]))
+        s.sendmsg([b'FDSTORE=1\\nFDNAME=pipe'], [rights], 0, to)
     elif line == b'exit':
         sys.exit(0)
     else:
@@ -220,6 +221,10 @@ fn the_watchdog_is_fed_for_an_app_that_does_not_know_it() {
         .env("WATCHDOG_PID", "1")
         .start();
     run.expect("ready");
+    // An app that does know one finds it meant for itself.
+    run.say("env");
+    let env = run.see("env end\n");
+    assert!(env.contains("WATCHDOG_USEC=200000") && !env.contains("WATCHDOG_PID"), "{env}");
     for _ in 0..3 {
         manager.hear_until("WATCHDOG=1");
     }
@@ -238,6 +243,8 @@ fn another_process_watchdog_is_none_of_ours() {
         .env("WATCHDOG_PID", "4711")
         .start();
     run.expect("ready");
+    run.say("env");
+    assert!(run.see("env end\n").contains("WATCHDOG_PID=4711"));
     let mut heard = manager.hear_until("READY=1");
     run.term();
     run.expect_signal("TERM");

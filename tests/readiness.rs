@@ -206,29 +206,34 @@ fn a_probe_says_yes_no_and_why() {
 /// Clients without end: as fast as they can on kept connections, slow ones, and those who only knock.
 struct Crowd {
     stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<u32>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    /// How often each of them came.
+    counts: Arc<[AtomicU32; 3]>,
 }
 
 impl Crowd {
     fn gather(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let behave: [fn(SocketAddr, &AtomicBool) -> u32; 3] = [hurry, dawdle, knock];
-        let threads = behave.map(|behave| {
-            let stop = stop.clone();
-            std::thread::spawn(move || behave(address, &stop))
+        let counts = Arc::new([const { AtomicU32::new(0) }; 3]);
+        let behave: [fn(SocketAddr, &AtomicBool, &AtomicU32); 3] = [hurry, dawdle, knock];
+        let threads = (0..3).map(|which| {
+            let (stop, counts) = (stop.clone(), counts.clone());
+            std::thread::spawn(move || behave[which](address, &stop, &counts[which]))
         });
-        Self { stop, threads: threads.into() }
+        Self { threads: threads.collect(), stop, counts }
     }
 
-    /// How often each of them came.
-    fn leave(self) -> Vec<u32> {
+    fn is_there(&self) -> bool {
+        self.counts.iter().all(|count| count.load(Ordering::Relaxed) >= 50)
+    }
+
+    fn leave(self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect()
+        self.threads.into_iter().for_each(|thread| thread.join().expect("a client does not panic"));
     }
 }
 
-fn hurry(address: SocketAddr, stop: &AtomicBool) -> u32 {
-    let mut answered = 0;
+fn hurry(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(address) else { continue };
         let mut answer = [0; 4096];
@@ -236,30 +241,28 @@ fn hurry(address: SocketAddr, stop: &AtomicBool) -> u32 {
             && stream.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok()
             && stream.read(&mut answer).is_ok_and(|got| got > 0)
         {
-            answered += 1;
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
-    answered
 }
 
-fn dawdle(address: SocketAddr, stop: &AtomicBool) -> u32 {
-    let mut slow = Vec::new();
-    while !stop.load(Ordering::Relaxed) && slow.len() < 200 {
-        if let Ok(mut stream) = TcpStream::connect(address) {
-            // It may have been given up already.
-            let _ = stream.write_all(b"GET /read");
-            slow.push(stream);
-        }
+/// Sends half a request and waits.
+fn dawdle(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
+    let mut slow = std::collections::VecDeque::new();
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        // It may have been given up already.
+        let _ = stream.write_all(b"GET /read");
+        slow.push_back(stream);
+        slow.truncate(200);
+        count.fetch_add(1, Ordering::Relaxed);
     }
-    slow.len() as u32
 }
 
-fn knock(address: SocketAddr, stop: &AtomicBool) -> u32 {
-    let mut knocks = 0;
-    while !stop.load(Ordering::Relaxed) && knocks < 500 {
-        knocks += u32::from(TcpStream::connect(address).is_ok());
+fn knock(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
+    while !stop.load(Ordering::Relaxed) {
+        count.fetch_add(u32::from(TcpStream::connect(address).is_ok()), Ordering::Relaxed);
     }
-    knocks
 }
 
 #[test]
@@ -268,6 +271,7 @@ fn a_crowd_at_the_endpoint_holds_up_no_signal_and_no_orphan() {
     let (mut run, address) = serving(Launch::pid1(Init::Adieu).options("--pre-stop 0 --grace 50s"));
     run.expect("ready");
     let crowd = Crowd::gather(address);
+    until("the crowd is there", || crowd.is_there());
     for value in 0..200 {
         run.queue(40, value);
         let got = run.expect_signal("40");
@@ -279,8 +283,7 @@ fn a_crowd_at_the_endpoint_holds_up_no_signal_and_no_orphan() {
     run.expect_signal("TERM");
     run.say("exit 5");
     run.expect_exit(5);
-    let counts = crowd.leave();
-    assert!(counts[0] > 0 && counts[2] > 0, "a crowd that came: {counts:?}");
+    crowd.leave();
 }
 
 #[test]
@@ -301,6 +304,34 @@ fn numbers_for_prometheus() {
         assert_eq!(value("adieu_signals_forwarded_total"), 1.0);
         value("adieu_reaped_total") >= 100.0
     });
+}
+
+#[test]
+fn a_ready_file_of_an_earlier_life_is_gone_until_the_app_is_ready() {
+    let scratch = Scratch::new();
+    let ready = scratch.file("ready", "");
+    let mut run = Launch::ordinary(Init::Adieu)
+        .option("--ready")
+        .option(format!("tcp://{}", address()))
+        .option("--ready-file")
+        .option(&ready)
+        .start();
+    run.expect("ready");
+    until("the old file is gone", || !ready.exists());
+    run.say("exit 0");
+    run.expect_exit(0);
+}
+
+#[test]
+fn a_ready_file_goes_with_the_app() {
+    let scratch = Scratch::new();
+    let ready = scratch.path("ready");
+    let mut run = Launch::ordinary(Init::Adieu).option("--ready-file").option(&ready).start();
+    run.expect("ready");
+    until("the file is there", || ready.exists());
+    run.say("exit 0");
+    run.expect_exit(0);
+    assert!(!ready.exists());
 }
 
 /// For the file systems that a container really has: nothing may be written.

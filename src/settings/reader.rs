@@ -200,17 +200,9 @@ impl<'a> Reader<'a> {
         platform: Platform,
         program: Option<&Sourced<&'static Program>>,
     ) -> Result<SignalSet, Refusal> {
-        let typed = self.typed.all(Id::StopOn);
-        let texts: Vec<String> =
-            typed.iter().map(|entry| entry.value.to_string_lossy().into_owned()).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let given = match typed.first() {
-            Some(entry) => {
-                let value = values::stop_on(&texts).map_err(|error| refuse(entry, &error))?;
-                Some(Sourced { value, origin: entry.origin.clone() })
-            }
-            None => None,
-        };
+        let typed = self.list(Id::StopOn, values::request)?;
+        let value = typed.into_iter().fold(SignalSet::default(), SignalSet::with);
+        let given = self.typed.one(Id::StopOn).map(|entry| Sourced { value, origin: entry.origin.clone() });
         let mut usual = SignalSet::default().with(Signal::TERM);
         let mut origin = Origin::Default;
         if let Some(signal) = platform.also_stops_on() {

@@ -1,7 +1,7 @@
 //! How single values are written: durations, signals, schedules, targets. Every error says what would be right.
 
 use super::{HttpTarget, Target};
-use crate::lifecycle::{Signal, SignalSet, Step};
+use crate::lifecycle::{Signal, Step};
 use crate::sys::signals;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,14 +81,14 @@ pub fn catchable(text: &str) -> Result<Signal, String> {
     }
 }
 
-pub fn stop_on(texts: &[&str]) -> Result<SignalSet, String> {
-    texts.iter().try_fold(SignalSet::default(), |set, text| {
-        let signal = catchable(text)?;
-        if signal == Signal(libc::SIGCHLD as u8) {
-            return Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop"));
+/// A signal that may ask for a stop.
+pub fn request(text: &str) -> Result<Signal, String> {
+    match catchable(text)? {
+        Signal(number) if number == libc::SIGCHLD as u8 => {
+            Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop"))
         }
-        Ok(set.with(signal))
-    })
+        signal => Ok(signal),
+    }
 }
 
 /// A stop schedule in start-stop-daemon's notation: signals, and times between them.

@@ -33,10 +33,13 @@ impl Doors {
         Ok(Doors { health: health.transpose()?, manager, app })
     }
 
-    /// What the app is told of them in its environment.
+    /// What the app is told of them in its environment. A watchdog that is meant for adieu is the app's as well, if it
+    /// knows how to feed one: without WATCHDOG_PID it is meant for whoever reads it.
     pub fn variables(&self) -> Vec<CString> {
         let notify = self.app.as_ref().map(|app| format!("NOTIFY_SOCKET={}", app.address()));
-        notify.and_then(|variable| CString::new(variable).ok()).into_iter().collect()
+        let watchdog = notify.is_some() && watchdog().is_some();
+        let watchdog = watchdog.then(|| "WATCHDOG_PID".to_owned());
+        notify.into_iter().chain(watchdog).filter_map(|variable| CString::new(variable).ok()).collect()
     }
 
     pub fn descriptors(&self) -> Vec<RawFd> {

@@ -149,6 +149,7 @@ impl Supervisor {
     }
 
     fn turn(&mut self) {
+        self.outside.hear(self.clock.now());
         self.take_signals();
         self.take_app_news();
         self.app.offer_undelivered();

@@ -34,6 +34,10 @@ pub struct Outside {
 impl Outside {
     pub fn new(settings: &Settings, doors: Doors, app: Pid) -> Outside {
         let health = doors.health.as_ref().and_then(|health| health.address().ok());
+        // Of an earlier life that was cut short: nothing is ready yet.
+        if let Some(path) = &settings.ready.file {
+            let _ = std::fs::remove_file(path);
+        }
         let own_ports: Vec<u16> = health.map(|health| health.port()).into_iter().collect();
         Outside {
             doors,
@@ -102,6 +106,14 @@ impl Outside {
         }
         if let Some(manager) = manager {
             manager.serve(now);
+        }
+    }
+
+    /// Takes the requests that have come to the health endpoint, before the signals are looked at: whoever asks after he
+    /// has asked for a stop must not hear that all is well.
+    pub fn hear(&mut self, now: Moment) {
+        if let Some(health) = &mut self.doors.health {
+            health.hear(now);
         }
     }
 

@@ -31,7 +31,7 @@ pub enum SpawnError {
 /// The app as it is to be started.
 pub struct AppStart<'a> {
     pub argv: &'a [CString],
-    /// Variables that replace or join the inherited ones: `NAME=value`.
+    /// Variables that replace or join the inherited ones: `NAME=value`. A `NAME` alone takes one away.
     pub variables: &'a [CString],
     pub mask: Mask,
     pub ignored_child: bool,
@@ -118,16 +118,17 @@ impl<'a> Environment<'a> {
                 Some(_) | None => pointers.push(entry),
             }
         }
-        pointers.extend(self.variables.iter().map(|variable| variable.as_ptr()));
+        let given = self.variables.iter().filter(|variable| variable.to_bytes().contains(&b'='));
+        pointers.extend(given.map(|variable| variable.as_ptr()));
         pointers.push(std::ptr::null());
         pointers
     }
 
     fn replaces(&self, entry: &[u8]) -> bool {
-        let name = |bytes: &[u8]| bytes.iter().position(|b| *b == b'=').map(|at| at + 1);
+        let name = |bytes: &[u8]| bytes.iter().position(|b| *b == b'=').unwrap_or(bytes.len());
         self.variables.iter().any(|variable| {
             let variable = variable.to_bytes();
-            name(variable).is_some_and(|end| entry.starts_with(&variable[..end]))
+            entry.contains(&b'=') && entry[..name(entry)] == variable[..name(variable)]
         })
     }
 }

@@ -147,27 +147,20 @@ pub fn probe() -> PathBuf {
 pub fn static_programs() -> (PathBuf, PathBuf) {
     const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/static");
     static BUILT: Once = Once::new();
+    let given = std::env::var_os("ADIEU_STATIC")
+        .map(|path| std::fs::canonicalize(path).expect("ADIEU_STATIC exists"));
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = Path::new(TARGET).join(&triple).join("release");
     BUILT.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args([
-            "build",
-            "--quiet",
-            "--release",
-            "--no-default-features",
-            "--bin",
-            "adieu",
-            "--example",
-            "probe",
-        ]);
+        build.args(["build", "--quiet", "--release", "--no-default-features", "--example", "probe"]);
+        build.args(given.is_none().then_some(["--bin", "adieu"]).iter().flatten());
         build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
         assert!(build.status().expect("cargo").success(), "cannot build the static programs");
     });
-    let adieu = std::env::var_os("ADIEU_STATIC").map_or(folder.join("adieu"), PathBuf::from);
-    (adieu, folder.join("examples/probe"))
+    (given.unwrap_or_else(|| folder.join("adieu")), folder.join("examples/probe"))
 }
 
 /// A directory that is gone when the test is.

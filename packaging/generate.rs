@@ -1,0 +1,227 @@
+//! Writes what must name every setting: the manual page, the shells' completions and the README's table, all from the one
+//! list in `src/settings/list.rs`. A test holds that what is checked in is what would be written now.
+//!
+//!     cargo run --example generate
+
+use adieu::settings::Platform;
+use adieu::settings::list::{LIST, Section, Setting, Takes};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Where the README's table stands.
+const TABLE: [&str; 2] =
+    ["<!-- settings: written by cargo run --example generate -->\n", "<!-- end of settings -->\n"];
+
+#[allow(dead_code)] // the test that includes this file has no main
+fn main() -> std::io::Result<()> {
+    for (path, text) in files() {
+        println!("{}", path.display());
+        std::fs::write(root().join(path), text)?;
+    }
+    Ok(())
+}
+
+/// Each generated file, its path from the root of the project, with what belongs in it.
+pub fn files() -> Vec<(PathBuf, String)> {
+    let files = [
+        ("packaging/man/adieu.1", manual()),
+        ("packaging/completions/adieu.bash", bash()),
+        ("packaging/completions/_adieu", zsh()),
+        ("packaging/completions/adieu.fish", fish()),
+        ("README.md", readme()),
+    ];
+    files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect()
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn manual() -> String {
+    let page = include_str!("man/adieu.1.in");
+    page.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@\n", &options())
+}
+
+/// The OPTIONS of the manual page: what `--help` says, with each setting's variable and key.
+fn options() -> String {
+    let mut page = String::new();
+    for section in Section::ALL {
+        let _ = writeln!(page, ".SS {}", section.title());
+        for setting in settings(section) {
+            let short = setting.short.map_or(String::new(), |short| format!("\\fB\\-{short}\\fR, "));
+            let value = value(setting).map_or(String::new(), |name| format!(" \\fI{}\\fR", roff(name)));
+            let _ = writeln!(page, ".TP\n{short}\\fB\\-\\-{}\\fR{value}", roff(setting.long));
+            let _ = writeln!(page, "{}", roff(setting.help));
+            let also = setting.variable().into_iter().chain(setting.key.map(str::to_owned));
+            let also: Vec<String> = also.map(|name| format!("\\fB{}\\fR", roff(&name))).collect();
+            if !also.is_empty() {
+                let _ = writeln!(page, ".br\nAlso {}.", also.join(", "));
+            }
+        }
+    }
+    page
+}
+
+/// The README with a new table.
+fn readme() -> String {
+    let readme = include_str!("../README.md");
+    let parts = readme.split_once(TABLE[0]).zip(readme.split_once(TABLE[1]));
+    let ((before, _), (_, after)) = parts.expect("README.md must have the markers of the settings table");
+    format!("{before}{}{}{}{after}", TABLE[0], table(), TABLE[1])
+}
+
+fn table() -> String {
+    let mut table = String::from("| flag | variable | key in the file | what it does |\n|---|---|---|---|\n");
+    for setting in Section::ALL.into_iter().flat_map(settings) {
+        let short = setting.short.map_or(String::new(), |short| format!("`-{short}` "));
+        let value = value(setting).map_or(String::new(), |name| format!(" {name}").replace('|', "\\|"));
+        let code = |text: Option<String>| text.map_or(String::new(), |text| format!("`{text}`"));
+        let variable = code(setting.variable());
+        let key = code(setting.key.map(str::to_owned));
+        let help = setting.help.replace('|', "\\|");
+        let _ = writeln!(table, "| {short}`--{}{value}` | {variable} | {key} | {help} |", setting.long);
+    }
+    table
+}
+
+fn bash() -> String {
+    let flags: Vec<String> = LIST.iter().flat_map(spellings).collect();
+    let mut page = format!(
+        "# bash completion for adieu; written by cargo run --example generate\n\n\
+         _adieu() {{\n    \
+             local current=${{COMP_WORDS[COMP_CWORD]}} index=1 word\n    \
+             local flags='{}'\n    \
+             COMPREPLY=()\n    \
+             while ((index < COMP_CWORD)); do\n        \
+                 word=${{COMP_WORDS[index]}}\n        \
+                 case $word in\n            \
+                     --) ((index++)); break ;;\n            \
+                     {}) ((index += 2)) ;;\n            \
+                     -*) ((index++)) ;;\n            \
+                     *) break ;;\n        \
+                 esac\n    \
+             done\n    \
+             if ((index < COMP_CWORD)) || [[ ${{COMP_WORDS[COMP_CWORD-1]}} == -- ]]; then\n        \
+                 if declare -F _command_offset >/dev/null; then _command_offset \"$index\"; fi\n        \
+                 return\n    \
+             fi\n    \
+             case ${{COMP_WORDS[COMP_CWORD-1]}} in\n",
+        flags.join(" "),
+        spelt(|setting| value(setting).is_some())
+    );
+    for (name, words) in words() {
+        let _ = writeln!(
+            page,
+            "        --{name}) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\"); return ;;",
+            words.join(" ")
+        );
+    }
+    let _ = write!(
+        page,
+        "        {}) mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return ;;\n        \
+             {}) return ;;\n    \
+         esac\n    \
+         case $current in\n        \
+             -*) mapfile -t COMPREPLY < <(compgen -W \"$flags\" -- \"$current\") ;;\n        \
+             *) mapfile -t COMPREPLY < <(compgen -c -- \"$current\") ;;\n    \
+         esac\n}}\ncomplete -o filenames -F _adieu adieu\n",
+        spelt(takes_path),
+        spelt(|setting| value(setting).is_some()
+            && !takes_path(setting)
+            && !words().iter().any(|(name, _)| *name == setting.long)),
+    );
+    page
+}
+
+fn zsh() -> String {
+    let mut page = String::from(
+        "#compdef adieu\n# written by cargo run --example generate\n\n_arguments -s -S -A '-*' \\\n",
+    );
+    for setting in LIST {
+        let help =
+            setting.help.replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
+        let action = match (value(setting), words().into_iter().find(|(name, _)| *name == setting.long)) {
+            (None, _) => String::new(),
+            (Some(name), Some((_, words))) => format!(":{}:({})", name.replace(':', "\\:"), words.join(" ")),
+            (Some(name), None) if takes_path(setting) => format!(":{name}:_files"),
+            (Some(name), None) => format!(":{}: ", name.replace(':', "\\:")),
+        };
+        for spelling in spellings(setting) {
+            let joins = match (action.is_empty(), spelling.starts_with("--")) {
+                (true, _) => "",
+                (false, true) => "=",
+                (false, false) => "+",
+            };
+            let _ = writeln!(page, "    '*{spelling}{joins}[{help}]{action}' \\");
+        }
+    }
+    page.push_str("    '(-)1:command: _command_names -e' \\\n    '*::arguments: _normal'\n");
+    page
+}
+
+fn fish() -> String {
+    let skipped = spelt(|setting| value(setting).is_some()).replace(" | ", " ");
+    let mut page = format!(
+        "# fish completion for adieu; written by cargo run --example generate\n\n\
+         complete -c adieu -x -a '(__fish_complete_subcommand -- {skipped})'\n"
+    );
+    for setting in LIST {
+        let short = setting.short.map_or(String::new(), |short| format!(" -s {short}"));
+        let takes = match (value(setting), words().into_iter().find(|(name, _)| *name == setting.long)) {
+            (None, _) => String::new(),
+            (Some(_), Some((_, words))) => format!(" -x -a '{}'", words.join(" ")),
+            (Some(_), None) if takes_path(setting) => " -r -F".to_owned(),
+            (Some(_), None) => " -x".to_owned(),
+        };
+        let help = setting.help.replace('\\', "\\\\").replace('\'', "\\'");
+        let _ = writeln!(page, "complete -c adieu{short} -l {}{takes} -d '{help}'", setting.long);
+    }
+    page
+}
+
+fn settings(section: Section) -> impl Iterator<Item = &'static Setting> {
+    LIST.iter().filter(move |setting| setting.section == section)
+}
+
+/// `--rewrite`, `-r`
+fn spellings(setting: &Setting) -> Vec<String> {
+    let short = setting.short.map(|short| format!("-{short}"));
+    [format!("--{}", setting.long)].into_iter().chain(short).collect()
+}
+
+/// The spellings of some settings as a pattern of the shell's.
+fn spelt(which: impl Fn(&Setting) -> bool) -> String {
+    let spellings: Vec<String> = LIST.iter().filter(|setting| which(setting)).flat_map(spellings).collect();
+    spellings.join(" | ")
+}
+
+fn value(setting: &Setting) -> Option<&'static str> {
+    match setting.takes {
+        Takes::Nothing => None,
+        Takes::One(name) | Takes::Many { name, .. } => Some(name),
+    }
+}
+
+fn takes_path(setting: &Setting) -> bool {
+    matches!(value(setting), Some("PATH" | "FILE"))
+}
+
+/// What can be completed where only some words are allowed: those that the list itself names, and the platforms.
+fn words() -> Vec<(&'static str, Vec<&'static str>)> {
+    let named = |setting: &Setting| {
+        let words: Vec<&str> = value(setting)?.split('|').collect();
+        (words.len() > 1).then_some((setting.long, words))
+    };
+    let platforms = Platform::NAMES.iter().map(|(name, _)| *name).collect();
+    let others = [
+        ("platform", platforms),
+        ("exit-signal", vec!["always", "never", "auto"]),
+        ("log-level", vec!["off", "error", "warn", "info", "debug", "trace"]),
+    ];
+    LIST.iter().filter_map(named).chain(others).collect()
+}
+
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}

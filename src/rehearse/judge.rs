@@ -1,0 +1,464 @@
+//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen. Each lost request is laid at the
+//! door of one point, the one that caused it, so that a single flaw shows as a single failure with the advice that mends it; a
+//! point that could only repeat another's failure counts as not seen.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::sys::signals;
+
+use super::recording::{At, Connection, Ending, Fate, Recording, Request, Tally, Way};
+
+/// The eight points, in the order of a stop.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    HandlesStopSignal,
+    FailsReadinessFirst,
+    StopsAccepting,
+    FinishesRequests,
+    DrainFitsGrace,
+    ClosesDatabases,
+    LeavesNoProcess,
+    ExitsInTime,
+}
+
+impl Point {
+    pub const ALL: [Point; 8] = [
+        Point::HandlesStopSignal,
+        Point::FailsReadinessFirst,
+        Point::StopsAccepting,
+        Point::FinishesRequests,
+        Point::DrainFitsGrace,
+        Point::ClosesDatabases,
+        Point::LeavesNoProcess,
+        Point::ExitsInTime,
+    ];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Point::HandlesStopSignal => "handles the stop signal",
+            Point::FailsReadinessFirst => "fails readiness first",
+            Point::StopsAccepting => "stops accepting",
+            Point::FinishesRequests => "finishes requests in flight",
+            Point::DrainFitsGrace => "drain fits the grace",
+            Point::ClosesDatabases => "closes its database connections",
+            Point::LeavesNoProcess => "leaves no process",
+            Point::ExitsInTime => "exits in time, clean status",
+        }
+    }
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Pass,
+    Fail,
+    NotSeen,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "FAIL",
+            Outcome::NotSeen => "not seen",
+        }
+    }
+}
+
+/// One point of the checklist.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    pub point: Point,
+    pub outcome: Outcome,
+    /// What was observed.
+    pub seen: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub advice: String,
+}
+
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    pub tally: Tally,
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Nothing was lost and nothing failed.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.tally.lost() == 0 && self.failures().next().is_none()
+    }
+
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.outcome == Outcome::Fail)
+    }
+}
+
+#[must_use]
+pub fn judge(recording: &Recording) -> Verdict {
+    let bench = Bench::new(recording);
+    let findings = Point::ALL.into_iter().map(|point| bench.find(point)).collect();
+    Verdict { tally: recording.tally(), findings }
+}
+
+/// The recording, and what several points ask of it.
+struct Bench<'a> {
+    seen: &'a Recording,
+    /// The time of the SIGKILL that ended the app, whoever sent it.
+    forced: Option<At>,
+    /// It did something about the stop signal before any SIGKILL.
+    reacted: bool,
+    blame: BTreeMap<Point, Vec<&'a Request>>,
+}
+
+fn pass(seen: impl Into<String>) -> (Outcome, String, String) {
+    (Outcome::Pass, seen.into(), String::new())
+}
+
+fn fail(seen: impl Into<String>, advice: impl Into<String>) -> (Outcome, String, String) {
+    (Outcome::Fail, seen.into(), advice.into())
+}
+
+fn not_seen(seen: impl Into<String>) -> (Outcome, String, String) {
+    (Outcome::NotSeen, seen.into(), String::new())
+}
+
+impl<'a> Bench<'a> {
+    fn new(seen: &'a Recording) -> Bench<'a> {
+        let forced = forced(seen);
+        let reacted = match forced {
+            None => true,
+            Some(kill) => seen.closed.is_some_and(|closed| closed.0 < kill.0 - 20),
+        };
+        let mut bench = Bench { seen, forced, reacted, blame: BTreeMap::new() };
+        for request in seen.lost() {
+            let point = bench.cause(request);
+            bench.blame.entry(point).or_default().push(request);
+        }
+        bench
+    }
+
+    /// The point that a lost request is laid to.
+    fn cause(&self, request: &Request) -> Point {
+        let after_stop = request.from >= At(0);
+        match &request.fate {
+            Fate::Refused { .. } | Fate::Failed { .. } if after_stop => Point::FailsReadinessFirst,
+            Fate::Answered { .. } | Fate::Refused { .. } | Fate::Failed { .. } => Point::FinishesRequests,
+            Fate::CutOff { .. } | Fate::TimedOut => {
+                let by_kill = self.forced.is_some_and(|kill| request.to.0 >= kill.0 - 20);
+                match (by_kill, self.reacted) {
+                    (true, true) => Point::DrainFitsGrace,
+                    (true, false) => Point::HandlesStopSignal,
+                    (false, _) if self.drain_gave_up().is_some() => Point::DrainFitsGrace,
+                    (false, _) if after_stop && request.connection == Connection::New => {
+                        Point::StopsAccepting
+                    }
+                    (false, _) => Point::FinishesRequests,
+                }
+            }
+        }
+    }
+
+    /// When adieu's drain ended with requests still in flight, and how many.
+    fn drain_gave_up(&self) -> Option<(At, u64)> {
+        let draining = self.seen.phases().iter().find(|band| band.phase == "draining")?;
+        draining.in_flight.filter(|in_flight| *in_flight > 0).map(|in_flight| (draining.to, in_flight))
+    }
+
+    fn lost(&self, point: Point) -> &[&'a Request] {
+        self.blame.get(&point).map_or(&[], Vec::as_slice)
+    }
+
+    fn find(&self, point: Point) -> Finding {
+        let (outcome, seen, advice) = match point {
+            Point::HandlesStopSignal => self.handles_stop_signal(),
+            Point::FailsReadinessFirst => self.fails_readiness_first(),
+            Point::StopsAccepting => self.stops_accepting(),
+            Point::FinishesRequests => self.finishes_requests(),
+            Point::DrainFitsGrace => self.drain_fits_grace(),
+            Point::ClosesDatabases => self.closes_databases(),
+            Point::LeavesNoProcess => self.leaves_no_process(),
+            Point::ExitsInTime => self.exits_in_time(),
+        };
+        Finding { point, outcome, seen, advice }
+    }
+
+    fn stop_signal(&self) -> String {
+        format!("SIG{}", self.seen.limits.stop_signal)
+    }
+
+    /// From the platform's signal to the end.
+    fn after_signal(&self) -> At {
+        At(self.seen.end.at.0 - self.seen.limits.hook_ms as i64)
+    }
+
+    fn handles_stop_signal(&self) -> (Outcome, String, String) {
+        let signal = self.stop_signal();
+        let Some(kill) = self.forced.filter(|_| !self.reacted) else {
+            return match self.forced {
+                Some(_) => pass(format!("began to stop on {signal}")),
+                None => pass(format!("ended {} after {signal}", self.after_signal())),
+            };
+        };
+        let lost = match self.lost(Point::HandlesStopSignal).len() {
+            0 => String::new(),
+            lost => format!(", with {}", requests(lost)),
+        };
+        let advice = match self.seen.way {
+            Way::Bare => {
+                "as PID 1 an app without a handler never gets the signal: wrap it in adieu, or handle it"
+            }
+            Way::Adieu | Way::Init => {
+                "it ignores the signal: handle it, or give adieu one that it understands (--stop INT)"
+            }
+        };
+        fail(format!("did nothing about {signal}; SIGKILL ended it at {kill}{lost}"), advice)
+    }
+
+    fn fails_readiness_first(&self) -> (Outcome, String, String) {
+        let turned_away = self.lost(Point::FailsReadinessFirst);
+        if let Some(first) = turned_away.first() {
+            let from = turned_away.iter().map(|request| request.from).min().unwrap_or(first.from);
+            let removal = At(self.seen.limits.removal_ms as i64);
+            return fail(
+                format!(
+                    "turned {} away from {from} on, while the balancer sent until {removal}",
+                    requests(turned_away.len())
+                ),
+                "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port",
+            );
+        }
+        let Some(url) = &self.seen.readiness.url else {
+            return not_seen("no readiness to ask (--readiness URL); nobody was turned away");
+        };
+        let gone = self.seen.closed.unwrap_or(self.seen.end.at);
+        match self.seen.readiness.turned {
+            Some(turned) if turned.0 < gone.0 - 20 => {
+                pass(format!("not ready {turned} after the stop, served on until {gone}"))
+            }
+            Some(turned) => fail(
+                format!("{url} failed only when the app was gone, at {turned}"),
+                "fail readiness as soon as the stop is asked for, and serve on for some seconds",
+            ),
+            None => fail(
+                format!("{url} stayed ready to the end"),
+                "fail readiness as soon as the stop is asked for",
+            ),
+        }
+    }
+
+    fn stops_accepting(&self) -> (Outcome, String, String) {
+        if self.seen.targets.is_empty() {
+            return not_seen("there was no load");
+        }
+        let dropped = self.lost(Point::StopsAccepting);
+        if !dropped.is_empty() {
+            return fail(
+                format!(
+                    "accepted {} after the stop and dropped {}: {}",
+                    requests(dropped.len()),
+                    them(dropped.len()),
+                    reasons(dropped)
+                ),
+                "close the listener first, answer what was accepted, then exit",
+            );
+        }
+        let accepted = |request: &&Request| {
+            request.connection == Connection::New && request.from >= At(0) && !request.fate.lost()
+        };
+        let served = self.seen.requests.iter().filter(accepted).count();
+        match self.seen.closed {
+            Some(closed) => {
+                pass(format!("listened until {closed}; served {served} new connections after the stop"))
+            }
+            None => pass(format!(
+                "listened to its end; served {served} new connections after the stop, dropped none"
+            )),
+        }
+    }
+
+    fn finishes_requests(&self) -> (Outcome, String, String) {
+        let lost = self.lost(Point::FinishesRequests);
+        let in_flight = self.seen.in_flight().count();
+        if !lost.is_empty() {
+            let what = match lost.iter().filter(|request| request.to < At(0)).count() {
+                0 => format!(
+                    "ended {} after {} with {}",
+                    self.seen.end.at,
+                    self.stop_signal(),
+                    requests(lost.len())
+                ),
+                early => {
+                    format!("lost {}, {early} of them before the stop was asked for", requests(lost.len()))
+                }
+            };
+            let advice = match self.seen.way {
+                Way::Bare | Way::Init => "wrap it in adieu, or finish requests in a handler of the signal",
+                Way::Adieu => {
+                    "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
+                }
+            };
+            return fail(format!("{what} in flight: {}", reasons(lost)), advice);
+        }
+        if self.seen.targets.is_empty() {
+            return not_seen("there was no load");
+        }
+        if in_flight == 0 {
+            return not_seen("nothing was in flight when the stop came: give a slow address (--url /slow)");
+        }
+        let last = self.seen.in_flight().map(|request| request.to).max().unwrap_or(At(0));
+        pass(format!("all {in_flight} in flight at the stop were answered, the last at {last}"))
+    }
+
+    fn drain_fits_grace(&self) -> (Outcome, String, String) {
+        let grace = At(self.seen.limits.grace_ms as i64);
+        let cut = self.lost(Point::DrainFitsGrace);
+        let advice = "lengthen the grace, shorten the longest requests, or shorten the pre-stop sleep";
+        if let Some((at, in_flight)) = self.drain_gave_up().filter(|_| !cut.is_empty()) {
+            return fail(
+                format!("draining ended at {at} with {} still in flight", requests(in_flight as usize)),
+                advice,
+            );
+        }
+        if !cut.is_empty() {
+            return fail(
+                format!("{} still in flight when the grace of {grace} ended", requests(cut.len())),
+                advice,
+            );
+        }
+        if self.seen.targets.is_empty() {
+            return not_seen("there was no load");
+        }
+        if !self.lost(Point::FinishesRequests).is_empty() {
+            return not_seen("it did not drain");
+        }
+        let done = self.seen.requests.iter().map(|request| request.to).max().unwrap_or(At(0));
+        pass(format!("the last request was done at {done} of {grace}"))
+    }
+
+    fn closes_databases(&self) -> (Outcome, String, String) {
+        let all = self.seen.outbound.len();
+        let open = self.seen.outbound.iter().filter(|line| line.closed.is_none()).count();
+        if all == 0 {
+            return not_seen("no connection to a database was open when the stop came");
+        }
+        if open == 0 {
+            return pass(format!("closed {all} before it ended"));
+        }
+        if self.forced.is_some() {
+            return not_seen("it was killed before it could");
+        }
+        let died = |ending: Ending| matches!(ending, Ending::Signal(_));
+        let of_signal = match self.seen.way {
+            Way::Bare => died(self.seen.end.ending),
+            Way::Adieu | Way::Init => self.seen.told.as_ref().and_then(|told| told.app_end).is_some_and(died),
+        };
+        if of_signal || self.seen.held_at_exit {
+            return fail(
+                format!("ended with {open} of {all} still open"),
+                "close the pool in a handler of the stop signal: a server sees the rest as clients that crashed",
+            );
+        }
+        let gap = self.seen.end.at.0 - self.seen.last_look.0;
+        not_seen(format!("{open} of {all} were open {gap} ms before the end, at the last look"))
+    }
+
+    fn leaves_no_process(&self) -> (Outcome, String, String) {
+        let names = match self.seen.leftovers.as_slice() {
+            [] => "processes".to_owned(),
+            names => names.join(", "),
+        };
+        if self.forced.is_some() {
+            return not_seen("it was killed before it could end its processes");
+        }
+        let advice = "end the children before leaving, and let none of them ignore the signal";
+        match &self.seen.told {
+            Some(told) if told.killed_leftovers => {
+                return fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice);
+            }
+            Some(told) if told.swept => return pass(format!("left {names}, which adieu ended in order")),
+            Some(_) | None if self.seen.leftovers.is_empty() => return pass("none was left"),
+            Some(_) | None => {}
+        }
+        if self.seen.held_at_exit {
+            return fail(
+                format!("ended while these lived: {names}"),
+                "end the children before leaving, or let adieu sweep them",
+            );
+        }
+        let gap = self.seen.end.at.0 - self.seen.last_look.0;
+        not_seen(format!("{names} lived {gap} ms before the end, at the last look"))
+    }
+
+    fn exits_in_time(&self) -> (Outcome, String, String) {
+        let end = self.seen.end;
+        let grace = At(self.seen.limits.grace_ms as i64);
+        if let Some(kill) = self.forced {
+            return match (self.reacted, self.lost(Point::DrainFitsGrace).len()) {
+                (false, _) => not_seen("it never began to stop"),
+                (true, 0) => fail(
+                    format!("had begun to stop, then hung until SIGKILL at {kill}"),
+                    "find what keeps it: a thread that is no daemon, a pool, a child it waits for",
+                ),
+                (true, _) => not_seen("it was killed while finishing requests"),
+            };
+        }
+        let signal = signals::by_name(&self.seen.limits.stop_signal).map(|signal| signal.0);
+        let clean = match end.ending {
+            Ending::Status(0) => true,
+            Ending::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
+            Ending::Signal(number) => signal == Some(number),
+        };
+        if clean {
+            return pass(format!("{} at {} of {grace}", end.ending, end.at));
+        }
+        fail(
+            format!("{} at {}, as if it had failed", end.ending, end.at),
+            "exit 0 after an orderly stop; if the status is meant, tell adieu (--success-on-stop)",
+        )
+    }
+}
+
+/// A SIGKILL ended it: the platform's, or adieu's own shortly before.
+fn forced(seen: &Recording) -> Option<At> {
+    seen.killed.or_else(|| match seen.way {
+        Way::Bare => None,
+        Way::Adieu => seen.told.as_ref().and_then(|told| told.killed),
+        Way::Init => (seen.end.ending == Ending::Status(137)).then_some(seen.end.at),
+    })
+}
+
+fn requests(number: usize) -> String {
+    if number == 1 { "1 request".to_owned() } else { format!("{number} requests") }
+}
+
+fn them(number: usize) -> &'static str {
+    if number == 1 { "it" } else { "them" }
+}
+
+/// Why these were lost, the most frequent first: `connection reset (3)`.
+fn reasons(lost: &[&Request]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for request in lost {
+        *counts.entry(reason(&request.fate)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.iter().map(|(why, count)| format!("{why} ({count})")).collect::<Vec<_>>().join(", ")
+}
+
+/// A fate in words.
+#[must_use]
+pub fn reason(fate: &Fate) -> String {
+    match fate {
+        Fate::Answered { status } => format!("answered {status}"),
+        Fate::Failed { status } => format!("answered {status}"),
+        Fate::Refused { why } | Fate::CutOff { why } => why.clone(),
+        Fate::TimedOut => "no answer in time".to_owned(),
+    }
+}

@@ -1,0 +1,166 @@
+//! What can be asked of the rehearsal tool.
+
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use nix::sys::signal::Signal;
+
+use crate::settings::{Platform, values};
+
+/// Answers the question "does my app shut down well?" before production does.
+///
+/// Starts the app as a container would, with adieu as its PID 1, puts load on it, asks it to stop, plays the load balancer and
+/// the platform, and shows what became of every request. Without COMMAND it rehearses a built-in legacy app, bare and under
+/// adieu, in less than 40 seconds.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "adieu-rehearse", version, max_term_width = 100, after_help = AFTER)]
+pub struct Options {
+    /// The app and its arguments.
+    #[arg(last = true)]
+    pub command: Vec<OsString>,
+
+    /// Without adieu: the app itself is PID 1.
+    #[arg(long, conflicts_with = "compare")]
+    pub bare: bool,
+
+    /// Both ways, side by side.
+    #[arg(long)]
+    pub compare: bool,
+
+    /// Rehearse so many times; the worst run counts, and is the one shown.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeat: u16,
+
+    /// Take command, times, probes and variables from a Kubernetes manifest, a compose file or a systemd unit.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+
+    /// Which container or service of the manifest.
+    #[arg(long, value_name = "NAME", requires = "manifest")]
+    pub container: Option<String>,
+
+    /// Whose time limits to play: kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker or none.
+    #[arg(long, value_name = "NAME", value_parser = platform, help_heading = "Time")]
+    pub platform: Option<Platform>,
+
+    /// From the stop request to the platform's SIGKILL [default: by platform, else 30s].
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
+    pub grace: Option<Duration>,
+
+    /// adieu's pre-stop sleep [default: adieu's own].
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
+    pub pre_stop: Option<Duration>,
+
+    /// When the balancer sends nothing more, counted from the stop request: a time, or a range to choose from.
+    #[arg(long, value_name = "RANGE", value_parser = range, default_value = "0.5s..3s", help_heading = "Time")]
+    pub removal: RangeInclusive<Duration>,
+
+    /// How long the app may take to its first answer.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s", help_heading = "Time")]
+    pub start: Duration,
+
+    /// How long there is load before the stop; longer by itself for slow addresses.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "2s", help_heading = "Time")]
+    pub warm_up: Duration,
+
+    /// The port to wait for, repeatable [default: what the app listens on].
+    #[arg(long, value_name = "PORT", help_heading = "Load")]
+    pub port: Vec<u16>,
+
+    /// A URL, or a path on the app's first port, to send requests to; repeatable, slow ones too [default: /].
+    #[arg(long, value_name = "URL", value_parser = url, help_heading = "Load")]
+    pub url: Vec<String>,
+
+    /// Clients of either kind (kept and new connections) for each URL.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Load")]
+    pub clients: u16,
+
+    /// A worker that listens nowhere.
+    #[arg(long, conflicts_with_all = ["port", "url"], help_heading = "Load")]
+    pub no_load: bool,
+
+    /// The app's own readiness address, which a balancer would ask when there is no adieu.
+    #[arg(long, value_name = "URL", value_parser = url, help_heading = "What to watch")]
+    pub readiness: Option<String>,
+
+    /// A remote port that is a database's, besides the well-known ones; repeatable.
+    #[arg(long, value_name = "PORT", help_heading = "What to watch")]
+    pub database: Vec<u16>,
+
+    /// An option of adieu's own, as KEY or KEY=VALUE: -o pre-stop=2s -o drain=off; repeatable.
+    #[arg(short = 'o', long = "option", value_name = "KEY[=VALUE]", help_heading = "How to start it")]
+    pub option: Vec<OsString>,
+
+    /// The adieu to use [default: the one inside this program].
+    #[arg(long, value_name = "PATH", conflicts_with = "init", help_heading = "How to start it")]
+    pub adieu: Option<PathBuf>,
+
+    /// Another init instead of adieu, such as tini, for contrast; -o gives it options.
+    #[arg(long, value_name = "PATH", help_heading = "How to start it")]
+    pub init: Option<PathBuf>,
+
+    /// A variable for the app, as NAME=VALUE; repeatable.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable, help_heading = "How to start it")]
+    pub env: Vec<(String, String)>,
+
+    /// The signal by which the platform asks for the stop.
+    #[arg(long, value_name = "SIG", value_parser = signal, help_heading = "How to start it")]
+    pub stop_signal: Option<Signal>,
+
+    /// Keep the app's and adieu's output in this file [default: a temporary one].
+    #[arg(long, value_name = "FILE", help_heading = "How to start it")]
+    pub log: Option<PathBuf>,
+
+    /// The result as JSON on stdout, instead of text.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Draw the timeline into this file.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub svg: Option<PathBuf>,
+
+    /// Write the checklist as JUnit XML, for CI systems.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub junit: Option<PathBuf>,
+
+    /// No progress on stderr.
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the checklist failed, 1 when something was or did, 125 when it
+could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides.";
+
+fn platform(text: &str) -> Result<Platform, String> {
+    values::one_of(text, &Platform::NAMES)
+}
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let number = values::catchable(text)?;
+    Signal::try_from(i32::from(number.0))
+        .map_err(|_| format!("'{text}' is a real-time signal, by which no platform stops"))
+}
+
+fn range(text: &str) -> Result<RangeInclusive<Duration>, String> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    let (low, high) = (values::duration(low)?, values::duration(high)?);
+    if low > high {
+        return Err(format!("'{text}' ends before it begins; write 0.5s..3s"));
+    }
+    Ok(low..=high)
+}
+
+fn url(text: &str) -> Result<String, String> {
+    if text.starts_with("http://") || text.starts_with('/') {
+        return Ok(text.to_owned());
+    }
+    Err(format!("'{text}' is neither http://HOST:PORT/PATH nor a /PATH"))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,68 @@
+//! What the person sees while a rehearsal runs: on a terminal a line for each step and a clock during the stop, elsewhere the
+//! steps alone. It goes to stderr, so that stdout stays clean for the result.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+pub struct Progress {
+    voice: Voice,
+    begun: Instant,
+    last_tick: Mutex<Option<u64>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Voice {
+    Silent,
+    Lines,
+    Terminal,
+}
+
+impl Progress {
+    #[must_use]
+    pub fn new(quiet: bool) -> Progress {
+        let voice = match (quiet, stderr().is_terminal()) {
+            (true, _) => Voice::Silent,
+            (false, true) => Voice::Terminal,
+            (false, false) => Voice::Lines,
+        };
+        Progress { voice, begun: Instant::now(), last_tick: Mutex::new(None) }
+    }
+
+    /// One step.
+    pub fn say(&self, what: &str) {
+        let erase = match self.voice {
+            Voice::Silent => return,
+            Voice::Lines => "",
+            Voice::Terminal => "\r\x1b[K",
+        };
+        // Nobody reads it any more: the result on stdout still counts.
+        let _unread = writeln!(stderr(), "{erase}{:5.1} s  {what}", self.begun.elapsed().as_secs_f64());
+    }
+
+    /// The clock of the stop; redrawn in place, ten times a second.
+    pub fn clock(&self, label: &str, since: Duration, grace: Duration) {
+        if self.voice != Voice::Terminal {
+            return;
+        }
+        let tick = since.as_millis() as u64 / 100;
+        let Ok(mut last) = self.last_tick.lock() else {
+            return;
+        };
+        if *last == Some(tick) {
+            return;
+        }
+        *last = Some(tick);
+        let width = 30;
+        let done = (since.as_millis() * width / grace.as_millis().max(1)).min(width) as usize;
+        let bar = format!("{}{}", "=".repeat(done), " ".repeat(width as usize - done));
+        let _unread = write!(
+            stderr(),
+            "\r\x1b[K{:5.1} s  {label}: stopping [{bar}] {:.1} of {} s",
+            self.begun.elapsed().as_secs_f64(),
+            since.as_secs_f64(),
+            grace.as_secs()
+        );
+        let _unflushed = stderr().flush();
+    }
+}

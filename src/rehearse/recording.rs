@@ -1,0 +1,287 @@
+//! What was seen in one rehearsal, as plain data. The watchers write it, the judge and the pictures only read it, and a
+//! recording that was saved as JSON can be judged and drawn again: that is how both are tested.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::Misfit;
+
+/// A point in time: milliseconds since the stop request, negative before it.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(transparent)]
+pub struct At(pub i64);
+
+impl fmt::Display for At {
+    /// Seconds with one decimal, or milliseconds where a tenth of a second would hide the point.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            -99..=99 => write!(f, "{} ms", self.0),
+            ms => write!(f, "{:.1} s", ms as f64 / 1000.0),
+        }
+    }
+}
+
+/// One rehearsal from the start of the app to its end.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Recording {
+    /// The command as it was typed.
+    pub app: String,
+    pub way: Way,
+    pub ground: Ground,
+    pub limits: Limits,
+    /// The ports that the app listened on.
+    pub ports: Vec<u16>,
+    pub targets: Vec<Target>,
+    /// From the start of the app to the first answer.
+    pub ready_after_ms: u64,
+    /// Every request, in the order of the clients and then of time.
+    pub requests: Vec<Request>,
+    pub readiness: Readiness,
+    /// What adieu itself says of the stop; nothing without it.
+    pub told: Option<Told>,
+    /// When the app was first seen to listen no more, if that was before its end.
+    pub closed: Option<At>,
+    /// Processes beside the main one that the last look before the end still saw.
+    pub leftovers: Vec<String>,
+    pub outbound: Vec<Outbound>,
+    /// The last look at processes and sockets before the end: what happened later was not seen.
+    pub last_look: At,
+    /// The last look was taken while the kernel held the main process at the very brink of its end, so that nothing can have
+    /// happened later.
+    pub held_at_exit: bool,
+    /// When the platform sent SIGKILL, if it had to.
+    pub killed: Option<At>,
+    pub end: End,
+    /// What the manifest says that does not fit.
+    pub misfits: Vec<Misfit>,
+}
+
+/// Who is the app's parent.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Nobody: the app itself is PID 1, as in a container without an init.
+    Bare,
+    /// adieu is PID 1 and the app its child.
+    Adieu,
+    /// Another init is PID 1, for contrast.
+    Init,
+}
+
+impl Way {
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Way::Bare => "bare",
+            Way::Adieu => "under adieu",
+            Way::Init => "other init",
+        }
+    }
+}
+
+/// What the app ran on.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Ground {
+    /// A PID namespace of its own, made as root.
+    PidNamespace,
+    /// A PID namespace inside a user namespace, made without root.
+    UserNamespace,
+    /// No namespace was permitted: an ordinary process, never PID 1.
+    Ordinary { why: String },
+}
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The platform whose limits were played, or where they come from.
+    pub platform: String,
+    /// From the stop request to the platform's SIGKILL.
+    pub grace_ms: u64,
+    /// From the stop request to the platform's stop signal: a preStop hook that sleeps.
+    pub hook_ms: u64,
+    /// From the stop request to the moment from which the balancer sends nothing more.
+    pub removal_ms: u64,
+    /// The stop request, as a signal's name: `TERM`.
+    pub stop_signal: String,
+}
+
+/// An address that was asked again and again.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    pub url: String,
+    /// How long its first answer took.
+    pub first_ms: u64,
+}
+
+impl Target {
+    /// A request that is likely to be in flight when the stop comes, and long enough for a person to notice.
+    #[must_use]
+    pub fn slow(&self) -> bool {
+        self.first_ms >= 250
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Request {
+    /// Which client sent it: clients are numbered from 0.
+    pub client: u16,
+    pub connection: Connection,
+    /// Which of the recording's targets it asked.
+    pub target: u16,
+    pub from: At,
+    pub to: At,
+    pub fate: Fate,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connection {
+    /// A new connection for every request.
+    New,
+    /// One connection kept alive for many.
+    Kept,
+}
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Fate {
+    Answered {
+        status: u16,
+    },
+    /// The server said 5xx.
+    Failed {
+        status: u16,
+    },
+    /// Nobody accepted the connection.
+    Refused {
+        why: String,
+    },
+    /// Accepted, and then the connection ended without a whole answer.
+    CutOff {
+        why: String,
+    },
+    TimedOut,
+}
+
+impl Fate {
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        match self {
+            Fate::Answered { .. } => false,
+            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => true,
+        }
+    }
+}
+
+/// What a balancer could have learnt before the app was gone.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Readiness {
+    /// What was asked; nothing to ask without adieu and without `--readiness`.
+    pub url: Option<String>,
+    /// The first answer that was not 2xx.
+    pub turned: Option<At>,
+}
+
+/// What adieu's report says, on the time scale of the stop.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Told {
+    pub phases: Vec<Band>,
+    /// How the app itself ended, which its own end may hide.
+    pub app_end: Option<Ending>,
+    /// When it had to kill the app.
+    pub killed: Option<At>,
+    /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
+    pub swept: bool,
+    pub killed_leftovers: bool,
+}
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub struct Band {
+    /// A phase as adieu names it: `pre-stop`, `draining`.
+    pub phase: String,
+    pub from: At,
+    pub to: At,
+    /// What was in flight when it ended, where the report says so.
+    pub in_flight: Option<u64>,
+}
+
+/// A connection that the app had opened to a database by the time of the stop.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct Outbound {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// When it was seen closed while its owner still lived.
+    pub closed: Option<At>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    pub at: At,
+    pub ending: Ending,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    Status(u8),
+    Signal(u8),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Status(status) => write!(f, "status {status}"),
+            Ending::Signal(9) => f.write_str("SIGKILL"),
+            Ending::Signal(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+impl Recording {
+    /// adieu's phases.
+    #[must_use]
+    pub fn phases(&self) -> &[Band] {
+        self.told.as_ref().map_or(&[], |told| &told.phases)
+    }
+
+    pub fn lost(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(|request| request.fate.lost())
+    }
+
+    /// Requests that were under way when the stop was asked for.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(|request| request.from < At(0) && request.to >= At(0))
+    }
+
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally { sent: self.requests.len(), ..Tally::default() };
+        for request in &self.requests {
+            match request.fate {
+                Fate::Answered { .. } => tally.answered += 1,
+                Fate::Failed { .. } => tally.failed += 1,
+                Fate::Refused { .. } => tally.refused += 1,
+                Fate::CutOff { .. } | Fate::TimedOut => tally.cut_off += 1,
+            }
+        }
+        tally
+    }
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    pub sent: usize,
+    pub answered: usize,
+    pub cut_off: usize,
+    pub refused: usize,
+    pub failed: usize,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.cut_off + self.refused + self.failed
+    }
+}

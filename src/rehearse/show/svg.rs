@@ -1,0 +1,351 @@
+//! The result as a picture, for a pull request or a slide: one panel for each run, all on one time scale. A row for each client
+//! with its requests as bars coloured by fate, adieu's phases as bands behind them, the platform's doings as lines, and the
+//! checklist below. Drawn by hand, since there is little in it but rectangles; colours stand in one style sheet that knows light
+//! and dark, and fates differ in shape as well, for those who see colours otherwise.
+
+use std::fmt::Write;
+
+use super::{Run, Stretch, path_of};
+use crate::rehearse::judge::{Finding, Outcome, reason};
+use crate::rehearse::recording::{At, Band, Connection, Fate, Ground, Recording, Request};
+
+const WIDTH: i64 = 960;
+/// Where the lanes begin and end.
+const LEFT: i64 = 150;
+const RIGHT: i64 = 930;
+/// A client's row and the part of it that its bars fill.
+const ROW: i64 = 13;
+const BAR: i64 = 9;
+/// A panel's title, phase names and line names above its rows; its axis below; its checklist.
+const HEAD: i64 = 96;
+const AXIS: i64 = 34;
+const CHECK_ROW: i64 = 20;
+
+const STYLE: &str = "\
+text{font:12px ui-sans-serif,system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#24292f}\
+.title{font-size:16px;font-weight:600}.faint{fill:#59636e}.small{font-size:11px}.strong{font-weight:600}\
+.back{fill:#ffffff}.panel{fill:#f6f8fa}.grid{stroke:#d1d9e0;stroke-width:1}\
+.stop{stroke:#24292f;stroke-width:1.5}.mark{stroke:#59636e;stroke-width:1;stroke-dasharray:4 3}\
+.kill{stroke:#cf222e;stroke-width:2;stroke-dasharray:7 4}.killtext{fill:#cf222e;font-weight:600}\
+.answered{stroke:#2da44e;fill:#2da44e}.cut{stroke:#cf222e;fill:#cf222e}.away{stroke:#bf8700;fill:#bf8700}\
+.pre-stop{fill:#0969da;fill-opacity:.13}.draining{fill:#8250df;fill-opacity:.15}.stopping{fill:#bf8700;fill-opacity:.18}\
+.killing{fill:#cf222e;fill-opacity:.2}.sweeping,.leaving,.other{fill:#59636e;fill-opacity:.15}\
+.glyph{fill:none;stroke-width:2;stroke-linecap:round;stroke-linejoin:round}.pass{stroke:#2da44e}.fail{stroke:#cf222e}.unseen{stroke:#8c959f}\
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9198a1}.back{fill:#0d1117}.panel{fill:#161b22}\
+.grid{stroke:#30363d}.stop{stroke:#e6edf3}.mark{stroke:#9198a1}.answered{stroke:#3fb950;fill:#3fb950}.cut{stroke:#f85149;fill:#f85149}\
+.away{stroke:#d29922;fill:#d29922}.kill,.fail{stroke:#f85149}.killtext{fill:#f85149}.pass{stroke:#3fb950}}";
+
+/// The picture of all runs.
+#[must_use]
+pub fn svg(runs: &[Run]) -> String {
+    let stretch = Stretch::of(runs);
+    let mut body = String::new();
+    let mut top = 16;
+    for run in runs {
+        top += panel(&mut body, run, stretch, top) + 18;
+    }
+    legend(&mut body, top + 6);
+    let height = top + 32;
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n\
+         <rect class=\"back\" width=\"{WIDTH}\" height=\"{height}\"/>\n{body}</svg>\n",
+        escape(&summary(runs))
+    )
+}
+
+/// What a screen reader says.
+fn summary(runs: &[Run]) -> String {
+    let each = runs.iter().map(|run| {
+        let tally = run.verdict.tally;
+        format!(
+            "{}, {}: {} of {} requests lost",
+            run.recording.app,
+            run.recording.way.label(),
+            tally.lost(),
+            tally.sent
+        )
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn write_text(out: &mut String, x: i64, y: i64, class: &str, text: &str) {
+    let _ = writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escape(text));
+}
+
+/// The same, ending at or centred on x.
+fn write_anchored(out: &mut String, x: i64, y: i64, class: &str, anchor: &str, text: &str) {
+    let _ = writeln!(
+        out,
+        "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>",
+        escape(text)
+    );
+}
+
+fn x_of(at: At, stretch: Stretch) -> i64 {
+    (LEFT + (at.0 - stretch.from.0) * (RIGHT - LEFT) / stretch.length()).clamp(LEFT, RIGHT)
+}
+
+/// One run; returns its height.
+fn panel(out: &mut String, run: &Run, stretch: Stretch, top: i64) -> i64 {
+    let recording = &run.recording;
+    let clients = recording.requests.iter().map(|request| request.client + 1).max().unwrap_or(0);
+    let rows = (i64::from(clients) * ROW).max(ROW * 2);
+    let lanes = top + HEAD;
+    let checks = lanes + rows + AXIS;
+    let height = HEAD + rows + AXIS + 4 * CHECK_ROW + 8;
+    let _ = writeln!(
+        out,
+        "<rect class=\"panel\" x=\"8\" y=\"{top}\" width=\"{}\" height=\"{height}\" rx=\"8\"/>",
+        WIDTH - 16
+    );
+    heading(out, run, top);
+    for band in recording.phases() {
+        phase(out, band, stretch, lanes, rows);
+    }
+    axis(out, stretch, lanes, rows);
+    labels(out, recording, lanes);
+    for client in 0..clients {
+        bars(out, recording, client, stretch, lanes + i64::from(client) * ROW + ROW / 2 + 1);
+    }
+    marks(out, recording, stretch, lanes, rows);
+    checklist(out, &run.verdict.findings, checks + 6);
+    height
+}
+
+fn heading(out: &mut String, run: &Run, top: i64) {
+    let recording = &run.recording;
+    let title = format!("{} \u{2014} {}", recording.app, recording.way.label());
+    write_text(out, 24, top + 26, "title", &title);
+    let tally = run.verdict.tally;
+    let (class, lost) = match tally.lost() {
+        0 => ("faint strong", format!("all {} requests answered", tally.sent)),
+        lost => ("killtext", format!("{lost} of {} requests lost", tally.sent)),
+    };
+    write_anchored(out, RIGHT, top + 26, class, "end", &lost);
+    let ground = match recording.ground {
+        Ground::PidNamespace | Ground::UserNamespace => "PID 1 of its own namespace",
+        Ground::Ordinary { .. } => "an ordinary process, not PID 1",
+    };
+    let about = format!(
+        "{ground}; {}: grace {} s; ended {} after the stop with {}",
+        recording.limits.platform,
+        recording.limits.grace_ms as f64 / 1000.0,
+        recording.end.at,
+        recording.end.ending
+    );
+    write_text(out, 24, top + 44, "faint", &about);
+}
+
+fn phase(out: &mut String, band: &Band, stretch: Stretch, lanes: i64, rows: i64) {
+    if band.to <= stretch.from || band.from < At(0) {
+        return;
+    }
+    let (from, to) = (x_of(band.from, stretch), x_of(band.to, stretch));
+    let known = ["pre-stop", "draining", "stopping", "killing", "sweeping", "leaving"];
+    let class = if known.contains(&band.phase.as_str()) { band.phase.as_str() } else { "other" };
+    let width = (to - from).max(2);
+    let _ = writeln!(
+        out,
+        "<rect class=\"{class}\" x=\"{from}\" y=\"{}\" width=\"{width}\" height=\"{}\"><title>{} {} to {}</title></rect>",
+        lanes - 18,
+        rows + 18,
+        escape(&band.phase),
+        band.from,
+        band.to
+    );
+    // A name needs about seven pixels a letter.
+    if width > band.phase.len() as i64 * 7 + 4 {
+        write_anchored(out, from + width / 2, lanes - 5, "small strong", "middle", &band.phase);
+    }
+}
+
+fn axis(out: &mut String, stretch: Stretch, lanes: i64, rows: i64) {
+    let bottom = lanes + rows;
+    for at in stretch.ticks(14) {
+        let x = x_of(at, stretch);
+        let _ = writeln!(
+            out,
+            "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"{lanes}\" y2=\"{}\"/>",
+            bottom + 4
+        );
+        write_anchored(out, x, bottom + 17, "small faint", "middle", &format!("{} s", at.0 as f64 / 1000.0));
+    }
+}
+
+/// One label for each group of clients that do the same.
+fn labels(out: &mut String, recording: &Recording, lanes: i64) {
+    let mut seen = Vec::new();
+    for request in &recording.requests {
+        let group = (request.target, request.connection);
+        if seen.contains(&group) {
+            continue;
+        }
+        seen.push(group);
+        let kind = match request.connection {
+            Connection::Kept => "kept",
+            Connection::New => "new",
+        };
+        let target =
+            recording.targets.get(usize::from(request.target)).map_or("", |target| path_of(&target.url));
+        let target: String = if target.chars().count() > 14 {
+            target.chars().take(13).chain(['\u{2026}']).collect()
+        } else {
+            target.to_owned()
+        };
+        let y = lanes + i64::from(request.client) * ROW + ROW - 2;
+        write_text(out, 24, y, "small faint", kind);
+        write_text(out, 56, y, "small", &target);
+    }
+}
+
+/// A client's requests: one path for what was answered, an outline of its own for each that was lost.
+fn bars(out: &mut String, recording: &Recording, client: u16, stretch: Stretch, y: i64) {
+    let mine =
+        recording.requests.iter().filter(|request| request.client == client && request.to >= stretch.from);
+    let mut answered = String::new();
+    let mut lost = String::new();
+    for request in mine {
+        let (from, to) = (x_of(request.from, stretch), x_of(request.to, stretch));
+        let width = (to - from - 1).max(2);
+        match &request.fate {
+            Fate::Answered { .. } => {
+                let _ = write!(answered, "M{from} {y}h{width}");
+            }
+            Fate::Failed { .. } | Fate::Refused { .. } => turned_away(&mut lost, request, from, y),
+            Fate::CutOff { .. } | Fate::TimedOut => cut_off(&mut lost, request, from, width, y),
+        }
+    }
+    if !answered.is_empty() {
+        let _ =
+            writeln!(out, "<path class=\"answered\" fill=\"none\" stroke-width=\"{BAR}\" d=\"{answered}\"/>");
+    }
+    out.push_str(&lost);
+}
+
+/// A narrow upright mark: there was nothing to wait for.
+fn turned_away(out: &mut String, request: &Request, x: i64, y: i64) {
+    let top = y - BAR / 2;
+    let _ = writeln!(
+        out,
+        "<rect class=\"away\" stroke=\"none\" x=\"{x}\" y=\"{top}\" width=\"3\" height=\"{BAR}\"><title>{} {}</title></rect>",
+        request.from,
+        escape(&reason(&request.fate))
+    );
+}
+
+/// A bar that ends in a cross.
+fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
+    let end = x + width;
+    let (top, bottom) = (y - BAR / 2, y + BAR / 2);
+    let _ = writeln!(
+        out,
+        "<g class=\"cut\"><title>{} to {}: {}</title><rect stroke=\"none\" x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{BAR}\"/>\
+         <path fill=\"none\" stroke-width=\"2.5\" d=\"M{} {top}L{} {bottom}M{} {bottom}L{} {top}\"/></g>",
+        request.from,
+        request.to,
+        escape(&reason(&request.fate)),
+        end + 1,
+        end + 10,
+        end + 1,
+        end + 10
+    );
+}
+
+/// What the platform did, as upright lines named above the panel's lanes, in two storeys where names would meet.
+fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, rows: i64) {
+    let signal = format!("SIG{}", recording.limits.stop_signal);
+    let grace = At(recording.limits.grace_ms as i64);
+    let hook = At(recording.limits.hook_ms as i64);
+    let asked = if hook > At(0) { "stop" } else { signal.as_str() };
+    let mut marks = vec![
+        (At(0), "stop", asked, ""),
+        (At(recording.limits.removal_ms as i64), "mark", "removed from the balancer", "faint"),
+        (recording.end.at, "stop", "gone", ""),
+    ];
+    if hook > At(0) {
+        marks.push((hook, "stop", signal.as_str(), ""));
+    }
+    match recording.killed {
+        Some(killed) => marks.push((killed, "kill", "SIGKILL", "killtext")),
+        None if grace <= stretch.to => marks.push((grace, "kill", "SIGKILL would come", "killtext")),
+        None => {}
+    }
+    marks.sort_by_key(|(at, ..)| *at);
+    let mut taken = [0_i64; 2];
+    for (at, class, name, text_class) in marks {
+        let x = x_of(at, stretch);
+        let _ = writeln!(
+            out,
+            "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
+            lanes - 20,
+            lanes + rows
+        );
+        let width = name.len() as i64 * 6;
+        let (anchor, left) = if x + width > RIGHT { ("end", x - width) } else { ("start", x) };
+        let storey = if left >= taken[0] { 0 } else { 1 };
+        taken[storey] = left + width + 8;
+        write_anchored(out, x, lanes - 24 - storey as i64 * 13, &format!("small {text_class}"), anchor, name);
+    }
+}
+
+/// Two columns of four points.
+fn checklist(out: &mut String, findings: &[Finding], top: i64) {
+    for (index, finding) in findings.iter().enumerate() {
+        let x = 24 + (index as i64 / 4) * 460;
+        let y = top + (index as i64 % 4) * CHECK_ROW;
+        let (class, path) = match finding.outcome {
+            Outcome::Pass => ("pass", format!("M{} {}l4 4l7 -8", x, y + 1)),
+            Outcome::Fail => ("fail", format!("M{} {}l9 9m0 -9l-9 9", x + 1, y - 4)),
+            Outcome::NotSeen => ("unseen", format!("M{} {}h9", x + 1, y + 1)),
+        };
+        let _ = writeln!(out, "<path class=\"glyph {class}\" d=\"{path}\"/>");
+        let text_class = match finding.outcome {
+            Outcome::Pass => "",
+            Outcome::Fail => "strong",
+            Outcome::NotSeen => "faint",
+        };
+        let seen = if finding.outcome == Outcome::NotSeen { " (not seen)" } else { "" };
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{}\" class=\"{text_class}\">{}{seen}<title>{}</title></text>",
+            x + 20,
+            y + 5,
+            escape(finding.point.label()),
+            escape(&finding.seen)
+        );
+    }
+}
+
+fn legend(out: &mut String, y: i64) {
+    let fates = [(24, "answered", "answered"), (124, "cut", "cut off"), (214, "away", "turned away")];
+    for (x, class, name) in fates {
+        let width = if class == "away" { 3 } else { 22 };
+        let _ = writeln!(
+            out,
+            "<rect class=\"{class}\" stroke=\"none\" x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"{BAR}\"/>",
+            y - BAR + 1
+        );
+        if class == "cut" {
+            let _ = writeln!(
+                out,
+                "<path class=\"cut\" fill=\"none\" stroke-width=\"2.5\" d=\"M{0} {1}l9 8m0 -8l-9 8\"/>",
+                x + 23,
+                y - BAR + 1
+            );
+        }
+        let gap = match class {
+            "cut" => 36,
+            "away" => 8,
+            _ => 28,
+        };
+        write_text(out, x + gap, y + 1, "small", name);
+    }
+    let text = "kept, new: a client's one connection, or a new one for each request";
+    write_text(out, 320, y + 1, "small faint", text);
+    write_anchored(out, RIGHT, y + 1, "small faint", "end", "adieu-rehearse");
+}

@@ -1,0 +1,122 @@
+//! adieu's own report, as far as a rehearsal uses it: its phases on the time scale of the stop, how the app itself ended, and whom
+//! adieu had to kill. A report that is missing makes the recording poorer, never wrong.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::recording::{At, Band, Ending, Told};
+use crate::sys::signals;
+
+/// Times are milliseconds since adieu's start.
+#[derive(Deserialize)]
+struct Report {
+    asked: Option<Asked>,
+    phases: Vec<Span>,
+    cut_off: CutOff,
+    killed: bool,
+    leftovers: Leftovers,
+    app: Option<End>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    at_ms: i64,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    phase: String,
+    begin_ms: i64,
+    end_ms: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct CutOff {
+    at_stopping: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Leftovers {
+    swept: bool,
+    killed: bool,
+}
+
+#[derive(Deserialize)]
+struct End {
+    status: u8,
+    signal: Option<String>,
+}
+
+/// Reads it; `hook_ms` is when, after the platform's stop request, its signal came to adieu.
+#[must_use]
+pub fn read(path: &Path, hook_ms: u64) -> Option<Told> {
+    understand(&std::fs::read(path).ok()?, hook_ms)
+}
+
+fn understand(report: &[u8], hook_ms: u64) -> Option<Told> {
+    let report: Report = serde_json::from_slice(report).ok()?;
+    let asked = report.asked?.at_ms;
+    let at = |ms: i64| At(ms - asked + hook_ms as i64);
+    let during_stop = report
+        .phases
+        .iter()
+        .filter(|span| span.begin_ms >= asked && span.end_ms.is_some_and(|end| end > span.begin_ms));
+    let band = |span: &Span| Band {
+        phase: span.phase.clone(),
+        from: at(span.begin_ms),
+        to: at(span.end_ms.unwrap_or(span.begin_ms)),
+        in_flight: report.cut_off.at_stopping.filter(|_| span.phase == "draining"),
+    };
+    let killing = report.phases.iter().find(|span| span.phase == "killing");
+    let app_end = report.app.map(|end| match end.signal.as_deref().and_then(signals::by_name) {
+        Some(signal) => Ending::Signal(signal.0),
+        None => Ending::Status(end.status),
+    });
+    Some(Told {
+        phases: during_stop.map(band).collect(),
+        app_end,
+        killed: killing.filter(|_| report.killed).map(|span| at(span.begin_ms)),
+        swept: report.leftovers.swept,
+        killed_leftovers: report.leftovers.killed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = r#"{"asked": {"at_ms": 1500},
+        "phases": [{"phase": "running", "begin_ms": 1, "end_ms": 1500}, {"phase": "pre-stop", "begin_ms": 1500, "end_ms": 2500},
+            {"phase": "draining", "begin_ms": 2500, "end_ms": 2700}, {"phase": "stopping", "begin_ms": 2700, "end_ms": 2700},
+            {"phase": "killing", "begin_ms": 2700, "end_ms": 2701}, {"phase": "gone", "begin_ms": 2701, "end_ms": null}],
+        "cut_off": {"at_stopping": 2}, "killed": true, "leftovers": {"swept": true, "killed": false},
+        "app": {"at_ms": 2700, "status": 137, "signal": "KILL"}, "more": "than is used"}"#;
+
+    #[test]
+    fn a_report_is_put_on_the_time_scale_of_the_stop() {
+        let told = understand(REPORT.as_bytes(), 100).expect("a report");
+        let bands: Vec<_> = told
+            .phases
+            .iter()
+            .map(|band| (band.phase.as_str(), band.from, band.to, band.in_flight))
+            .collect();
+        assert_eq!(
+            bands,
+            [
+                ("pre-stop", At(100), At(1100), None),
+                ("draining", At(1100), At(1300), Some(2)),
+                ("killing", At(1300), At(1301), None)
+            ]
+        );
+        assert_eq!(told.app_end, Some(Ending::Signal(9)));
+        assert_eq!(told.killed, Some(At(1300)));
+        assert!(told.swept && !told.killed_leftovers);
+    }
+
+    #[test]
+    fn no_stop_no_story() {
+        assert!(understand(br#"{"asked": null}"#, 0).is_none());
+        assert!(understand(b"", 0).is_none());
+    }
+}

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the Debian packages that the tests use and that are missing. Needs root; without it, or without apt, it says
+# what is missing and leaves it at that: the tests that need it report themselves as left out.
+set -eu
+
+# Peers and platforms that adieu is tried against, and the tools that boot them.
+PACKAGES="bash dash tini podman runc systemd-container mmdebstrap iproute2 util-linux"
+
+missing=""
+for package in $PACKAGES; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "not installed:$missing (needs root and apt-get)" >&2
+    exit 0
+fi
+echo "installing:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+apt-get install -qq --yes --no-install-recommends $missing >/dev/null

@@ -1,0 +1,325 @@
+//! What a newcomer and a packager get: generated pages are what the list of settings says, examples hold only settings
+//! that adieu accepts, packages and images work, and the static binary keeps the sizes that the README promises.
+
+#[path = "../packaging/generate.rs"]
+mod generate;
+mod harness;
+
+use adieu::settings::list::LIST;
+use harness::Scratch;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+const EXAMPLES: [&str; 4] = [
+    "Dockerfile.example",
+    "packaging/systemd/adieu-example.service",
+    "packaging/kubernetes/deployment.yaml",
+    "packaging/docker/compose.yaml",
+];
+const MANUALS: [&str; 2] = ["packaging/man/adieu.1", "packaging/man/adieu-rehearse.1"];
+/// Given to hooks, not read from the environment.
+const OF_HOOKS: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
+/// What the static binary may measure: bytes on disk, and KiB of private dirty memory.
+const BYTES: u64 = 1_500_000;
+const KIB: u64 = 100;
+/// How long it must sleep through; a heartbeat of one second would show three times.
+const IDLE: Duration = Duration::from_secs(3);
+
+#[test]
+fn generated_files_are_what_the_list_says() {
+    for (path, text) in generate::files() {
+        let there = read(path.to_str().expect("an ASCII path"));
+        assert!(there == text, "{} is out of date: cargo run --example generate", path.display());
+    }
+}
+
+#[test]
+fn readme_and_manual_name_every_flag() {
+    let (readme, manual) = (read("README.md"), read(MANUALS[0]).replace('\\', ""));
+    for setting in LIST {
+        assert!(readme.contains(&format!("--{}", setting.long)), "README.md lacks --{}", setting.long);
+        assert!(manual.contains(&format!("--{}", setting.long)), "adieu.1 lacks --{}", setting.long);
+    }
+}
+
+#[test]
+fn every_variable_that_is_mentioned_exists() {
+    let known: BTreeSet<String> = LIST.iter().filter_map(|setting| setting.variable()).collect();
+    for path in EXAMPLES.into_iter().chain(["README.md"]) {
+        for name in variables(&read(path)) {
+            assert!(known.contains(&name) || OF_HOOKS.contains(&name.as_str()), "{path} mentions {name}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_hold_settings_that_adieu_accepts() {
+    for (path, settings) in EXAMPLES.map(|path| (path, assignments(&read(path)))) {
+        assert!(!settings.is_empty(), "{path} sets nothing");
+        let check = Command::new(env!("CARGO_BIN_EXE_adieu"))
+            .args(["--check", "--", "app"])
+            .env_clear()
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .output()
+            .expect("adieu starts");
+        assert!(check.status.success(), "{path}: {}", String::from_utf8_lossy(&check.stderr));
+    }
+}
+
+#[test]
+fn the_grace_is_the_same_for_the_platform_and_for_adieu() {
+    let pairs = [
+        (EXAMPLES[1], "TimeoutStopSec=", "ADIEU_GRACE="),
+        (EXAMPLES[2], "terminationGracePeriodSeconds: ", "value: "),
+        (EXAMPLES[3], "stop_grace_period: ", "ADIEU_GRACE: "),
+    ];
+    for (path, platform, adieu) in pairs {
+        let text = read(path);
+        let after = |name: &str| {
+            let value = text.split_once(name).and_then(|(_, rest)| rest.lines().next());
+            value.unwrap_or_else(|| panic!("{path} lacks {name}")).trim_end_matches('s').to_owned()
+        };
+        assert_eq!(after(platform), after(adieu), "{path}");
+    }
+}
+
+#[test]
+fn the_settings_file_in_the_readme_is_valid() {
+    let readme = read("README.md");
+    let block = readme.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```"));
+    let scratch = Scratch::new();
+    let file = scratch.file("adieu.toml", block.expect("a TOML block").0);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
+    succeeds(check.env_clear().args(["--check", "--config"]).arg(file).args(["--", "app"]));
+}
+
+#[test]
+fn the_timeline_in_the_readme_is_the_one_that_adieu_shows() {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
+    check.env_clear().args(["--check", "--platform", "kubernetes", "--grace", "60", "--", "my-app"]);
+    let shown = succeeds(&mut check);
+    let timeline = shown.split_once("\nwhen ").expect("a timeline").1;
+    assert!(read("README.md").contains(timeline), "the README shows another timeline than:\n{timeline}");
+}
+
+#[test]
+fn the_manual_pages_are_sound() {
+    require!(harness::program("groff"));
+    for page in MANUALS {
+        let groff =
+            Command::new("groff").args(["-man", "-ww", "-z"]).arg(path(page)).output().expect("groff");
+        assert!(groff.stderr.is_empty(), "{page}: {}", String::from_utf8_lossy(&groff.stderr));
+    }
+}
+
+#[test]
+fn the_manual_of_the_rehearsal_names_its_flags() {
+    let help = succeeds(Command::new(env!("CARGO_BIN_EXE_adieu-rehearse")).arg("--help"));
+    let manual = read(MANUALS[1]).replace('\\', "");
+    let words = help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    for flag in words.filter(|word| word.starts_with("--") && word.len() > 2) {
+        assert!(manual.contains(flag), "adieu-rehearse.1 lacks {flag}");
+    }
+}
+
+#[test]
+fn bash_completes_flags_values_and_the_command() {
+    let script =
+        "source \"$1\"; COMP_WORDS=(${@:2} \"\"); COMP_CWORD=$(($# - 1)); _adieu; echo \"${COMPREPLY[*]}\"";
+    let complete = |words: &[&str]| {
+        let (last, before) = words.split_last().expect("a word to complete");
+        let script = script.replace("\"\")", &format!("'{last}')"));
+        let file = path("packaging/completions/adieu.bash");
+        let mut bash = Command::new("bash");
+        succeeds(bash.args(["-c", &script, "bash"]).arg(file).args(before)).trim().to_owned()
+    };
+    assert_eq!(complete(&["adieu", "--pre"]), "--pre-stop");
+    assert_eq!(complete(&["adieu", "--grace", "5", "--platform", "k"]), "kubernetes");
+    assert_eq!(complete(&["adieu", "--drain", "o"]), "off");
+    assert!(complete(&["adieu", "basenam"]).contains("basename"));
+    // From COMMAND on the words are the app's.
+    assert_eq!(complete(&["adieu", "-e", "3", "app", "--pre"]), "");
+    assert_eq!(complete(&["adieu", "--", "--pre"]), "");
+}
+
+#[test]
+fn zsh_and_fish_read_their_completions() {
+    for (shell, file) in [("zsh", "_adieu"), ("fish", "adieu.fish")] {
+        require!(harness::program(shell));
+        succeeds(Command::new(shell).arg("-n").arg(path("packaging/completions").join(file)));
+    }
+}
+
+#[test]
+fn systemd_accepts_the_unit() {
+    require!(harness::program("systemd-analyze"));
+    let scratch = Scratch::new();
+    let unit = read(EXAMPLES[1]).replace("/usr/bin/adieu", env!("CARGO_BIN_EXE_adieu"));
+    let unit = scratch.file("adieu-example.service", &unit);
+    succeeds(Command::new("systemd-analyze").arg("verify").arg(unit));
+}
+
+#[test]
+fn the_debian_package_holds_a_working_adieu() {
+    require!(harness::program("dpkg-deb"));
+    let scratch = Scratch::new();
+    let mut build = Command::new(path("packaging/debian/build.sh"));
+    let package = succeeds(build.arg(scratch.path("")).env("STATIC_BINARY", static_binary()));
+    let tree = scratch.path("tree");
+    succeeds(Command::new("dpkg-deb").arg("-x").arg(package.trim()).arg(&tree));
+    let version = succeeds(Command::new(tree.join("usr/bin/adieu")).env_clear().arg("--version"));
+    assert_eq!(version, concat!("adieu ", env!("CARGO_PKG_VERSION"), "\n"));
+    for file in ["man/man1/adieu.1.gz", "bash-completion/completions/adieu", "doc/adieu/copyright"] {
+        assert!(tree.join("usr/share").join(file).exists(), "the package lacks {file}");
+    }
+}
+
+/// The example's own last stage, with nothing below it and the binary from here, since no registry is at hand.
+#[test]
+fn an_image_from_scratch_runs_as_the_example_says() {
+    require!(harness::root());
+    require!(harness::program("podman"));
+    require!(harness::program("runc"));
+    let scratch = Scratch::new();
+    std::fs::copy(static_binary(), scratch.path("adieu")).expect("a copy of the binary");
+    let example = read(EXAMPLES[0]);
+    let stage = example.rsplit_once("\nFROM ").and_then(|(_, stage)| stage.split_once('\n'));
+    let stage = stage.expect("a last stage").1.replace("--from=adieu /usr/local/bin/adieu", "adieu");
+    scratch.file("Containerfile", &format!("FROM scratch\n{stage}"));
+
+    let build = ["build", "--quiet", "--format", "docker", "--tag", "adieu-example"];
+    succeeds(podman(&scratch).args(build).arg(scratch.path("")));
+    let shape = "{{json .Config.Entrypoint}} {{json .Config.Healthcheck.Test}}";
+    let shape = succeeds(podman(&scratch).args(["image", "inspect", "--format", shape, "adieu-example"]));
+    assert_eq!(shape.trim(), r#"["/adieu","--"] ["CMD","/adieu","--probe","readyz"]"#);
+    // The image's only program is adieu, so it is the app, too.
+    let run =
+        ["run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+    let ran = succeeds(podman(&scratch).args(run).args([
+        "--env",
+        "ADIEU_READY=",
+        "adieu-example",
+        "/adieu",
+        "--check",
+        "app",
+    ]));
+    assert!(ran.contains("platform docker"), "adieu in a container said: {ran}");
+    succeeds(podman(&scratch).args(["rmi", "adieu-example"]));
+}
+
+#[test]
+fn the_static_binary_keeps_its_sizes() {
+    let binary = static_binary();
+    let bytes = binary.metadata().expect("the binary").len();
+    assert!(bytes <= BYTES, "the static binary has {bytes} bytes");
+
+    let resting = Resting::start(&binary);
+    let dirty = resting.number("smaps_rollup", "Private_Dirty:");
+    assert!(dirty <= KIB, "{dirty} KiB of private dirty memory");
+    let before = resting.switches();
+    std::thread::sleep(IDLE); // the span in which nothing may happen
+    assert_eq!(resting.switches(), before, "adieu woke up while nothing happened");
+}
+
+/// The static adieu with an app that does nothing.
+struct Resting(Child);
+
+impl Resting {
+    fn start(binary: &Path) -> Resting {
+        // A new file's pages count as dirty until they have been written.
+        nix::unistd::sync();
+        let mut adieu = Command::new(binary);
+        adieu.env_clear().args(["--", "/bin/sleep", "1000"]).stdin(Stdio::null());
+        let resting = Resting(adieu.spawn().expect("the static binary starts"));
+        let pid = resting.0.id() as i32;
+        let app_runs = || {
+            let name =
+                |child: &i32| std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            harness::children(pid).iter().any(|child| name(child) == "sleep\n")
+        };
+        harness::until("the app runs", app_runs);
+        let mut before = resting.switches();
+        harness::until("adieu is at rest", || {
+            std::thread::sleep(Duration::from_millis(200));
+            let rests = resting.switches() == before && harness::stat(pid, 0).as_deref() == Some("S");
+            before = resting.switches();
+            rests
+        });
+        resting
+    }
+
+    fn switches(&self) -> u64 {
+        let names = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
+        names.iter().map(|name| self.number("status", name)).sum()
+    }
+
+    /// The number behind a name in /proc/PID/FILE.
+    fn number(&self, file: &str, name: &str) -> u64 {
+        let page = std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).expect("/proc");
+        let number =
+            page.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("{file} has no {name}"))
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        // The app goes with it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The binary as it ships, built once for all tests of this file.
+fn static_binary() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || PathBuf::from(succeeds(Command::new("sh").arg(path("packaging/build-static.sh"))).trim());
+    BUILT.get_or_init(build).clone()
+}
+
+/// podman as root with all that it stores below the test's own folder.
+fn podman(scratch: &Scratch) -> Command {
+    let mut podman = Command::new("podman");
+    podman.arg("--root").arg(scratch.path("store")).arg("--runroot").arg(scratch.path("run"));
+    podman.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc"]);
+    podman
+}
+
+/// What the command prints, when it exits 0.
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn path(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(below)
+}
+
+fn read(below: &str) -> String {
+    std::fs::read_to_string(path(below)).unwrap_or_else(|error| panic!("{below}: {error}"))
+}
+
+/// Every word that looks like a variable of adieu's.
+fn variables(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    words
+        .filter(|word| word.starts_with("ADIEU_") && word.len() > "ADIEU_".len())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The variables of adieu's that an example sets, in any of the notations in which examples do so. What is commented out
+/// counts, too.
+fn assignments(text: &str) -> Vec<(String, String)> {
+    // Kubernetes has the value on a line of its own.
+    let text = text.replace("\n              value: ", "=");
+    let words = text.lines().flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let joined = words.collect::<Vec<_>>().join(" ").replace(": ", "=");
+    let pairs = joined.split([' ']).filter_map(|word| word[word.find("ADIEU_")?..].split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,361 @@
+//! The rehearsal's pure parts: what the judge says of given recordings, and how results are shown. One recording of each way is
+//! kept in tests/rehearse/recordings.json; the pages made of it are kept beside it (UPDATE_GOLDEN=1 writes them anew, to be
+//! looked at in the diff).
+
+use std::path::PathBuf;
+
+use adieu::rehearse::judge::{Outcome, Point, Verdict, judge};
+use adieu::rehearse::manifest;
+use adieu::rehearse::recording::{
+    At, Connection, End, Ending, Fate, Outbound, Recording, Request, Told, Way,
+};
+use adieu::rehearse::show::{Run, json, junit, svg, text};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rehearse")
+}
+
+fn recordings() -> Vec<Recording> {
+    let text = std::fs::read(folder().join("recordings.json")).expect("the recordings are kept");
+    serde_json::from_slice(&text).expect("the recordings can be read")
+}
+
+fn bare() -> Recording {
+    recordings().swap_remove(0)
+}
+
+fn wrapped() -> Recording {
+    recordings().swap_remove(1)
+}
+
+fn runs() -> Vec<Run> {
+    recordings().into_iter().map(|recording| Run { verdict: judge(&recording), recording }).collect()
+}
+
+fn same_as_kept(name: &str, page: &str) {
+    let path = folder().join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, page).expect("the page can be kept");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == page, "{name} differs from what is kept; UPDATE_GOLDEN=1 keeps this:\n{page}");
+}
+
+fn outcome(verdict: &Verdict, point: Point) -> Outcome {
+    verdict.findings.iter().find(|finding| finding.point == point).expect("every point is judged").outcome
+}
+
+fn failures(recording: &Recording) -> Vec<Point> {
+    judge(recording).failures().map(|finding| finding.point).collect()
+}
+
+fn told(recording: &mut Recording) -> &mut Told {
+    recording.told.as_mut().expect("adieu's report")
+}
+
+fn lose(recording: &mut Recording, connection: Connection, from: i64, to: i64, fate: Fate) {
+    recording.requests.push(Request { client: 0, connection, target: 0, from: At(from), to: At(to), fate });
+}
+
+fn cut() -> Fate {
+    Fate::CutOff { why: "connection reset".into() }
+}
+
+#[test]
+fn pages_are_as_kept() {
+    let plain = |runs: &[Run]| anstream::adapter::strip_str(&text::text(runs)).to_string();
+    same_as_kept("compared.txt", &plain(&runs()));
+    same_as_kept("bare.txt", &plain(&runs()[..1]));
+    same_as_kept("compared.xml", &junit::junit(&runs()));
+    same_as_kept("compared.svg", &svg::svg(&runs()));
+    let page: serde_json::Value =
+        serde_json::from_str(&json::json(&runs(), true)).expect("JSON that can be read");
+    let verdicts: Vec<_> = page["runs"].as_array().expect("runs").iter().map(|run| &run["verdict"]).collect();
+    same_as_kept(
+        "verdicts.json",
+        &format!("{}\n", serde_json::to_string_pretty(&verdicts).expect("plain data")),
+    );
+    assert_eq!(page["good"], true);
+    assert_eq!(page["runs"][1]["recording"]["limits"]["grace_ms"], 10_000);
+}
+
+#[test]
+fn no_line_is_wider_than_a_terminal() {
+    let page = anstream::adapter::strip_str(&text::text(&runs())).to_string();
+    for line in page.lines() {
+        assert!(line.chars().count() <= 80, "too wide: {line}");
+    }
+}
+
+#[test]
+fn colours_are_used_and_can_be_taken_out() {
+    let page = text::text(&runs());
+    assert!(page.contains("\u{1b}["));
+    assert!(!anstream::adapter::strip_str(&page).to_string().contains('\u{1b}'));
+}
+
+#[test]
+fn the_orderly_run_passes_every_point_it_shows() {
+    let verdict = judge(&wrapped());
+    assert!(verdict.good(), "{verdict:#?}");
+    for finding in &verdict.findings {
+        let expected = if finding.point == Point::ClosesDatabases { Outcome::NotSeen } else { Outcome::Pass };
+        assert_eq!(finding.outcome, expected, "{finding:?}");
+    }
+}
+
+#[test]
+fn dying_at_once_loses_what_is_in_flight_and_turns_the_rest_away() {
+    assert_eq!(failures(&bare()), [Point::FailsReadinessFirst, Point::FinishesRequests]);
+}
+
+#[test]
+fn a_request_accepted_after_the_stop_and_dropped_is_laid_to_accepting() {
+    let mut recording = wrapped();
+    lose(&mut recording, Connection::New, 100, 200, cut());
+    assert_eq!(failures(&recording), [Point::StopsAccepting]);
+}
+
+#[test]
+fn a_request_on_a_kept_connection_is_one_in_flight_whenever_it_came() {
+    let mut recording = wrapped();
+    lose(&mut recording, Connection::Kept, 100, 200, cut());
+    assert_eq!(failures(&recording), [Point::FinishesRequests]);
+}
+
+#[test]
+fn a_refusal_within_the_balancers_time_is_laid_to_readiness() {
+    let mut recording = wrapped();
+    lose(&mut recording, Connection::New, 900, 900, Fate::Refused { why: "connection refused".into() });
+    lose(&mut recording, Connection::Kept, 900, 901, Fate::Failed { status: 503 });
+    assert_eq!(failures(&recording), [Point::FailsReadinessFirst]);
+}
+
+#[test]
+fn readiness_that_stays_good_to_the_end_fails() {
+    let mut recording = wrapped();
+    recording.readiness.turned = None;
+    assert_eq!(failures(&recording), [Point::FailsReadinessFirst]);
+    recording.readiness.turned = Some(recording.end.at);
+    assert_eq!(failures(&recording), [Point::FailsReadinessFirst], "it failed only because nobody was there");
+}
+
+/// As a platform kills an app that it has to.
+fn kill(recording: &mut Recording) {
+    recording.killed = Some(At(10_000));
+    recording.end = End { at: At(10_002), ending: Ending::Signal(9) };
+    recording.requests.retain(|request| !request.fate.lost());
+    recording.outbound.clear();
+}
+
+#[test]
+fn an_app_that_ignores_the_signal_fails_that_point_alone() {
+    let mut recording = bare();
+    kill(&mut recording);
+    recording.leftovers = vec!["worker".into()];
+    assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
+    assert_eq!(outcome(&judge(&recording), Point::ExitsInTime), Outcome::NotSeen);
+    lose(&mut recording, Connection::New, 9000, 10_001, cut());
+    assert_eq!(failures(&recording), [Point::HandlesStopSignal], "what the kill cut off has the same cause");
+}
+
+#[test]
+fn an_app_that_stops_serving_and_then_hangs_fails_to_exit() {
+    let mut recording = bare();
+    kill(&mut recording);
+    recording.closed = Some(At(2200));
+    assert_eq!(failures(&recording), [Point::ExitsInTime]);
+}
+
+#[test]
+fn requests_that_outlast_the_grace_are_laid_to_the_grace() {
+    let mut recording = bare();
+    kill(&mut recording);
+    recording.closed = Some(At(2200));
+    lose(&mut recording, Connection::New, -100, 10_001, cut());
+    assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
+}
+
+#[test]
+fn a_drain_that_gave_up_is_laid_to_the_grace() {
+    let mut recording = wrapped();
+    told(&mut recording).phases[1].in_flight = Some(1);
+    lose(&mut recording, Connection::Kept, 0, 4075, cut());
+    assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
+}
+
+#[test]
+fn a_kill_by_adieu_is_a_kill() {
+    let mut recording = wrapped();
+    told(&mut recording).killed = Some(At(9000));
+    recording.end.ending = Ending::Status(137);
+    assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
+}
+
+#[test]
+fn a_strange_status_fails_and_the_usual_ones_pass() {
+    for (ending, clean) in [
+        (Ending::Status(0), true),
+        (Ending::Status(143), true),
+        (Ending::Signal(15), true),
+        (Ending::Status(1), false),
+        (Ending::Status(139), false),
+        (Ending::Signal(11), false),
+    ] {
+        let mut recording = wrapped();
+        recording.end.ending = ending;
+        assert_eq!(failures(&recording).is_empty(), clean, "{ending:?}");
+    }
+}
+
+fn to_postgres(closed: Option<At>) -> Outbound {
+    let address = |text: &str| text.parse().expect("an address");
+    Outbound { local: address("127.0.0.1:40000"), remote: address("127.0.0.1:5432"), closed }
+}
+
+#[test]
+fn database_connections_are_judged_by_what_was_seen_of_them() {
+    let mut recording = wrapped();
+    recording.outbound = vec![to_postgres(Some(At(4000)))];
+    assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::Pass);
+    recording.outbound.push(to_postgres(None));
+    told(&mut recording).app_end = Some(Ending::Status(0));
+    assert_eq!(
+        outcome(&judge(&recording), Point::ClosesDatabases),
+        Outcome::NotSeen,
+        "it may have closed it after the last look"
+    );
+    told(&mut recording).app_end = Some(Ending::Signal(15));
+    assert_eq!(
+        failures(&recording),
+        [Point::ClosesDatabases],
+        "a process that dies of a signal closes nothing"
+    );
+    recording.way = Way::Bare;
+    recording.end.ending = Ending::Status(0);
+    recording.held_at_exit = true;
+    assert_eq!(failures(&recording), [Point::ClosesDatabases], "at the brink of its exit it was open");
+}
+
+#[test]
+fn leftovers_fail_where_they_were_certainly_left() {
+    let mut recording = wrapped();
+    recording.leftovers = vec!["sleep".into()];
+    told(&mut recording).swept = true;
+    assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::Pass, "adieu swept it");
+    told(&mut recording).killed_leftovers = true;
+    assert_eq!(failures(&recording), [Point::LeavesNoProcess], "adieu had to kill it");
+    recording.way = Way::Bare;
+    recording.told = None;
+    assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::NotSeen);
+    recording.held_at_exit = true;
+    assert_eq!(failures(&recording), [Point::LeavesNoProcess]);
+}
+
+#[test]
+fn a_worker_without_load_shows_half_of_the_points() {
+    let mut recording = wrapped();
+    recording.targets.clear();
+    recording.requests.clear();
+    let verdict = judge(&recording);
+    assert!(verdict.good());
+    for point in [Point::StopsAccepting, Point::FinishesRequests, Point::DrainFitsGrace] {
+        assert_eq!(outcome(&verdict, point), Outcome::NotSeen);
+    }
+}
+
+fn brief(file: &str, name: &str) -> manifest::Brief {
+    let text = std::fs::read_to_string(folder().join("manifests").join(file)).expect("the manifest is kept");
+    let briefs = manifest::parse(&text, &|_| None).expect("a manifest");
+    briefs.into_iter().find(|brief| brief.name == name).expect("the container is in it")
+}
+
+/// What is said about it, one line each.
+fn said(brief: &manifest::Brief) -> Vec<String> {
+    brief.misfits.iter().map(|misfit| misfit.what.clone()).collect()
+}
+
+#[test]
+fn a_kubernetes_deployment_is_understood_and_its_misfits_named() {
+    let shop = brief("deployment.yaml", "shop");
+    assert_eq!(shop.command, ["sh", "-c", "python3 app.py --port 8080"]);
+    assert_eq!(shop.grace.as_secs(), 15);
+    assert_eq!(shop.hook.as_secs(), 10);
+    assert_eq!(shop.pre_stop().as_secs(), 6);
+    assert_eq!(shop.env, [("PORT".to_owned(), "8080".to_owned())]);
+    assert_eq!(shop.readiness.as_ref().map(|probe| probe.port), Some(8080), "a named port is looked up");
+    assert_eq!(
+        said(&shop),
+        [
+            "the value of SECRET is not in the manifest",
+            "the liveness probe asks for readiness: the kubelet would kill the pod while it drains",
+            "the command goes through sh -c, which passes no signal on to the app",
+            "the preStop sleep of 10s comes on top of adieu's own of 6s",
+            "the grace of 15s is over before the pre-stop sleeps of 16s are",
+            "the readiness probe asks the app (:8080/health), which knows nothing of the stop",
+        ]
+    );
+    let sidecar = brief("deployment.yaml", "sidecar");
+    assert!(sidecar.command.is_empty(), "args belong to an entrypoint that only the image knows");
+    assert_eq!(sidecar.adieu, None);
+}
+
+#[test]
+fn a_compose_file_is_understood_and_its_misfits_named() {
+    let web = brief("compose.yaml", "web");
+    assert_eq!(web.command, ["python3", "my app.py", "--port", "8080"]);
+    assert_eq!(web.adieu.as_deref(), Some(&[][..]));
+    assert_eq!(web.grace.as_secs(), 10);
+    assert_eq!(
+        said(&web),
+        [
+            "the value of TOKEN is not in the manifest",
+            "init: true puts another init in front of adieu, which is then not PID 1",
+            "there is no stop_grace_period: the engine kills after 10 s",
+            "the healthcheck asks the app, which knows nothing of the stop: CMD curl -f http://localhost:8080/",
+            "the platform stops with INT, which adieu would forward and not take for a stop request",
+        ]
+    );
+    let worker = brief("compose.yaml", "worker");
+    assert_eq!(worker.command, ["python3", "worker.py"]);
+    assert_eq!(worker.grace.as_secs(), 90);
+    assert_eq!(said(&worker), Vec::<String>::new());
+}
+
+#[test]
+fn a_systemd_unit_is_understood_and_its_misfits_named() {
+    let service = brief("app.service", "service");
+    assert_eq!(service.command, ["/usr/bin/python3", "/srv/app.py"]);
+    assert_eq!(service.adieu.as_deref(), Some(&["--pre-stop".to_owned(), "2s".to_owned()][..]));
+    assert_eq!(service.grace.as_secs(), 90);
+    assert_eq!(service.env.len(), 2);
+    assert_eq!(
+        said(&service),
+        [
+            "KillMode=control-group sends the stop signal to the app as well, behind adieu's back",
+            "ExecStop runs before the stop signal and is not rehearsed: /usr/bin/curl http://127.0.0.1:8080/bye",
+            "the variables in /etc/default/app are not read",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_manifest_is_refused() {
+    for text in [
+        "",
+        "just: yaml",
+        "kind: Service\nspec: {}",
+        "[Service]\nType=simple",
+        "a: [1",
+        "services: {a: {command: \"'\"}}",
+    ] {
+        assert!(manifest::parse(text, &|_| None).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_request_too_long_for_the_grace_is_named() {
+    let second = std::time::Duration::from_secs;
+    assert!(manifest::too_short(second(10), second(5), second(2)).is_none());
+    assert!(manifest::too_short(second(10), second(5), second(6)).is_some());
+}

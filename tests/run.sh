@@ -1,0 +1,53 @@
+#!/bin/sh
+# Runs every test: `tests/run.sh`, or `tests/run.sh full` with the long selections too. The last line is
+# 'N passed, N failed, N skipped'; a test that reported itself as left out counts as skipped, not as passed.
+set -eu
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+"") ;;
+full) export ADIEU_FULL=1 ;;
+*)
+    echo "usage: $0 [full]" >&2
+    exit 2
+    ;;
+esac
+
+tests/install.sh
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+export ADIEU_LEFT_OUT="$folder/left-out"
+: >"$ADIEU_LEFT_OUT"
+
+# The static binary that goes into images, once, and not in the middle of a test.
+if [ -x packaging/build-static.sh ] && [ -z "${ADIEU_STATIC:-}" ]; then
+    ADIEU_STATIC=$(realpath "$(packaging/build-static.sh)")
+    export ADIEU_STATIC
+fi
+
+# cargo's status is lost in the pipe, so it is written down.
+{ cargo test --no-fail-fast 2>&1 && echo 0 >"$folder/status" || echo 1 >"$folder/status"; } | tee "$folder/output"
+
+sum() { # of the numbers before this word in cargo's result lines
+    sed -n "s/^test result: .* \([0-9][0-9]*\) $1;.*/\1/p" "$folder/output" | awk '{ n += $1 } END { print n + 0 }'
+}
+passed=$(sum passed)
+failed=$(sum failed)
+ignored=$(sum ignored)
+left_out=$(wc -l <"$ADIEU_LEFT_OUT")
+status=$(cat "$folder/status")
+
+if [ "$left_out" -gt 0 ]; then
+    echo
+    cat "$ADIEU_LEFT_OUT"
+    # With CI=true a test that is left out has failed already and is not among those that passed.
+    [ "${CI:-}" = true ] || passed=$((passed - left_out))
+    [ "${CI:-}" != true ] || left_out=0
+fi
+# What does not even build has no result line.
+[ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+
+echo
+echo "$passed passed, $failed failed, $((ignored + left_out)) skipped"
+[ "$failed" -eq 0 ]

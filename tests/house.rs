@@ -70,7 +70,9 @@ fn the_lifecycle_knows_the_standard_library_alone() {
     }
     for word in ["Instant", "SystemTime", "libc::", "nix::", "log::", "println", "fd"] {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found = code.clone().find(|line| line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|w| w == word));
+        let found = code
+            .clone()
+            .find(|line| line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|w| w == word));
         assert_eq!(found, None, "the lifecycle reads no clock, no descriptor and no log");
     }
 }
@@ -86,7 +88,11 @@ fn unsafe_code_stands_behind_one_door_and_says_why() {
             if !code.contains("unsafe {") {
                 continue;
             }
-            assert!(file.starts_with("sys/") || entries.contains(&file.as_str()), "{file}:{}: {line}", number + 1);
+            assert!(
+                file.starts_with("sys/") || entries.contains(&file.as_str()),
+                "{file}:{}: {line}",
+                number + 1
+            );
             let above = &lines[number.saturating_sub(6)..number];
             assert!(above.iter().any(|line| line.contains("SAFETY:")), "{file}:{}: {line}", number + 1);
         }

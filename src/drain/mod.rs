@@ -4,7 +4,7 @@
 //! loop calls it when its deadline has come.
 
 mod book;
-mod kernel;
+pub(crate) mod kernel;
 mod owners;
 mod pace;
 mod pinned;
@@ -59,11 +59,13 @@ pub struct Look {
     pub outbound: usize,
     /// All TCP connections to the app, busy or idle.
     pub connections: usize,
+    /// False when only those found busy before were asked again, so that what came on others since is not counted yet.
+    pub complete: bool,
 }
 
 impl Look {
     fn nothing(verdict: Verdict) -> Look {
-        Look { verdict, in_flight: 0, by_port: vec![], unix: 0, outbound: 0, connections: 0 }
+        Look { verdict, in_flight: 0, by_port: vec![], unix: 0, outbound: 0, connections: 0, complete: true }
     }
 
     fn new(verdict: Verdict, seen: &Seen) -> Look {
@@ -77,6 +79,7 @@ impl Look {
             unix: seen.unix,
             outbound: seen.outbound,
             connections: seen.tally.connections,
+            complete: true,
         }
     }
 }
@@ -272,10 +275,17 @@ impl Drain {
         self.pace.asked(now, processor_time().saturating_sub(before));
         // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
         self.last = match seen {
-            Ok(seen) => Look::new(Verdict::Busy, &seen),
+            Ok(seen) => Look { complete: false, ..Look::new(Verdict::Busy, &seen) },
             Err(error) => self.blind(&error),
         };
     }
+}
+
+/// It is no fault of what was asked for, but of this moment: descriptors or memory have run out.
+fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 6] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
 }
 
 /// What this thread has spent, in the kernel too; it does not run on while others have the processor.

@@ -52,7 +52,7 @@ impl Stderr {
     }
 
     /// How many lines were dropped.
-    pub fn lost(&self) -> u64 {
+    pub fn lost_in_all(&self) -> u64 {
         self.lost_in_all
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 /// C's main function, since as the init this program must be found by the app as C would have left it; [`adieu::entry`] says why.
 ///
 /// # Safety
-/// For the C runtime alone.
+/// For libc alone to call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: libc gives argc pointers to C strings that live as long as the process.

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 /// C's main function; [`adieu::entry`] says why it is not Rust's.
 ///
 /// # Safety
-/// For the C runtime alone.
+/// For libc alone to call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: both are passed on as libc gave them.

@@ -156,6 +156,8 @@ pub struct Plan<'a> {
     pub way: Way,
     pub init: Init,
     pub load: &'a [(Kind, usize)],
+    /// Of adieu, besides the platform.
+    pub options: &'a [&'a str],
     /// Variables that the app needs.
     pub env: &'a [(&'a str, &'a str)],
     pub seed: u64,
@@ -221,6 +223,7 @@ impl<'a> Roll<'a> {
         let mut options = Vec::new();
         if self.plan.init == Init::Adieu {
             options.extend(["-v", "--platform", "kubernetes"].map(String::from));
+            options.extend(self.plan.options.iter().map(ToString::to_string));
             if self.plan.way == Way::Health {
                 options.extend(["--health".to_string(), format!("127.0.0.1:{}", port + HEALTH)]);
             }

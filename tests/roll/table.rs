@@ -33,7 +33,7 @@ pub fn show_and_judge(chosen: &[(&'static str, Way)], seed: u64) {
                 while let Some((app, way)) = next() {
                     let [adieu, tini] = [Init::Adieu, Init::Tini].map(|init| {
                         net::enter();
-                        let plan = Plan { app, way, init, load: MIXED, env: &[], seed };
+                        let plan = Plan { app, way, init, load: MIXED, options: &[], env: &[], seed };
                         let mut outcome = plan.roll();
                         outcome.survivors.clear();
                         outcome

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::load::MIXED;
 use super::net;
-use super::rolling::{Outcome, PRE_STOP, Plan, Way};
+use super::outcome::Outcome;
+use super::rolling::{Plan, Way};
 use crate::harness::{End, Init};
 
 /// How many rolls go on at a time: most of a roll is waiting.
@@ -79,7 +80,7 @@ fn render(rows: &[Row]) -> String {
             row.app,
             row.way.name(),
             row.adieu.requests.len(),
-            row.adieu.outlasting(PRE_STOP),
+            row.adieu.outlasting(),
             row.adieu.failed().count(),
             format!("{with_tini} ({:.0} %)", 100.0 * with_tini as f64 / of as f64),
             median(row.adieu.stops.iter().map(|stop| stop.took)).as_secs_f64(),

@@ -22,7 +22,8 @@ pub struct Book {
     limits: Limits,
     entries: HashMap<u64, Entry>,
     look: u64,
-    answered: u32,
+    /// Requests that have come since the last tally.
+    came: u32,
 }
 
 /// The sum of a look.
@@ -36,7 +37,7 @@ pub struct Tally {
 
 impl Book {
     pub fn new(limits: Limits) -> Book {
-        Book { limits, entries: HashMap::new(), look: 0, answered: 0 }
+        Book { limits, entries: HashMap::new(), look: 0, came: 0 }
     }
 
     /// A full look begins.
@@ -51,9 +52,11 @@ impl Book {
         let entry = self.entries.entry(key).or_insert_with(fresh);
         let turns = entry.history.turns_until(sample);
         if turns > 0 {
-            self.answered = self.answered.saturating_add(turns);
             entry.moved = now;
         }
+        // A connection not seen before brings a request, though it may not have been answered.
+        let brings = entry.look == 0 && sample.clocks.is_some_and(|clocks| clocks.data_in > 0);
+        self.came = self.came.saturating_add(turns.max(brings.into()));
         entry.evidence = entry.history.observe(sample, &self.limits);
         entry.look = self.look;
         entry.evidence.in_flight()
@@ -70,7 +73,7 @@ impl Book {
         self.entries.retain(|_, entry| entry.look == look);
     }
 
-    /// Sums up, and begins to count the answered anew.
+    /// Sums up, and begins to count anew what comes.
     pub fn tally(&mut self, now: Moment) -> Tally {
         let mut tally = Tally { connections: self.entries.len(), ..Tally::default() };
         for entry in self.entries.values().filter(|entry| entry.evidence.in_flight()) {
@@ -82,7 +85,7 @@ impl Book {
                 tally.traffic.slow += usize::from(still);
             }
         }
-        tally.traffic.answered = std::mem::take(&mut self.answered);
+        tally.traffic.came = std::mem::take(&mut self.came);
         tally
     }
 }
@@ -126,11 +129,7 @@ mod tests {
         book.strike_unseen();
         let tally = book.tally(at(2));
         assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
-        assert_eq!(
-            tally.traffic,
-            Traffic { answered: 1, urgent: 0, slow: 0 },
-            "just answered: caution alone"
-        );
+        assert_eq!(tally.traffic, Traffic { came: 1, urgent: 0, slow: 0 }, "just answered: caution alone");
     }
 
     #[test]

@@ -409,3 +409,74 @@ fn name_bytes(name: &unix::nlas::UnixDiagName) -> Vec<u8> {
         unix::nlas::UnixDiagName::Abstract(rest) => [&[0][..], rest].concat(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_fin_is_no_byte() {
+        assert_eq!(queues(Standing::HalfClosed, 1, 0), (0, 0));
+        assert_eq!(queues(Standing::HalfClosed, 6, 2), (5, 2));
+        assert_eq!(queues(Standing::Closing, 0, 1), (0, 0));
+        assert_eq!(queues(Standing::Closing, 0, 8), (0, 7));
+        assert_eq!(queues(Standing::Open, 1, 1), (1, 1));
+    }
+
+    #[test]
+    fn what_has_no_inode_was_never_accepted_or_is_closed() {
+        assert_eq!(standing(TCP_ESTABLISHED, 0), Some(Standing::Waiting));
+        assert_eq!(standing(TCP_CLOSE_WAIT, 0), Some(Standing::Waiting));
+        assert_eq!(standing(TCP_ESTABLISHED, 7), Some(Standing::Open));
+        assert_eq!(standing(TCP_LAST_ACK, 0), Some(Standing::Closing));
+        assert_eq!(standing(TCP_LISTEN, 7), None);
+    }
+
+    /// Runs a program as inet_diag_bc_run does.
+    fn accepts(program: &[u8], port: u16) -> bool {
+        let mut left = program.len() as i32;
+        let mut at = 0;
+        while left > 0 {
+            let (code, yes) = (program[at], program[at + 1]);
+            let word = |at: usize| u16::from_ne_bytes([program[at + 2], program[at + 3]]);
+            let holds = match code {
+                INET_DIAG_BC_JMP => false,
+                INET_DIAG_BC_S_GE => port >= word(at + 4),
+                INET_DIAG_BC_S_LE => port <= word(at + 4),
+                other => panic!("unknown operation {other}"),
+            };
+            let step = if holds { yes.into() } else { word(at) };
+            at += usize::from(step);
+            left -= i32::from(step);
+        }
+        left == 0
+    }
+
+    proptest! {
+        #[test]
+        fn a_program_accepts_its_ports_and_no_other(ports in prop::collection::vec(1u16..200, 1..20), other in 1u16..200) {
+            let program = program(INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE, &ports);
+            prop_assert!(ports.iter().all(|port| accepts(&program, *port)));
+            prop_assert_eq!(accepts(&program, other), ports.contains(&other));
+        }
+
+        #[test]
+        fn no_answer_upsets_the_reader(mut bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 2u16..21, whole in any::<bool>()) {
+            // Mostly a plausible header, so that what is behind it is read.
+            if whole && bytes.len() >= HEADER {
+                let length = bytes.len() as u32;
+                bytes[..4].copy_from_slice(&length.to_ne_bytes());
+                bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
+                bytes[8..12].copy_from_slice(&1u32.to_ne_bytes());
+            }
+            let mut seen = 0;
+            let _either = read_datagram(&bytes, 1, &mut |payload| {
+                each_connection(Family::V4, payload, &mut |_| seen += 1);
+                let _unix = unix::UnixResponse::parse(payload);
+                let _clocks = clocks(payload);
+            });
+            prop_assert!(seen <= bytes.len() / INET_RESPONSE);
+        }
+    }
+}

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use super::is_passing;
 use super::kernel::Listener;
 
 /// What a walk over the app's processes has shown.
@@ -28,21 +29,24 @@ pub struct Survey {
 }
 
 /// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some 10 us for each process of the
-/// PID namespace and 1 us for each descriptor.
-pub fn survey(app: Pid, wanted: &HashSet<u32>) -> Survey {
+/// PID namespace and 1 us for each descriptor. Errors: no descriptor or no memory left to read with; nothing else is one.
+pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let mut survey = Survey::default();
-    let Ok(parents) = parents() else {
-        return Survey { blind: true, ..survey };
+    let processes = match processes() {
+        Err(error) if is_passing(&error) => return Err(error),
+        Err(_) => return Ok(Survey { blind: true, ..survey }),
+        Ok(processes) => processes,
     };
-    let family = family(app.as_raw(), adopter(), &parents);
+    let family = family(app.as_raw(), adopter(), &processes);
     // hidepid hides processes altogether; but an app that has ended hides nothing.
-    survey.blind = !parents.contains_key(&app.as_raw()) && kill(app, None) != Err(Errno::ESRCH);
+    survey.blind = !processes.contains_key(&app.as_raw()) && kill(app, None) != Err(Errno::ESRCH);
     for pid in family {
         if survey.held.len() == wanted.len() {
             break;
         }
         match hold(pid, wanted, &mut survey.held) {
             Ok(()) => {}
+            Err(error) if is_passing(&error) => return Err(error),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match uid(pid) {
                 Some(uid) => drop(survey.hidden.insert(uid)),
                 None => survey.blind = true,
@@ -51,7 +55,7 @@ pub fn survey(app: Pid, wanted: &HashSet<u32>) -> Survey {
             Err(_) => {}
         }
     }
-    survey
+    Ok(survey)
 }
 
 /// Which of the listeners are the app's, by their place in the list.
@@ -68,29 +72,36 @@ pub fn ours(listeners: &[Listener], survey: &Survey, own_ports: &[u16]) -> Vec<b
     ours
 }
 
-/// The parent of each process in the PID namespace.
-fn parents() -> io::Result<HashMap<i32, i32>> {
-    let mut parents = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let Ok(stat) = fs::read(entry.path().join("stat")) else {
-            continue;
-        };
-        if let Some(parent) = parent(&stat) {
-            parents.insert(pid, parent);
-        }
-    }
-    Ok(parents)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Process {
+    parent: i32,
+    /// It has ended and waits to be reaped; it holds nothing, and may still forbid us to see that.
+    zombie: bool,
 }
 
-/// The fourth field of /proc/PID/stat; the second is the program's name, which may contain anything, parentheses too.
-fn parent(stat: &[u8]) -> Option<i32> {
+/// The processes of the PID namespace.
+fn processes() -> io::Result<HashMap<i32, Process>> {
+    let mut processes = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        match fs::read(entry.path().join("stat")) {
+            Ok(stat) => drop(process(&stat).map(|process| processes.insert(pid, process))),
+            Err(error) if is_passing(&error) => return Err(error),
+            // It has just ended.
+            Err(_) => {}
+        }
+    }
+    Ok(processes)
+}
+
+/// The third and fourth field of /proc/PID/stat; the second is the program's name, which may contain anything, parentheses too.
+fn process(stat: &[u8]) -> Option<Process> {
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[name_ends + 1..]).ok()?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    Some(Process { parent: fields.next()?.parse().ok()?, zombie })
 }
 
 /// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and still the app's.
@@ -105,11 +116,11 @@ fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
 
-/// The app, its descendants, and those that were handed to its adopter; the app itself first.
-fn family(app: i32, adopter: Option<i32>, parents: &HashMap<i32, i32>) -> Vec<i32> {
+/// The app, its descendants, and those that were handed to its adopter; the app itself first, zombies left out.
+fn family(app: i32, adopter: Option<i32>, processes: &HashMap<i32, Process>) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for (&pid, &parent) in parents {
-        children.entry(parent).or_default().push(pid);
+    for (&pid, process) in processes {
+        children.entry(process.parent).or_default().push(pid);
     }
     let mut family = vec![app];
     let adopted = adopter.and_then(|adopter| children.remove(&adopter)).unwrap_or_default();
@@ -121,6 +132,7 @@ fn family(app: i32, adopter: Option<i32>, parents: &HashMap<i32, i32>) -> Vec<i3
         family.extend(born);
         next += 1;
     }
+    family.retain(|pid| processes.get(pid).is_none_or(|process| !process.zombie));
     family
 }
 
@@ -192,22 +204,29 @@ mod tests {
         assert_eq!(ours(&listeners, &seen(&[], &[], true), &[9]), [true, true, false]);
     }
 
+    fn child_of(parent: i32) -> Process {
+        Process { parent, zombie: false }
+    }
+
     #[test]
     fn the_parent_is_found_behind_any_name() {
-        assert_eq!(parent(b"12 (a) b) (c) S 7 12 12 0"), Some(7));
-        assert_eq!(parent(b"12 (sh"), None);
+        assert_eq!(process(b"12 (a) b) (c) S 7 12 12 0"), Some(child_of(7)));
+        assert_eq!(process(b"12 (sh) Z 7 12 12 0"), Some(Process { parent: 7, zombie: true }));
+        assert_eq!(process(b"12 (sh"), None);
     }
 
     #[test]
     fn the_family_is_the_app_its_descendants_and_the_adopted() {
-        let parents = HashMap::from([(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (7, 0), (8, 7)]);
+        let parents = [(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (7, 0), (8, 7)];
+        let mut processes: HashMap<_, _> = parents.map(|(pid, parent)| (pid, child_of(parent))).into();
+        processes.insert(9, Process { parent: 2, zombie: true });
         let sorted = |mut family: Vec<i32>| {
             family.sort();
             family
         };
-        assert_eq!(family(2, Some(1), &parents)[0], 2);
-        assert_eq!(sorted(family(2, None, &parents)), [2, 3, 4]);
-        assert_eq!(sorted(family(2, Some(1), &parents)), [2, 3, 4, 5, 6]);
+        assert_eq!(family(2, Some(1), &processes)[0], 2);
+        assert_eq!(sorted(family(2, None, &processes)), [2, 3, 4]);
+        assert_eq!(sorted(family(2, Some(1), &processes)), [2, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -11,14 +11,14 @@ use crate::lifecycle::Moment;
 /// How long the rate must have held. A connection that has answered nothing for as long is busy with something else.
 pub const WINDOW: Duration = Duration::from_secs(3);
 
-/// Fewer answers than this within the window are no stream of requests: a scraper, a health check.
+/// Fewer requests than this within the window are no stream of requests: a scraper, a health check.
 const FEWEST: u64 = 6;
 
 /// What a look saw of the coming and going.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Traffic {
-    /// Requests answered since the look before.
-    pub answered: u32,
+    /// Requests that came since the look before.
+    pub came: u32,
     /// Connections with a request that would be cut off now.
     pub urgent: usize,
     /// Those among them that have answered nothing for [`WINDOW`].
@@ -33,20 +33,20 @@ pub struct Pinned {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Moment,
-    /// Requests answered since the first look.
-    answered: u64,
+    /// Requests that came since the first look.
+    came: u64,
     urgent: usize,
 }
 
 impl Pinned {
     /// Takes in a look; true if this is the moment to leave.
     pub fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
-        let answered = match self.looks.back() {
-            Some(last) => last.answered + u64::from(traffic.answered),
-            // What was answered before the first look belongs to no known time.
+        let came = match self.looks.back() {
+            Some(last) => last.came + u64::from(traffic.came),
+            // What came before the first look belongs to no known time.
             None => 0,
         };
-        self.looks.push_back(Mark { at: now, answered, urgent: traffic.urgent });
+        self.looks.push_back(Mark { at: now, came, urgent: traffic.urgent });
         self.forget(now);
         let fewest = self.looks.iter().map(|look| look.urgent).min().unwrap_or(0);
         traffic.slow == 0 && traffic.urgent <= fewest && self.keeps_coming(now)
@@ -61,18 +61,18 @@ impl Pinned {
         if window < WINDOW || self.looks.len() < 4 {
             return false;
         }
-        let at = |thirds: u32| self.answered_by(first.at + window * thirds / 3);
+        let at = |thirds: u32| self.came_by(first.at + window * thirds / 3);
         let counts = [at(1) - at(0), at(2) - at(1), at(3) - at(2)];
         at(3) - at(0) >= FEWEST as f64 && counts[2] >= counts[0] && counts[1] + counts[2] >= 2.0 * counts[0]
     }
 
-    /// Requests answered by then, taken as evenly spread between two looks.
-    fn answered_by(&self, then: Moment) -> f64 {
+    /// Requests that came until then, taken as evenly spread between two looks.
+    fn came_by(&self, then: Moment) -> f64 {
         let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(self.looks.len() - 1);
         let (b, a) = (self.looks[after], self.looks[after.saturating_sub(1)]);
         let span = (b.at - a.at).as_secs_f64();
         let part = if span > 0.0 { (then - a.at).as_secs_f64() / span } else { 1.0 };
-        a.answered as f64 + part * (b.answered - a.answered) as f64
+        a.came as f64 + part * (b.came - a.came) as f64
     }
 
     /// Keeps what makes up the window, and at least four looks, however far apart they are.
@@ -97,8 +97,8 @@ mod tests {
         looks.enumerate().position(|(i, traffic)| pinned.look(ms(5000 + 100 * i as u64), traffic))
     }
 
-    fn busy(answered: u32, urgent: usize) -> Traffic {
-        Traffic { answered, urgent, slow: 0 }
+    fn busy(came: u32, urgent: usize) -> Traffic {
+        Traffic { came, urgent, slow: 0 }
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_slow_request_is_waited_for_though_others_keep_coming() {
-        let look = |i: usize| Traffic { answered: 10, urgent: 2, slow: usize::from(i < 80) };
+        let look = |i: usize| Traffic { came: 10, urgent: 2, slow: usize::from(i < 80) };
         assert_eq!(leaves((0..100).map(look)), Some(80));
     }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_in_flight_without_answers_are_no_stream() {
+    fn requests_in_flight_without_new_ones_are_no_stream() {
         assert_eq!(leaves((0..200).map(|_| busy(0, 5))), None);
     }
 

@@ -3,6 +3,7 @@
 //! the app's once stays so: an app may close its listener first and finish its connections after.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -65,10 +66,10 @@ impl Scope {
         !self.fixed.is_empty()
     }
 
-    /// Takes in the listeners of the network namespace.
-    pub fn update(&mut self, now: Moment, listeners: &[Listener], unix: &[UnixSocket]) {
+    /// Takes in the listeners of the network namespace. Errors: no descriptor left to find out whose they are.
+    pub fn update(&mut self, now: Moment, listeners: &[Listener], unix: &[UnixSocket]) -> io::Result<()> {
         if self.is_fixed() {
-            return;
+            return Ok(());
         }
         let again = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
         let inodes =
@@ -78,12 +79,13 @@ impl Scope {
         let unknown: HashSet<u32> =
             present.into_iter().filter(|inode| !self.is_known(*inode, again)).collect();
         if unknown.is_empty() {
-            return;
+            return Ok(());
         }
+        let mut survey = owners::survey(self.app, &unknown)?;
         self.asked = Some(now);
-        let mut survey = owners::survey(self.app, &unknown);
         survey.held.extend(self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode));
         self.adopt(listeners, unix, &survey);
+        Ok(())
     }
 
     fn is_known(&self, inode: u32, again: bool) -> bool {
@@ -148,21 +150,22 @@ impl Scope {
     }
 
     /// Finds out which of these connected sockets (inode and uid) a process of the app holds.
-    pub fn find_kin(&mut self, now: Moment, sockets: &HashMap<u32, u32>) {
+    pub fn find_kin(&mut self, now: Moment, sockets: &HashMap<u32, u32>) -> io::Result<()> {
         self.kin.retain(|inode, _| sockets.contains_key(inode));
         let unknown: HashSet<u32> =
             sockets.keys().filter(|inode| !self.kin.contains_key(inode)).copied().collect();
         let recently = self.found_kin.is_some_and(|found| now.saturating_sub(found) < FIND_KIN);
         if unknown.is_empty() || recently {
-            return;
+            return Ok(());
         }
+        let survey = owners::survey(self.app, &unknown)?;
         self.found_kin = Some(now);
-        let survey = owners::survey(self.app, &unknown);
         for inode in unknown {
             let uid = sockets.get(&inode).copied().unwrap_or(NOBODY_KNOWN);
             let hidden = uid != NOBODY_KNOWN && (survey.blind || survey.hidden.contains(&uid));
             self.kin.insert(inode, survey.held.contains(&inode) || hidden);
         }
+        Ok(())
     }
 
     /// None as long as it is not known.
@@ -204,10 +207,10 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         let mut kernel = super::super::kernel::Kernel::open().unwrap();
         let mut scope = Scope::new(Pid::this(), &[], &[]);
-        scope.update(Duration::ZERO, &kernel.listeners().unwrap(), &[]);
+        scope.update(Duration::ZERO, &kernel.listeners().unwrap(), &[]).unwrap();
         assert!(scope.ports().contains(&port));
         drop(socket);
-        scope.update(Duration::from_secs(9), &kernel.listeners().unwrap(), &[]);
+        scope.update(Duration::from_secs(9), &kernel.listeners().unwrap(), &[]).unwrap();
         assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), port));
     }
 }

@@ -13,7 +13,7 @@ use super::kernel::{Connection, Family, Kernel, Listener, Ports, UnixSocket};
 use super::rule::{Limits, judge_outbound};
 use super::scope::{NOBODY_KNOWN, Scope};
 use super::unix::UnixBook;
-use super::{Way, procnet};
+use super::{Way, is_passing, procnet};
 use crate::lifecycle::Moment;
 
 /// How many busy connections are worth asking one by one, at some 10 us each.
@@ -85,7 +85,7 @@ impl Watch {
         self.busy.clear();
         self.last = match &mut eyes {
             Eyes::Kernel(kernel) => match self.ask_kernel(kernel, now) {
-                Err(error) if is_refusal(&error) => {
+                Err(error) if !is_passing(&error) => {
                     self.fall_back(&error);
                     eyes = Eyes::Tables;
                     self.read_tables(now)?
@@ -140,7 +140,7 @@ impl Watch {
         }
         match Kernel::open() {
             Ok(kernel) => Ok(Eyes::Kernel(kernel)),
-            Err(error) if is_refusal(&error) => {
+            Err(error) if !is_passing(&error) => {
                 self.fall_back(&error);
                 Ok(Eyes::Tables)
             }
@@ -160,7 +160,7 @@ impl Watch {
         // A kernel may lack unix_diag alone.
         let unix_listeners =
             if self.scope.is_fixed() { vec![] } else { kernel.unix(true).unwrap_or_default() };
-        self.scope.update(now, &listeners, &unix_listeners);
+        self.scope.update(now, &listeners, &unix_listeners)?;
         let ports = self.scope.ports();
         if !ports.is_empty() {
             let families: Vec<Family> = self.scope.families().collect();
@@ -172,7 +172,7 @@ impl Watch {
         let unix = if self.scope.has_unix() { kernel.unix(false).unwrap_or_default() } else { vec![] };
         let unix: Vec<UnixSocket> =
             unix.into_iter().filter(|socket| self.scope.contains_name(&socket.name)).collect();
-        self.find_kin(now, &asking, &unix);
+        self.find_kin(now, &asking, &unix)?;
         let unix_backlog = unix_listeners.iter().filter(|socket| self.scope.contains_name(&socket.name));
         let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
         Ok(Seen {
@@ -210,10 +210,10 @@ impl Watch {
         Ok(asking)
     }
 
-    fn find_kin(&mut self, now: Moment, asking: &HashMap<u32, u32>, unix: &[UnixSocket]) {
+    fn find_kin(&mut self, now: Moment, asking: &HashMap<u32, u32>, unix: &[UnixSocket]) -> io::Result<()> {
         let peers = unix.iter().filter_map(|socket| Some((socket.peer?, NOBODY_KNOWN)));
         let sockets = asking.iter().map(|(inode, uid)| (*inode, *uid)).chain(peers).collect();
-        self.scope.find_kin(now, &sockets);
+        self.scope.find_kin(now, &sockets)
     }
 
     /// Counts the unix connections in flight, without those that the app has with itself.
@@ -245,7 +245,7 @@ impl Watch {
 
     fn read_tables(&mut self, now: Moment) -> io::Result<Seen> {
         let (listeners, connections) = procnet::read(self.app)?;
-        self.scope.update(now, &listeners, &[]);
+        self.scope.update(now, &listeners, &[])?;
         let mut asking = HashMap::new();
         for connection in &connections {
             let (addr, port) = connection.local;
@@ -259,16 +259,10 @@ impl Watch {
                 asking.insert(connection.inode, connection.uid);
             }
         }
-        self.find_kin(now, &asking, &[]);
+        self.find_kin(now, &asking, &[])?;
         let outbound = asking.keys().filter(|inode| self.scope.is_kin(**inode) != Some(false)).count();
         Ok(Seen { tally: self.tally(now, &listeners), unix: 0, outbound })
     }
-}
-
-/// There is no such thing here, or it may not be used; as opposed to: not at this moment.
-fn is_refusal(error: &Error) -> bool {
-    let passing = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
-    error.raw_os_error().is_none_or(|errno| !passing.contains(&errno))
 }
 
 /// Is the app in another network namespace than we are? Our own sock_diag would show the wrong sockets.

@@ -1,5 +1,5 @@
 # A server that does exactly what it is told, one command a line, and says when it is done.
-import os, socket, sys, threading
+import http.server, os, socket, sys, threading
 
 listeners, conns = [], []
 
@@ -35,6 +35,25 @@ def answer_all(listener, hold_every):
     threading.Thread(target=accept, daemon=True).start()
 
 held = threading.Semaphore(0)
+
+class Http(http.server.BaseHTTPRequestHandler):
+    """Answers at once; /hold only when told to let go."""
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/hold":
+            held.acquire()
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_):
+        pass
+
+def serve_http():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Http)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    say(server.server_address[1])
 
 def do(cmd, a):
     if cmd == "listen4":
@@ -76,6 +95,8 @@ def do(cmd, a):
         c = socket.socket(socket.AF_UNIX); c.connect(a[0]); conns.append(c); say("ok")
     elif cmd == "serve":
         answer_all(listeners[int(a[0])], int(a[1])); say("ok")
+    elif cmd == "http":
+        serve_http()
     elif cmd == "release":
         [held.release() for _ in range(int(a[0]))]; say("ok")
     elif cmd == "hand-over":

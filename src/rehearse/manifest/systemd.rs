@@ -26,7 +26,7 @@ pub fn read(text: &str) -> Result<Brief, String> {
             .collect::<Result<Vec<_>, _>>()?
             .concat()
             .iter()
-            .filter_map(|pair| named(pair))
+            .filter_map(|pair: &String| named(pair))
             .collect(),
         grace: timeout.map_or(Ok(Platform::Systemd.grace()), seconds)?,
         hook: Duration::ZERO,

@@ -78,9 +78,11 @@ pub fn each(
 /// Microseconds from before the fork of an init that runs /bin/true until its end has been seen.
 pub fn starts(inits: &[Init], rounds: usize) -> Result<Vec<String>, String> {
     let mut times = vec![Vec::new(); inits.len()];
-    for _ in 0..rounds {
-        for (init, times) in inits.iter().zip(&mut times) {
-            times.push(pid1::timed(&init.words(&[], &["/bin/true"]))?);
+    for round in 0..rounds {
+        // Each has each of the others before it equally often.
+        for turn in 0..inits.len() {
+            let which = (round + turn) % inits.len();
+            times[which].push(pid1::timed(&inits[which].words(&[], &["/bin/true"]))?);
         }
     }
     Ok(times.iter_mut().map(|times| median(times)).collect())

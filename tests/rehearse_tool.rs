@@ -4,7 +4,7 @@
 mod harness;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use harness::{pid_namespaces, program};
 use nix::sys::signal::{Signal, kill};
@@ -193,7 +193,12 @@ fn marked(mark: &str) -> Vec<String> {
 }
 
 /// Starts a rehearsal of an app with an escapee, ends the tool in the middle of it, and waits until nothing is left.
-fn ended_in_the_middle(mark: &str, options: &str, around: fn(&Command) -> Command, signal: Signal) -> Child {
+fn ended_in_the_middle(
+    mark: &str,
+    options: &str,
+    around: fn(&Command) -> Command,
+    signal: Signal,
+) -> Option<i32> {
     let app = format!("setsid sleep {mark} & sleep {mark} & exec {TOOL} --as-legacy-app");
     let mut command = tool(options);
     command.args(["--warm-up", "50s", "--", "sh", "-c", &app]);
@@ -203,9 +208,9 @@ fn ended_in_the_middle(mark: &str, options: &str, around: fn(&Command) -> Comman
         marked(&format!("sleep {mark}")).iter().filter(|line| !line.contains("sh")).count() == 2
     });
     kill(Pid::from_raw(child.id() as i32), signal).expect("the tool lives");
-    child.wait().expect("the tool ends");
+    let ended = child.wait().expect("the tool ends");
     harness::until("nothing is left", || marked(mark).is_empty());
-    child
+    ended.code()
 }
 
 fn as_it_is(command: &Command) -> Command {
@@ -218,8 +223,7 @@ fn as_it_is(command: &Command) -> Command {
 fn an_interrupt_leaves_no_process_behind() {
     require!(pid_namespaces());
     for (mark, options) in [("98101", "-q"), ("98102", "-q --bare")] {
-        let mut child = ended_in_the_middle(mark, options, as_it_is, Signal::SIGINT);
-        assert_eq!(child.wait().expect("its status").code(), Some(130));
+        assert_eq!(ended_in_the_middle(mark, options, as_it_is, Signal::SIGINT), Some(130));
     }
 }
 

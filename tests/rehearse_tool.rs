@@ -58,6 +58,36 @@ fn without_arguments_it_shows_the_difference() {
 }
 
 #[test]
+fn the_worst_of_several_rehearsals_is_shown_and_counts() {
+    require!(pid_namespaces());
+    let (status, page, steps) = run(&format!(
+        "--json --bare --repeat 3 --removal 0..0.4s --url /fast --warm-up 0.5s -- {TOOL} --as-legacy-app"
+    ));
+    assert_eq!(status, Some(1), "{steps}");
+    let lost = |line: &str| line.split("bare: ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+    let each: Vec<u64> =
+        steps.lines().filter(|line| line.ends_with("requests lost")).filter_map(lost).collect();
+    assert_eq!(each.len(), 3, "{steps}");
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let tally = &page["runs"][0]["verdict"]["tally"];
+    let shown: u64 = ["cut_off", "refused", "failed"].iter().filter_map(|fate| tally[fate].as_u64()).sum();
+    assert_eq!(Some(&shown), each.iter().max(), "{steps}");
+    assert_eq!(page["runs"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn an_app_on_ipv6_alone_is_reached() {
+    require!(pid_namespaces().and_then(|()| program("python3")));
+    let server = "import http.server, socket; s = http.server.ThreadingHTTPServer; s.address_family = socket.AF_INET6; \
+                  s(('::1', 0), http.server.SimpleHTTPRequestHandler).serve_forever()";
+    let mut command = tool("-q --json --pre-stop 0.5s --removal 0.1s --warm-up 0.5s");
+    let (status, page, error) =
+        said(&command.args(["--", "python3", "-c", server]).output().expect("the tool starts"));
+    assert_eq!(status, Some(0), "{page}{error}");
+    assert!(page.contains("http://[::1]:"), "{page}");
+}
+
+#[test]
 fn usage_errors_and_help_have_their_statuses() {
     for wrong in [
         "--grace soon",

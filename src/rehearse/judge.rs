@@ -145,12 +145,18 @@ impl<'a> Bench<'a> {
         if let Some(first) = turned_away.first() {
             let from = turned_away.iter().map(|request| request.from).min().unwrap_or(first.from);
             let removal = At(self.seen.limits.removal_ms as i64);
+            let advice = match self.seen.way {
+                Way::Bare | Way::Init => {
+                    "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
+                }
+                Way::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
+            };
             return fail(
                 format!(
                     "turned {} away from {from} on, while the balancer sent until {removal}",
                     requests(turned_away.len())
                 ),
-                "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port",
+                advice,
             );
         }
         let Some(url) = &self.seen.readiness.url else {

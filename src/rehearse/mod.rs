@@ -47,6 +47,9 @@ use show::Run;
 
 /// The argument by which this binary is the built-in app.
 const LEGACY: &str = "--as-legacy-app";
+/// What the show of the built-in app ends with.
+const INVITATION: &str =
+    "\nNow your own: adieu-rehearse --compare --url / --url /something-slow -- COMMAND\n";
 /// It could not be rehearsed: as adieu's own failures.
 const FAILED: i32 = 125;
 
@@ -126,6 +129,8 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
             recording.misfits.extend(room_for_slowest(&plan, &recording));
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
+            let (tally, label) = (run.verdict.tally, way.label());
+            progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
             if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
                 worst = Some(run);
             }
@@ -199,6 +204,9 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Trouble> {
         print(&show::json::json(runs, good));
     } else {
         print(&show::text::text(runs));
+        if options.command.is_empty() && options.manifest.is_none() {
+            print(INVITATION);
+        }
     }
     if let Some(path) = &options.svg {
         save(path, &show::svg::svg(runs))?;

@@ -109,6 +109,7 @@ fn script(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Script 
             // Ours come last and so win: without them there would be nothing to watch.
             let mut args = plan.init_options.clone();
             args.extend(["--health".into(), health.to_string().into()]);
+            args.extend(["--platform".into(), plan.limits.platform.name().into()]);
             args.extend(["--grace".into(), format!("{}ms", plan.limits.grace.as_millis()).into()]);
             args.extend(["--report".into(), report.into()]);
             args.push("--".into());

@@ -241,7 +241,11 @@ impl<'a> Bench<'a> {
         let advice = "lengthen the grace, shorten the longest requests, or shorten the pre-stop sleep";
         if let Some((at, in_flight)) = self.drain_gave_up().filter(|_| !cut.is_empty()) {
             return fail(
-                format!("draining ended at {at} with {} still in flight", requests(in_flight as usize)),
+                format!(
+                    "draining ended at {at} with {} still in flight; {} cut off",
+                    requests(in_flight as usize),
+                    cut.len()
+                ),
                 advice,
             );
         }

@@ -51,6 +51,8 @@ pub struct Look {
     pub verdict: Verdict,
     /// Clients' requests, as far as connections tell: over TCP and unix sockets, accepted or not.
     pub in_flight: usize,
+    /// Those among them that would be cut off if the app ended now; the others have just been answered or just been connected.
+    pub urgent: usize,
     /// Those over TCP, by the app's port; ports without any are left out.
     pub by_port: Vec<(u16, usize)>,
     /// Those over unix sockets.
@@ -65,7 +67,16 @@ pub struct Look {
 
 impl Look {
     fn nothing(verdict: Verdict) -> Look {
-        Look { verdict, in_flight: 0, by_port: vec![], unix: 0, outbound: 0, connections: 0, complete: true }
+        Look {
+            verdict,
+            in_flight: 0,
+            urgent: 0,
+            by_port: vec![],
+            unix: 0,
+            outbound: 0,
+            connections: 0,
+            complete: true,
+        }
     }
 
     fn new(verdict: Verdict, seen: &Seen) -> Look {
@@ -75,6 +86,7 @@ impl Look {
         Look {
             verdict,
             in_flight,
+            urgent: seen.tally.traffic.urgent + seen.unix,
             by_port,
             unix: seen.unix,
             outbound: seen.outbound,
@@ -124,10 +136,19 @@ enum Stage {
     Off,
     /// From the stop request on.
     Watching,
-    /// From the end of the pre-stop sleep on; has a look been taken since?
-    Draining {
-        looked: bool,
-    },
+    /// From the end of the pre-stop sleep on.
+    Draining,
+    /// The app is being stopped. What was seen until then still tells what is cut off.
+    Over,
+}
+
+impl Stage {
+    fn looks(self) -> bool {
+        match self {
+            Stage::Watching | Stage::Draining => true,
+            Stage::Off | Stage::Over => false,
+        }
+    }
 }
 
 /// The watch over who is in flight.
@@ -169,7 +190,7 @@ impl Drain {
 
     /// The stop request: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
     pub fn watch(&mut self, now: Moment) {
-        if self.stage == Stage::Off && self.on {
+        if !self.stage.looks() && self.on {
             self.stage = Stage::Watching;
             self.idle_looks = 0;
             self.watch.forget();
@@ -179,9 +200,9 @@ impl Drain {
 
     /// The pre-stop sleep is over: verdicts count from here. A look is due at once.
     pub fn begin(&mut self, now: Moment) {
-        if self.on && !matches!(self.stage, Stage::Draining { .. }) {
+        if self.on && self.stage != Stage::Draining {
             self.watch(now);
-            self.stage = Stage::Draining { looked: false };
+            self.stage = Stage::Draining;
             self.pinned = Pinned::default();
             self.pace.hurry(now);
         }
@@ -189,7 +210,7 @@ impl Drain {
 
     /// When the next look is due; None while nothing is watched.
     pub fn deadline(&self) -> Option<Moment> {
-        (self.stage != Stage::Off).then(|| self.pace.deadline())
+        self.stage.looks().then(|| self.pace.deadline())
     }
 
     /// Takes a look if one is due; otherwise says again what the last one led to.
@@ -197,7 +218,7 @@ impl Drain {
         if !self.on {
             return Look::nothing(Verdict::Idle);
         }
-        if self.stage != Stage::Off {
+        if self.stage.looks() {
             match self.pace.due(now) {
                 Some(Due::Full) => self.look_at_all(now),
                 Some(Due::Busy) => self.ask_busy(now),
@@ -210,24 +231,37 @@ impl Drain {
     /// How many requests are in flight now; None when nothing can be seen. However often it is asked, looks keep to their share
     /// of the processor, so that the answer may be as old as the last look.
     pub fn count_now(&mut self, now: Moment) -> Option<usize> {
+        self.look_on_demand(now).map(|look| look.in_flight)
+    }
+
+    /// How many of them would be cut off if the app ended now: all but those that count by caution alone, having just been answered
+    /// or just been connected. As old as that of [`Drain::count_now`].
+    pub fn cut_now(&mut self, now: Moment) -> Option<usize> {
+        self.look_on_demand(now).map(|look| look.urgent)
+    }
+
+    fn look_on_demand(&mut self, now: Moment) -> Option<&Look> {
         if !self.on {
             return None;
         }
         if self.pace.due(now) == Some(Due::Full) {
             if self.stage == Stage::Off {
+                // What was seen at an earlier question is too old to go by.
                 self.watch.forget();
             }
             self.look_at_all(now);
-            if self.stage == Stage::Off {
+            if !self.stage.looks() {
                 self.watch.shut();
             }
         }
-        (self.last.verdict != Verdict::Blind).then_some(self.last.in_flight)
+        (self.last.verdict != Verdict::Blind).then_some(&self.last)
     }
 
-    /// Ends the watch and closes its descriptor. What is known of the app's listeners stays known for [`Drain::count_now`].
+    /// Ends the watch and closes its descriptor. What has been seen stays known for [`Drain::cut_now`].
     pub fn close(&mut self) {
-        self.stage = Stage::Off;
+        if self.stage.looks() {
+            self.stage = Stage::Over;
+        }
         self.watch.shut();
     }
 
@@ -247,8 +281,7 @@ impl Drain {
         let mut look = Look::new(Verdict::Busy, seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
         self.idle_looks = if idle { self.idle_looks.saturating_add(1) } else { 0 };
-        if let Stage::Draining { looked } = &mut self.stage {
-            *looked = true;
+        if self.stage == Stage::Draining {
             let pinned = self.pinned.look(now, seen.tally.traffic) && look.unix == 0;
             if self.idle_looks >= 2 {
                 look.verdict = Verdict::Idle;

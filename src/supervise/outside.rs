@@ -205,7 +205,7 @@ impl Outside {
 
     /// A fresh look, for the moment in which the app is killed.
     pub fn look_once_more(&mut self, now: Moment) -> Option<usize> {
-        self.drain.count_now(now)
+        self.drain.cut_now(now)
     }
 
     /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.

@@ -212,6 +212,10 @@ pub fn children(pid: i32) -> Vec<i32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
+pub fn descendants(pid: i32) -> Vec<i32> {
+    children(pid).into_iter().flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
 /// The children that have ended and wait for someone to ask after them.
 pub fn zombies(pid: i32) -> Vec<i32> {
     children(pid).into_iter().filter(|&child| stat(child, 0).as_deref() == Some("Z")).collect()

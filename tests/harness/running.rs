@@ -316,8 +316,12 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended() {
-            // SAFETY: touches no memory. With PID 1 goes its namespace; the app of an ordinary adieu goes with it.
-            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            // With PID 1 goes its namespace. An ordinary process may leave others behind when it is killed: a shell its
+            // jobs, tini its app, and adieu its orphans.
+            for pid in [self.pid].into_iter().chain(super::descendants(self.pid)) {
+                // SAFETY: touches no memory.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
         }
     }
 }

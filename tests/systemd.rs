@@ -1,0 +1,187 @@
+//! As the main process of a service, under a real systemd that is booted in a container of its own: this machine's /usr
+//! below an empty root in memory, so nothing has to be fetched or installed.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use harness::{Launch, Running, Scratch};
+
+fn systemd_boots_here() -> Result<(), String> {
+    harness::root()?;
+    harness::program("systemd-nspawn")?;
+    harness::program("nsenter")?;
+    let present = |path: &str| if Path::new(path).exists() { Ok(()) } else { Err(format!("no {path}")) };
+    present("/usr/lib/systemd/systemd")?;
+    let merged = Path::new("/bin").is_symlink();
+    if merged { Ok(()) } else { Err("systemd-nspawn needs all programs below /usr".into()) }
+}
+
+/// A booted systemd with our units in it.
+struct Machine {
+    nspawn: Running,
+    pid: i32,
+    _units: Scratch,
+}
+
+impl Machine {
+    fn boot(units: &[(&str, &str)]) -> Self {
+        let (adieu, probe) = harness::static_programs();
+        let scratch = Scratch::new();
+        let mut launch = Launch::program(Path::new("/usr/bin/systemd-nspawn"))
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .options("--directory=/ --volatile=yes --boot --console=pipe --register=no --keep-unit")
+            .options("--private-network --quiet")
+            .option(format!(
+                "--machine=adieu-{}",
+                scratch.path("").file_name().expect("a name").to_string_lossy()
+            ))
+            .option(format!("--bind-ro={}:/adieu", adieu.display()))
+            .option(format!("--bind-ro={}:/probe", probe.display()));
+        for (name, text) in units {
+            let file = scratch.file(name, text);
+            launch = launch.option(format!("--bind-ro={}:/etc/systemd/system/{name}", file.display()));
+        }
+        let mut nspawn = launch.option("--").arg("--unit=basic.target").start();
+        let mut pid = None;
+        harness::until("systemd runs in the container", || {
+            if nspawn.has_ended() {
+                nspawn.fail("it does not boot");
+            }
+            let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            pid = harness::children(nspawn.pid).into_iter().find(|&child| name(child) == "systemd\n");
+            pid.is_some()
+        });
+        let machine = Self { nspawn, pid: pid.expect("until has seen it"), _units: scratch };
+        harness::until("systemd answers", || {
+            machine.try_run(&["systemctl", "is-active", "basic.target"]).status.success()
+        });
+        machine
+    }
+
+    fn try_run(&self, words: &[&str]) -> Output {
+        let pid = self.pid.to_string();
+        let mut enter = Command::new("nsenter");
+        enter.args(["-t", &pid, "-a", "--"]).args(words).output().expect("nsenter is installed")
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        let output = self.try_run(words);
+        let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+        assert!(output.status.success(), "{words:?}: {}\n{}", told(&output.stderr), self.journal());
+        told(&output.stdout)
+    }
+
+    fn journal(&self) -> String {
+        String::from_utf8_lossy(&self.try_run(&["journalctl", "--no-pager", "-n", "50"]).stdout).into_owned()
+    }
+
+    fn property(&self, unit: &str, name: &str) -> String {
+        self.run(&["systemctl", "show", "--value", "--property", name, unit])
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.pid))
+    }
+
+    /// What the unit's `ExecStopPost` has written down of its end.
+    fn result(&self) -> String {
+        std::fs::read_to_string(self.file("/run/result")).expect("the unit has ended").trim().to_string()
+    }
+
+    fn request(&self, port: u16) -> std::thread::JoinHandle<std::io::Result<String>> {
+        let network = std::fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("systemd runs");
+        std::thread::spawn(move || {
+            nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            let mut client = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+            client.set_read_timeout(Some(harness::WATCHDOG))?;
+            client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+            let mut answer = String::new();
+            client.read_to_string(&mut answer)?;
+            Ok(answer)
+        })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // A PID namespace ends with its first process; nspawn then ends by itself and puts everything away.
+        // SAFETY: touches no memory.
+        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        if !std::thread::panicking() {
+            self.nspawn.end();
+        }
+    }
+}
+
+/// A service of adieu's, with its options and its app.
+fn service(options: &str, app: &str) -> String {
+    format!(
+        "[Service]\nType=notify\nNotifyAccess=main\nKillMode=mixed\nTimeoutStopSec=30\nExecStart=/adieu {options} -- {app}\n\
+         StandardOutput=file:/run/out\n\
+         ExecStopPost=/bin/sh -c 'echo $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS >/run/result'\n"
+    )
+}
+
+#[test]
+fn a_unit_is_active_when_ready_and_stops_without_losing_a_request() {
+    require!(systemd_boots_here());
+    let ready = "--ready 'exec:/usr/bin/test -e /run/go'";
+    let unit = service(ready, "/probe serve 8080 1000");
+    let machine = Machine::boot(&[("app.service", &unit)]);
+    machine.run(&["systemctl", "start", "--no-block", "app"]);
+    let out = machine.file("/run/out");
+    let says = |text: &str| std::fs::read_to_string(&out).is_ok_and(|lines| lines.contains(text));
+    harness::until("the app runs", || says("ready 8080"));
+    assert_eq!(machine.property("app", "ActiveState"), "activating", "not ready yet");
+    machine.run(&["touch", "/run/go"]);
+    harness::until("the unit is active", || machine.property("app", "ActiveState") == "active");
+
+    let request = machine.request(8080);
+    harness::until("the request has come", || says("request"));
+    machine.run(&["systemctl", "stop", "app"]);
+    let answer = request.join().expect("no panic").expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("adieu"),
+        "{answer}\n{}",
+        machine.journal()
+    );
+    // adieu died of the signal that ended the app; an exit status of 143 would have been a failure.
+    assert_eq!(machine.result(), "success killed TERM");
+    assert_eq!(machine.property("app", "ActiveState"), "inactive");
+    assert!(!machine.try_run(&["systemctl", "is-failed", "app"]).status.success());
+}
+
+/// Why adieu dies of the signal: systemd takes the status for a failure. So the test above can fail.
+#[test]
+fn a_status_of_143_is_a_failure_to_systemd() {
+    require!(systemd_boots_here());
+    let unit = service("--exit-signal never", "/probe --legacy --deaf");
+    let machine = Machine::boot(&[("app.service", &unit)]);
+    machine.run(&["systemctl", "start", "app"]);
+    machine.run(&["systemctl", "stop", "app"]);
+    assert_eq!(machine.result(), "exit-code exited 143");
+    assert!(machine.try_run(&["systemctl", "is-failed", "app"]).status.success());
+}
+
+#[test]
+fn sockets_of_systemd_reach_the_app() {
+    require!(systemd_boots_here());
+    let unit = service("", "/probe --deaf --exit-on TERM --first pids --first fds --first env");
+    let socket = "[Socket]\nListenStream=127.0.0.1:9000\nService=app.service\n";
+    let machine = Machine::boot(&[("app.service", &unit), ("app.socket", socket)]);
+    machine.run(&["systemctl", "start", "app.socket"]);
+    machine.run(&["systemctl", "start", "app"]);
+    let out = machine.file("/run/out");
+    let text = || std::fs::read_to_string(&out).unwrap_or_default();
+    harness::until("the app has told all", || text().contains("env end"));
+    let text = text();
+    let app = text.lines().find_map(|line| line.strip_prefix("pid ")).expect("its pid").split(' ').next();
+    let listen = text.lines().find_map(|line| line.strip_prefix("env LISTEN_PID="));
+    assert_eq!(listen, app, "{text}");
+    assert!(text.contains("env LISTEN_FDS=1\n") && text.contains("fds [0, 1, 2, 3]\n"), "{text}");
+    machine.run(&["systemctl", "stop", "app.socket", "app"]);
+}

@@ -18,8 +18,7 @@ use super::look::{self, Line};
 use super::plan::{Aim, Plan};
 use super::progress::Progress;
 use super::recording::{
-    At, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target, Told,
-    Way,
+    At, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target, Told, Way,
 };
 use super::stage::{Script, Stage};
 use super::story;

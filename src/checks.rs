@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
 /// ... and may take longer: a broker's command line client is slow to start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Between an answer and the next asking, so that an HTTP check, which is a connection to the app itself, is not always
+/// to be seen among those that drain.
+const DRAIN_REST: Duration = Duration::from_millis(300);
 /// Idle must hold at two looks in a row.
 const DRAIN_IDLE_LOOKS: u32 = 2;
 
@@ -40,11 +43,24 @@ struct Asked {
     /// Whether the answer of `call` has been given to the asker.
     told: bool,
     asked: Option<Moment>,
+    /// At least so long after an answer, which came at that time.
+    rest: Duration,
+    answered: Moment,
 }
 
 impl Asked {
     fn new(target: &Target, every: Duration, limit: Duration) -> Asked {
-        Asked { target: target.clone(), every, pause: every, limit, call: None, told: true, asked: None }
+        Asked {
+            target: target.clone(),
+            every,
+            pause: every,
+            limit,
+            call: None,
+            told: true,
+            asked: None,
+            rest: Duration::ZERO,
+            answered: Moment::ZERO,
+        }
     }
 
     fn impatient(self) -> Asked {
@@ -65,6 +81,7 @@ impl Asked {
         }
         let answer = self.untold()?;
         self.told = true;
+        self.answered = now;
         if answer.as_ref().is_ok_and(|answer| answer.good().is_ok()) {
             self.pause = self.every;
         }
@@ -72,7 +89,8 @@ impl Asked {
     }
 
     fn next(&self) -> Moment {
-        self.asked.map_or(Moment::ZERO, |asked| asked + self.pause)
+        let due = self.asked.map_or(Moment::ZERO, |asked| asked + self.pause);
+        due.max(self.answered + self.rest)
     }
 
     fn untold(&self) -> Option<Result<Answer, String>> {
@@ -234,7 +252,7 @@ impl DrainCheck {
     pub fn new(target: &Target) -> DrainCheck {
         DrainCheck {
             name: name_of(target),
-            asked: Asked::new(target, DRAIN_EVERY, DRAIN_LIMIT),
+            asked: Asked { rest: DRAIN_REST, ..Asked::new(target, DRAIN_EVERY, DRAIN_LIMIT) },
             on: false,
             idle_looks: 0,
             last: Err("no answer yet".to_owned()),

@@ -9,13 +9,16 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::calls::plainly;
 use crate::lifecycle::Moment;
 use crate::status::{Page, View};
 
-/// Connections at a time.
+/// Connections at a time, and what share of the descriptors that adieu may have they are at most: the drain, hooks and
+/// checks need some, too.
 const PLACES: usize = 32;
+const SHARE: u64 = 4;
 /// Bytes of one request, its body not counted: nobody needs one here.
 const REQUEST_LIMIT: usize = 4 * 1024;
 /// For one request to arrive and its answer to be taken; also how long a kept connection may rest.
@@ -34,6 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Health {
     listener: TcpListener,
+    places: usize,
     clients: Vec<Client>,
     /// Until then nobody is accepted.
     paused: Option<Moment>,
@@ -53,7 +57,9 @@ impl Health {
     pub fn bind(addr: SocketAddr) -> io::Result<Health> {
         let listener = TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
-        Ok(Health { listener, clients: Vec::new(), paused: None, unfinished: false, first: 0, answered: 0 })
+        let places = places(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft));
+        let clients = Vec::new();
+        Ok(Health { listener, places, clients, paused: None, unfinished: false, first: 0, answered: 0 })
     }
 
     /// Where it listens, with the port that the kernel chose for port 0.
@@ -67,7 +73,7 @@ impl Health {
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if self.paused.is_none() && self.clients.len() < PLACES {
+        if self.paused.is_none() && self.clients.len() < self.places {
             fds.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
         }
         fds.extend(self.clients.iter().map(Client::poll_fd));
@@ -82,7 +88,7 @@ impl Health {
     }
 
     fn patience(&self) -> Duration {
-        if self.clients.len() < PLACES { PATIENCE } else { PRESSED }
+        if self.clients.len() < self.places { PATIENCE } else { PRESSED }
     }
 
     /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the same turn. A loop that
@@ -115,7 +121,7 @@ impl Health {
 
     fn accept(&mut self, now: Moment) {
         for _ in 0..ARRIVALS_A_TURN {
-            if self.paused.is_some() || self.clients.len() >= PLACES {
+            if self.paused.is_some() || self.clients.len() >= self.places {
                 break;
             }
             match self.listener.accept() {
@@ -132,6 +138,11 @@ impl Health {
             }
         }
     }
+}
+
+fn places(descriptors: u64) -> usize {
+    // At most PLACES, so it fits.
+    (descriptors / SHARE).clamp(1, PLACES as u64) as usize
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -633,6 +644,11 @@ mod tests {
         health.hear(Duration::from_secs(3));
         health.serve(Duration::from_secs(3), &READY);
         assert_eq!(health.deadline(), None, "nothing to do, nobody to wake");
+    }
+
+    #[test]
+    fn few_descriptors_are_not_all_for_clients() {
+        assert_eq!([0, 3, 16, 100, 1024, u64::MAX].map(places), [1, 1, 4, 25, 32, 32]);
     }
 
     #[test]

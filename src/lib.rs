@@ -1,26 +1,46 @@
 //! adieu: a tiny init that makes the end of an app's life orderly.
 //!
-//! What happens flows one way. [`settings`] turns flags, variables and a file into what was meant. [`supervise`] starts
-//! the app and then turns in one loop: it waits, collects what happened (signals, ends of processes, answers, time),
-//! asks [`lifecycle`], a pure state machine, what should happen, and does it. How the kernel is asked stands in
-//! [`sys`], and who is still busy in [`drain`]. [`say`] tells people about it.
+//! Everything flows one way, and the modules below stand in the order of the flow.
+//!
+//! [`settings`] turns flags, variables and a file into what was meant, or refuses in one line. [`supervise`] then starts the
+//! app and turns in one loop. It waits for whatever comes first; it collects what happened: signals, ends of processes,
+//! the answers of others, time. It asks [`lifecycle`], a pure state machine that knows neither clock nor kernel, what
+//! should happen, and does it. That is all: there are no threads, no callbacks, and one deadline.
+//!
+//! How the kernel is asked stands in [`sys`]: every system call and every unsafe block. Who is still busy is found out by
+//! [`drain`]. What asks others is in [`calls`], from which [`checks`] and [`hooks`] are made; what others ask is
+//! answered by [`health`], with the pages of [`status`], and told to service managers by [`notify`]. [`say`] writes lines to stderr that
+//! never wait for a reader, [`report`] remembers the story of a stop, and [`probe`] asks another adieu.
+//!
+//! [`rehearse`] is the second program: it runs an app as a container would, stops it under load and judges what it saw.
+
+pub mod settings;
+pub mod supervise;
+
+pub mod lifecycle;
+
+pub mod sys;
+
+pub mod drain;
 
 pub mod calls;
+
 pub mod checks;
-pub mod drain;
-pub mod health;
 pub mod hooks;
-pub mod lifecycle;
+
+pub mod health;
+pub mod status;
+
 pub mod notify;
+
+pub mod say;
+
+pub mod report;
+
 pub mod probe;
+
 #[cfg(feature = "rehearse")]
 pub mod rehearse;
-pub mod report;
-pub mod say;
-pub mod settings;
-pub mod status;
-pub mod supervise;
-pub mod sys;
 
 use settings::{Refusal, Request, Surroundings};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};

@@ -201,7 +201,7 @@ struct Said {
 impl Said {
     fn read(message: &[u8]) -> Said {
         let mut said = Said::default();
-        for line in String::from_utf8_lossy(message).lines() {
+        for line in String::from_utf8_lossy(message).split('\n') {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             match name {
                 "READY" => said.ready |= value == "1",
@@ -537,5 +537,23 @@ mod tests {
         }
         let turns = (0..).take_while(|_| inbound.receive().is_ok() && !inbound.serve(None)).count();
         assert!(turns >= sent / (MESSAGES_A_TURN + 1));
+    }
+
+    proptest::proptest! {
+        /// Whatever an app says: only adieu speaks of the main process and of stopping, and no line is invented.
+        #[test]
+        fn what_only_adieu_may_say_is_never_passed_on(
+            lines in proptest::collection::vec("(READY=1|STOPPING=1|MAINPID=[0-9]+|WATCHDOG=1|[A-Z]{0,4}=?.{0,9})", 0..6),
+            noise in proptest::collection::vec(proptest::num::u8::ANY, 0..20),
+        ) {
+            let mut message = lines.join("\n").into_bytes();
+            message.extend(noise);
+            let said = Said::read(&message);
+            let heard = String::from_utf8_lossy(&message).into_owned();
+            for line in said.rest.split_terminator('\n') {
+                proptest::prop_assert!(!["MAINPID=", "STOPPING=", "READY="].iter().any(|own| line.starts_with(own)));
+                proptest::prop_assert!(heard.split('\n').any(|told| told == line));
+            }
+        }
     }
 }

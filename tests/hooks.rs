@@ -150,3 +150,30 @@ fn an_exit_hook_runs_when_the_app_ends_by_itself_and_cannot_change_the_status() 
     run.expect_exit(128 + libc::SIGUSR1);
     assert_eq!(std::fs::read_to_string(&path).expect("the hook has run"), "138\n");
 }
+
+#[test]
+fn an_exit_hook_that_hangs_ends_at_its_limit() {
+    require!(harness::pid_namespaces());
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--hook-timeout 300ms --on-exit")
+        .option(shell("trap \"\" TERM; sleep 1000"))
+        .start();
+    run.expect("ready");
+    run.say("exit 6");
+    run.log("on-exit hook");
+    run.expect_exit(6);
+}
+
+/// It is swept like everything else that the app leaves behind.
+#[test]
+fn a_start_hook_that_still_runs_does_not_outlive_the_app() {
+    require!(harness::pid_namespaces());
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--hook-timeout 10m --grace 1h --on-start")
+        .option("exec:sleep 1000")
+        .start();
+    run.expect("ready");
+    until("the hook runs", || harness::children(run.pid).len() == 2);
+    run.say("exit 6");
+    run.expect_exit(6);
+}

@@ -3,8 +3,8 @@
 # what is missing and leaves it at that: the tests that need it report themselves as left out.
 set -eu
 
-# Peers and platforms that adieu is tried against, and the tools that boot them.
-PACKAGES="bash dash tini podman runc systemd-container mmdebstrap iproute2 util-linux"
+# Peers and platforms that adieu is tried against, the tools that boot them, and readers of its manual and completions.
+PACKAGES="bash dash zsh fish groff-base tini podman runc systemd-container mmdebstrap iproute2 util-linux"
 
 missing=""
 for package in $PACKAGES; do

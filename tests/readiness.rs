@@ -286,6 +286,27 @@ fn a_crowd_at_the_endpoint_holds_up_no_signal_and_no_orphan() {
     crowd.leave();
 }
 
+/// Clients may not take the descriptors that a check and the drain need.
+#[test]
+fn silent_clients_leave_descriptors_for_everything_else() {
+    require!(harness::pid_namespaces());
+    let launch = Launch::pid1(Init::Adieu)
+        .options("--pre-stop 0 --grace 50s --ready exec:true")
+        .limit(nix::sys::resource::Resource::RLIMIT_NOFILE, 14);
+    let (mut run, address) = serving(launch);
+    run.expect("ready");
+    let _silent: Vec<_> = (0..40).map(|_| TcpStream::connect(address).expect("adieu listens")).collect();
+    until("the check passes", || is_ready(address));
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    run.term();
+    run.expect_signal("TERM");
+    run.say("exit 0");
+    run.expect_exit(0);
+    let errors = run.errors();
+    assert!(!errors.iter().any(|line| line.contains("oo many open files")), "{errors:?}");
+}
+
 #[test]
 fn numbers_for_prometheus() {
     require!(harness::pid_namespaces());

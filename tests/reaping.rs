@@ -166,6 +166,8 @@ fn leftovers_that_stand_still_are_woken() {
         let mut lines = [run.line(), run.line()];
         lines.sort();
         assert_eq!(lines[1], "left: ready");
+        let stands = |&pid: &i32| harness::stat(pid, 0).as_deref() == Some("T");
+        harness::until("the leftover stands still", || harness::children(run.pid).iter().any(stands));
         run.say("exit 5");
         run.expect("left: done stop-self");
         run.expect_exit(5);

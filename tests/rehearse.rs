@@ -117,6 +117,15 @@ fn a_request_accepted_after_the_stop_and_dropped_is_laid_to_accepting() {
 }
 
 #[test]
+fn a_connection_that_the_closing_listener_dropped_is_laid_to_closing_too_early() {
+    let mut recording = wrapped();
+    recording.closed = Some(At(210));
+    lose(&mut recording, Connection::New, 195, 200, cut());
+    assert!(failures(&recording).contains(&Point::FailsReadinessFirst));
+    assert!(!failures(&recording).contains(&Point::StopsAccepting));
+}
+
+#[test]
 fn a_request_on_a_kept_connection_is_one_in_flight_whenever_it_came() {
     let mut recording = wrapped();
     lose(&mut recording, Connection::Kept, 100, 200, cut());

@@ -311,7 +311,7 @@ fn dumb_inits_options_mean_what_they_mean_there() {
 
 #[test]
 fn help_never_fails_and_names_every_option() {
-    let (end, out, err) = adieu("--help").env("ADIEU_CONFIG", "/nowhere").run();
+    let (end, out, err) = adieu("--help").env("ADIEU_CONFIG", "/nowhere").env("ADIEU_TYPO", "1").run();
     assert_eq!((end, err), (End::Exited(0), Vec::new()));
     let page = out.join("\n");
     for option in

@@ -9,7 +9,7 @@ set -eu
 out=$(realpath "${1:-.}")
 cd "$(dirname "$0")/../.."
 binary=${STATIC_BINARY:-$(sh packaging/build-static.sh)}
-version=$("$binary" --version | cut -d' ' -f2)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 architecture=$(dpkg --print-architecture)
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT

@@ -6,8 +6,11 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 /// C's main function, since as the init this program must be found by the app as C would have left it; [`adieu::entry`] says why.
+///
+/// # Safety
+/// For libc alone to call.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: libc gives argc pointers to C strings that live as long as the process.
     let arguments = (0..argc.max(0) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
     let arguments: Vec<OsString> =

@@ -4,7 +4,7 @@
 //! loop calls it when its deadline has come.
 
 mod book;
-mod kernel;
+pub(crate) mod kernel;
 mod owners;
 mod pace;
 mod pinned;

@@ -1,12 +1,15 @@
 //! A look at the app from outside, through /proc: which of its processes live, where they listen, which databases they talk to.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
+
+use crate::drain::kernel::{Family, Kernel, Ports};
 
 /// How the app's processes are told from all others.
 #[derive(Clone, Debug)]
@@ -34,7 +37,9 @@ pub struct Line {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Look {
     pub processes: Vec<Seen>,
-    pub listening: Vec<SocketAddr>,
+    /// Ports, in order.
+    pub listening: Vec<u16>,
+    /// Connections to databases.
     pub outbound: Vec<Line>,
 }
 
@@ -54,31 +59,55 @@ impl Members {
 /// Every process of the app that is alive; a zombie is not.
 #[must_use]
 pub fn processes(members: &Members) -> Vec<Seen> {
-    let all = procfs::process::all_processes().into_iter().flatten().flatten();
     match members {
-        Members::Namespace { link } => all
-            .filter(|process| {
-                std::fs::read_link(format!("/proc/{}/ns/pid", process.pid)).is_ok_and(|ns| ns == *link)
-            })
-            .filter_map(|process| seen(&process).map(|(seen, _)| seen))
-            .collect(),
-        Members::Below { root } => {
-            let family: HashMap<i32, (Seen, i32)> = all
-                .filter_map(|process| seen(&process))
-                .map(|(seen, parent)| (seen.pid, (seen, parent)))
-                .collect();
-            let descends = |mut pid: i32| {
-                while let Some((_, parent)) = family.get(&pid) {
-                    if parent == root {
-                        return true;
-                    }
-                    pid = *parent;
-                }
-                false
-            };
-            family.values().filter(|(seen, _)| descends(seen.pid)).map(|(seen, _)| seen.clone()).collect()
+        Members::Namespace { link } => in_namespace(link, &mut HashSet::new()),
+        Members::Below { root } => below(*root),
+    }
+}
+
+/// Those in this PID namespace. A process never changes its own, so that strangers need be asked only once.
+fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<Seen> {
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let present: Vec<i32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let strangers: HashSet<i32> = present.iter().copied().filter(|pid| foreign.contains(pid)).collect();
+    *foreign = strangers;
+    let mut ours = Vec::new();
+    for pid in present {
+        if foreign.contains(&pid) {
+            continue;
+        }
+        match std::fs::read_link(format!("/proc/{pid}/ns/pid")) {
+            Ok(ns) if ns == link => {
+                ours.extend(Process::new(pid).ok().and_then(|process| seen(&process)).map(|(seen, _)| seen))
+            }
+            Ok(_) => {
+                foreign.insert(pid);
+            }
+            // Gone, or about to be, or not ours to ask.
+            Err(_) => {}
         }
     }
+    ours
+}
+
+/// Those that descend from this process, without itself.
+fn below(root: i32) -> Vec<Seen> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let family: HashMap<i32, (Seen, i32)> =
+        all.filter_map(|process| seen(&process)).map(|(seen, parent)| (seen.pid, (seen, parent))).collect();
+    let descends = |mut pid: i32| {
+        while let Some((_, parent)) = family.get(&pid) {
+            if *parent == root {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    let mut ours: Vec<Seen> =
+        family.values().filter(|(seen, _)| descends(seen.pid)).map(|(seen, _)| seen.clone()).collect();
+    ours.sort_by_key(|seen| seen.pid);
+    ours
 }
 
 /// The process and its parent; nothing when it has ended.
@@ -90,24 +119,86 @@ fn seen(process: &Process) -> Option<(Seen, i32)> {
     Some((Seen { pid: stat.pid, name: stat.comm }, stat.ppid))
 }
 
-/// Looks at processes and sockets. Without the process `but` (adieu itself), if there is one.
-#[must_use]
-pub fn look(members: &Members, but: Option<Pid>) -> Look {
-    let mut processes = processes(members);
-    processes.retain(|seen| Some(seen.pid) != but.map(Pid::as_raw));
-    let inodes = inodes(&processes);
-    let mut look = Look { processes, ..Look::default() };
+/// What looks again and again, and remembers whom it need not look at.
+pub struct Eye {
+    members: Members,
+    /// The init, which is not the app's.
+    but: Option<Pid>,
+    /// Remote ports that are databases'.
+    databases: Vec<u16>,
+    /// The quick way to the kernel's sockets; without it, through the files in /proc/net.
+    kernel: Option<Kernel>,
+    foreign: HashSet<i32>,
+}
+
+impl Eye {
+    #[must_use]
+    pub fn new(members: Members, but: Option<Pid>, databases: &[u16]) -> Eye {
+        Eye {
+            members,
+            but,
+            databases: databases.to_vec(),
+            kernel: Kernel::open().ok(),
+            foreign: HashSet::new(),
+        }
+    }
+
+    pub fn look(&mut self) -> Look {
+        let processes = match &self.members {
+            Members::Namespace { link } => in_namespace(link, &mut self.foreign),
+            Members::Below { root } => below(*root),
+        };
+        let mut look = Look { processes, ..Look::default() };
+        look.processes.retain(|seen| Some(seen.pid) != self.but.map(Pid::as_raw));
+        let inodes = inodes(&look.processes);
+        let asked = self.kernel.as_mut().map(|kernel| ask(kernel, &inodes, &self.databases));
+        let (listening, outbound) =
+            asked.and_then(Result::ok).unwrap_or_else(|| read(&inodes, &self.databases));
+        look.listening = listening;
+        look.outbound = outbound;
+        look
+    }
+}
+
+/// The ports listened on, and the connections to databases.
+type Sockets = (Vec<u16>, Vec<Line>);
+
+fn ask(kernel: &mut Kernel, inodes: &HashSet<u64>, databases: &[u16]) -> io::Result<Sockets> {
+    let listeners = kernel.listeners()?;
+    let ours = listeners.iter().filter(|listener| inodes.contains(&u64::from(listener.inode)));
+    let mut ports: Vec<u16> = ours.map(|listener| listener.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut lines = Vec::new();
+    for family in Family::BOTH {
+        kernel.connections(family, Ports::Remote(databases), |connection| {
+            if inodes.contains(&u64::from(connection.inode)) {
+                lines.push(Line {
+                    local: SocketAddr::new(connection.id.source_address, connection.id.source_port),
+                    remote: SocketAddr::new(
+                        connection.id.destination_address,
+                        connection.id.destination_port,
+                    ),
+                });
+            }
+        })?;
+    }
+    Ok((ports, lines))
+}
+
+fn read(inodes: &HashSet<u64>, databases: &[u16]) -> Sockets {
     let v4 = procfs::net::tcp().into_iter().flatten();
     let v6 = procfs::net::tcp6().into_iter().flatten();
     let ours: Vec<_> = v4.chain(v6).filter(|entry| inodes.contains(&entry.inode)).collect();
-    look.listening = ours.iter().filter(|e| e.state == TcpState::Listen).map(|e| e.local_address).collect();
-    let served: HashSet<u16> = look.listening.iter().map(SocketAddr::port).collect();
-    look.outbound = ours
+    let listening = ours.iter().filter(|entry| entry.state == TcpState::Listen);
+    let mut ports: Vec<u16> = listening.map(|entry| entry.local_address.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let to_database = |port: u16| databases.contains(&port);
+    let lines = ours
         .iter()
-        .filter(|entry| entry.state == TcpState::Established && !served.contains(&entry.local_address.port()))
-        .map(|entry| Line { local: entry.local_address, remote: entry.remote_address })
-        .collect();
-    look
+        .filter(|entry| entry.state == TcpState::Established && to_database(entry.remote_address.port()));
+    (ports, lines.map(|entry| Line { local: entry.local_address, remote: entry.remote_address }).collect())
 }
 
 /// The sockets that these processes hold.

@@ -180,7 +180,7 @@ impl Fate {
 pub struct Readiness {
     /// What was asked; nothing to ask without adieu and without `--readiness`.
     pub url: Option<String>,
-    /// The first answer that was not 2xx.
+    /// The first answer that was not 2xx; silence is none.
     pub turned: Option<At>,
 }
 

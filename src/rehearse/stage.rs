@@ -6,15 +6,21 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
+use nix::sys::ptrace::{self, Event};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::look::{self, Members};
@@ -32,6 +38,16 @@ pub struct Script {
     pub env: Vec<(OsString, OsString)>,
     /// Where the app's stdout and stderr go.
     pub log: PathBuf,
+    /// Hold the program at the brink of its exit until it has been looked at.
+    pub hold_at_exit: bool,
+}
+
+/// What the stagehand tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// The main process is about to end, and is held until it is let go: its descriptors are open still, its children live.
+    Leaving,
+    Ended(Ending),
 }
 
 /// A running rehearsal's processes. Dropping it ends every one of them.
@@ -41,7 +57,7 @@ pub struct Stage {
     pub main: Pid,
     pub members: Members,
     log: PathBuf,
-    news: mpsc::Receiver<Ending>,
+    news: mpsc::Receiver<News>,
 }
 
 /// What the tool can run on here: tried out, since what is permitted depends on the kernel's settings and on seccomp.
@@ -93,7 +109,8 @@ impl Stage {
         let log = File::create(&script.log)
             .map_err(|error| format!("cannot write '{}': {error}", script.log.display()))?;
         let mut command = stagehand(ground, &script.argv0, &script.program);
-        command.args(&script.args).envs(script.env.iter().cloned()).stderr(log);
+        let stdin = if script.hold_at_exit { Stdio::piped() } else { Stdio::null() };
+        command.args(&script.args).stdin(stdin).envs(script.env.iter().cloned()).stderr(log);
         let mut hand = command.spawn().map_err(|error| format!("cannot start the stage: {error}"))?;
         let Some(stdout) = hand.stdout.take() else {
             return Err("the stage has no voice".into());
@@ -107,9 +124,9 @@ impl Stage {
             return Err(format!("cannot start the stage: {}", last_line(&script.log)));
         };
         std::thread::spawn(move || {
-            for ending in lines.map_while(Result::ok).filter_map(|line| read_ending(&line)) {
+            for news in lines.map_while(Result::ok).filter_map(|line| read_news(&line)) {
                 // Nobody listens once the rehearsal has been given up.
-                let _given_up = teller.send(ending);
+                let _given_up = teller.send(news);
             }
         });
         let main = Pid::from_raw(main);
@@ -132,10 +149,18 @@ impl Stage {
         last_line(&self.log)
     }
 
-    /// Waits so long for the end; nothing if it has not come.
+    /// Waits so long for news.
     #[must_use]
-    pub fn ended_within(&self, time: std::time::Duration) -> Option<Ending> {
+    pub fn news_within(&self, time: Duration) -> Option<News> {
         self.news.recv_timeout(time).ok()
+    }
+
+    /// Lets a process that is held at its exit go.
+    pub fn let_go(&mut self) {
+        if let Some(stdin) = &mut self.hand.stdin {
+            // A stagehand that is gone holds nobody.
+            let _gone = stdin.write_all(b"go\n");
+        }
     }
 }
 
@@ -156,12 +181,15 @@ impl Drop for Stage {
     }
 }
 
-fn read_ending(line: &str) -> Option<Ending> {
+fn read_news(line: &str) -> Option<News> {
+    if line == "leaving" {
+        return Some(News::Leaving);
+    }
     let (kind, number) = line.split_once(' ')?;
     let number = number.parse().ok()?;
     match kind {
-        "status" => Some(Ending::Status(number)),
-        "signal" => Some(Ending::Signal(number)),
+        "status" => Some(News::Ended(Ending::Status(number))),
+        "signal" => Some(News::Ended(Ending::Signal(number))),
         _ => None,
     }
 }
@@ -196,26 +224,59 @@ pub fn stagehand_main(args: &[OsString]) -> io::Result<()> {
         _ => {
             // The escapees of setsid come to us instead of to the machine's own init.
             prctl::set_child_subreaper(true)?;
-            return tell_life(Command::new("/proc/self/exe").arg(INSIDE).arg("none").args(rest).spawn()?);
+            return tell_life(&inside("none", rest).spawn()?);
         }
     };
     let word = ids.map_or_else(|| "root".to_owned(), |(uid, gid)| format!("{uid}:{gid}"));
-    tell_life(Command::new("/proc/self/exe").arg0("adieu-rehearse").arg(INSIDE).arg(word).args(rest).spawn()?)
+    tell_life(&inside(&word, rest).spawn()?)
 }
 
-/// Says on stdout who lives and how it ended.
-fn tell_life(mut child: Child) -> io::Result<()> {
+fn inside(ids: &str, rest: &[OsString]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("adieu-rehearse").args([INSIDE, ids]).args(rest).stdin(Stdio::null());
+    command
+}
+
+/// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that, ptrace(2): only so are its open
+/// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
+/// without permission to trace, the life is told without that moment.
+fn tell_life(child: &Child) -> io::Result<()> {
     let mut stdout = io::stdout();
-    writeln!(stdout, "pid {}", child.id())?;
-    let ended = child.wait()?;
-    writeln!(stdout, "{}", write_ending(ended))?;
-    stdout.flush()
+    let main = Pid::from_raw(child.id() as i32);
+    let mut lines = io::stdin().lines();
+    // A stdin without a reader's end is /dev/null: nobody would let it go.
+    let held = io::stdin().as_fd().try_clone_to_owned().is_ok_and(|stdin| is_pipe(&stdin));
+    let _untraced = held.then(|| {
+        ptrace::seize(main, ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL)
+    });
+    writeln!(stdout, "pid {main}")?;
+    loop {
+        match waitpid(main, None)? {
+            WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXIT as i32 => {
+                writeln!(stdout, "leaving")?;
+                let _go = lines.next();
+                resume(main, None)?;
+            }
+            WaitStatus::Stopped(_, signal) => resume(main, Some(signal))?,
+            WaitStatus::Exited(_, status) => return writeln!(stdout, "status {status}"),
+            WaitStatus::Signaled(_, signal, _) => return writeln!(stdout, "signal {}", signal as i32),
+            // A stop of the whole group: the platform stops nobody, so there is nothing to keep up.
+            WaitStatus::PtraceEvent(..) => resume(main, None)?,
+            WaitStatus::PtraceSyscall(_) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
+        }
+    }
 }
 
-fn write_ending(status: ExitStatus) -> String {
-    match status.signal() {
-        Some(signal) => format!("signal {signal}"),
-        None => format!("status {}", status.code().unwrap_or_default()),
+fn is_pipe(descriptor: &OwnedFd) -> bool {
+    fstat(descriptor)
+        .is_ok_and(|about| SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO)
+}
+
+/// ESRCH: it was killed while it was held.
+fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
+    match ptrace::cont(main, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

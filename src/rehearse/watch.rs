@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::load;
-use super::look::{Line, Look, Members, look};
+use super::look::{Eye, Line, Look};
 use super::recording::{Connection, Fate};
 
 /// Between two looks at /proc; a look itself takes a few milliseconds.
@@ -50,6 +50,15 @@ pub struct Scenes {
 }
 
 impl Scenes {
+    /// Adds a look that was taken later than all others.
+    pub fn extend(&mut self, held: Option<(Instant, Look)>) {
+        let Some((at, look)) = held else { return };
+        // What was seen later was seen of a process that was being held.
+        self.changes.retain(|(before, _)| *before < at);
+        self.changes.push((at, look));
+        self.last = at;
+    }
+
     /// The last look before the end.
     #[must_use]
     pub fn last_look(&self) -> Option<&Look> {
@@ -65,7 +74,7 @@ impl Scenes {
     /// When, after this time and before the end, the app was first seen not to listen on any of these ports.
     #[must_use]
     pub fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
-        let open = |look: &Look| look.listening.iter().any(|address| ports.contains(&address.port()));
+        let open = |look: &Look| look.listening.iter().any(|port| ports.contains(port));
         self.changes
             .iter()
             .find(|(at, look)| *at > time && *at <= self.last && !open(look))
@@ -80,14 +89,14 @@ impl Scenes {
     }
 }
 
-/// Watches processes and sockets; `init` is the process that is not the app's, if there is one.
+/// Watches processes and sockets.
 #[must_use]
-pub fn scenes(members: Members, main: Pid, init: Option<Pid>) -> Watcher<Scenes> {
+pub fn scenes(mut eye: Eye, main: Pid) -> Watcher<Scenes> {
     Watcher::start(move |told| {
         let mut scenes = Scenes { changes: Vec::new(), last: Instant::now() };
         loop {
             let at = Instant::now();
-            let seen = look(&members, init);
+            let seen = eye.look();
             // Looked at afterwards: if it is alive now, it was so during the whole look.
             if alive(main) {
                 scenes.last = at;
@@ -110,8 +119,17 @@ fn alive(main: Pid) -> bool {
         .is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X') && stat.flags & PF_EXITING == 0)
 }
 
-/// The answers of a readiness address: only those that differed from the one before, true for 2xx.
-pub type Answers = Vec<(Instant, bool)>;
+/// What a readiness address said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Ready,
+    NotReady,
+    /// Nobody answered.
+    Silence,
+}
+
+/// The answers that differed from the one before.
+pub type Answers = Vec<(Instant, Answer)>;
 
 /// Asks a readiness address again and again, on a new connection each time.
 #[must_use]
@@ -120,9 +138,13 @@ pub fn readiness(url: String) -> Watcher<Answers> {
         let agent = load::agent(Connection::New, Duration::from_secs(2));
         let mut answers = Answers::new();
         while go_on(&told, BETWEEN_QUESTIONS) {
-            let ready = matches!(load::ask(&agent, &url), Fate::Answered { status: 200..=299 });
-            if answers.last().is_none_or(|(_, before)| *before != ready) {
-                answers.push((Instant::now(), ready));
+            let answer = match load::ask(&agent, &url) {
+                Fate::Answered { status: 200..=299 } => Answer::Ready,
+                Fate::Answered { .. } | Fate::Failed { .. } => Answer::NotReady,
+                Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => Answer::Silence,
+            };
+            if answers.last().is_none_or(|(_, before)| *before != answer) {
+                answers.push((Instant::now(), answer));
             }
         }
         answers

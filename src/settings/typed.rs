@@ -34,9 +34,9 @@ impl Typed {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Typed, Refusal> {
         let (flags, command) = flags(arguments)?;
-        let variables = variables(environment)?;
-        let mut typed = Typed { layers: [flags, variables, Vec::new()], command };
+        let mut typed = Typed { layers: [flags, Vec::new(), Vec::new()], command };
         if !typed.wants_no_settings() {
+            typed.layers[1] = variables(environment)?;
             typed.layers[2] = file(typed.one(Id::Config))?;
         }
         Ok(typed)
@@ -58,7 +58,7 @@ impl Typed {
         self.one(id).is_some()
     }
 
-    /// Help never fails, whatever the file says.
+    /// Help never fails, whatever the variables and the file say.
     fn wants_no_settings(&self) -> bool {
         self.has(Id::Help) || self.has(Id::License) || self.has(Id::Version)
     }

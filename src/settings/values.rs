@@ -105,7 +105,7 @@ pub fn schedule(text: &str) -> Result<Vec<Step>, String> {
             steps.last_mut().ok_or_else(|| wrong("it begins with a wait".to_owned()))?.wait = wait;
         }
     }
-    if text.split('/').count() % 2 == 0 {
+    if text.split('/').count().is_multiple_of(2) {
         return Err(wrong("it ends with a wait; the last signal always lasts until the kill".to_owned()));
     }
     Ok(steps)
@@ -232,10 +232,10 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     if host.is_empty() || host.contains('@') || url.contains(bad) {
         return Err(format!("'{url}' is no URL; write http://127.0.0.1:8080/health"));
     }
+    // A colon inside of an IPv6 address is no port's.
     let has_port = host.rsplit_once(':').is_some_and(|(before, port)| {
-        !port.is_empty()
-            && port.bytes().all(|b| b.is_ascii_digit())
-            && !(before.contains(':') && !before.ends_with(']'))
+        let address_is_whole = !before.contains(':') || before.ends_with(']');
+        address_is_whole && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
     });
     let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
     match address(&with_port) {

@@ -17,8 +17,8 @@ pub const LONGEST_LINE: usize = 4096;
 pub struct Stderr {
     way: Way,
     /// Lines that nobody could be given since the last one that went out.
+    unsaid: u64,
     lost: u64,
-    lost_in_all: u64,
 }
 
 enum Way {
@@ -33,27 +33,27 @@ enum Way {
 
 impl Stderr {
     pub fn open() -> Stderr {
-        Stderr { way: Way::to_descriptor_2(), lost: 0, lost_in_all: 0 }
+        Stderr { way: Way::to_descriptor_2(), unsaid: 0, lost: 0 }
     }
 
     /// Writes one line, its newline included, or drops it.
     pub fn write(&mut self, line: &[u8]) {
-        if self.lost > 0 {
-            let note = format!("adieu: {} lines lost: stderr was not being read\n", self.lost);
+        if self.unsaid > 0 {
+            let note = format!("adieu: {} lines lost: stderr was not being read\n", self.unsaid);
             if self.way.write(note.as_bytes()).is_ok() {
-                self.lost = 0;
+                self.unsaid = 0;
             }
         }
         let line = &line[..line.len().min(LONGEST_LINE)];
-        if self.lost > 0 || self.way.write(line).is_err() {
+        if self.unsaid > 0 || self.way.write(line).is_err() {
+            self.unsaid += 1;
             self.lost += 1;
-            self.lost_in_all += 1;
         }
     }
 
     /// How many lines were dropped.
     pub fn lost(&self) -> u64 {
-        self.lost_in_all
+        self.lost
     }
 
     pub fn descriptor(&self) -> Option<RawFd> {

@@ -1,0 +1,118 @@
+//! Until the app is ready: it listens, it has answered every address once, and there has been load for a while.
+
+use std::time::{Duration, Instant};
+
+use super::load;
+use super::look::Eye;
+use super::perform::{HEARING, House, Trouble, eye, hold};
+use super::plan::{Aim, Plan};
+use super::recording::{Connection, Fate, Target};
+use super::stage::Stage;
+
+/// Waits until the app listens and answers each address once, and notes how long each takes: the ports, the targets, and how long
+/// the first answer took.
+///
+/// # Errors
+/// When it takes too long, ends, or the person interrupts.
+pub fn await_first_answer(
+    plan: &Plan,
+    house: &House,
+    stage: &Stage,
+    begun: Instant,
+) -> Result<(Vec<u16>, Vec<Target>, Duration), Trouble> {
+    let Some(aim) = &plan.load.aim else {
+        // A worker gives no sign; it gets the warm-up to settle.
+        return Ok((Vec::new(), Vec::new(), begun.elapsed()));
+    };
+    let until = begun + plan.limits.start;
+    let mut eye = eye(plan, stage);
+    let ports = loop {
+        hold(plan, house, stage, HEARING)?;
+        let found = listening_ports(&mut eye, aim);
+        if !found.is_empty() {
+            break found;
+        }
+        if Instant::now() >= until {
+            let wanted =
+                aim.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
+            return Err(Trouble::Cannot(format!(
+                "'{}' did not listen on {wanted} within {} s (a worker without a port: --no-load); it last said: {}",
+                plan.app,
+                plan.limits.start.as_secs(),
+                stage.last_words()
+            )));
+        }
+    };
+    let mut targets = Vec::new();
+    let mut ready_after = None;
+    for url in &aim.urls {
+        let asked = begun.elapsed();
+        targets.push(first_answer(plan, house, stage, whole(url, &ports), until)?);
+        ready_after.get_or_insert(asked);
+    }
+    Ok((ports, targets, ready_after.unwrap_or_else(|| begun.elapsed())))
+}
+
+/// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones must be there.
+fn listening_ports(eye: &mut Eye, aim: &Aim) -> Vec<u16> {
+    let found = eye.look().listening;
+    if aim.ports.is_empty() {
+        return found;
+    }
+    if aim.ports.iter().all(|port| found.contains(port)) { aim.ports.clone() } else { Vec::new() }
+}
+
+/// Asks until there is an answer.
+fn first_answer(
+    plan: &Plan,
+    house: &House,
+    stage: &Stage,
+    url: String,
+    until: Instant,
+) -> Result<Target, Trouble> {
+    let agent = load::agent(Connection::New, plan.limits.start);
+    loop {
+        let from = Instant::now();
+        let fate = load::ask(&agent, &url);
+        match fate {
+            Fate::Answered { .. } => {
+                return Ok(Target { url, first_ms: from.elapsed().as_millis() as u64 });
+            }
+            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut
+                if Instant::now() >= until =>
+            {
+                return Err(Trouble::Cannot(format!("{url} gave no good answer: {fate:?}")));
+            }
+            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {}
+        }
+        hold(plan, house, stage, HEARING)?;
+    }
+}
+
+/// A path is one on the app's first port.
+#[must_use]
+pub fn whole(url: &str, ports: &[u16]) -> String {
+    if url.starts_with("http://") {
+        return url.to_owned();
+    }
+    format!("http://127.0.0.1:{}{url}", ports.first().copied().unwrap_or(80))
+}
+
+/// What the person is told.
+#[must_use]
+pub fn ready_line(ports: &[u16], after: Duration) -> String {
+    match ports {
+        [] => "runs; it has no port, so there is no load".to_owned(),
+        ports => {
+            let ports: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
+            format!("answers on {} after {:.1} s, load begins", ports.join(" "), after.as_secs_f64())
+        }
+    }
+}
+
+/// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
+#[must_use]
+pub fn warm_up(plan: &Plan, targets: &[Target]) -> Duration {
+    let slowest = targets.iter().map(|target| target.first_ms).max().unwrap_or_default();
+    plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
+}

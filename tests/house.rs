@@ -1,0 +1,109 @@
+//! The plan of the house, held: which file may know which, where unsafe code may stand, and what may not be there at all.
+
+use std::path::{Path, PathBuf};
+
+/// A source file by its path below src/, its tests left out.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 30, "the sources are found: {}", files.len());
+    files
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("a source file is text");
+            let name = path.strip_prefix(&root).expect("below src").display().to_string();
+            (name, text.split("#[cfg(test)]").next().unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("src can be read") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The crate's modules that a file names, in `use` lines and in paths.
+fn rooms_named(text: &str) -> Vec<&str> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let named = code.flat_map(|line| line.split("crate::").skip(1));
+    named.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")).collect()
+}
+
+#[test]
+fn imports_run_one_way() {
+    let may_know = |file: &str| -> Option<&[&str]> {
+        let room = file.split(['/', '.']).next().unwrap_or("");
+        match room {
+            "lifecycle" => Some(&[]),
+            "sys" => Some(&["lifecycle", "sys"]),
+            "settings" => Some(&["lifecycle", "sys", "settings"]),
+            "drain" => Some(&["lifecycle", "settings", "sys", "drain"]),
+            "status" => Some(&["lifecycle", "settings"]),
+            "calls" => Some(&["lifecycle", "settings", "sys", "calls"]),
+            "checks" | "hooks" => Some(&["lifecycle", "settings", "sys", "calls"]),
+            "health" => Some(&["lifecycle", "status", "calls"]),
+            "notify" => Some(&["lifecycle", "sys"]),
+            "say" => Some(&["lifecycle", "sys"]),
+            _ => None,
+        }
+    };
+    for (file, text) in sources() {
+        let Some(allowed) = may_know(&file) else { continue };
+        for room in rooms_named(&text) {
+            assert!(allowed.contains(&room), "{file} may not know {room}, only {allowed:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lifecycle_knows_the_standard_library_alone() {
+    let (_, text) = sources().into_iter().find(|(file, _)| file == "lifecycle.rs").expect("the lifecycle");
+    for line in text.lines().filter(|line| line.trim_start().starts_with("use ")) {
+        assert!(line.starts_with("use std::time::"), "{line}");
+    }
+    for word in ["Instant", "SystemTime", "libc::", "nix::", "log::", "println", "fd"] {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found = code
+            .clone()
+            .find(|line| line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|w| w == word));
+        assert_eq!(found, None, "the lifecycle reads no clock, no descriptor and no log");
+    }
+}
+
+/// Besides the door to the kernel, only the program's entry needs unsafe: what libc's main is given are raw pointers.
+#[test]
+fn unsafe_code_stands_behind_one_door_and_says_why() {
+    let entries = ["lib.rs", "bin/adieu.rs", "bin/adieu-rehearse.rs"];
+    for (file, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            if !code.contains("unsafe {") {
+                continue;
+            }
+            assert!(
+                file.starts_with("sys/") || entries.contains(&file.as_str()),
+                "{file}:{}: {line}",
+                number + 1
+            );
+            let above = &lines[number.saturating_sub(6)..number];
+            assert!(above.iter().any(|line| line.contains("SAFETY:")), "{file}:{}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn nothing_sleeps_and_the_init_has_no_threads() {
+    for (file, text) in sources() {
+        assert!(!text.contains("thread::sleep"), "{file} waits by a deadline instead");
+        let starts_threads = text.contains("thread::spawn") || text.contains("thread::scope");
+        assert!(!starts_threads || file.starts_with("rehearse/"), "{file} is part of the init");
+    }
+}

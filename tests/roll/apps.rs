@@ -1,0 +1,109 @@
+//! The apps that must work unmodified, from the table in tests/apps, and how one of them becomes PID 1's child.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use crate::harness::{Init, Launch, Running, Scratch};
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct App {
+    command: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    templates: Vec<PathBuf>,
+}
+
+impl App {
+    /// By its name in the table; `nginx-proxy` is ours: it needs something to pass requests on to.
+    pub fn named(name: &str) -> Self {
+        if name == "nginx-proxy" {
+            let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roll/nginx-proxy.conf");
+            let own = Self::named("nginx");
+            let command = own.command.iter().map(|word| word.replace("nginx.conf", "nginx-proxy.conf"));
+            return Self { command: command.collect(), templates: vec![template], ..own };
+        }
+        let text = std::fs::read_to_string(folder().join("apps.toml")).expect("the table of the apps");
+        let mut apps: BTreeMap<String, toml::Table> = toml::from_str(&text).expect("a table of apps");
+        let app = apps.remove(name).unwrap_or_else(|| panic!("the table has no app '{name}'"));
+        app.try_into().unwrap_or_else(|error| panic!("app '{name}': {error}"))
+    }
+
+    /// Starts it as the child of an init that is PID 1. Its output, and what the init says, go to a file.
+    pub fn start(&self, init: Init, options: &[String], port: u16, more: &[(&str, &str)]) -> Started {
+        let scratch = Scratch::new();
+        let fill = |text: &str| {
+            let toolbox = toolbox().expect("asked for before").display().to_string();
+            text.replace("{toolbox}", &toolbox)
+                .replace("{apps}", &folder().display().to_string())
+                .replace("{work}", &scratch.path("").display().to_string())
+                .replace("{port}", &port.to_string())
+        };
+        for template in &self.templates {
+            let text = std::fs::read_to_string(folder().join(template)).expect("the app's template");
+            let name = template.file_name().and_then(|name| name.to_str()).expect("a file's name");
+            scratch.file(name, &fill(&text));
+        }
+        let log = scratch.path("log");
+        let output = File::create(&log).expect("a writable directory for temporary files");
+        let mut launch = Launch::pid1(init).command(self.command.iter().map(|word| fill(word)));
+        launch = options.iter().fold(launch, Launch::option);
+        launch = self.env.iter().fold(launch, |launch, (name, value)| launch.env(name, fill(value)));
+        launch = more.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        let running = launch
+            .env("PORT", port.to_string())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a descriptor"))
+            .stderr(output)
+            .start();
+        Started { running, port, log, _scratch: scratch }
+    }
+}
+
+/// An app that runs under its init.
+pub struct Started {
+    pub running: Running,
+    pub port: u16,
+    log: PathBuf,
+    _scratch: Scratch,
+}
+
+impl Started {
+    /// What the init has said so far, and the app's last words.
+    pub fn said(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let (of_init, of_app): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with("adieu:"));
+        let last = of_app.len().saturating_sub(10);
+        [&of_init[..], &of_app[last..]].concat().join("\n")
+    }
+}
+
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
+}
+
+/// Where the apps' libraries are: `ADIEU_TOOLBOX`, or a folder below target that is filled at the first use.
+pub fn toolbox() -> Result<PathBuf, String> {
+    static FILLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let fill = || {
+        let given = std::env::var_os("ADIEU_TOOLBOX").map(PathBuf::from);
+        let place = given.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("toolbox"));
+        let filled = Command::new("sh").arg(folder().join("install.sh")).arg(&place).output();
+        let filled = filled.map_err(|error| format!("no sh: {error}"))?;
+        if filled.status.success() {
+            Ok(place)
+        } else {
+            let why = String::from_utf8_lossy(&filled.stderr);
+            Err(format!("the apps' libraries cannot be installed: {}", why.trim()))
+        }
+    };
+    FILLED.get_or_init(fill).clone()
+}

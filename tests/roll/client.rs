@@ -1,0 +1,166 @@
+//! A client that tells exactly what became of a request. It speaks as much HTTP/1.1 as the servers here do (lengths, chunks,
+//! keep-alive) and never tries again: a library that retries would hide what these tests look for.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// A request that has no answer by now has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection that was idle for longer is not used again. Every server here keeps one for at least 2 s, so that no request
+/// races with the end of a keep-alive time, which happens on any day and has nothing to do with a stop.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fate {
+    Answered,
+    /// The connection was not accepted.
+    Refused,
+    /// The connection ended before a byte of the answer.
+    CutOff,
+    /// The connection ended within the answer.
+    Truncated,
+    /// An answer, but not 200.
+    Status(u16),
+    /// No whole answer within the patience.
+    TimedOut,
+    /// What came is not HTTP.
+    Garbled,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Answered => f.write_str("answered"),
+            Self::Refused => f.write_str("refused"),
+            Self::CutOff => f.write_str("cut off"),
+            Self::Truncated => f.write_str("truncated"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Garbled => f.write_str("garbled"),
+        }
+    }
+}
+
+/// A client of one address, with a connection that it keeps between requests.
+pub struct Client {
+    address: SocketAddr,
+    kept: Option<(TcpStream, Instant)>,
+}
+
+impl Client {
+    pub fn new(port: u16) -> Self {
+        Self { address: (Ipv4Addr::LOCALHOST, port).into(), kept: None }
+    }
+
+    /// Asks once; what became of it, and what the balancer said about who answered.
+    pub fn get(&mut self, path: &str) -> (Fate, Option<String>) {
+        let kept = self.kept.take().filter(|(stream, since)| since.elapsed() < FRESH && is_open(stream));
+        let stream = match kept {
+            Some((stream, _)) => stream,
+            None => match TcpStream::connect_timeout(&self.address, PATIENCE) {
+                Ok(stream) => stream,
+                Err(_) => return (Fate::Refused, None),
+            },
+        };
+        match ask(&stream, path) {
+            Err(fate) => (fate, None),
+            Ok(answer) => {
+                if answer.keep {
+                    self.kept = Some((stream, Instant::now()));
+                }
+                let fate = if answer.status == 200 { Fate::Answered } else { Fate::Status(answer.status) };
+                (fate, answer.server)
+            }
+        }
+    }
+}
+
+/// Whether the server has not closed it. What a server says unasked (408 of a few) counts as closed.
+fn is_open(stream: &TcpStream) -> bool {
+    let peek = || {
+        stream.set_nonblocking(true)?;
+        let got = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        got
+    };
+    peek().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+struct Answer {
+    status: u16,
+    keep: bool,
+    server: Option<String>,
+}
+
+fn ask(mut stream: &TcpStream, path: &str) -> Result<Answer, Fate> {
+    let deadline = Instant::now() + PATIENCE;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: roll\r\n\r\n");
+    let _ = stream.set_nodelay(true); // a matter of milliseconds only
+    stream.write_all(request.as_bytes()).map_err(|_| Fate::CutOff)?;
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left)).map_err(|_| Fate::CutOff)?;
+        let got = match stream.read(&mut piece) {
+            Ok(got) => got,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Fate::TimedOut),
+            Err(_) => 0, // a reset
+        };
+        text.extend_from_slice(&piece[..got]);
+        if let Some(answer) = parse(&text, got == 0)? {
+            return Ok(answer);
+        }
+        if got == 0 {
+            return Err(if text.is_empty() { Fate::CutOff } else { Fate::Truncated });
+        }
+    }
+}
+
+/// The answer, if it is there as a whole.
+fn parse(text: &[u8], ended: bool) -> Result<Option<Answer>, Fate> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    let body = match response.parse(text) {
+        Ok(httparse::Status::Complete(length)) => &text[length..],
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Fate::Garbled),
+    };
+    let header = |name: &str| {
+        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| String::from_utf8_lossy(header.value).trim().to_ascii_lowercase())
+    };
+    let whole = if header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        last_chunk(body)?
+    } else if let Some(length) = header("content-length") {
+        body.len() >= length.parse().map_err(|_| Fate::Garbled)?
+    } else {
+        ended
+    };
+    let says_close = header("connection").is_some_and(|connection| connection == "close");
+    let status = response.code.ok_or(Fate::Garbled)?;
+    let keep = !ended && !says_close && response.version == Some(1);
+    Ok(whole.then(|| Answer { status, keep, server: header("x-server") }))
+}
+
+/// Whether the chunks go up to the last, empty one.
+fn last_chunk(mut body: &[u8]) -> Result<bool, Fate> {
+    loop {
+        match httparse::parse_chunk_size(body) {
+            Err(_) => return Err(Fate::Garbled),
+            Ok(httparse::Status::Partial) => return Ok(false),
+            Ok(httparse::Status::Complete((start, 0))) => return Ok(body.len() >= start + 2),
+            Ok(httparse::Status::Complete((start, size))) => {
+                let Some(rest) = body.get(start + size as usize + 2..) else {
+                    return Ok(false);
+                };
+                body = rest;
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The proof on real parts that nobody is cut off: unmodified servers, each wrapped as PID 1 of a namespace of its own, are
+//! replaced one after another under load, as a rolling deploy does, with default settings. No request may fail. The same roll
+//! under tini loses requests, so that the proof can fail. `ADIEU_FULL=1` takes every app in every way.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod apps;
+mod client;
+mod dice;
+mod haproxy;
+mod load;
+mod net;
+mod rolling;
+mod services;
+mod table;
+
+use std::thread::scope;
+
+use harness::Init;
+use load::{BACK_TO_BACK, LONG, MIXED};
+use rolling::{Outcome, PRE_STOP, Plan, Way};
+use services::{Postgres, Redis};
+
+/// Whether everything is at hand that a roll needs.
+fn possible() -> Result<(), String> {
+    harness::root()?;
+    harness::pid_namespaces()?;
+    ["ip", "haproxy", "nginx", "node"].into_iter().try_for_each(harness::program)?;
+    Init::Tini.present()?;
+    apps::toolbox().map(|_| ())
+}
+
+/// All apps that serve; those with pools and queues have tests of their own.
+const APPS: [&str; 13] = [
+    "http-server",
+    "flask",
+    "waitress",
+    "uvicorn",
+    "gunicorn",
+    "node",
+    "express",
+    "express-close",
+    "go",
+    "go-shutdown",
+    "nginx",
+    "nginx-proxy",
+    "shell",
+];
+
+/// Each way twice; what dies at TERM and what drains by itself; one, two and many processes.
+const SELECTION: [(&str, Way); 6] = [
+    ("http-server", Way::Clients),
+    ("shell", Way::Late),
+    ("nginx-proxy", Way::Late),
+    ("node", Way::Health),
+    ("gunicorn", Way::Health),
+    ("go-shutdown", Way::Clients),
+];
+
+#[test]
+fn a_roll_loses_no_request() {
+    require!(possible());
+    let all = || APPS.iter().flat_map(|app| Way::ALL.map(|way| (*app, way)));
+    let only = std::env::var("ADIEU_ROLL").ok();
+    let chosen: Vec<(&str, Way)> = match &only {
+        Some(part) => {
+            all().filter(|(app, way)| format!("{app}/{}", way.name()).contains(part.as_str())).collect()
+        }
+        None if harness::full() => all().collect(),
+        None => SELECTION.to_vec(),
+    };
+    table::show_and_judge(&chosen, dice::seed());
+}
+
+/// A request that follows the last answer at once looks like its echo in the kernel's clocks: both fall into one tick. Nine
+/// servers are stopped while clients of their own ask back to back, and turn to a request of 8 s just before they leave.
+#[test]
+fn back_to_back_clients_lose_nothing_in_nine_stops() {
+    require!(possible());
+    let seed = dice::seed();
+    let outcomes: Vec<(&str, Outcome)> = scope(|all| {
+        let rolls = ["http-server", "node", "go"].map(|app| {
+            let plan = move || {
+                net::enter();
+                let (way, init) = (Way::Clients, Init::Adieu);
+                Plan { app, way, init, load: BACK_TO_BACK, env: &[], seed }.roll()
+            };
+            (app, all.spawn(plan))
+        });
+        rolls.map(|(app, roll)| (app, roll.join().expect("a roll that comes to its end"))).into()
+    });
+    let mut outlasting = 0;
+    for (app, outcome) in &outcomes {
+        outlasting += outcome.outlasting(PRE_STOP);
+        let (requests, failed) = (outcome.requests.len(), outcome.failed().count());
+        table::say(&format!("{app}: {requests} requests back to back in 3 stops, {failed} failed\n"));
+        assert_eq!(failed, 0, "{app}, seed {seed}:\n{}", outcome.story());
+    }
+    table::say(&format!("{outlasting} of them outlasted the pre-stop sleep\n"));
+    assert!(
+        outlasting > 0,
+        "no {LONG} was in flight after the pre-stop sleep, which proves nothing; seed {seed}"
+    );
+}
+
+/// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three times.
+#[test]
+fn a_queue_worker_loses_no_job() {
+    require!(possible());
+    require!(harness::program("redis-server"));
+    net::enter();
+    let redis = Redis::start();
+    // The tap is turned off at the stop request; then the stop waits until no job is under way.
+    let pause = format!("exec:{}", redis.command("set jobs:paused 1"));
+    let idle = format!("exec:sh -c 'test $({}) = 0'", redis.command("llen jobs:working"));
+    let options =
+        ["-v", "--platform", "kubernetes", "--on-stop", &pause, "--drain-check", &idle].map(String::from);
+    redis.ask("rpush jobs 0.2 7 0.2 7 0.2 7 0.2 0.2");
+    let mut said = String::new();
+    for _ in 0..3 {
+        redis.ask("del jobs:paused");
+        said += &stop_amid_a_job(Init::Adieu, &options, &redis);
+        assert_eq!(redis.ask("llen jobs:working"), "0", "a job was lost half-way:\n{said}");
+    }
+    redis.ask("del jobs:paused");
+    let _last = apps::App::named("queue-worker").start(Init::Adieu, &options, 1, &redis.env());
+    harness::until("all jobs are done", || {
+        redis.ask("llen jobs") == "0" && redis.ask("llen jobs:working") == "0"
+    });
+    assert_eq!(redis.ask("get jobs:done"), "8", "a job was lost, or done twice:\n{said}");
+
+    redis.ask("rpush jobs 7");
+    stop_amid_a_job(Init::Tini, &[], &redis);
+    assert_eq!(
+        redis.ask("llen jobs:working"),
+        "1",
+        "under tini the job should be lost, else this proves nothing"
+    );
+}
+
+fn stop_amid_a_job(init: Init, options: &[String], redis: &Redis) -> String {
+    let mut worker = apps::App::named("queue-worker").start(init, options, 1, &redis.env());
+    harness::until("a long job is under way", || redis.ask("lrange jobs:working 0 -1") == "7");
+    worker.running.term();
+    harness::until("the worker has ended", || worker.running.has_ended());
+    worker.said()
+}
+
+/// A pool's connections are closed in order: PostgreSQL never finds one ended that it did not expect to end.
+#[test]
+fn a_database_sees_no_unexpected_end() {
+    require!(possible());
+    require!(Postgres::possible());
+    let seed = dice::seed();
+    let [adieu, tini] = [Init::Adieu, Init::Tini].map(|init| {
+        net::enter();
+        let postgres = Postgres::start();
+        let url = postgres.url();
+        let env = [("DATABASE_URL", url.as_str())];
+        let plan = Plan { app: "sqlalchemy", way: Way::Late, init, load: MIXED, env: &env, seed };
+        let mut outcome = plan.roll();
+        let unexpected = postgres.unexpected_ends();
+        let (requests, failed) = (outcome.requests.len(), outcome.failed().count());
+        let ends = unexpected.len();
+        table::say(&format!(
+            "sqlalchemy, {init:?}: {requests} requests, {failed} failed, {ends} unexpected ends\n"
+        ));
+        outcome.survivors.clear();
+        (outcome, unexpected)
+    });
+    assert_eq!(adieu.0.failed().count(), 0, "seed {seed}:\n{}", adieu.0.story());
+    assert_eq!(adieu.1, [""; 0], "PostgreSQL's log tells of unexpected ends; seed {seed}");
+    assert!(
+        !tini.1.is_empty(),
+        "PostgreSQL noticed nothing under tini either, so this proves nothing; seed {seed}"
+    );
+}

@@ -18,16 +18,9 @@ use super::look::{Eye, Look};
 use super::notes::Notes;
 use super::plan::Plan;
 use super::progress::Progress;
-<<<<<<< HEAD
 use super::ready::{await_first_answer, ready_line, warm_up, whole};
 use super::recording::{Ending, Ground, Recording, Target, Way};
 use super::stage::{News, Script, Stage};
-=======
-use super::recording::{
-    At, Connection, End, Ending, Fate, Ground, Limits, Outbound, Readiness, Recording, Request, Target, Told, Way,
-};
-use super::stage::{Script, Stage};
->>>>>>> drain
 use super::story;
 use super::watch::{self, Answers, Scenes, Watcher};
 

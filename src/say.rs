@@ -63,7 +63,7 @@ pub fn stop_asked(at: Moment) {
 
 /// How many lines were dropped because nobody read them.
 pub fn lines_lost() -> u64 {
-    VOICE.get().map_or(0, |voice| voice.state().stderr.lost_in_all())
+    VOICE.get().map_or(0, |voice| voice.state().stderr.lost())
 }
 
 /// The descriptor that lines go to, when it is one of adieu's own.

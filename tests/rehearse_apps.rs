@@ -4,7 +4,8 @@
 
 mod harness;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -180,6 +181,7 @@ fn an_app_that_leaves_its_database_connections_open_fails_to_close_them() {
 fn an_app_that_leaves_a_stubborn_process_fails_to_leave_none() {
     require!(able());
     Rehearsal::bad("leaves_process").with("--pre-stop 1s").run().fails_exactly(&["leaves-no-process"]);
+    Rehearsal::bad("leaves_process").with("--bare").run().fails_exactly(&["leaves-no-process"]);
 }
 
 #[test]
@@ -337,19 +339,159 @@ const HASTY: [&str; 1] = ["fails-readiness-first"];
 const NONE: [&str; 0] = [];
 
 apps! {
-    python_loop: "python-loop", DEAF, NONE;
+    #[full] python_loop: "python-loop", DEAF, NONE;
     http_server: "http-server", DEAF, NONE;
     #[full] flask: "flask", DEAF, NONE;
     #[full] waitress: "waitress", DEAF, NONE;
     #[full] uvicorn: "uvicorn", HASTY, NONE;
-    gunicorn: "gunicorn", HASTY, NONE;
-    node: "node", DEAF, NONE;
+    #[full] node: "node", DEAF, NONE;
     #[full] express: "express", DEAF, NONE;
     #[full] express_close: "express-close", HASTY, NONE;
-    go: "go", ABRUPT, NONE;
+    #[full] go: "go", ABRUPT, NONE;
     #[full] go_shutdown: "go-shutdown", HASTY, NONE;
     nginx: "nginx", ABRUPT, NONE;
-    ignore_term: "ignore-term", DEAF, DEAF;
+    #[full] ignore_term: "ignore-term", DEAF, DEAF;
     shell: "shell", DEAF, NONE;
     #[full] java: "java", ABRUPT, NONE;
+}
+
+/// Its workers close their listener at different times: what it loses bare differs, that it loses something does not.
+#[test]
+fn gunicorn() {
+    require!(able());
+    let app = match app("gunicorn") {
+        Ok(app) => app,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let bare = app.rehearsal().with("--bare").run();
+    assert!(bare.lost() > 0 && bare.status == Some(1), "{}", bare.explained());
+    let wrapped = app.rehearsal().with("--pre-stop 1s").run();
+    assert_eq!(wrapped.lost(), 0, "{}", wrapped.explained());
+    wrapped.fails_exactly(&NONE);
+}
+
+/// A server that the app needs; it ends with the test.
+struct Server {
+    child: std::process::Child,
+    port: u16,
+    folder: tempfolder::Folder,
+}
+
+impl Server {
+    fn start(command: &mut Command, port: u16, folder: tempfolder::Folder) -> Server {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server starts");
+        let server = Server { child, port, folder };
+        harness::until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server
+    }
+
+    fn redis() -> Server {
+        let (port, folder) = (free_port(), tempfolder::Folder::new());
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
+            .current_dir(&folder.0);
+        Server::start(&mut command, port, folder)
+    }
+
+    /// PostgreSQL refuses to run as root.
+    fn postgres() -> Result<Server, String> {
+        let (port, folder) = (free_port(), tempfolder::Folder::new());
+        let tools = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().next();
+        let tools = tools.ok_or("PostgreSQL is not installed")?.path().join("bin");
+        let user =
+            nix::unistd::User::from_name("postgres").ok().flatten().ok_or("there is no user postgres")?;
+        nix::unistd::chown(&folder.0, Some(user.uid), Some(user.gid))
+            .map_err(|error| format!("chown: {error}"))?;
+        let as_postgres = |tool: &str| {
+            let mut command = Command::new(tools.join(tool));
+            command
+                .uid(user.uid.as_raw())
+                .gid(user.gid.as_raw())
+                .current_dir(&folder.0)
+                .arg("-D")
+                .arg(folder.0.join("data"));
+            command
+        };
+        let made = as_postgres("initdb")
+            .args(["-A", "trust"])
+            .output()
+            .map_err(|error| format!("initdb: {error}"))?;
+        if !made.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
+        }
+        let mut command = as_postgres("postgres");
+        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(&folder.0);
+        command.stderr(std::fs::File::create(folder.0.join("log")).expect("a log"));
+        Ok(Server::start(&mut command, port, folder))
+    }
+
+    /// The option by which the tool knows its port.
+    fn option(&self) -> String {
+        format!("--database {}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both take TERM for an orderly end.
+        let _gone = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.child.id() as i32),
+            nix::sys::signal::Signal::SIGQUIT,
+        );
+        let _reaped = self.child.wait();
+    }
+}
+
+#[test]
+fn a_pool_of_database_connections_is_closed_under_adieu_and_left_open_without() {
+    require!(able());
+    require!(harness::root());
+    let (app, server) = match app("sqlalchemy").and_then(|app| Ok((app, Server::postgres()?))) {
+        Ok(both) => both,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let url = format!("postgresql+psycopg://postgres@127.0.0.1:{}/postgres", server.port);
+    let rehearsal = || app.rehearsal().env("DATABASE_URL", &url).with(&server.option());
+    let log = || std::fs::read_to_string(server.folder.0.join("log")).expect("the server's log");
+
+    let wrapped = rehearsal().with("--pre-stop 1s").run();
+    assert_eq!(wrapped.lost(), 0, "{}", wrapped.explained());
+    wrapped.fails_exactly(&NONE);
+    assert!(!log().contains("unexpected EOF"), "{}", log());
+
+    let bare = rehearsal().with("--bare").run();
+    for point in ["finishes-requests", "closes-databases"] {
+        assert!(bare.points("fail").contains(&point), "{}", bare.explained());
+    }
+}
+
+/// With a check and a hook that turns the tap off, the worker ends between two jobs; it never closes its connection, though.
+#[test]
+fn a_queue_worker_ends_between_two_jobs_under_adieu() {
+    require!(able());
+    require!(program("redis-server").and_then(|()| program("redis-cli")));
+    let app = match app("queue-worker") {
+        Ok(app) => app,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let server = Server::redis();
+    let cli = |words: &str| {
+        let output =
+            Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(words.split(' ')).output();
+        String::from_utf8(output.expect("redis-cli runs").stdout).expect("text").trim().to_owned()
+    };
+    cli("rpush jobs 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3");
+    let ask = format!("redis-cli -p {}", server.port);
+    let mut rehearsal = app.rehearsal().env("REDIS_URL", &format!("redis://127.0.0.1:{}/0", server.port));
+    rehearsal = rehearsal.with(&server.option()).with("--pre-stop 0.2s");
+    rehearsal.command.arg("-o").arg(format!("on-stop=exec:{ask} set jobs:paused 1"));
+    rehearsal.command.arg("-o").arg(format!("drain-check=exec:sh -c 'test $({ask} llen jobs:working) = 0'"));
+    let said = rehearsal.run();
+    said.fails_exactly(&["closes-databases"]);
+    assert_eq!(cli("llen jobs:working"), "0", "a job was lost half-way: {}", said.explained());
+    let done: u32 = cli("get jobs:done").parse().expect("a number");
+    let left: u32 = cli("llen jobs").parse().expect("a number");
+    assert_eq!(done + left, 20);
+    assert!(done > 0 && left > 0, "it was stopped in the middle of its work: {done} done, {left} left");
 }

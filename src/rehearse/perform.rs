@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::ready::{await_first_answer, ready_line, warm_up, whole};
 use super::recording::{Ending, Ground, Recording, Target, Way};
-use super::stage::{News, Script, Stage};
+use super::stage::{AtExit, News, Script, Stage};
 use super::story;
 use super::watch::{self, Answers, Scenes, Watcher};
 
@@ -124,8 +124,9 @@ fn script(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Script 
             (init, argv0, args)
         }
     };
-    let hold_at_exit = plan.way == Way::Bare;
-    Script { program, argv0, args, env: plan.env.clone(), log: log.to_owned(), hold_at_exit }
+    // Under an init, the app is the init's own child, whom nobody else may trace.
+    let at_exit = if plan.way == Way::Bare { AtExit::Hold } else { AtExit::Free };
+    Script { program, argv0, args, env: plan.env.clone(), log: log.to_owned(), at_exit }
 }
 
 /// A port that was free a moment ago; adieu's own address, so that the balancer can ask for readiness.

@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +18,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::ptrace::{self, Event};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::{SFlag, fstat};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -38,8 +36,24 @@ pub struct Script {
     pub env: Vec<(OsString, OsString)>,
     /// Where the app's stdout and stderr go.
     pub log: PathBuf,
-    /// Hold the program at the brink of its exit until it has been looked at.
-    pub hold_at_exit: bool,
+    pub at_exit: AtExit,
+}
+
+/// What happens to the program when it exits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtExit {
+    Free,
+    /// It is held at the brink until it has been looked at.
+    Hold,
+}
+
+impl AtExit {
+    fn word(self) -> &'static str {
+        match self {
+            AtExit::Free => "free",
+            AtExit::Hold => "hold",
+        }
+    }
 }
 
 /// What the stagehand tells.
@@ -75,7 +89,7 @@ pub fn find_ground() -> Ground {
 
 /// Raises a stage on which nothing is played.
 fn try_out(ground: &Ground) -> Result<(), String> {
-    let output = stagehand(ground, OsStr::new("adieu-rehearse"), Path::new(""))
+    let output = stagehand(ground, AtExit::Free, OsStr::new("adieu-rehearse"), Path::new(""))
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| error.to_string())?;
@@ -86,15 +100,16 @@ fn try_out(ground: &Ground) -> Result<(), String> {
     Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no namespaces").to_owned())
 }
 
-fn stagehand(ground: &Ground, argv0: &OsStr, program: &Path) -> Command {
+fn stagehand(ground: &Ground, at_exit: AtExit, argv0: &OsStr, program: &Path) -> Command {
     let word = match ground {
         Ground::PidNamespace => "root",
         Ground::UserNamespace => "user",
         Ground::Ordinary { .. } => "none",
     };
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("adieu-rehearse").args([STAGEHAND, word]).arg(argv0).arg(program);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.arg0("adieu-rehearse").args([STAGEHAND, word, at_exit.word()]).arg(argv0).arg(program);
+    // Its stdin ends when the tool does.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // A terminal's Ctrl-C is for the tool, which then takes the stage down in order.
     command.process_group(0);
     command
@@ -108,9 +123,8 @@ impl Stage {
     pub fn raise(ground: &Ground, script: &Script) -> Result<Stage, String> {
         let log = File::create(&script.log)
             .map_err(|error| format!("cannot write '{}': {error}", script.log.display()))?;
-        let mut command = stagehand(ground, &script.argv0, &script.program);
-        let stdin = if script.hold_at_exit { Stdio::piped() } else { Stdio::null() };
-        command.args(&script.args).stdin(stdin).envs(script.env.iter().cloned()).stderr(log);
+        let mut command = stagehand(ground, script.at_exit, &script.argv0, &script.program);
+        command.args(&script.args).envs(script.env.iter().cloned()).stderr(log);
         let mut hand = command.spawn().map_err(|error| format!("cannot start the stage: {error}"))?;
         let Some(stdout) = hand.stdout.take() else {
             return Err("the stage has no voice".into());
@@ -166,18 +180,22 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // A process may fork while we look: again, until a look finds nobody. Nobody outruns it for long.
-        for _ in 0..100 {
-            let left = look::processes(&self.members);
-            for seen in &left {
-                let _gone = kill(Pid::from_raw(seen.pid), Signal::SIGKILL);
-            }
-            if left.is_empty() {
-                break;
-            }
-        }
+        sweep(&self.members);
         // The stagehand leaves by itself when the main process is gone; only then nothing is left.
         let _reaped = self.hand.wait();
+    }
+}
+
+/// Kills every member. One may fork while we look: again, until a look finds nobody. Nobody outruns it for long.
+fn sweep(members: &Members) {
+    for _ in 0..100 {
+        let left = look::processes(members);
+        if left.is_empty() {
+            break;
+        }
+        for seen in left {
+            let _gone = kill(Pid::from_raw(seen.pid), Signal::SIGKILL);
+        }
     }
 }
 
@@ -205,30 +223,32 @@ fn last_line(log: &Path) -> String {
 /// # Errors
 /// Whatever the kernel refused.
 pub fn stagehand_main(args: &[OsString]) -> io::Result<()> {
-    let [ground, rest @ ..] = args else {
+    let [ground, at_exit, rest @ ..] = args else {
         return Err(io::Error::other("a stagehand needs a ground"));
     };
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
     let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
-    let ids = match ground.to_str() {
+    match ground.to_str() {
         Some("root") => {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
             unshare(namespaces)?;
-            None
+            tell_life(&inside("root", rest).spawn()?, at_exit, None)
         }
         Some("user") => {
-            let ids = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
             unshare(CloneFlags::CLONE_NEWUSER | namespaces)?;
-            map_ids(0, 0, ids.0, ids.1)?;
-            Some(ids)
+            map_ids(0, 0, uid, gid)?;
+            tell_life(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
         }
         _ => {
-            // The escapees of setsid come to us instead of to the machine's own init.
+            // The escapees of setsid come to us instead of to the machine's own init; without a namespace that takes them with
+            // it, we must outlive the tool to end them.
             prctl::set_child_subreaper(true)?;
-            return tell_life(&inside("none", rest).spawn()?);
+            let members = Members::below(Pid::this());
+            tell_life(&inside("none", rest).spawn()?, at_exit, Some(members))
         }
-    };
-    let word = ids.map_or_else(|| "root".to_owned(), |(uid, gid)| format!("{uid}:{gid}"));
-    tell_life(&inside(&word, rest).spawn()?)
+    }
 }
 
 fn inside(ids: &str, rest: &[OsString]) -> Command {
@@ -239,37 +259,57 @@ fn inside(ids: &str, rest: &[OsString]) -> Command {
 
 /// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that, ptrace(2): only so are its open
 /// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
-/// without permission to trace, the life is told without that moment.
-fn tell_life(child: &Child) -> io::Result<()> {
+/// without permission to trace, the life is told without that moment. When the tool is gone, so are those to be swept.
+fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
     let mut stdout = io::stdout();
     let main = Pid::from_raw(child.id() as i32);
-    let mut lines = io::stdin().lines();
-    // A stdin without a reader's end is /dev/null: nobody would let it go.
-    let held = io::stdin().as_fd().try_clone_to_owned().is_ok_and(|stdin| is_pipe(&stdin));
-    let _untraced = held.then(|| {
-        ptrace::seize(main, ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL)
-    });
+    if at_exit == AtExit::Hold {
+        let options = ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL;
+        let _untraced = ptrace::seize(main, options);
+    }
+    let mut await_go = hear(to_sweep.clone());
     writeln!(stdout, "pid {main}")?;
-    loop {
+    let end = loop {
         match waitpid(main, None)? {
             WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXIT as i32 => {
                 writeln!(stdout, "leaving")?;
-                let _go = lines.next();
+                await_go();
                 resume(main, None)?;
             }
             WaitStatus::Stopped(_, signal) => resume(main, Some(signal))?,
-            WaitStatus::Exited(_, status) => return writeln!(stdout, "status {status}"),
-            WaitStatus::Signaled(_, signal, _) => return writeln!(stdout, "signal {}", signal as i32),
+            WaitStatus::Exited(_, status) => break format!("status {status}"),
+            WaitStatus::Signaled(_, signal, _) => break format!("signal {}", signal as i32),
             // A stop of the whole group: the platform stops nobody, so there is nothing to keep up.
             WaitStatus::PtraceEvent(..) => resume(main, None)?,
             WaitStatus::PtraceSyscall(_) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
+    };
+    // What the main process left is still below us, as long as we live: a tool that is gone has closed stdout, which may end us.
+    if let Some(members) = to_sweep {
+        sweep(&members);
     }
+    writeln!(stdout, "{end}")
 }
 
-fn is_pipe(descriptor: &OwnedFd) -> bool {
-    fstat(descriptor)
-        .is_ok_and(|about| SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO)
+/// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a thread of its own hears the tool
+/// end; a process that has unshared its PID namespace may not even start one, unshare(2).
+fn hear(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
+    let Some(members) = to_sweep else {
+        return Box::new(|| {
+            let _go = io::stdin().read_line(&mut String::new());
+        });
+    };
+    let (teller, go) = mpsc::channel();
+    std::thread::spawn(move || {
+        for _line in io::stdin().lines().map_while(Result::ok) {
+            // Nobody waits for it when the main process was killed meanwhile.
+            let _gone = teller.send(());
+        }
+        sweep(&members);
+    });
+    Box::new(move || {
+        let _go = go.recv();
+    })
 }
 
 /// ESRCH: it was killed while it was held.

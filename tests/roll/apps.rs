@@ -58,6 +58,7 @@ impl App {
         launch = more.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let running = launch
             .env("PORT", port.to_string())
+            .env("HOME", scratch.path(""))
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a descriptor"))
             .stderr(output)

@@ -106,18 +106,18 @@ fn ask(mut stream: &TcpStream, path: &str) -> Result<Answer, Fate> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         stream.set_read_timeout(Some(left)).map_err(|_| Fate::CutOff)?;
+        let broken = |text: &[u8]| Err(if text.is_empty() { Fate::CutOff } else { Fate::Truncated });
         let got = match stream.read(&mut piece) {
             Ok(got) => got,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Fate::TimedOut),
-            Err(_) => 0, // a reset
+            Err(_) => return broken(&text), // a reset
         };
         text.extend_from_slice(&piece[..got]);
-        if let Some(answer) = parse(&text, got == 0)? {
-            return Ok(answer);
-        }
-        if got == 0 {
-            return Err(if text.is_empty() { Fate::CutOff } else { Fate::Truncated });
+        match parse(&text, got == 0)? {
+            Some(answer) => return Ok(answer),
+            None if got == 0 => return broken(&text),
+            None => {}
         }
     }
 }
@@ -162,5 +162,59 @@ fn last_chunk(mut body: &[u8]) -> Result<bool, Fate> {
                 body = rest;
             }
         }
+    }
+}
+
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::{Client, Fate};
+
+    /// What becomes of a request when the server says this and closes the connection.
+    fn fate_of(said: &'static str) -> Fate {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            while !matches!(std::io::Read::read(&mut client, &mut [0; 4096]), Ok(got) if got > 0) {}
+            client.write_all(said.as_bytes()).expect("the client listens");
+        });
+        let (fate, _) = Client::new(port).get("/");
+        server.join().expect("the server does not panic");
+        fate
+    }
+
+    #[test]
+    fn whole_answers_of_every_kind_count_as_answered() {
+        for said in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "HTTP/1.0 200 OK\r\n\r\nabc",
+        ] {
+            assert_eq!(fate_of(said), Fate::Answered, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_lacks_its_end_is_truncated() {
+        for said in [
+            "HTTP/1.1 200",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+        ] {
+            assert_eq!(fate_of(said), Fate::Truncated, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_by_its_kind() {
+        assert_eq!(fate_of(""), Fate::CutOff);
+        assert_eq!(fate_of("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), Fate::Status(503));
+        assert_eq!(fate_of("SSH-2.0-x\r\n"), Fate::Garbled);
+        let unused =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        assert_eq!(Client::new(unused.port()).get("/").0, Fate::Refused);
     }
 }

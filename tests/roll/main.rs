@@ -1,6 +1,7 @@
 //! The proof on real parts that nobody is cut off: unmodified servers, each wrapped as PID 1 of a namespace of its own, are
 //! replaced one after another under load, as a rolling deploy does, with default settings. No request may fail. The same roll
-//! under tini loses requests, so that the proof can fail. `ADIEU_FULL=1` takes every app in every way.
+//! under tini loses requests, so that the proof can fail. `ADIEU_FULL=1` takes every app in every way;
+//! `ADIEU_ROLL=uvicorn/own` takes those whose name and way contain this.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -11,6 +12,7 @@ mod dice;
 mod haproxy;
 mod load;
 mod net;
+mod outcome;
 mod rolling;
 mod services;
 mod table;
@@ -19,7 +21,8 @@ use std::thread::scope;
 
 use harness::Init;
 use load::{BACK_TO_BACK, LONG, MIXED};
-use rolling::{Outcome, PRE_STOP, Plan, Way};
+use outcome::Outcome;
+use rolling::{Plan, Way};
 use services::{Postgres, Redis};
 
 /// Whether everything is at hand that a roll needs.
@@ -79,20 +82,9 @@ fn a_roll_loses_no_request() {
 fn back_to_back_clients_lose_nothing_in_nine_stops() {
     require!(possible());
     let seed = dice::seed();
-    let outcomes: Vec<(&str, Outcome)> = scope(|all| {
-        let rolls = ["http-server", "node", "go"].map(|app| {
-            let plan = move || {
-                net::enter();
-                let (way, init) = (Way::Clients, Init::Adieu);
-                Plan { app, way, init, load: BACK_TO_BACK, env: &[], seed }.roll()
-            };
-            (app, all.spawn(plan))
-        });
-        rolls.map(|(app, roll)| (app, roll.join().expect("a roll that comes to its end"))).into()
-    });
     let mut outlasting = 0;
-    for (app, outcome) in &outcomes {
-        outlasting += outcome.outlasting(PRE_STOP);
+    for (app, outcome) in nine_stops(&[], seed) {
+        outlasting += outcome.outlasting();
         let (requests, failed) = (outcome.requests.len(), outcome.failed().count());
         table::say(&format!("{app}: {requests} requests back to back in 3 stops, {failed} failed\n"));
         assert_eq!(failed, 0, "{app}, seed {seed}:\n{}", outcome.story());
@@ -102,6 +94,26 @@ fn back_to_back_clients_lose_nothing_in_nine_stops() {
         outlasting > 0,
         "no {LONG} was in flight after the pre-stop sleep, which proves nothing; seed {seed}"
     );
+    if harness::full() {
+        let failed: usize =
+            nine_stops(&["--drain", "off"], seed).iter().map(|(_, roll)| roll.failed().count()).sum();
+        table::say(&format!("with --drain off: {failed} failed\n"));
+        assert!(failed > 0, "none failed without the drain either, which proves nothing; seed {seed}");
+    }
+}
+
+fn nine_stops(options: &[&str], seed: u64) -> [(&'static str, Outcome); 3] {
+    scope(|all| {
+        let rolls = ["http-server", "node", "go"].map(|app| {
+            let roll = move || {
+                net::enter();
+                let (way, init) = (Way::Clients, Init::Adieu);
+                Plan { app, way, init, load: BACK_TO_BACK, options, env: &[], seed }.roll()
+            };
+            (app, all.spawn(roll))
+        });
+        rolls.map(|(app, roll)| (app, roll.join().expect("a roll that comes to its end")))
+    })
 }
 
 /// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three times.
@@ -158,7 +170,8 @@ fn a_database_sees_no_unexpected_end() {
         let postgres = Postgres::start();
         let url = postgres.url();
         let env = [("DATABASE_URL", url.as_str())];
-        let plan = Plan { app: "sqlalchemy", way: Way::Late, init, load: MIXED, env: &env, seed };
+        let plan =
+            Plan { app: "sqlalchemy", way: Way::Late, init, load: MIXED, options: &[], env: &env, seed };
         let mut outcome = plan.roll();
         let unexpected = postgres.unexpected_ends();
         let (requests, failed) = (outcome.requests.len(), outcome.failed().count());

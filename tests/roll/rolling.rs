@@ -9,8 +9,9 @@ use super::apps::{App, Started};
 use super::client::{Client, Fate};
 use super::dice::Dice;
 use super::haproxy::{Check, HaProxy};
-use super::load::{Kind, Load, Request, Servers, Target};
-use crate::harness::{End, Init};
+use super::load::{Kind, Load, Servers, Target};
+use super::outcome::{Outcome, Stop};
+use crate::harness::Init;
 
 /// How requests find a server, and how they stop finding it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,97 +58,8 @@ const SERVERS: u16 = 3;
 /// A stop that takes longer than this hangs: it is twice the grace.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// adieu's default.
-pub const PRE_STOP: Duration = Duration::from_secs(5);
-
 /// By then every client has heard of a removal, however late.
 const ALL_HAVE_HEARD: Duration = Duration::from_millis(3100);
-
-/// A server's stop, seen from outside.
-pub struct Stop {
-    pub port: u16,
-    pub asked: Instant,
-    pub took: Duration,
-    pub end: End,
-    /// When its endpoint was taken away, if the roll did that.
-    pub removed: Option<Duration>,
-    pub said: String,
-}
-
-/// What a roll has shown.
-pub struct Outcome {
-    pub requests: Vec<Request>,
-    pub stops: Vec<Stop>,
-    /// The replacements; killed when this is dropped.
-    pub survivors: Vec<Started>,
-}
-
-impl Outcome {
-    pub fn failed(&self) -> impl Iterator<Item = &Request> {
-        self.requests.iter().filter(|request| request.fate != Fate::Answered)
-    }
-
-    /// How many requests were in flight at a server that was asked to stop, and still were this long after.
-    pub fn outlasting(&self, long: Duration) -> usize {
-        let outlasts = |request: &Request, stop: &Stop| {
-            request.port == Some(stop.port) && request.ended > stop.asked + long
-        };
-        self.requests.iter().filter(|request| self.stops.iter().any(|stop| outlasts(request, stop))).count()
-    }
-
-    /// How long each stop lasted after the last answer of that server, or after the pre-stop sleep.
-    pub fn beyond_need(&self) -> Vec<Duration> {
-        let beyond = |stop: &Stop| {
-            let of_it = self.requests.iter().filter(|request| request.port == Some(stop.port));
-            let last = of_it.map(|request| request.ended).max().unwrap_or(stop.asked);
-            let need = last.saturating_duration_since(stop.asked).max(PRE_STOP);
-            stop.took.saturating_sub(need)
-        };
-        self.stops.iter().map(beyond).collect()
-    }
-
-    /// Everything that helps to find out why requests failed.
-    pub fn story(&self) -> String {
-        let mut story = String::new();
-        for request in self.failed() {
-            let stop = self.stops.iter().rfind(|stop| stop.asked <= request.ended);
-            let at = |then: Instant| {
-                stop.map_or(0.0, |stop| {
-                    let after = then.saturating_duration_since(stop.asked).as_secs_f64();
-                    after - stop.asked.saturating_duration_since(then).as_secs_f64()
-                })
-            };
-            let of = stop.map_or("the start".to_string(), |stop| format!("the stop of :{}", stop.port));
-            let (begun, ended) = (at(request.begun), at(request.ended));
-            let port = request.port.map_or("an unknown port".to_string(), |port| format!(":{port}"));
-            let (path, fate) = (request.path, request.fate);
-            story +=
-                &format!("{fate}: {path} at {port}, begun {begun:.3} s, ended {ended:.3} s after {of}\n");
-        }
-        for stop in &self.stops {
-            let at = |then: Instant| then.saturating_duration_since(stop.asked).as_secs_f64();
-            let took = stop.took.as_secs_f64();
-            let removed =
-                stop.removed.map_or(String::new(), |at| format!(", removed after {:.3} s", at.as_secs_f64()));
-            story += &format!("--- :{} took {took:.3} s, {:?}{removed}\n", stop.port, stop.end);
-            let answers = self
-                .requests
-                .iter()
-                .filter(|request| request.port == Some(stop.port) && request.ended > stop.asked);
-            let last: Option<&Request> = answers.max_by_key(|request| request.ended);
-            story += &last.map_or(String::new(), |last| {
-                format!(
-                    "last answer: {}, {:.3} s to {:.3} s after the stop request\n",
-                    last.path,
-                    at(last.begun),
-                    at(last.ended)
-                )
-            });
-            story += &format!("{}\n", stop.said);
-        }
-        story
-    }
-}
 
 /// What to roll, and how.
 #[derive(Clone, Copy)]
@@ -156,6 +68,8 @@ pub struct Plan<'a> {
     pub way: Way,
     pub init: Init,
     pub load: &'a [(Kind, usize)],
+    /// Of adieu, besides the platform.
+    pub options: &'a [&'a str],
     /// Variables that the app needs.
     pub env: &'a [(&'a str, &'a str)],
     pub seed: u64,
@@ -221,6 +135,7 @@ impl<'a> Roll<'a> {
         let mut options = Vec::new();
         if self.plan.init == Init::Adieu {
             options.extend(["-v", "--platform", "kubernetes"].map(String::from));
+            options.extend(self.plan.options.iter().map(ToString::to_string));
             if self.plan.way == Way::Health {
                 options.extend(["--health".to_string(), format!("127.0.0.1:{}", port + HEALTH)]);
             }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::load::MIXED;
 use super::net;
-use super::rolling::{Outcome, PRE_STOP, Plan, Way};
+use super::outcome::Outcome;
+use super::rolling::{Plan, Way};
 use crate::harness::{End, Init};
 
 /// How many rolls go on at a time: most of a roll is waiting.
@@ -33,7 +34,7 @@ pub fn show_and_judge(chosen: &[(&'static str, Way)], seed: u64) {
                 while let Some((app, way)) = next() {
                     let [adieu, tini] = [Init::Adieu, Init::Tini].map(|init| {
                         net::enter();
-                        let plan = Plan { app, way, init, load: MIXED, env: &[], seed };
+                        let plan = Plan { app, way, init, load: MIXED, options: &[], env: &[], seed };
                         let mut outcome = plan.roll();
                         outcome.survivors.clear();
                         outcome
@@ -79,7 +80,7 @@ fn render(rows: &[Row]) -> String {
             row.app,
             row.way.name(),
             row.adieu.requests.len(),
-            row.adieu.outlasting(PRE_STOP),
+            row.adieu.outlasting(),
             row.adieu.failed().count(),
             format!("{with_tini} ({:.0} %)", 100.0 * with_tini as f64 / of as f64),
             median(row.adieu.stops.iter().map(|stop| stop.took)).as_secs_f64(),

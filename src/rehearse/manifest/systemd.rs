@@ -26,7 +26,7 @@ pub fn read(text: &str) -> Result<Brief, String> {
             .collect::<Result<Vec<_>, _>>()?
             .concat()
             .iter()
-            .filter_map(|pair| named(pair))
+            .filter_map(|pair: &String| named(pair))
             .collect(),
         grace: timeout.map_or(Ok(Platform::Systemd.grace()), seconds)?,
         hook: Duration::ZERO,
@@ -103,7 +103,7 @@ fn split(line: &str) -> Result<Vec<String>, String> {
     shlex::split(line).ok_or_else(|| format!("quotes do not match in '{line}'"))
 }
 
-fn named(pair: &String) -> Option<(String, String)> {
+fn named(pair: &str) -> Option<(String, String)> {
     pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 

@@ -222,6 +222,9 @@ impl Outside {
     fn look(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.drain_check {
             check.serve(now);
+            if let Some(caller) = check.asks_from() {
+                self.drain.leave_out(caller);
+            }
         }
         let check_idle = self.drain_check.as_ref().is_none_or(DrainCheck::idle);
         let verdict = self.drain.deadline().map(|_| self.look_at_connections(now));

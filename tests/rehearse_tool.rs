@@ -13,11 +13,17 @@ use nix::unistd::Pid;
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
 
 fn tool(options: &str) -> Command {
-    let mut command = Command::new(TOOL);
-    command.args(options.split_whitespace()).stdin(Stdio::null());
+    let mut command = undisturbed(Command::new(TOOL));
+    command.args(options.split_whitespace());
+    command
+}
+
+/// Without what the tests themselves were told: adieu would take it for its own settings.
+fn undisturbed(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ADIEU_")) {
         command.env_remove(name);
     }
+    command.stdin(Stdio::null());
     command
 }
 
@@ -164,8 +170,8 @@ fn it_works_without_root() {
     require!(harness::root());
     let own = std::fs::metadata(TOOL).map(|about| std::os::unix::fs::MetadataExt::mode(&about) & 0o1);
     require!(own.map_err(|error| error.to_string()).map(|_| ()));
-    let mut command = Command::new("setpriv");
-    command.args("--reuid 65534 --regid 65534 --clear-groups".split(' ')).arg(TOOL).stdin(Stdio::null());
+    let mut command = undisturbed(Command::new("setpriv"));
+    command.args("--reuid 65534 --regid 65534 --clear-groups".split(' ')).arg(TOOL);
     let (status, page, error) =
         said(&command.args(["--removal", "0.5s", "-q"]).output().expect("setpriv runs"));
     if error.contains("Permission denied") {
@@ -178,14 +184,13 @@ fn it_works_without_root() {
 
 /// In a user namespace whose limits allow no further namespaces.
 fn without_namespaces(command: &Command) -> Command {
-    let mut outer = Command::new("unshare");
+    let mut outer = undisturbed(Command::new("unshare"));
     let script =
         "echo 0 >/proc/sys/user/max_pid_namespaces; echo 0 >/proc/sys/user/max_user_namespaces; exec \"$@\"";
     outer
         .args(["--user", "--map-root-user", "sh", "-c", script, "sh"])
         .arg(command.get_program())
         .args(command.get_args());
-    outer.stdin(Stdio::null());
     outer
 }
 
@@ -244,8 +249,8 @@ fn ended_in_the_middle(
 }
 
 fn as_it_is(command: &Command) -> Command {
-    let mut same = Command::new(command.get_program());
-    same.args(command.get_args()).stdin(Stdio::null());
+    let mut same = undisturbed(Command::new(command.get_program()));
+    same.args(command.get_args());
     same
 }
 

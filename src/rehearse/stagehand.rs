@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -68,18 +68,22 @@ fn inside(ids: &str, rest: &[OsString]) -> Command {
 /// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
 /// without permission to trace, the life is told without that moment. When the tool is gone, so are those to be swept.
 fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
-    let mut stdout = io::stdout();
+    // A tool that is gone reads no more; that must not end us before we have swept. The flag itself is never asked.
+    signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default())?;
+    let tell = |line: &str| {
+        let _unread = writeln!(io::stdout(), "{line}");
+    };
     let main = Pid::from_raw(child.id() as i32);
     if at_exit == AtExit::Hold {
         let options = ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL;
         let _untraced = ptrace::seize(main, options);
     }
     let mut await_go = hear(to_sweep.clone());
-    writeln!(stdout, "pid {main}")?;
+    tell(&format!("pid {main}"));
     let end = loop {
         match waitpid(main, None)? {
             WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXIT as i32 => {
-                writeln!(stdout, "leaving")?;
+                tell("leaving");
                 await_go();
                 resume(main, None)?;
             }
@@ -91,11 +95,12 @@ fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::R
             WaitStatus::PtraceSyscall(_) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
     };
-    // What the main process left is still below us, as long as we live: a tool that is gone has closed stdout, which may end us.
+    // What the main process left is still below us, as long as we live.
     if let Some(members) = to_sweep {
         sweep(&members);
     }
-    writeln!(stdout, "{end}")
+    tell(&end);
+    Ok(())
 }
 
 /// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a thread of its own hears the tool
@@ -112,6 +117,7 @@ fn hear(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
             // Nobody waits for it when the main process was killed meanwhile.
             let _gone = teller.send(());
         }
+        drop(teller);
         sweep(&members);
     });
     Box::new(move || {

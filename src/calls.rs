@@ -139,6 +139,14 @@ impl Call {
         }
     }
 
+    /// Our own end of the connection, while there is one.
+    pub fn asks_from(&self) -> Option<SocketAddr> {
+        match &self.work {
+            Work::Talking(talk) => talk.stream.local_addr().ok(),
+            Work::Running { .. } | Work::Over => None,
+        }
+    }
+
     pub fn deadline(&self) -> Option<Moment> {
         (!self.is_over()).then_some(self.deadline)
     }

@@ -5,6 +5,7 @@
 //! runs, as users know it from Kubernetes and HAProxy: an app that stops answering is no longer ready, one that answers
 //! again is. Without checks nothing here ever wakes anybody.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::poll::PollFd;
@@ -294,6 +295,11 @@ impl DrainCheck {
     /// Takes the end of a process; true when it was this check's.
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         self.asked.reaped(pid, exit)
+    }
+
+    /// Our own end of the connection on which the app is being asked: no request of a client's.
+    pub fn asks_from(&self) -> Option<SocketAddr> {
+        self.asked.call.as_ref().and_then(Call::asks_from)
     }
 
     /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds it.

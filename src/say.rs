@@ -38,13 +38,13 @@ struct Line<'a> {
     msg: &'a str,
 }
 
-/// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out, as there.
+/// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out.
 pub fn start(filter: &str, json: bool, clock: Clock) {
     let mut builder = env_filter::Builder::new();
-    if builder.try_parse(filter).is_err() {
-        builder = env_filter::Builder::new();
-        builder.filter_level(log::LevelFilter::Info);
-    }
+    // What speaks of the app's own modules alone (RUST_LOG=my_app=debug) leaves adieu as it is.
+    builder.filter_level(log::LevelFilter::Info);
+    // RUST_LOG is the app's, too, and may be in a richer notation than ours: what cannot be read changes nothing.
+    let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
     let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None });

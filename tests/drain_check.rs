@@ -57,3 +57,38 @@ fn a_person_in_a_hurry_does_not_wait_for_it() {
     run.say("exit 0");
     run.expect_exit(0);
 }
+
+/// Takes its time for every answer, so that a look finds each question open.
+const SLOW_TO_SAY: &str = "
+import http.server, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(0.7)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *words):
+        pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler)
+print('ready', flush=True)
+server.serve_forever()
+";
+
+#[test]
+fn the_question_itself_is_no_request_in_flight() {
+    require!(harness::pid_namespaces());
+    require!(harness::program("python3"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let mut run = Launch::pid1(Init::Adieu)
+        .options("--pre-stop 0 --grace 10m")
+        .option("--drain-check")
+        .option(format!("http://127.0.0.1:{port}/idle"))
+        .command(["python3", "-c", SLOW_TO_SAY, &port.to_string()])
+        .start();
+    run.expect("ready");
+    run.term();
+    let told = run.log("stopped by TERM");
+    assert!(!told.contains("finished"), "no client ever asked: {told}");
+    run.expect_exit(128 + libc::SIGTERM);
+}

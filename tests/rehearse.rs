@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use adieu::rehearse::judge::{Outcome, Point, Verdict, judge};
+use adieu::rehearse::judge::judge;
 use adieu::rehearse::manifest;
 use adieu::rehearse::recording::{
     At, Connection, End, Ending, Fate, Outbound, Recording, Request, Told, Way,
 };
 use adieu::rehearse::show::{Run, json, junit, svg, text};
+use adieu::rehearse::verdict::{Outcome, Point, Verdict};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rehearse")

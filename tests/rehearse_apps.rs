@@ -8,7 +8,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 use harness::{pid_namespaces, program};
 use serde_json::Value;
@@ -61,9 +60,6 @@ impl Rehearsal {
 
     fn run(mut self) -> Said {
         self.command.arg("--").args(&self.app);
-        // Two at a time would be as many as the machine has cores, and each is a crowd.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let output = self.command.output().expect("the tool starts");
         let page = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{:?}: no JSON ({error}); it said: {}", self.app, String::from_utf8_lossy(&output.stderr))

@@ -16,6 +16,7 @@ mod watch;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -255,6 +256,11 @@ impl Drain {
             }
         }
         (self.last.verdict != Verdict::Blind).then_some(&self.last)
+    }
+
+    /// A connection from this address is adieu's own question, not a client's: it is not counted.
+    pub fn leave_out(&mut self, caller: SocketAddr) {
+        self.watch.leave_out(caller);
     }
 
     /// Ends the watch and closes its descriptor. What has been seen stays known for [`Drain::cut_now`].

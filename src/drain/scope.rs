@@ -2,9 +2,9 @@
 //! made only for listeners not seen before, and now and then for those of others, which might have been handed over. What was
 //! the app's once stays so: an app may close its listener first and finish its connections after.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -28,6 +28,9 @@ struct Place {
     port: u16,
 }
 
+/// How many of our own questions are remembered: those whose connections may still be closing.
+const QUESTIONS: usize = 8;
+
 pub struct Scope {
     app: Pid,
     own_ports: Vec<u16>,
@@ -41,6 +44,8 @@ pub struct Scope {
     asked: Option<Moment>,
     /// Connected sockets by inode, likewise.
     kin: HashMap<u32, bool>,
+    /// Our own ends of connections on which adieu itself asks the app, the latest last.
+    questions: VecDeque<SocketAddr>,
     found_kin: Option<Moment>,
 }
 
@@ -55,6 +60,7 @@ impl Scope {
             known: HashMap::new(),
             asked: None,
             kin: HashMap::new(),
+            questions: VecDeque::new(),
             found_kin: None,
         };
         scope.places = scope.fixed_places();
@@ -139,6 +145,22 @@ impl Scope {
         self.places
             .iter()
             .any(|place| place.port == port && (place.addr.is_unspecified() || place.addr == addr))
+    }
+
+    /// Connections from this address are adieu's own.
+    pub fn leave_out(&mut self, caller: SocketAddr) {
+        if self.questions.back() == Some(&caller) {
+            return;
+        }
+        if self.questions.len() >= QUESTIONS {
+            self.questions.pop_front();
+        }
+        self.questions.push_back(caller);
+    }
+
+    pub fn is_left_out(&self, addr: IpAddr, port: u16) -> bool {
+        let addr = addr.to_canonical();
+        self.questions.iter().any(|caller| caller.port() == port && caller.ip().to_canonical() == addr)
     }
 
     pub fn has_unix(&self) -> bool {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Error};
+use std::net::SocketAddr;
 
 use netlink_packet_sock_diag::inet::SocketId;
 use nix::unistd::Pid;
@@ -122,6 +123,11 @@ impl Watch {
         Ok(&self.last)
     }
 
+    /// Connections from this address are not counted.
+    pub fn leave_out(&mut self, caller: SocketAddr) {
+        self.scope.leave_out(caller);
+    }
+
     /// Closes the descriptor; what is known stays known.
     pub fn shut(&mut self) {
         self.eyes = Eyes::Shut;
@@ -184,7 +190,9 @@ impl Watch {
 
     fn enter(&mut self, now: Moment, connection: Connection) {
         let id = &connection.id;
-        if !self.scope.contains(id.source_address, id.source_port) {
+        if !self.scope.contains(id.source_address, id.source_port)
+            || self.scope.is_left_out(id.destination_address, id.destination_port)
+        {
             return;
         }
         let in_flight = self.book.enter(now, connection.key(), id.source_port, &connection.sample);

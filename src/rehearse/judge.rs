@@ -4,100 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::sys::signals;
 
-use super::recording::{At, Connection, Ending, Fate, Recording, Request, Tally, Way};
-
-/// The eight points, in the order of a stop.
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[serde(rename_all = "kebab-case")]
-pub enum Point {
-    HandlesStopSignal,
-    FailsReadinessFirst,
-    StopsAccepting,
-    FinishesRequests,
-    DrainFitsGrace,
-    ClosesDatabases,
-    LeavesNoProcess,
-    ExitsInTime,
-}
-
-impl Point {
-    pub const ALL: [Point; 8] = [
-        Point::HandlesStopSignal,
-        Point::FailsReadinessFirst,
-        Point::StopsAccepting,
-        Point::FinishesRequests,
-        Point::DrainFitsGrace,
-        Point::ClosesDatabases,
-        Point::LeavesNoProcess,
-        Point::ExitsInTime,
-    ];
-
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Point::HandlesStopSignal => "handles the stop signal",
-            Point::FailsReadinessFirst => "fails readiness first",
-            Point::StopsAccepting => "stops accepting",
-            Point::FinishesRequests => "finishes requests in flight",
-            Point::DrainFitsGrace => "drain fits the grace",
-            Point::ClosesDatabases => "closes its database connections",
-            Point::LeavesNoProcess => "leaves no process",
-            Point::ExitsInTime => "exits in time, clean status",
-        }
-    }
-}
-
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    Pass,
-    Fail,
-    NotSeen,
-}
-
-impl Outcome {
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Outcome::Pass => "pass",
-            Outcome::Fail => "FAIL",
-            Outcome::NotSeen => "not seen",
-        }
-    }
-}
-
-/// One point of the checklist.
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
-pub struct Finding {
-    pub point: Point,
-    pub outcome: Outcome,
-    /// What was observed.
-    pub seen: String,
-    /// What to do about it; empty when there is nothing to do.
-    pub advice: String,
-}
-
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
-pub struct Verdict {
-    pub tally: Tally,
-    pub findings: Vec<Finding>,
-}
-
-impl Verdict {
-    /// Nothing was lost and nothing failed.
-    #[must_use]
-    pub fn good(&self) -> bool {
-        self.tally.lost() == 0 && self.failures().next().is_none()
-    }
-
-    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| finding.outcome == Outcome::Fail)
-    }
-}
+use super::recording::{At, Connection, Ending, Fate, Recording, Request, Way};
+use super::verdict::{Finding, Outcome, Point, Verdict};
 
 #[must_use]
 pub fn judge(recording: &Recording) -> Verdict {
@@ -235,12 +145,18 @@ impl<'a> Bench<'a> {
         if let Some(first) = turned_away.first() {
             let from = turned_away.iter().map(|request| request.from).min().unwrap_or(first.from);
             let removal = At(self.seen.limits.removal_ms as i64);
+            let advice = match self.seen.way {
+                Way::Bare | Way::Init => {
+                    "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
+                }
+                Way::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
+            };
             return fail(
                 format!(
                     "turned {} away from {from} on, while the balancer sent until {removal}",
                     requests(turned_away.len())
                 ),
-                "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port",
+                advice,
             );
         }
         let Some(url) = &self.seen.readiness.url else {

@@ -1,8 +1,9 @@
 //! The rehearsal: does my app shut down well? The question is answered before production asks it.
 //!
 //! [`options`] and [`manifest`] say what to rehearse; together they make a [`plan`]. [`perform`] carries it out: on a [`stage`]
-//! that stands in for the container it starts the app, puts [`load`] on it, plays the [`balancer`] and the platform, and lets
-//! [`watch`] look on. What comes out is a [`recording`], plain data; [`judge`] makes the checklist of it, and [`show`] shows both.
+//! that stands in for the container, raised by a [`stagehand`], it starts the app, puts [`load`] on it, plays the [`balancer`] and the platform, and lets
+//! [`watch`] look on. What comes out is a [`recording`], plain data; [`judge`] makes the checklist of it, a [`verdict`], and
+//! [`show`] shows both.
 
 pub mod balancer;
 pub mod judge;
@@ -19,7 +20,9 @@ pub mod ready;
 pub mod recording;
 pub mod show;
 pub mod stage;
+pub mod stagehand;
 pub mod story;
+pub mod verdict;
 pub mod watch;
 
 use std::ffi::OsString;
@@ -44,6 +47,9 @@ use show::Run;
 
 /// The argument by which this binary is the built-in app.
 const LEGACY: &str = "--as-legacy-app";
+/// What the show of the built-in app ends with.
+const INVITATION: &str =
+    "\nNow your own: adieu-rehearse --compare --url / --url /something-slow -- COMMAND\n";
 /// It could not be rehearsed: as adieu's own failures.
 const FAILED: i32 = 125;
 
@@ -52,8 +58,8 @@ const FAILED: i32 = 125;
 pub fn main(args: &[OsString]) -> i32 {
     let hidden = args.first().and_then(|word| word.to_str());
     match hidden {
-        Some(stage::STAGEHAND) => told("stage", stage::stagehand_main(&args[1..])),
-        Some(stage::INSIDE) => told("stage", stage::inside_main(&args[1..])),
+        Some(stagehand::STAGEHAND) => told("stage", stagehand::serve(&args[1..])),
+        Some(stagehand::INSIDE) => told("stage", stagehand::become_program(&args[1..])),
         Some(LEGACY) => told("legacy app", legacy::serve()),
         _ => front(args),
     }
@@ -123,6 +129,8 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
             recording.misfits.extend(room_for_slowest(&plan, &recording));
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
+            let (tally, label) = (run.verdict.tally, way.label());
+            progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
             if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
                 worst = Some(run);
             }
@@ -196,6 +204,9 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Trouble> {
         print(&show::json::json(runs, good));
     } else {
         print(&show::text::text(runs));
+        if options.command.is_empty() && options.manifest.is_none() {
+            print(INVITATION);
+        }
     }
     if let Some(path) = &options.svg {
         save(path, &show::svg::svg(runs))?;

@@ -68,7 +68,7 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
     let script = script(plan, &log, health, &report);
     let begun = Instant::now();
     house.progress.say(&format!("{}: starting {}", plan.way.label(), plan.app));
-    let mut stage = Stage::raise(&house.ground, &script).map_err(Trouble::Cannot)?;
+    let stage = Stage::raise(&house.ground, &script).map_err(Trouble::Cannot)?;
     let (ports, targets, ready_after) = await_first_answer(plan, house, &stage, begun)?;
     house.progress.say(&format!("{}: {}", plan.way.label(), ready_line(&ports, ready_after)));
 
@@ -79,7 +79,7 @@ pub fn perform(plan: &Plan, house: &House) -> Result<Recording, Trouble> {
     let show = Show::begin(plan, &targets, &stage, question.clone());
     hold(plan, house, &stage, warm_up(plan, &targets))?;
     let asked = Instant::now();
-    let close = finish(plan, house, &mut stage, &show, asked)?;
+    let close = finish(plan, house, &stage, &show, asked)?;
     house.progress.say(&format!(
         "{}: ended after {:.1} s",
         plan.way.label(),
@@ -109,6 +109,7 @@ fn script(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Script 
             // Ours come last and so win: without them there would be nothing to watch.
             let mut args = plan.init_options.clone();
             args.extend(["--health".into(), health.to_string().into()]);
+            args.extend(["--platform".into(), plan.limits.platform.name().into()]);
             args.extend(["--grace".into(), format!("{}ms", plan.limits.grace.as_millis()).into()]);
             args.extend(["--report".into(), report.into()]);
             args.push("--".into());
@@ -148,16 +149,16 @@ pub fn hold(plan: &Plan, house: &House, stage: &Stage, time: Duration) -> Result
             return Err(Trouble::Interrupted);
         }
         let left = until.saturating_duration_since(Instant::now());
-        if let Some(news) = stage.news_within(left.min(HEARING)) {
-            let ending = match news {
-                News::Leaving => "a hurry".to_owned(),
-                News::Ended(ending) => ending.to_string(),
-            };
-            return Err(Trouble::Cannot(format!(
-                "'{}' ended by itself with {ending} before the stop was asked for; it last said: {}",
-                plan.app,
-                stage.last_words()
-            )));
+        match stage.news_within(left.min(HEARING)) {
+            Some(News::Leaving) => stage.let_go(),
+            Some(News::Ended(ending)) => {
+                return Err(Trouble::Cannot(format!(
+                    "'{}' ended by itself with {ending} before the stop was asked for; it last said: {}",
+                    plan.app,
+                    stage.last_words()
+                )));
+            }
+            None => {}
         }
         if left.is_zero() {
             return Ok(());
@@ -218,13 +219,7 @@ fn due(time: &mut Option<Instant>, now: Instant) -> bool {
 }
 
 /// Plays the balancer and the platform until the app is gone and nothing more is sent.
-fn finish(
-    plan: &Plan,
-    house: &House,
-    stage: &mut Stage,
-    show: &Show,
-    asked: Instant,
-) -> Result<Close, Trouble> {
+fn finish(plan: &Plan, house: &House, stage: &Stage, show: &Show, asked: Instant) -> Result<Close, Trouble> {
     let (label, limits) = (plan.way.label(), &plan.limits);
     house.progress.say(&format!("{label}: asked to stop with SIG{}", short(limits.stop_signal)));
     let mut agenda = Agenda {

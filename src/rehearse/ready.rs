@@ -1,7 +1,9 @@
 //! Until the app is ready: it listens, it has answered every address once, and there has been load for a while.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::judge::reason;
 use super::load;
 use super::look::Eye;
 use super::perform::{HEARING, House, Trouble, eye, hold};
@@ -81,7 +83,10 @@ fn first_answer(
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut
                 if Instant::now() >= until =>
             {
-                return Err(Trouble::Cannot(format!("{url} gave no good answer: {fate:?}")));
+                let why = reason(&fate);
+                return Err(Trouble::Cannot(format!(
+                    "{url} gave no good answer: {why} (--port or --url name another)"
+                )));
             }
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {}
         }
@@ -89,13 +94,17 @@ fn first_answer(
     }
 }
 
-/// A path is one on the app's first port.
+/// A path is one on the app's first port, by whichever loopback address reaches it.
 #[must_use]
 pub fn whole(url: &str, ports: &[u16]) -> String {
     if url.starts_with("http://") {
         return url.to_owned();
     }
-    format!("http://127.0.0.1:{}{url}", ports.first().copied().unwrap_or(80))
+    let port = ports.first().copied().unwrap_or(80);
+    let reaches = |address: IpAddr| TcpStream::connect((address, port)).is_ok();
+    let only_v6 = !reaches(Ipv4Addr::LOCALHOST.into()) && reaches(Ipv6Addr::LOCALHOST.into());
+    let host = if only_v6 { "[::1]" } else { "127.0.0.1" };
+    format!("http://{host}:{port}{url}")
 }
 
 /// What the person is told.

@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             command: self.typed.command.clone(),
             platform,
             signals: self.signals()?,
-            exit: self.exit(platform, around)?,
+            exit: self.exit(platform == Platform::Systemd && found == Platform::Systemd)?,
             ready: self.ready()?,
             log: self.log()?,
             report: self.path(Id::Report),
@@ -232,11 +232,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn exit(&self, platform: Platform, around: &Surroundings) -> Result<ExitSettings, Refusal> {
+    /// `main_process`: systemd itself started us and takes 128+n for a failure.
+    fn exit(&self, main_process: bool) -> Result<ExitSettings, Refusal> {
         let words = [("always", Some(true)), ("never", Some(false)), ("auto", None)];
         let said =
             self.value(Id::ExitSignal, |text| values::one_of(text, &words))?.and_then(|said| said.value);
-        let main_process = Platform::detect(around) == Platform::Systemd && platform == Platform::Systemd;
         Ok(ExitSettings {
             success: self.list(Id::SuccessExit, values::status)?,
             success_on_stop: self.list(Id::SuccessOnStop, values::status)?,

@@ -182,7 +182,7 @@ fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
     };
     match std::fs::read_to_string(&path) {
         Ok(text) => File { path: &path, text: &text }.entries(),
-        Err(_) if !must_exist && !path.exists() => Ok(Vec::new()),
+        Err(error) if !must_exist && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => {
             Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), plain(&error))))
         }

@@ -17,6 +17,9 @@ use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How long nothing can be seen before it is taken for granted: a want of descriptors passes.
+const BELIEVE_BLIND: Duration = Duration::from_secs(1);
+
 pub struct Outside {
     doors: Doors,
     checks: Option<Checks>,
@@ -28,6 +31,8 @@ pub struct Outside {
     draining: bool,
     /// What the last look saw, as far as it was said.
     said: Option<String>,
+    /// Since when nothing could be seen.
+    blind_since: Option<Moment>,
     last_look: Option<Look>,
 }
 
@@ -49,6 +54,7 @@ impl Outside {
             ready_file: settings.ready.file.clone(),
             draining: false,
             said: None,
+            blind_since: None,
             last_look: None,
         }
     }
@@ -216,16 +222,20 @@ impl Outside {
     fn look(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.drain_check {
             check.serve(now);
+            if let Some(caller) = check.asks_from() {
+                self.drain.leave_out(caller);
+            }
         }
         let check_idle = self.drain_check.as_ref().is_none_or(DrainCheck::idle);
-        let verdict = match self.drain.deadline() {
-            Some(_) => self.look_at_connections(now),
-            None => Verdict::Blind,
-        };
+        let verdict = self.drain.deadline().map(|_| self.look_at_connections(now));
+        if verdict != Some(Verdict::Blind) {
+            self.blind_since = None;
+        }
         let event = match verdict {
-            Verdict::Busy => None,
-            Verdict::Idle | Verdict::Blind => check_idle.then_some(Event::Drained),
-            Verdict::Pinned => check_idle.then_some(Event::Pinned),
+            Some(Verdict::Busy) => None,
+            Some(Verdict::Blind) if now < *self.blind_since.get_or_insert(now) + BELIEVE_BLIND => None,
+            Some(Verdict::Idle | Verdict::Blind) | None => check_idle.then_some(Event::Drained),
+            Some(Verdict::Pinned) => check_idle.then_some(Event::Pinned),
         };
         event.filter(|_| self.draining)
     }

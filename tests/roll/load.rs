@@ -21,6 +21,8 @@ pub enum Kind {
     /// Fast requests on one connection, each as soon as the last is answered, for a second or two, and then a long one as soon;
     /// stays with its server until it hears that it leaves.
     BackToBack,
+    /// Fast requests on one connection, each as soon as the last is answered, and nothing else.
+    Relentless,
 }
 
 impl Kind {
@@ -29,7 +31,7 @@ impl Kind {
             Self::Fast => dice.between(50, 150),
             Self::Second => dice.between(0, 300),
             Self::Long => dice.between(0, 500),
-            Self::BackToBack => Duration::ZERO,
+            Self::BackToBack | Self::Relentless => Duration::ZERO,
         }
     }
 }
@@ -40,6 +42,8 @@ pub const LONG: &str = "/slow?seconds=8";
 pub const MIXED: &[(Kind, usize)] = &[(Kind::Fast, 4), (Kind::Second, 5), (Kind::Long, 8)];
 
 pub const BACK_TO_BACK: &[(Kind, usize)] = &[(Kind::BackToBack, 8)];
+
+pub const RELENTLESS: &[(Kind, usize)] = &[(Kind::Relentless, 4)];
 
 /// Whom to ask.
 #[derive(Clone)]
@@ -183,7 +187,7 @@ impl Asker {
 
     fn path(&mut self) -> &'static str {
         match self.kind {
-            Kind::Fast => "/fast",
+            Kind::Fast | Kind::Relentless => "/fast",
             Kind::Second => "/slow?seconds=1",
             Kind::Long => LONG,
             Kind::BackToBack if Instant::now() < self.next_long => "/fast",
@@ -207,7 +211,8 @@ impl Asker {
         if known.is_empty() {
             return None;
         }
-        let stays = self.at.filter(|at| self.kind == Kind::BackToBack && known.contains(at));
+        let sticks = matches!(self.kind, Kind::BackToBack | Kind::Relentless);
+        let stays = self.at.filter(|at| sticks && known.contains(at));
         self.at = stays.or_else(|| Some(known[self.dice.below(known.len() as u64) as usize]));
         self.at
     }

@@ -17,10 +17,13 @@ mod rolling;
 mod services;
 mod table;
 
+use std::sync::Arc;
 use std::thread::scope;
+use std::time::Instant;
 
+use client::Fate;
 use harness::Init;
-use load::{BACK_TO_BACK, LONG, MIXED};
+use load::{BACK_TO_BACK, LONG, Load, MIXED, RELENTLESS, Servers, Target};
 use outcome::Outcome;
 use rolling::{Plan, Way};
 use services::{Postgres, Redis};
@@ -114,6 +117,44 @@ fn nine_stops(options: &[&str], seed: u64) -> [(&'static str, Outcome); 3] {
         });
         rolls.map(|(app, roll)| (app, roll.join().expect("a roll that comes to its end")))
     })
+}
+
+/// Clients with connections of their own that nobody tells of the stop ask on and on. Waiting does not help them: adieu leaves
+/// before the drain timeout and says why. What is in flight at that moment is all that may be lost: one request a connection.
+#[test]
+fn clients_that_never_leave_are_not_waited_for() {
+    require!(possible());
+    let seed = dice::seed();
+    scope(|all| {
+        for app in ["http-server", "node", "go"] {
+            all.spawn(move || leave_relentless_clients(app, seed));
+        }
+    });
+}
+
+fn leave_relentless_clients(app: &str, seed: u64) {
+    net::enter();
+    let options = ["-v", "--platform", "kubernetes"].map(String::from);
+    let mut server = apps::App::named(app).start(Init::Adieu, &options, 8001, &[]);
+    rolling::wait_until_it_serves(&server);
+    let servers = Arc::new(Servers::default());
+    servers.join(server.port);
+    let load = Load::start(&Target::Servers(servers), RELENTLESS, seed);
+    harness::until("the load has begun", || load.answered() >= 50);
+    let asked = Instant::now();
+    server.running.term();
+    harness::until("the server has ended", || server.running.has_ended());
+    let took = asked.elapsed().as_secs_f64();
+    let requests = load.requests();
+    let cut =
+        requests.iter().filter(|request| ![Fate::Answered, Fate::Refused].contains(&request.fate)).count();
+    let count = requests.len();
+    table::say(&format!(
+        "{app}: {count} requests of clients that never leave, {cut} cut off, left after {took:.1} s\n"
+    ));
+    let said = server.said();
+    assert!(said.contains("stopping: clients never stop asking"), "{app}, seed {seed}:\n{said}");
+    assert!(cut <= 4, "{app}: {cut} requests were cut off on 4 connections, seed {seed}:\n{said}");
 }
 
 /// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three times.

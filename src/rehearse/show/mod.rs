@@ -3,13 +3,14 @@
 
 pub mod json;
 pub mod junit;
+mod lanes;
 pub mod svg;
 pub mod text;
 
 use serde::Serialize;
 
-use super::judge::Verdict;
 use super::recording::{At, Recording};
+use super::verdict::Verdict;
 
 /// One rehearsal and what the judge says of it.
 #[derive(Serialize, Clone, PartialEq, Debug)]

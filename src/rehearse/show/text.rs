@@ -5,22 +5,20 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Run, Stretch, path_of};
-use crate::rehearse::judge::{Finding, Outcome, Point};
-use crate::rehearse::recording::{At, Band, Connection, Fate, Ground, Recording};
+use super::{Run, Stretch, lanes};
+use crate::rehearse::recording::{Ground, Recording};
+use crate::rehearse::verdict::{Finding, Outcome, Point};
 
-/// Columns of the lanes' labels and of the lanes.
-const LABEL: usize = 18;
-const LANE: usize = 60;
 const WIDTH: usize = 80;
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const WARN: Style = AnsiColor::Yellow.on_default();
-const FAINT: Style = Style::new().dimmed();
+pub const GOOD: Style = AnsiColor::Green.on_default();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+pub const FAINT: Style = Style::new().dimmed();
 const STRONG: Style = Style::new().bold();
 
-fn paint(style: Style, text: &str) -> String {
+#[must_use]
+pub fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -31,7 +29,7 @@ pub fn text(runs: &[Run]) -> String {
     let mut page = String::new();
     for run in runs {
         head(&mut page, &run.recording);
-        timeline(&mut page, &run.recording, stretch);
+        page.push_str(&lanes::lanes(&run.recording, stretch));
         page.push('\n');
     }
     page.push_str(&legend());
@@ -45,7 +43,7 @@ pub fn text(runs: &[Run]) -> String {
     page
 }
 
-fn line(page: &mut String, text: &str) {
+pub fn line(page: &mut String, text: &str) {
     page.push_str(text.trim_end());
     page.push('\n');
 }
@@ -74,141 +72,6 @@ fn head(page: &mut String, recording: &Recording) {
 
 fn seconds(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{:.1} s", ms as f64 / 1000.0) }
-}
-
-/// The lanes: what the platform did, what adieu did, and each kind of request.
-fn timeline(page: &mut String, recording: &Recording, stretch: Stretch) {
-    line(page, &row("seconds", &ruler(stretch)));
-    line(page, &row("platform", &platform_lane(recording, stretch)));
-    if !recording.phases().is_empty() {
-        line(page, &row("adieu", &phase_lane(recording.phases(), stretch)));
-    }
-    for (index, target) in recording.targets.iter().enumerate() {
-        for connection in [Connection::Kept, Connection::New] {
-            let kind = match connection {
-                Connection::Kept => "kept",
-                Connection::New => "new ",
-            };
-            let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 8));
-            line(page, &row(&label, &request_lane(recording, index as u16, connection, stretch)));
-        }
-    }
-}
-
-fn row(label: &str, lane: &str) -> String {
-    format!("  {label:<width$}{lane}", width = LABEL - 2)
-}
-
-fn column(at: At, stretch: Stretch) -> usize {
-    let place = (at.0 - stretch.from.0) * LANE as i64 / stretch.length();
-    place.clamp(0, LANE as i64 - 1) as usize
-}
-
-fn ruler(stretch: Stretch) -> String {
-    let mut cells = vec![' '; LANE];
-    for at in stretch.ticks(12) {
-        let text = if at.0 % 1000 == 0 {
-            format!("{}", at.0 / 1000)
-        } else {
-            format!("{:.1}", at.0 as f64 / 1000.0)
-        };
-        let place = column(at, stretch);
-        if place + text.len() > LANE {
-            continue;
-        }
-        for (offset, letter) in text.chars().enumerate() {
-            cells[place + offset] = letter;
-        }
-    }
-    cells.into_iter().collect()
-}
-
-/// Marks with their names behind them, where there is room.
-fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
-    let mut marks = vec![
-        (At(0), "stop"),
-        (At(recording.limits.removal_ms as i64), "removed"),
-        (recording.end.at, "gone"),
-    ];
-    let hook = At(recording.limits.hook_ms as i64);
-    if hook > At(0) {
-        marks.push((hook, &recording.limits.stop_signal));
-    }
-    if let Some(kill) = recording.killed {
-        marks.push((kill, "KILL"));
-    } else if At(recording.limits.grace_ms as i64) <= stretch.to {
-        marks.push((At(recording.limits.grace_ms as i64), "(kill)"));
-    }
-    marks.sort_by_key(|(at, _)| *at);
-    let mut cells: Vec<char> = vec![' '; LANE];
-    for (number, (at, name)) in marks.iter().enumerate() {
-        let place = column(*at, stretch);
-        cells[place] = '|';
-        let room =
-            marks.get(number + 1).map_or(LANE, |(next, _)| column(*next, stretch)).saturating_sub(place + 1);
-        if name.len() <= room {
-            for (offset, letter) in name.chars().enumerate() {
-                cells[place + 1 + offset] = letter;
-            }
-        }
-    }
-    cells.into_iter().collect()
-}
-
-/// Each phase as a stretch of dashes with its name in it.
-fn phase_lane(phases: &[Band], stretch: Stretch) -> String {
-    let mut cells: Vec<char> = vec![' '; LANE];
-    for band in phases.iter().filter(|band| band.to > stretch.from) {
-        let (from, to) = (column(band.from, stretch), column(band.to, stretch));
-        cells[from..to.max(from + 1)].fill('-');
-        cells[from] = '|';
-        let name = band.phase.as_str();
-        if from + 1 + name.len() <= to {
-            for (offset, letter) in name.chars().enumerate() {
-                cells[from + 1 + offset] = letter;
-            }
-        }
-    }
-    cells.into_iter().collect()
-}
-
-/// What became of the requests in one column, the worst of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cell {
-    Empty,
-    Busy,
-    TurnedAway,
-    CutOff,
-}
-
-fn request_lane(recording: &Recording, target: u16, connection: Connection, stretch: Stretch) -> String {
-    let mut cells = [Cell::Empty; LANE];
-    let lane = recording
-        .requests
-        .iter()
-        .filter(|r| r.target == target && r.connection == connection && r.to >= stretch.from);
-    for request in lane {
-        let (from, to) = (column(request.from, stretch), column(request.to, stretch));
-        for cell in &mut cells[from..=to] {
-            *cell = (*cell).max(Cell::Busy);
-        }
-        cells[to] = cells[to].max(match request.fate {
-            Fate::Answered { .. } => Cell::Busy,
-            Fate::Failed { .. } | Fate::Refused { .. } => Cell::TurnedAway,
-            Fate::CutOff { .. } | Fate::TimedOut => Cell::CutOff,
-        });
-    }
-    let mut text = String::new();
-    for group in cells.chunk_by(|a, b| a == b) {
-        let (letter, style) = match group[0] {
-            Cell::Empty => (" ", Style::new()),
-            Cell::Busy => ("=", GOOD),
-            Cell::TurnedAway => ("o", WARN),
-            Cell::CutOff => ("x", BAD),
-        };
-        text.push_str(&paint(style, &letter.repeat(group.len())));
-    }
-    text
 }
 
 fn legend() -> String {
@@ -345,7 +208,8 @@ fn conclusion(runs: &[Run]) -> String {
 }
 
 /// Cuts the middle out of what is too long.
-fn shorten(text: &str, width: usize) -> String {
+#[must_use]
+pub fn shorten(text: &str, width: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
     if letters.len() <= width {
         return text.to_owned();

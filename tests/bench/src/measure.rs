@@ -75,26 +75,21 @@ pub fn each(
     inits.iter().map(|init| measure(init).map_err(|error| format!("{}: {error}", init.name))).collect()
 }
 
-/// Microseconds from before the fork of an init that runs /bin/true until its end has been seen.
+/// Microseconds from before the fork of an init that runs /bin/true until its end has been seen; last, the same for
+/// /bin/true without an init.
 pub fn starts(inits: &[Init], rounds: usize) -> Result<Vec<String>, String> {
-    let mut times = vec![Vec::new(); inits.len()];
+    const APP: &str = "/bin/true";
+    let with_init = inits.iter().map(|init| init.words(&[], &[APP]));
+    let all: Vec<_> = with_init.chain([vec![APP.to_owned()]]).collect();
+    let mut times = vec![Vec::new(); all.len()];
     for round in 0..rounds {
         // Each has each of the others before it equally often.
-        for turn in 0..inits.len() {
-            let which = (round + turn) % inits.len();
-            times[which].push(pid1::timed(&inits[which].words(&[], &["/bin/true"]))?);
+        for turn in 0..all.len() {
+            let which = (round + turn) % all.len();
+            times[which].push(pid1::timed(&all[which])?);
         }
     }
     Ok(times.iter_mut().map(|times| median(times)).collect())
-}
-
-/// The same for /bin/true without an init.
-pub fn bare(rounds: usize) -> Result<String, String> {
-    let mut times = Vec::new();
-    for _ in 0..rounds {
-        times.push(pid1::timed(&["/bin/true".to_owned()])?);
-    }
-    Ok(median(&mut times))
 }
 
 /// Microseconds from kill(2) on the init until the app has the signal, the next one sent when the last one was there.

@@ -1,0 +1,150 @@
+//! The timeline in letters: one column for a stretch of time, one lane for each kind of request, and above them what the platform
+//! and adieu did.
+
+use anstyle::Style;
+
+use super::text::{BAD, GOOD, WARN, line, paint, shorten};
+use super::{Stretch, path_of};
+use crate::rehearse::recording::{At, Band, Connection, Fate, Recording};
+
+/// Columns of the labels and of the lanes.
+const LABEL: usize = 18;
+const LANE: usize = 60;
+
+/// The lanes: what the platform did, what adieu did, and each kind of request.
+#[must_use]
+pub fn lanes(recording: &Recording, stretch: Stretch) -> String {
+    let mut page = String::new();
+    line(&mut page, &row("seconds", &ruler(stretch)));
+    line(&mut page, &row("platform", &platform_lane(recording, stretch)));
+    if !recording.phases().is_empty() {
+        line(&mut page, &row("adieu", &phase_lane(recording.phases(), stretch)));
+    }
+    for (index, target) in recording.targets.iter().enumerate() {
+        for connection in [Connection::Kept, Connection::New] {
+            let kind = match connection {
+                Connection::Kept => "kept",
+                Connection::New => "new ",
+            };
+            let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 8));
+            line(&mut page, &row(&label, &request_lane(recording, index as u16, connection, stretch)));
+        }
+    }
+    page
+}
+
+fn row(label: &str, lane: &str) -> String {
+    format!("  {label:<width$}{lane}", width = LABEL - 2)
+}
+
+fn column(at: At, stretch: Stretch) -> usize {
+    let place = (at.0 - stretch.from.0) * LANE as i64 / stretch.length();
+    place.clamp(0, LANE as i64 - 1) as usize
+}
+
+fn ruler(stretch: Stretch) -> String {
+    let mut cells = vec![' '; LANE];
+    for at in stretch.ticks(12) {
+        let text = if at.0 % 1000 == 0 {
+            format!("{}", at.0 / 1000)
+        } else {
+            format!("{:.1}", at.0 as f64 / 1000.0)
+        };
+        let place = column(at, stretch);
+        if place + text.len() > LANE {
+            continue;
+        }
+        for (offset, letter) in text.chars().enumerate() {
+            cells[place + offset] = letter;
+        }
+    }
+    cells.into_iter().collect()
+}
+
+/// Marks with their names behind them, where there is room.
+fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
+    let mut marks = vec![
+        (At(0), "stop"),
+        (At(recording.limits.removal_ms as i64), "removed"),
+        (recording.end.at, "gone"),
+    ];
+    let hook = At(recording.limits.hook_ms as i64);
+    if hook > At(0) {
+        marks.push((hook, &recording.limits.stop_signal));
+    }
+    if let Some(kill) = recording.killed {
+        marks.push((kill, "KILL"));
+    } else if At(recording.limits.grace_ms as i64) <= stretch.to {
+        marks.push((At(recording.limits.grace_ms as i64), "(kill)"));
+    }
+    marks.sort_by_key(|(at, _)| *at);
+    let mut cells: Vec<char> = vec![' '; LANE];
+    for (number, (at, name)) in marks.iter().enumerate() {
+        let place = column(*at, stretch);
+        cells[place] = '|';
+        let room =
+            marks.get(number + 1).map_or(LANE, |(next, _)| column(*next, stretch)).saturating_sub(place + 1);
+        if name.len() <= room {
+            for (offset, letter) in name.chars().enumerate() {
+                cells[place + 1 + offset] = letter;
+            }
+        }
+    }
+    cells.into_iter().collect()
+}
+
+/// Each phase as a stretch of dashes with its name in it.
+fn phase_lane(phases: &[Band], stretch: Stretch) -> String {
+    let mut cells: Vec<char> = vec![' '; LANE];
+    for band in phases.iter().filter(|band| band.to > stretch.from) {
+        let (from, to) = (column(band.from, stretch), column(band.to, stretch));
+        cells[from..to.max(from + 1)].fill('-');
+        cells[from] = '|';
+        let name = band.phase.as_str();
+        if from + 1 + name.len() <= to {
+            for (offset, letter) in name.chars().enumerate() {
+                cells[from + 1 + offset] = letter;
+            }
+        }
+    }
+    cells.into_iter().collect()
+}
+
+/// What became of the requests in one column, the worst of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cell {
+    Empty,
+    Busy,
+    TurnedAway,
+    CutOff,
+}
+
+fn request_lane(recording: &Recording, target: u16, connection: Connection, stretch: Stretch) -> String {
+    let mut cells = [Cell::Empty; LANE];
+    let lane = recording
+        .requests
+        .iter()
+        .filter(|r| r.target == target && r.connection == connection && r.to >= stretch.from);
+    for request in lane {
+        let (from, to) = (column(request.from, stretch), column(request.to, stretch));
+        for cell in &mut cells[from..=to] {
+            *cell = (*cell).max(Cell::Busy);
+        }
+        cells[to] = cells[to].max(match request.fate {
+            Fate::Answered { .. } => Cell::Busy,
+            Fate::Failed { .. } | Fate::Refused { .. } => Cell::TurnedAway,
+            Fate::CutOff { .. } | Fate::TimedOut => Cell::CutOff,
+        });
+    }
+    let mut text = String::new();
+    for group in cells.chunk_by(|a, b| a == b) {
+        let (letter, style) = match group[0] {
+            Cell::Empty => (" ", Style::new()),
+            Cell::Busy => ("=", GOOD),
+            Cell::TurnedAway => ("o", WARN),
+            Cell::CutOff => ("x", BAD),
+        };
+        text.push_str(&paint(style, &letter.repeat(group.len())));
+    }
+    text
+}

@@ -1,0 +1,166 @@
+//! The stagehand: this binary once more, which makes the namespaces and starts itself a third time inside them as PID 1, mounts a
+//! /proc of its own there and becomes the app (or adieu). Nothing is forked by hand, so that no unsafe code is needed. Each of the
+//! three dies when the one above it dies, so that nothing is left behind however the tool itself ends; and a namespace takes all
+//! its processes with it, pid_namespaces(7).
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::ptrace::{self, Event};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::look::Members;
+use super::stage::{AtExit, sweep};
+
+/// The first argument by which this binary knows that it is a stagehand, and the one for the process inside.
+pub const STAGEHAND: &str = "--as-stagehand";
+pub const INSIDE: &str = "--as-inside";
+
+/// The stagehand's life: namespaces, the process inside, its end.
+///
+/// # Errors
+/// Whatever the kernel refused.
+pub fn serve(args: &[OsString]) -> io::Result<()> {
+    let [ground, at_exit, rest @ ..] = args else {
+        return Err(io::Error::other("a stagehand needs a ground"));
+    };
+    let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
+    let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
+    match ground.to_str() {
+        Some("root") => {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            unshare(namespaces)?;
+            tell_life(&inside("root", rest).spawn()?, at_exit, None)
+        }
+        Some("user") => {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+            unshare(CloneFlags::CLONE_NEWUSER | namespaces)?;
+            map_ids(0, 0, uid, gid)?;
+            tell_life(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
+        }
+        _ => {
+            // The escapees of setsid come to us instead of to the machine's own init; without a namespace that takes them with
+            // it, we must outlive the tool to end them.
+            prctl::set_child_subreaper(true)?;
+            let members = Members::below(Pid::this());
+            tell_life(&inside("none", rest).spawn()?, at_exit, Some(members))
+        }
+    }
+}
+
+fn inside(ids: &str, rest: &[OsString]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("adieu-rehearse").args([INSIDE, ids]).args(rest).stdin(Stdio::null());
+    command
+}
+
+/// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that, ptrace(2): only so are its open
+/// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
+/// without permission to trace, the life is told without that moment. When the tool is gone, so are those to be swept.
+fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    let main = Pid::from_raw(child.id() as i32);
+    if at_exit == AtExit::Hold {
+        let options = ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL;
+        let _untraced = ptrace::seize(main, options);
+    }
+    let mut await_go = hear(to_sweep.clone());
+    writeln!(stdout, "pid {main}")?;
+    let end = loop {
+        match waitpid(main, None)? {
+            WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXIT as i32 => {
+                writeln!(stdout, "leaving")?;
+                await_go();
+                resume(main, None)?;
+            }
+            WaitStatus::Stopped(_, signal) => resume(main, Some(signal))?,
+            WaitStatus::Exited(_, status) => break format!("status {status}"),
+            WaitStatus::Signaled(_, signal, _) => break format!("signal {}", signal as i32),
+            // A stop of the whole group: the platform stops nobody, so there is nothing to keep up.
+            WaitStatus::PtraceEvent(..) => resume(main, None)?,
+            WaitStatus::PtraceSyscall(_) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
+        }
+    };
+    // What the main process left is still below us, as long as we live: a tool that is gone has closed stdout, which may end us.
+    if let Some(members) = to_sweep {
+        sweep(&members);
+    }
+    writeln!(stdout, "{end}")
+}
+
+/// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a thread of its own hears the tool
+/// end; a process that has unshared its PID namespace may not even start one, unshare(2).
+fn hear(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
+    let Some(members) = to_sweep else {
+        return Box::new(|| {
+            let _go = io::stdin().read_line(&mut String::new());
+        });
+    };
+    let (teller, go) = mpsc::channel();
+    std::thread::spawn(move || {
+        for _line in io::stdin().lines().map_while(Result::ok) {
+            // Nobody waits for it when the main process was killed meanwhile.
+            let _gone = teller.send(());
+        }
+        sweep(&members);
+    });
+    Box::new(move || {
+        let _go = go.recv();
+    })
+}
+
+/// ESRCH: it was killed while it was held.
+fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
+    match ptrace::cont(main, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The process inside: PID 1 of the new namespace on its way to becoming the program.
+///
+/// # Errors
+/// What could not be mounted, mapped or executed.
+pub fn become_program(args: &[OsString]) -> io::Result<()> {
+    let [ids, argv0, program, rest @ ..] = args else {
+        return Err(io::Error::other("nothing to become"));
+    };
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let ids = ids.to_string_lossy().into_owned();
+    if ids != "none" {
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>)
+            .map_err(|error| io::Error::other(format!("cannot mount /proc: {error}")))?;
+    }
+    if let Some((uid, gid)) =
+        ids.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
+    {
+        // Root of the first user namespace was needed for the mount alone: the app is to be who its user is.
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        map_ids(uid, gid, 0, 0)?;
+    }
+    if program.is_empty() {
+        return Ok(());
+    }
+    let error = Command::new(program).arg0(argv0).args(rest).stdout(io::stderr()).exec();
+    eprintln!("cannot run '{}': {error}", program.display());
+    std::process::exit(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group map.
+fn map_ids(uid: u32, gid: u32, outer_uid: u32, outer_gid: u32) -> io::Result<()> {
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {outer_gid} 1"))
+}

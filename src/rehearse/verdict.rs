@@ -1,0 +1,94 @@
+//! The checklist: its eight points, what can become of each, and what a whole list of them comes to.
+
+use serde::Serialize;
+
+use super::recording::Tally;
+
+/// The eight points, in the order of a stop.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    HandlesStopSignal,
+    FailsReadinessFirst,
+    StopsAccepting,
+    FinishesRequests,
+    DrainFitsGrace,
+    ClosesDatabases,
+    LeavesNoProcess,
+    ExitsInTime,
+}
+
+impl Point {
+    pub const ALL: [Point; 8] = [
+        Point::HandlesStopSignal,
+        Point::FailsReadinessFirst,
+        Point::StopsAccepting,
+        Point::FinishesRequests,
+        Point::DrainFitsGrace,
+        Point::ClosesDatabases,
+        Point::LeavesNoProcess,
+        Point::ExitsInTime,
+    ];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Point::HandlesStopSignal => "handles the stop signal",
+            Point::FailsReadinessFirst => "fails readiness first",
+            Point::StopsAccepting => "stops accepting",
+            Point::FinishesRequests => "finishes requests in flight",
+            Point::DrainFitsGrace => "drain fits the grace",
+            Point::ClosesDatabases => "closes its database connections",
+            Point::LeavesNoProcess => "leaves no process",
+            Point::ExitsInTime => "exits in time, clean status",
+        }
+    }
+}
+
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Pass,
+    Fail,
+    NotSeen,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "FAIL",
+            Outcome::NotSeen => "not seen",
+        }
+    }
+}
+
+/// One point of the checklist.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    pub point: Point,
+    pub outcome: Outcome,
+    /// What was observed.
+    pub seen: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub advice: String,
+}
+
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    pub tally: Tally,
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Nothing was lost and nothing failed.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.tally.lost() == 0 && self.failures().next().is_none()
+    }
+
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.outcome == Outcome::Fail)
+    }
+}

@@ -1,0 +1,27 @@
+//! Any text as a value: what is accepted can be shown, and what is shown is accepted again and means the same.
+#![no_main]
+
+use adieu::settings::values;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(length) = values::duration(text) {
+        let shown = values::show_duration(length);
+        let again = values::duration(&shown).expect("what is shown can be read");
+        // Shown to the millisecond.
+        assert!(
+            again.as_millis().abs_diff(length.as_millis()) <= 1,
+            "{text}: {length:?} is shown as {shown}"
+        );
+    }
+    if let Ok(steps) = values::schedule(text) {
+        let shown = values::show_schedule(&steps);
+        assert!(values::schedule(&shown).is_ok(), "{text} is shown as {shown}");
+    }
+    let _ = values::signal(text).map(|signal| assert!((1..=64).contains(&signal.0)));
+    let _ = values::rewrite(text);
+    let _ = values::status(text);
+    let _ = values::port(text);
+    let _ = values::listen_address(text);
+    let _ = values::target(text);
+});

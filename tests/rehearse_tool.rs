@@ -1,0 +1,273 @@
+//! The rehearsal tool as a person uses it: what it prints and writes, what it says when it cannot rehearse, where it runs without
+//! root and without namespaces, and that nothing is left behind when it is interrupted or killed.
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use harness::{pid_namespaces, program};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
+
+fn tool(options: &str) -> Command {
+    let mut command = Command::new(TOOL);
+    command.args(options.split_whitespace()).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ADIEU_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn run(options: &str) -> (Option<i32>, String, String) {
+    said(&tool(options).output().expect("the tool starts"))
+}
+
+fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&path).expect("a folder");
+    path
+}
+
+#[test]
+fn without_arguments_it_shows_the_difference() {
+    require!(pid_namespaces());
+    let folder = folder("demo");
+    let (svg, junit) = (folder.join("demo.svg"), folder.join("demo.xml"));
+    let (status, page, steps) = run(&format!("--svg {} --junit {}", svg.display(), junit.display()));
+    assert_eq!(status, Some(0), "the run under adieu decides: {page}{steps}");
+    assert!(page.contains("under adieu: nothing lost"), "{page}");
+    let lost = page.lines().find(|line| line.starts_with("bare: ")).expect("the bare run");
+    assert!(lost.contains("requests lost"), "{lost}");
+    assert!(!page.contains('\u{1b}'), "no colours without a terminal");
+    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+    for step in ["bare: starting", "under adieu: answers on :", "under adieu: asked to stop with SIGTERM"] {
+        assert!(steps.contains(step), "{step} is missing in {steps}");
+    }
+    let svg = std::fs::read_to_string(svg).expect("the picture");
+    assert!(svg.starts_with("<svg") && svg.contains("pre-stop"), "{svg}");
+    let junit = std::fs::read_to_string(junit).expect("the report");
+    assert!(junit.contains("finishes requests in flight") && junit.contains("<failure"), "{junit}");
+}
+
+#[test]
+fn the_worst_of_several_rehearsals_is_shown_and_counts() {
+    require!(pid_namespaces());
+    let (status, page, steps) = run(&format!(
+        "--json --bare --repeat 3 --removal 0..0.4s --url /fast --warm-up 0.5s -- {TOOL} --as-legacy-app"
+    ));
+    assert_eq!(status, Some(1), "{steps}");
+    let lost = |line: &str| line.split("bare: ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+    let each: Vec<u64> =
+        steps.lines().filter(|line| line.ends_with("requests lost")).filter_map(lost).collect();
+    assert_eq!(each.len(), 3, "{steps}");
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let tally = &page["runs"][0]["verdict"]["tally"];
+    let shown: u64 = ["cut_off", "refused", "failed"].iter().filter_map(|fate| tally[fate].as_u64()).sum();
+    assert_eq!(Some(&shown), each.iter().max(), "{steps}");
+    assert_eq!(page["runs"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn an_app_on_ipv6_alone_is_reached() {
+    require!(pid_namespaces().and_then(|()| program("python3")));
+    let server = "import http.server, socket; s = http.server.ThreadingHTTPServer; s.address_family = socket.AF_INET6; \
+                  s(('::1', 0), http.server.SimpleHTTPRequestHandler).serve_forever()";
+    let mut command = tool("-q --json --pre-stop 0.5s --removal 0.1s --warm-up 0.5s");
+    let (status, page, error) =
+        said(&command.args(["--", "python3", "-c", server]).output().expect("the tool starts"));
+    assert_eq!(status, Some(0), "{page}{error}");
+    assert!(page.contains("http://[::1]:"), "{page}");
+}
+
+#[test]
+fn usage_errors_and_help_have_their_statuses() {
+    for wrong in [
+        "--grace soon",
+        "--removal 3s..1s",
+        "--platform mars",
+        "--url ftp://x/",
+        "--env NAME",
+        "--no-such-option",
+        "--bare --compare",
+    ] {
+        let (status, page, error) = run(wrong);
+        assert_eq!(status, Some(125), "{wrong}");
+        assert!(page.is_empty() && error.contains("error:"), "{wrong}: {error}");
+    }
+    let (status, page, _) = run("--help");
+    assert_eq!(status, Some(0));
+    assert!(page.contains("--removal") && page.contains("Exit status"), "{page}");
+}
+
+/// What the tool says when there is nothing to judge.
+fn cannot(options: &str, why: &str) {
+    let (status, page, error) = run(options);
+    assert_eq!(status, Some(125), "{options}: {page}{error}");
+    assert!(page.is_empty() && error.contains(why), "{options}: {error}");
+}
+
+#[test]
+fn what_cannot_be_rehearsed_says_why() {
+    cannot("-q -- /no/such/program", "not found");
+    cannot("-q --bare -- /no/such/program", "No such file");
+    cannot("-q --bare -- sh -c", "ended by itself with status 2");
+    cannot("-q --bare --start 1s -- sleep 60", "did not listen on any port within 1 s");
+    cannot("-q --start 1s --port 1 -- sleep 60", "did not listen on port 1 within 1 s");
+    cannot("-q --manifest /no/such/file", "cannot read '/no/such/file'");
+    cannot("-q -o pre-stop=60s --grace 10s -- sleep 60", "pre-stop");
+}
+
+#[test]
+fn a_manifest_without_a_command_asks_for_it() {
+    let path = folder("manifest").join("pod.yaml");
+    std::fs::write(&path, "kind: Pod\nspec: {containers: [{name: web, image: web:1}]}\n")
+        .expect("a manifest");
+    cannot(&format!("-q --manifest {}", path.display()), "leaves the command of 'web' to its image");
+    cannot(&format!("-q --manifest {} --container db", path.display()), "names no 'db'; there is web");
+}
+
+#[test]
+fn a_manifest_is_rehearsed_as_it_says() {
+    require!(pid_namespaces());
+    let path = folder("manifest").join("run.yaml");
+    let pod = format!(
+        "kind: Pod\nspec:\n  terminationGracePeriodSeconds: 9\n  containers:\n  - name: web\n    command: [{TOOL}, --as-legacy-app]\n    \
+         lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}\n"
+    );
+    std::fs::write(&path, pod).expect("a manifest");
+    let options = format!("-q --json --pre-stop 1s --removal 0.5s --url /fast --manifest {}", path.display());
+    let (status, page, error) = run(&options);
+    assert_eq!(status, Some(0), "{page}{error}");
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let recording = &page["runs"][0]["recording"];
+    assert_eq!(recording["limits"]["platform"], "kubernetes");
+    assert_eq!(recording["limits"]["grace_ms"], 9000);
+    assert_eq!(recording["limits"]["hook_ms"], 1000);
+    let end = recording["end"]["at"].as_i64().expect("a time");
+    assert!(end >= 2000, "the hook and the pre-stop sleep take two seconds: {end}");
+    let pre_stop = &recording["told"]["phases"][0];
+    assert_eq!(pre_stop["phase"], "pre-stop");
+    assert!(pre_stop["from"].as_i64().expect("a time") >= 900, "adieu is asked after the hook: {pre_stop}");
+}
+
+#[test]
+fn it_works_without_root() {
+    require!(pid_namespaces().and_then(|()| program("setpriv")));
+    require!(harness::root());
+    let own = std::fs::metadata(TOOL).map(|about| std::os::unix::fs::MetadataExt::mode(&about) & 0o1);
+    require!(own.map_err(|error| error.to_string()).map(|_| ()));
+    let mut command = Command::new("setpriv");
+    command.args("--reuid 65534 --regid 65534 --clear-groups".split(' ')).arg(TOOL).stdin(Stdio::null());
+    let (status, page, error) =
+        said(&command.args(["--removal", "0.5s", "-q"]).output().expect("setpriv runs"));
+    if error.contains("Permission denied") {
+        harness::left_out(&format!("another user may not run what stands here: {error}"));
+        return;
+    }
+    assert_eq!(status, Some(0), "{page}{error}");
+    assert!(page.contains("PID 1 of a user's namespace"), "{page}");
+}
+
+/// In a user namespace whose limits allow no further namespaces.
+fn without_namespaces(command: &Command) -> Command {
+    let mut outer = Command::new("unshare");
+    let script =
+        "echo 0 >/proc/sys/user/max_pid_namespaces; echo 0 >/proc/sys/user/max_user_namespaces; exec \"$@\"";
+    outer
+        .args(["--user", "--map-root-user", "sh", "-c", script, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    outer.stdin(Stdio::null());
+    outer
+}
+
+fn user_namespaces() -> Result<(), String> {
+    program("unshare")?;
+    let made = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
+    if made.is_ok_and(|output| output.status.success()) {
+        Ok(())
+    } else {
+        Err("no user namespaces here".into())
+    }
+}
+
+#[test]
+fn without_namespaces_it_says_so_and_rehearses_all_the_same() {
+    require!(user_namespaces());
+    let output = without_namespaces(&tool("--removal 0.5s")).output().expect("unshare runs");
+    let (status, page, steps) = said(&output);
+    assert_eq!(status, Some(0), "{page}{steps}");
+    assert!(steps.contains("no namespaces are permitted here"), "{steps}");
+    assert!(page.contains("an ordinary process, not PID 1"), "{page}");
+}
+
+/// Processes whose command line holds this mark.
+fn marked(mark: &str) -> Vec<String> {
+    let numbers = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+    let lines = numbers.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(mark))
+        .collect()
+}
+
+/// Starts a rehearsal of an app with an escapee, ends the tool in the middle of it, and waits until nothing is left.
+fn ended_in_the_middle(
+    mark: &str,
+    options: &str,
+    around: fn(&Command) -> Command,
+    signal: Signal,
+) -> Option<i32> {
+    let app = format!("setsid sleep {mark} & sleep {mark} & exec {TOOL} --as-legacy-app");
+    let mut command = tool(options);
+    command.args(["--warm-up", "50s", "--", "sh", "-c", &app]);
+    let mut child =
+        around(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the tool starts");
+    harness::until("the app runs", || {
+        marked(&format!("sleep {mark}")).iter().filter(|line| !line.contains("sh")).count() == 2
+    });
+    kill(Pid::from_raw(child.id() as i32), signal).expect("the tool lives");
+    let ended = child.wait().expect("the tool ends");
+    harness::until("nothing is left", || marked(mark).is_empty());
+    ended.code()
+}
+
+fn as_it_is(command: &Command) -> Command {
+    let mut same = Command::new(command.get_program());
+    same.args(command.get_args()).stdin(Stdio::null());
+    same
+}
+
+#[test]
+fn an_interrupt_leaves_no_process_behind() {
+    require!(pid_namespaces());
+    for (mark, options) in [("98101", "-q"), ("98102", "-q --bare")] {
+        assert_eq!(ended_in_the_middle(mark, options, as_it_is, Signal::SIGINT), Some(130));
+    }
+}
+
+#[test]
+fn a_killed_tool_leaves_no_process_behind() {
+    require!(pid_namespaces());
+    ended_in_the_middle("98103", "-q", as_it_is, Signal::SIGKILL);
+    ended_in_the_middle("98104", "-q --bare", as_it_is, Signal::SIGKILL);
+}
+
+#[test]
+fn without_namespaces_no_process_is_left_behind_either() {
+    require!(user_namespaces());
+    ended_in_the_middle("98105", "-q", without_namespaces, Signal::SIGINT);
+    ended_in_the_middle("98106", "-q", without_namespaces, Signal::SIGKILL);
+    ended_in_the_middle("98107", "-q --bare", without_namespaces, Signal::SIGKILL);
+}

@@ -284,9 +284,6 @@ fn fork_storm(processes: u32) {
     for _ in 0..processes {
         in_child(false, || {
             raw_mask(libc::SIG_SETMASK, 0);
-            // Behind everybody else: when whoever reaps gets no turn, the machine is soon without a free pid.
-            // SAFETY: touches no memory.
-            unsafe { libc::nice(19) };
             loop {
                 in_child(true, || {
                     fork();

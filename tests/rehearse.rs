@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use adieu::rehearse::judge::judge;
 use adieu::rehearse::manifest;
 use adieu::rehearse::recording::{
-    At, Connection, End, Ending, Fate, Outbound, Recording, Request, Told, Way,
+    At, Connection, End, Ending, Fate, LineEnd, Outbound, Recording, Request, Told, Way,
 };
 use adieu::rehearse::show::{Run, json, junit, svg, text};
 use adieu::rehearse::verdict::{Outcome, Point, Verdict};
@@ -216,17 +216,17 @@ fn a_strange_status_fails_and_the_usual_ones_pass() {
     }
 }
 
-fn to_postgres(closed: Option<At>) -> Outbound {
+fn to_postgres(end: LineEnd<At>) -> Outbound {
     let address = |text: &str| text.parse().expect("an address");
-    Outbound { local: address("127.0.0.1:40000"), remote: address("127.0.0.1:5432"), closed }
+    Outbound { local: address("127.0.0.1:40000"), remote: address("127.0.0.1:5432"), main: true, end }
 }
 
 #[test]
 fn database_connections_are_judged_by_what_was_seen_of_them() {
     let mut recording = wrapped();
-    recording.outbound = vec![to_postgres(Some(At(4000)))];
+    recording.outbound = vec![to_postgres(LineEnd::Closed(At(4000)))];
     assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::Pass);
-    recording.outbound.push(to_postgres(None));
+    recording.outbound.push(to_postgres(LineEnd::Open));
     told(&mut recording).app_end = Some(Ending::Status(0));
     assert_eq!(
         outcome(&judge(&recording), Point::ClosesDatabases),
@@ -239,6 +239,15 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
         [Point::ClosesDatabases],
         "a process that dies of a signal closes nothing"
     );
+    recording.outbound[1].end = LineEnd::WithOwner;
+    assert_eq!(failures(&recording), [Point::ClosesDatabases]);
+    recording.outbound[1].main = false;
+    assert_eq!(
+        outcome(&judge(&recording), Point::ClosesDatabases),
+        Outcome::NotSeen,
+        "a worker may have closed it as it ended"
+    );
+    recording.outbound[1].end = LineEnd::Open;
     recording.way = Way::Bare;
     recording.end.ending = Ending::Status(0);
     recording.held_at_exit = true;

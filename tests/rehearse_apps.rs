@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use harness::{pid_namespaces, program};
 use serde_json::Value;
@@ -26,8 +27,14 @@ struct Said {
     page: Value,
 }
 
+/// A free port from below those that the kernel gives to clients, of whom a rehearsal has many.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 10_000;
+    (0..10_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 impl Rehearsal {
@@ -94,7 +101,15 @@ impl Said {
     }
 
     fn explained(&self) -> String {
-        format!("{:#}\n{}", self.run()["verdict"], self.run()["recording"]["told"])
+        let recording = &self.run()["recording"];
+        let requests = recording["requests"].as_array().into_iter().flatten();
+        let lost: Vec<_> = requests.filter(|request| request["fate"]["kind"] != "answered").collect();
+        format!(
+            "{:#}\nlost: {lost:?}\nclosed: {}\ntold: {}",
+            self.run()["verdict"],
+            recording["closed"],
+            recording["told"]
+        )
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Seen {
 pub struct Line {
     pub local: SocketAddr,
     pub remote: SocketAddr,
+    /// The process that holds it; one of them, if several do.
+    pub owner: i32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -163,22 +165,23 @@ impl Eye {
 /// The ports listened on, and the connections to databases.
 type Sockets = (Vec<u16>, Vec<Line>);
 
-fn ask(kernel: &mut Kernel, inodes: &HashSet<u64>, databases: &[u16]) -> io::Result<Sockets> {
+fn ask(kernel: &mut Kernel, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<Sockets> {
     let listeners = kernel.listeners()?;
-    let ours = listeners.iter().filter(|listener| inodes.contains(&u64::from(listener.inode)));
+    let ours = listeners.iter().filter(|listener| inodes.contains_key(&u64::from(listener.inode)));
     let mut ports: Vec<u16> = ours.map(|listener| listener.port).collect();
     ports.sort_unstable();
     ports.dedup();
     let mut lines = Vec::new();
     for family in Family::BOTH {
         kernel.connections(family, Ports::Remote(databases), |connection| {
-            if inodes.contains(&u64::from(connection.inode)) {
+            if let Some(owner) = inodes.get(&u64::from(connection.inode)) {
                 lines.push(Line {
                     local: SocketAddr::new(connection.id.source_address, connection.id.source_port),
                     remote: SocketAddr::new(
                         connection.id.destination_address,
                         connection.id.destination_port,
                     ),
+                    owner: *owner,
                 });
             }
         })?;
@@ -186,10 +189,10 @@ fn ask(kernel: &mut Kernel, inodes: &HashSet<u64>, databases: &[u16]) -> io::Res
     Ok((ports, lines))
 }
 
-fn read(inodes: &HashSet<u64>, databases: &[u16]) -> Sockets {
+fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> Sockets {
     let v4 = procfs::net::tcp().into_iter().flatten();
     let v6 = procfs::net::tcp6().into_iter().flatten();
-    let ours: Vec<_> = v4.chain(v6).filter(|entry| inodes.contains(&entry.inode)).collect();
+    let ours: Vec<_> = v4.chain(v6).filter(|entry| inodes.contains_key(&entry.inode)).collect();
     let listening = ours.iter().filter(|entry| entry.state == TcpState::Listen);
     let mut ports: Vec<u16> = listening.map(|entry| entry.local_address.port()).collect();
     ports.sort_unstable();
@@ -198,17 +201,29 @@ fn read(inodes: &HashSet<u64>, databases: &[u16]) -> Sockets {
     let lines = ours
         .iter()
         .filter(|entry| entry.state == TcpState::Established && to_database(entry.remote_address.port()));
-    (ports, lines.map(|entry| Line { local: entry.local_address, remote: entry.remote_address }).collect())
+    (
+        ports,
+        lines
+            .map(|entry| Line {
+                local: entry.local_address,
+                remote: entry.remote_address,
+                owner: inodes[&entry.inode],
+            })
+            .collect(),
+    )
 }
 
-/// The sockets that these processes hold.
-fn inodes(processes: &[Seen]) -> HashSet<u64> {
-    let descriptors =
-        processes.iter().filter_map(|seen| Process::new(seen.pid).ok()?.fd().ok()).flatten().flatten();
-    descriptors
-        .filter_map(|descriptor| match descriptor.target {
-            FDTarget::Socket(inode) => Some(inode),
-            _ => None,
-        })
-        .collect()
+/// The sockets that these processes hold, and who holds each.
+fn inodes(processes: &[Seen]) -> HashMap<u64, i32> {
+    let mut inodes = HashMap::new();
+    for seen in processes {
+        let descriptors =
+            Process::new(seen.pid).and_then(|process| process.fd()).into_iter().flatten().flatten();
+        for descriptor in descriptors {
+            if let FDTarget::Socket(inode) = descriptor.target {
+                inodes.entry(inode).or_insert(seen.pid);
+            }
+        }
+    }
+    inodes
 }

@@ -6,7 +6,9 @@ use super::load::Sent;
 use super::look::Line;
 use super::perform::{Close, Show, Trouble, short};
 use super::plan::Plan;
-use super::recording::{At, End, Ground, Limits, Outbound, Readiness, Recording, Request, Target, Told, Way};
+use super::recording::{
+    At, End, Ground, Limits, LineEnd, Outbound, Readiness, Recording, Request, Target, Told, Way,
+};
 use super::watch::{Answer, Scenes, Watcher};
 
 /// A process held at its exit is gone soon after it is let go; otherwise only its first thread had ended.
@@ -111,10 +113,16 @@ impl Notes {
         let Some(look) = scenes.at(self.asked) else {
             return Vec::new();
         };
+        let first = look.processes.iter().map(|seen| seen.pid).min();
         let note = |line: &Line| Outbound {
             local: line.local,
             remote: line.remote,
-            closed: scenes.hung_up_after(self.asked, line).map(|at| self.at(at)),
+            main: Some(line.owner) == first,
+            end: match scenes.end_of(line, self.asked) {
+                LineEnd::Closed(at) => LineEnd::Closed(self.at(at)),
+                LineEnd::WithOwner => LineEnd::WithOwner,
+                LineEnd::Open => LineEnd::Open,
+            },
         };
         look.outbound.iter().map(note).collect()
     }

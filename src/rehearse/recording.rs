@@ -212,8 +212,21 @@ pub struct Band {
 pub struct Outbound {
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// When it was seen closed while its owner still lived.
-    pub closed: Option<At>,
+    /// It belonged to the app's first process, whose end is known best.
+    pub main: bool,
+    pub end: LineEnd<At>,
+}
+
+/// What became of a connection.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineEnd<T> {
+    /// It was closed while its process lived.
+    Closed(T),
+    /// It went between the same two looks as its process.
+    WithOwner,
+    /// It was open at the last look.
+    Open,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]

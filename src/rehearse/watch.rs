@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::load;
 use super::look::{Eye, Line, Look};
-use super::recording::{Connection, Fate};
+use super::recording::{Connection, Fate, LineEnd};
 
 /// Between two looks at /proc; a look itself takes a few milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
@@ -81,11 +81,17 @@ impl Scenes {
             .map(|(at, _)| *at)
     }
 
-    /// When, after this time and before the end, this connection was first seen closed.
+    /// What became of this connection after this time, as far as it was seen.
     #[must_use]
-    pub fn hung_up_after(&self, time: Instant, line: &Line) -> Option<Instant> {
+    pub fn end_of(&self, line: &Line, time: Instant) -> LineEnd<Instant> {
         let gone = |look: &Look| !look.outbound.contains(line);
-        self.changes.iter().find(|(at, look)| *at > time && *at <= self.last && gone(look)).map(|(at, _)| *at)
+        match self.changes.iter().find(|(at, look)| *at > time && *at <= self.last && gone(look)) {
+            None => LineEnd::Open,
+            Some((at, look)) if look.processes.iter().any(|seen| seen.pid == line.owner) => {
+                LineEnd::Closed(*at)
+            }
+            Some(_) => LineEnd::WithOwner,
+        }
     }
 }
 

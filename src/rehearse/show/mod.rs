@@ -75,3 +75,12 @@ pub fn path_of(url: &str) -> &str {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     rest.find('/').map_or("/", |slash| &rest[slash..])
 }
+
+/// Whose limits were played, in front of them.
+#[must_use]
+pub fn played(recording: &Recording) -> String {
+    match recording.limits.platform.as_str() {
+        "none" => String::new(),
+        platform => format!("{platform}: "),
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{Run, Stretch, path_of};
+use super::{Run, Stretch, path_of, played};
 use crate::rehearse::judge::reason;
 use crate::rehearse::recording::{At, Band, Connection, Fate, Ground, Recording, Request};
 use crate::rehearse::verdict::{Finding, Outcome};
@@ -133,8 +133,8 @@ fn heading(out: &mut String, run: &Run, top: i64) {
         Ground::Ordinary { .. } => "an ordinary process, not PID 1",
     };
     let about = format!(
-        "{ground}; {}: grace {} s; ended {} after the stop with {}",
-        recording.limits.platform,
+        "{ground}; {}grace {} s; ended {} after the stop with {}",
+        played(recording),
         recording.limits.grace_ms as f64 / 1000.0,
         recording.end.at,
         recording.end.ending
@@ -257,40 +257,62 @@ fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
     );
 }
 
-/// What the platform did, as upright lines named above the panel's lanes, in two storeys where names would meet.
-fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, rows: i64) {
-    let signal = format!("SIG{}", recording.limits.stop_signal);
-    let grace = At(recording.limits.grace_ms as i64);
-    let hook = At(recording.limits.hook_ms as i64);
-    let asked = if hook > At(0) { "stop" } else { signal.as_str() };
+/// A line through a panel.
+struct Mark<'a> {
+    at: At,
+    name: &'a str,
+    /// Classes of the line and of its name.
+    line: &'static str,
+    text: &'static str,
+}
+
+/// What the platform did, and a kill by adieu.
+fn marks_of<'a>(recording: &Recording, signal: &'a str, stretch: Stretch) -> Vec<Mark<'a>> {
+    let mark = |at, name, line, text| Mark { at, name, line, text };
+    let limits = &recording.limits;
+    let (grace, hook) = (At(limits.grace_ms as i64), At(limits.hook_ms as i64));
     let mut marks = vec![
-        (At(0), "stop", asked, ""),
-        (At(recording.limits.removal_ms as i64), "mark", "removed from the balancer", "faint"),
-        (recording.end.at, "stop", "gone", ""),
+        mark(At(0), if hook > At(0) { "stop" } else { signal }, "stop", ""),
+        mark(At(limits.removal_ms as i64), "removed from the balancer", "mark", "faint"),
+        mark(recording.end.at, "gone", "stop", ""),
     ];
     if hook > At(0) {
-        marks.push((hook, "stop", signal.as_str(), ""));
+        marks.push(mark(hook, signal, "stop", ""));
+    }
+    if let Some(killed) = recording.told.as_ref().and_then(|told| told.killed) {
+        marks.push(mark(killed, "SIGKILL by adieu", "kill", "killtext"));
     }
     match recording.killed {
-        Some(killed) => marks.push((killed, "kill", "SIGKILL", "killtext")),
-        None if grace <= stretch.to => marks.push((grace, "kill", "SIGKILL would come", "killtext")),
+        Some(killed) => marks.push(mark(killed, "SIGKILL", "kill", "killtext")),
+        None if grace <= stretch.to => marks.push(mark(grace, "SIGKILL would come", "kill", "killtext")),
         None => {}
     }
-    marks.sort_by_key(|(at, ..)| *at);
-    let mut taken = [0_i64; 2];
-    for (at, class, name, text_class) in marks {
-        let x = x_of(at, stretch);
-        let _ = writeln!(
-            out,
-            "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
-            lanes - 20,
-            lanes + rows
-        );
-        let width = name.len() as i64 * 6;
+    marks
+}
+
+/// Upright lines with their names above the lanes, in three storeys where names would meet; kills are drawn over all others.
+fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, rows: i64) {
+    let signal = format!("SIG{}", recording.limits.stop_signal);
+    let mut marks = marks_of(recording, &signal, stretch);
+    marks.sort_by_key(|mark| mark.line == "kill");
+    for Mark { at, line, .. } in &marks {
+        let x = x_of(*at, stretch);
+        let (top, bottom) = (lanes - 20, lanes + rows);
+        let _ = writeln!(out, "<line class=\"{line}\" x1=\"{x}\" x2=\"{x}\" y1=\"{top}\" y2=\"{bottom}\"/>");
+    }
+    marks.sort_by_key(|mark| mark.at);
+    let mut taken = [0_i64; 3];
+    for Mark { at, name, text, .. } in &marks {
+        let (x, width) = (x_of(*at, stretch), name.len() as i64 * 6);
         let (anchor, left) = if x + width > RIGHT { ("end", x - width) } else { ("start", x) };
-        let storey = if left >= taken[0] { 0 } else { 1 };
+        let storey = taken.iter().position(|end| left >= *end).unwrap_or(2);
         taken[storey] = left + width + 8;
-        write_anchored(out, x, lanes - 24 - storey as i64 * 13, &format!("small {text_class}"), anchor, name);
+        write_anchored(out, x, lanes - 24 - storey as i64 * 12, &format!("small {text}"), anchor, name);
+    }
+    let grace = At(recording.limits.grace_ms as i64);
+    if recording.killed.is_none() && grace > stretch.to {
+        let note = format!("SIGKILL would come at {} s \u{2192}", grace.0 as f64 / 1000.0);
+        write_anchored(out, RIGHT, lanes + rows + 31, "small killtext", "end", &note);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Run, Stretch, lanes};
+use super::{Run, Stretch, lanes, played};
 use crate::rehearse::recording::{Ground, Recording};
 use crate::rehearse::verdict::{Finding, Outcome, Point};
 
@@ -60,8 +60,8 @@ fn head(page: &mut String, recording: &Recording) {
         }
     };
     let text = format!(
-        "{ground}; {}: grace {}, removed from the balancer after {}",
-        limits.platform,
+        "{ground}; {}grace {}, removed from the balancer after {}",
+        played(recording),
         seconds(limits.grace_ms),
         seconds(limits.removal_ms)
     );

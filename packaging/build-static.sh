@@ -9,6 +9,11 @@ case $target in
     /*) ;;
     *) target=$PWD/$target ;;
 esac
-RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static -C relocation-model=static" \
+flags="-C target-feature=+crt-static -C relocation-model=static"
+case $host in
+    # Here Rust brings its own linker, lld: constants beside the code make one mapping fewer, and the start quicker.
+    x86_64-unknown-linux-gnu) flags="$flags -C link-arg=-Wl,--no-rosegment" ;;
+esac
+RUSTFLAGS="${RUSTFLAGS-} $flags" \
     cargo build --quiet --release --locked --bin adieu --no-default-features --target "$host" --target-dir "$target"
 echo "$target/$host/release/adieu"

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::{Init, Launch, Running, Scratch};
 
@@ -222,30 +222,25 @@ fn adieu_lets_go_of_what_it_inherited() {
 
 #[test]
 fn adieu_holds_neither_stdin_nor_the_directory() {
-    for launch in [Launch::ordinary(Init::Adieu)] {
-        let scratch = Scratch::new();
-        let inside = text(scratch.path("").as_os_str());
-        let mut run = launch
-            .before_exec(move || {
-                // SAFETY: the string is alive.
-                if unsafe { libc::chdir(inside.as_ptr()) } == 0 {
-                    Ok(())
-                } else {
-                    Err(std::io::Error::last_os_error())
-                }
-            })
-            .start();
-        run.expect("ready");
-        assert_eq!(
-            std::fs::read_link(format!("/proc/{}/cwd", run.pid)).expect("it lives"),
-            PathBuf::from("/")
-        );
-        let held = |pid: i32, fd: i32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
-        let stdin = held(run.app(), 0).expect("the app has a stdin");
-        for fd in 0..64 {
-            assert_ne!(held(run.pid, fd).as_ref(), Some(&stdin), "descriptor {fd} of adieu");
-        }
-    }
+    let scratch = Scratch::new();
+    let inside = text(scratch.path("").as_os_str());
+    let mut run = Launch::ordinary(Init::Adieu)
+        .before_exec(move || {
+            // SAFETY: the string is alive.
+            if unsafe { libc::chdir(inside.as_ptr()) } == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
+        })
+        .start();
+    run.expect("ready");
+    let directory = || std::fs::read_link(format!("/proc/{}/cwd", run.pid)).expect("it lives");
+    harness::until("adieu stands in the root directory", || directory() == Path::new("/"));
+    let held = |pid: i32, fd: i32| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    let stdin = held(run.app(), 0).expect("the app has a stdin");
+    let holds_stdin = || (0..64).any(|fd| held(run.pid, fd).as_ref() == Some(&stdin));
+    harness::until("adieu lets go of stdin", || !holds_stdin());
 }
 
 fn the_app_starts_where_it_was_told(init: Init) {

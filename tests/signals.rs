@@ -104,7 +104,7 @@ fn forwards_to_the_app_alone(init: Init) {
     run.signal(libc::SIGUSR1);
     run.expect_signal("USR1");
     // Had the child got it too, it would have said so before it says this.
-    run.order(&format!("kill {child} USR2"));
+    run.say(&format!("kill {child} USR2"));
     assert!(run.find("child: got").contains("USR2 1"));
 }
 

@@ -8,9 +8,12 @@ use super::{is_init, signals};
 use crate::lifecycle::Signal;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-/// How often the descendants are looked up anew, when new ones appear while the others are being killed.
+/// How often our children are looked up anew while new ones appear.
 const ROUNDS: usize = 16;
+/// How long that may take at once; the loop comes again.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// Sends each of `all` to every process below us.
 pub fn signal(all: &[Signal]) {
@@ -25,28 +28,35 @@ pub fn signal(all: &[Signal]) {
     }
 }
 
-/// SIGKILL to every process below us, and to those that they fork meanwhile.
+/// SIGKILL to every process below us. As an ordinary process, to our children: whoever they leave behind becomes our
+/// child, too, and is found in the next round or at the next call. That costs one look into one file, so that it outruns
+/// processes that fork without pause, which a walk over all of /proc does not.
 pub fn kill() {
     if is_init() {
         return signals::send_everyone(Signal::KILL);
     }
+    let began = Instant::now();
     let mut killed = HashSet::new();
     for _ in 0..ROUNDS {
-        let new: Vec<Pid> = descendants().into_iter().filter(|pid| killed.insert(*pid)).collect();
-        if new.is_empty() {
-            break;
-        }
-        for pid in new {
+        let found = children().unwrap_or_else(descendants);
+        let new: Vec<Pid> = found.into_iter().filter(|pid| killed.insert(*pid)).collect();
+        for pid in &new {
             // EPERM: it changed its user; nothing more can be done about it.
-            let _ = signals::send(pid, Signal::KILL);
+            let _ = signals::send(*pid, Signal::KILL);
+        }
+        if new.is_empty() || began.elapsed() > AT_ONCE {
+            break;
         }
     }
 }
 
-/// How many processes live below us, zombies left out; `None` without /proc.
-pub fn count() -> Option<usize> {
-    let table = table()?;
-    Some(below(Pid::this().as_raw(), &table).len())
+/// Our children, zombies among them ([proc_tid_children(5)], which a kernel may lack).
+///
+/// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
+fn children() -> Option<Vec<Pid>> {
+    let own = Pid::this();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+    Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect())
 }
 
 /// All processes below us that are no zombies. Without /proc nobody can be found.

@@ -1,10 +1,10 @@
 //! Every other process of the container or service: who they are, and how signals reach them.
 //!
 //! As the init of a PID namespace adieu asks the kernel for all of them at once. As an ordinary process it must never
-//! do that; it walks its descendants in /proc. Since adieu is a subreaper there, an orphan is its child and
+//! do that; it follows the lists of children in /proc. Since adieu is a subreaper there, an orphan is its child and
 //! none escapes, not even by setsid(2).
 
-use super::{is_init, signals};
+use super::{is_init, reap, signals};
 use crate::lifecycle::Signal;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
@@ -50,21 +50,44 @@ pub fn kill() {
     }
 }
 
-/// Our children, zombies among them ([proc_tid_children(5)], which a kernel may lack).
-///
-/// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
+/// All processes below us, some zombies among them. Without /proc nobody can be found.
+fn descendants() -> Vec<Pid> {
+    let Some(children) = children() else {
+        return table().map(|table| below(Pid::this().as_raw(), &table)).unwrap_or_default();
+    };
+    // Thousands of our children may wait to be reaped; they have nobody below them.
+    let mut next: Vec<Pid> = children.into_iter().filter(|pid| !reap::has_ended(*pid)).collect();
+    let mut found = HashSet::new();
+    while let Some(pid) = next.pop() {
+        if found.insert(pid) {
+            next.extend(children_of_all_threads(pid));
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Our own children, zombies among them. adieu has one thread.
 fn children() -> Option<Vec<Pid>> {
     let own = Pid::this();
-    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
+    children_of(own, &own.to_string())
+}
+
+fn children_of_all_threads(pid: Pid) -> Vec<Pid> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let names: Vec<String> =
+        threads.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect();
+    names.iter().filter_map(|thread| children_of(pid, thread)).flatten().collect()
+}
+
+/// Whom a thread has started, or taken in ([proc_tid_children(5)], which a kernel may lack).
+///
+/// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
+fn children_of(pid: Pid, thread: &str) -> Option<Vec<Pid>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
     Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect())
 }
 
-/// All processes below us that are no zombies. Without /proc nobody can be found.
-fn descendants() -> Vec<Pid> {
-    table().map(|table| below(Pid::this().as_raw(), &table)).unwrap_or_default()
-}
-
-/// Who lives, with its parent, out of every /proc/PID/stat.
+/// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list children.
 fn table() -> Option<Vec<(i32, i32)>> {
     let processes = std::fs::read_dir("/proc").ok()?;
     // All names first: one descriptor at a time is enough for the whole walk, should there be no more.

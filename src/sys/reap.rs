@@ -32,11 +32,22 @@ pub fn any() -> Reaped {
 
 /// Whether no child is left, neither living nor waiting to be reaped; reaps nothing.
 pub fn none_left() -> bool {
+    ended(libc::P_ALL, 0) == Err(Errno::ECHILD)
+}
+
+/// Whether this child waits to be reaped; reaps nothing.
+pub fn has_ended(pid: Pid) -> bool {
+    ended(libc::P_PID, pid.as_raw() as libc::id_t) == Ok(true)
+}
+
+fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a real-time signal.
-    Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) }) == Err(Errno::ECHILD)
+    Errno::result(unsafe { libc::waitid(which, id, &raw mut info, flags) })?;
+    // SAFETY: what waitid fills in for a child that has ended, and leaves zero otherwise.
+    Ok(unsafe { info.si_pid() } != 0)
 }
 
 /// Takes away a child that could not become the command; it has already ended.

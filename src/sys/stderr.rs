@@ -15,7 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub const LONGEST_LINE: usize = 4096;
 
 pub struct Stderr {
-    way: Way,
+    /// Found when there is something to say, which in most lives is never.
+    way: Option<Way>,
     /// Lines that nobody could be given since the last one that went out.
     unsaid: u64,
     lost: u64,
@@ -33,19 +34,20 @@ enum Way {
 
 impl Stderr {
     pub fn open() -> Stderr {
-        Stderr { way: Way::to_descriptor_2(), unsaid: 0, lost: 0 }
+        Stderr { way: None, unsaid: 0, lost: 0 }
     }
 
     /// Writes one line, its newline included, or drops it.
     pub fn write(&mut self, line: &[u8]) {
+        let way = self.way.get_or_insert_with(Way::to_descriptor_2);
         if self.unsaid > 0 {
             let note = format!("adieu: {} lines lost: stderr was not being read\n", self.unsaid);
-            if self.way.write(note.as_bytes()).is_ok() {
+            if way.write(note.as_bytes()).is_ok() {
                 self.unsaid = 0;
             }
         }
         let line = &line[..line.len().min(LONGEST_LINE)];
-        if self.unsaid > 0 || self.way.write(line).is_err() {
+        if self.unsaid > 0 || way.write(line).is_err() {
             self.unsaid += 1;
             self.lost += 1;
         }
@@ -58,8 +60,8 @@ impl Stderr {
 
     pub fn descriptor(&self) -> Option<RawFd> {
         match &self.way {
-            Way::Own(own) => Some(own.as_raw_fd()),
-            Way::Closed | Way::Socket | Way::Shared => None,
+            Some(Way::Own(own)) => Some(own.as_raw_fd()),
+            Some(Way::Closed | Way::Socket | Way::Shared) | None => None,
         }
     }
 }

@@ -356,6 +356,20 @@ fn a_systemd_unit_is_understood_and_its_misfits_named() {
     );
 }
 
+/// The examples that are shipped name arguments alone, for adieu is their image's entry point.
+#[test]
+fn adieu_in_an_image_is_known_by_its_variables() {
+    for file in ["kubernetes/deployment.yaml", "docker/compose.yaml"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file);
+        let text = std::fs::read_to_string(path).expect("an example");
+        let briefs = manifest::parse(&text, &|_| None).expect("a manifest");
+        assert!(briefs.iter().all(|brief| brief.adieu.is_some()), "{file}");
+        for brief in &briefs {
+            assert_eq!(said(brief), Vec::<String>::new(), "{file} fits");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_manifest_is_refused() {
     for text in [

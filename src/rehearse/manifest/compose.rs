@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Brief, Misfit, Node, signal_named, unwrap_adieu};
+use super::{Brief, Misfit, Node, adieu_in_image, signal_named, unwrap_adieu};
 use crate::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -24,6 +24,7 @@ fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String>
     let grace = service.get("stop_grace_period").and_then(Node::text).map(fill);
     let stop_signal = service.get("stop_signal").and_then(Node::text).map(fill);
     let (env, misfits) = environment(service, &fill, variable);
+    let adieu = adieu.or_else(|| adieu_in_image(&env));
     let mut brief = Brief {
         name,
         platform: Platform::Docker,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Brief, Misfit, Node, Probe, unwrap_adieu};
+use super::{Brief, Misfit, Node, Probe, adieu_in_image, unwrap_adieu};
 use crate::settings::Platform;
 
 /// The containers of one object; none when it has no pod.
@@ -34,6 +34,7 @@ fn brief(pod: Node, container: Node) -> Brief {
     let env = env(container);
     let words = command(container, &env.known);
     let (adieu, command) = unwrap_adieu(words);
+    let adieu = adieu.or_else(|| adieu_in_image(&env.known));
     let grace = pod.get("terminationGracePeriodSeconds").and_then(Node::number).unwrap_or(30);
     let hook = container.at("lifecycle.preStop");
     let readiness = container.get("readinessProbe");

@@ -118,6 +118,11 @@ fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
     (Some(rest[..split].to_vec()), command.map(OsString::from).collect())
 }
 
+/// An image whose entry point is adieu shows in its manifest only by adieu's variables; it has no options there.
+fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
+    env.iter().any(|(name, _)| name.starts_with("ADIEU_")).then(Vec::new)
+}
+
 impl Brief {
     /// A command under a shell that stays in between.
     fn check_shell(&mut self) {

@@ -3,7 +3,7 @@
 use crate::lifecycle::{Arrival, Exit, Plan, Signal};
 use crate::settings::Settings;
 use crate::sys::is_init;
-use crate::sys::signals::{self, Inherited};
+use crate::sys::signals::{self, CONT, Inherited};
 use crate::sys::spawn::{self, AppStart, SpawnError};
 use crate::sys::terminal::{self, Terminal};
 use log::{debug, warn};
@@ -14,7 +14,6 @@ use std::ffi::{CString, OsString, c_int};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
-const CONT: Signal = Signal(libc::SIGCONT as u8);
 const TSTP: Signal = Signal(libc::SIGTSTP as u8);
 /// What stops a process that has no handler for it, and can be caught.
 const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];

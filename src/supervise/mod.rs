@@ -8,7 +8,7 @@ mod doors;
 mod outside;
 mod perform;
 
-use crate::lifecycle::{Event, Exit, Lifecycle, Moment, Phase, Signal};
+use crate::lifecycle::{Arrival, Event, Exit, Lifecycle, Moment, Phase};
 use crate::report::{self, Story};
 use crate::say;
 use crate::settings::{Platform, Refusal, Settings, typed::plain};
@@ -326,8 +326,8 @@ impl Supervisor {
         }
     }
 
-    fn take_signal(&mut self, arrival: crate::lifecycle::Arrival) {
-        if arrival.signal == Signal(libc::SIGCHLD as u8) {
+    fn take_signal(&mut self, arrival: Arrival) {
+        if arrival.signal == signals::CHLD {
             return;
         }
         debug!("got {} from {}", signals::name(arrival.signal), perform::sender(arrival.from));
@@ -335,7 +335,7 @@ impl Supervisor {
             return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
         }
         // A second CONT might undo a Ctrl-Z that was typed just after the first.
-        if arrival.signal == Signal(libc::SIGCONT as u8) && self.app.resumed() {
+        if arrival.signal == signals::CONT && self.app.resumed() {
             return;
         }
         self.tell(Event::Signal(arrival));

@@ -2,7 +2,7 @@
 
 use super::{KILL_AGAIN, Supervisor};
 use crate::hooks::News;
-use crate::lifecycle::{Action, Moment, Phase, Sender, Why};
+use crate::lifecycle::{Action, Moment, Phase, Sender, Signal, Why};
 use crate::say;
 use crate::settings::values::show_duration;
 use crate::sys::{leftovers, reap, signals};
@@ -40,9 +40,8 @@ impl Supervisor {
                 self.kill_again_at = Some(now + KILL_AGAIN);
             }
             Action::Sweep => {
-                let cont = crate::lifecycle::Signal(libc::SIGCONT as u8);
                 self.story.swept();
-                leftovers::signal(&[crate::lifecycle::Signal::TERM, cont]);
+                leftovers::signal(&[Signal::TERM, signals::CONT]);
             }
             Action::Leave(exit) => {
                 if !reap::none_left() {

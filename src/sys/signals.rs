@@ -15,6 +15,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 const KERNEL_SET: usize = 8;
 static ALL: u64 = !0;
 
+/// A child has ended or stopped.
+pub const CHLD: Signal = Signal(libc::SIGCHLD as u8);
+/// What makes a stopped process go on.
+pub const CONT: Signal = Signal(libc::SIGCONT as u8);
+
 /// A signal mask as the kernel keeps it: bit n-1 stands for signal n.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mask(pub u64);

@@ -3,8 +3,6 @@
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,17 +60,7 @@ impl Container {
 
     /// A request from inside its network, whose answer the thread gives.
     fn request(&self, port: u16) -> JoinHandle<std::io::Result<String>> {
-        let network =
-            std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).expect("the container runs");
-        std::thread::spawn(move || {
-            nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
-            let mut client = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
-            client.set_read_timeout(Some(harness::WATCHDOG))?;
-            client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
-            let mut answer = String::new();
-            client.read_to_string(&mut answer)?;
-            Ok(answer)
-        })
+        harness::request_in_network_of(self.pid(), port)
     }
 }
 

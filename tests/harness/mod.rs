@@ -207,6 +207,21 @@ pub fn stat(pid: i32, field: usize) -> Option<String> {
     text.rsplit_once(") ")?.1.split_whitespace().nth(field).map(str::to_string)
 }
 
+/// A request to 127.0.0.1 from inside the network of a process, whose answer the thread gives.
+pub fn request_in_network_of(pid: i32, port: u16) -> std::thread::JoinHandle<std::io::Result<String>> {
+    use std::io::{Read, Write};
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).expect("the process lives");
+    std::thread::spawn(move || {
+        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        let mut client = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        client.set_read_timeout(Some(WATCHDOG))?;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
 pub fn children(pid: i32) -> Vec<i32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

@@ -9,11 +9,18 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use harness::{pid_namespaces, program};
+use harness::{Companion, pid_namespaces, program};
 use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The longest that a rehearsal takes here, many times over.
+const REHEARSAL: Duration = Duration::from_secs(180);
+/// The first filling of the toolbox fetches packages.
+const FILLING: Duration = Duration::from_secs(900);
+const TOOL: Duration = Duration::from_secs(60);
 
 /// A rehearsal to be run.
 struct Rehearsal {
@@ -67,7 +74,7 @@ impl Rehearsal {
 
     fn run(mut self) -> Said {
         self.command.arg("--").args(&self.app);
-        let output = self.command.output().expect("the tool starts");
+        let output = harness::output(&mut self.command, REHEARSAL);
         let page = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!("{:?}: no JSON ({error}); it said: {}", self.app, String::from_utf8_lossy(&output.stderr))
         });
@@ -213,15 +220,12 @@ fn toolbox() -> Result<PathBuf, String> {
     let fill = || {
         let folder = std::env::var_os("ADIEU_TOOLBOX")
             .map_or_else(|| PathBuf::from(ROOT).join("target/toolbox"), PathBuf::from);
-        let filled =
-            Command::new(format!("{ROOT}/tests/apps/install.sh")).arg(&folder).stdin(Stdio::null()).output();
-        match filled {
-            Ok(output) if output.status.success() => Ok(folder),
-            Ok(output) => {
-                Err(format!("the toolbox cannot be filled: {}", String::from_utf8_lossy(&output.stderr)))
-            }
-            Err(error) => Err(format!("the toolbox cannot be filled: {error}")),
+        let mut fill = Command::new(format!("{ROOT}/tests/apps/install.sh"));
+        let filled = harness::output(fill.arg(&folder).stdin(Stdio::null()), FILLING);
+        if filled.status.success() {
+            return Ok(folder);
         }
+        Err(format!("the toolbox cannot be filled: {}", String::from_utf8_lossy(&filled.stderr)))
     };
     TOOLBOX.get_or_init(fill).clone()
 }
@@ -323,15 +327,12 @@ impl App {
     }
 }
 
-/// An app as a test: its name, what it fails bare, what it fails under adieu. `full` ones run in the long selection only.
+/// An app as a test: its name, what it fails bare, what it fails under adieu. Some run in the long selection only.
 macro_rules! apps {
-    ($($(#[$full:ident])? $test:ident: $name:literal, $bare:expr, $wrapped:expr;)+) => { $(
+    ($($(#[$long:ident])? $test:ident: $name:literal, $bare:expr, $wrapped:expr;)+) => { $(
         #[test]
         fn $test() {
-            $(if !harness::$full() {
-                eprintln!("{}: part of the long selection (./tests/run.sh full)", $name);
-                return;
-            })?
+            $(if !harness::$long() { return; })?
             require!(able());
             match app($name) {
                 Ok(app) => app.has_verdicts(&$bare, &$wrapped),
@@ -350,20 +351,20 @@ const HASTY: [&str; 1] = ["fails-readiness-first"];
 const NONE: [&str; 0] = [];
 
 apps! {
-    #[full] python_loop: "python-loop", DEAF, NONE;
+    #[long_selection] python_loop: "python-loop", DEAF, NONE;
     http_server: "http-server", DEAF, NONE;
-    #[full] flask: "flask", DEAF, NONE;
-    #[full] waitress: "waitress", DEAF, NONE;
-    #[full] uvicorn: "uvicorn", HASTY, NONE;
-    #[full] node: "node", DEAF, NONE;
-    #[full] express: "express", DEAF, NONE;
-    #[full] express_close: "express-close", HASTY, NONE;
-    #[full] go: "go", ABRUPT, NONE;
-    #[full] go_shutdown: "go-shutdown", HASTY, NONE;
+    #[long_selection] flask: "flask", DEAF, NONE;
+    #[long_selection] waitress: "waitress", DEAF, NONE;
+    #[long_selection] uvicorn: "uvicorn", HASTY, NONE;
+    #[long_selection] node: "node", DEAF, NONE;
+    #[long_selection] express: "express", DEAF, NONE;
+    #[long_selection] express_close: "express-close", HASTY, NONE;
+    #[long_selection] go: "go", ABRUPT, NONE;
+    #[long_selection] go_shutdown: "go-shutdown", HASTY, NONE;
     nginx: "nginx", ABRUPT, NONE;
-    #[full] ignore_term: "ignore-term", DEAF, DEAF;
+    #[long_selection] ignore_term: "ignore-term", DEAF, DEAF;
     shell: "shell", DEAF, NONE;
-    #[full] java: "java", ABRUPT, NONE;
+    #[long_selection] java: "java", ABRUPT, NONE;
 }
 
 /// Its workers close their listener at different times: what it loses bare differs, that it loses something does not.
@@ -383,15 +384,16 @@ fn gunicorn() {
 
 /// A server that the app needs; it ends with the test.
 struct Server {
-    child: std::process::Child,
+    _process: Companion,
     port: u16,
     folder: tempfolder::Folder,
 }
 
 impl Server {
     fn start(command: &mut Command, port: u16, folder: tempfolder::Folder) -> Server {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server starts");
-        let server = Server { child, port, folder };
+        let process = Companion::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
+        // Both take QUIT for a fast end; PostgreSQL, killed, would leave shared memory behind.
+        let server = Server { _process: process.asked_with(libc::SIGQUIT), port, folder };
         harness::until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         server
     }
@@ -424,10 +426,7 @@ impl Server {
                 .arg(folder.0.join("data"));
             command
         };
-        let made = as_postgres("initdb")
-            .args(["-A", "trust"])
-            .output()
-            .map_err(|error| format!("initdb: {error}"))?;
+        let made = harness::output(as_postgres("initdb").args(["-A", "trust"]), TOOL);
         if !made.status.success() {
             return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
         }
@@ -440,17 +439,6 @@ impl Server {
     /// The option by which the tool knows its port.
     fn option(&self) -> String {
         format!("--database {}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both take TERM for an orderly end.
-        let _gone = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.child.id() as i32),
-            nix::sys::signal::Signal::SIGQUIT,
-        );
-        let _reaped = self.child.wait();
     }
 }
 
@@ -488,9 +476,9 @@ fn a_queue_worker_ends_between_two_jobs_under_adieu() {
     };
     let server = Server::redis();
     let cli = |words: &str| {
-        let output =
-            Command::new("redis-cli").args(["-p", &server.port.to_string()]).args(words.split(' ')).output();
-        String::from_utf8(output.expect("redis-cli runs").stdout).expect("text").trim().to_owned()
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &server.port.to_string()]).args(words.split(' '));
+        String::from_utf8(harness::output(&mut command, TOOL).stdout).expect("text").trim().to_owned()
     };
     cli("rpush jobs 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3 0.3");
     let ask = format!("redis-cli -p {}", server.port);

@@ -325,7 +325,7 @@ fn stay_behind(child: i32, status: RawFd) -> ! {
     }
 }
 
-fn default_action(signal: i32) {
+pub(super) fn default_action(signal: i32) {
     #[repr(C)]
     struct KernelAction([u64; 4]);
     let action = KernelAction([0; 4]);
@@ -333,7 +333,7 @@ fn default_action(signal: i32) {
     unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null::<u8>(), 8) };
 }
 
-fn raw_mask(set: u64) {
+pub(super) fn raw_mask(set: u64) {
     // SAFETY: the set is 8 bytes, as the kernel expects; glibc would leave out 32 and 33.
     unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const set, std::ptr::null::<u8>(), 8)

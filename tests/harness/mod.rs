@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file uses its own part
 
+pub mod companion;
 pub mod launch;
 pub mod running;
 
@@ -13,6 +14,7 @@ use std::process::Command;
 use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
+pub use companion::{Companion, output};
 pub use launch::Launch;
 pub use nix::sys::signal::Signal;
 pub use running::{End, Running};
@@ -47,6 +49,16 @@ macro_rules! left_out {
         $crate::harness::left_out(&format!($($reason)*));
         return;
     }};
+}
+
+/// Returns from a test that belongs to the long selection, unless that was asked for.
+#[macro_export]
+macro_rules! long {
+    () => {
+        if !$crate::harness::long_selection() {
+            return;
+        }
+    };
 }
 
 /// Leaves the test out unless this `Result<(), String>` is `Ok`.
@@ -84,13 +96,7 @@ macro_rules! also_under_tini {
 
 pub fn left_out(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_string();
-    let line = format!("LEFT OUT: {test}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("ADIEU_LEFT_OUT") {
-        use std::io::Write;
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("ADIEU_LEFT_OUT must be writable");
-    }
+    note("ADIEU_LEFT_OUT", &format!("LEFT OUT: {test}: {reason}\n"));
     assert!(
         std::env::var_os("CI").is_none_or(|ci| ci != "true"),
         "left out, which CI does not allow: {reason}"
@@ -125,6 +131,28 @@ pub fn full() -> bool {
     std::env::var_os("ADIEU_FULL").is_some_and(|full| full == "1")
 }
 
+/// Whether the long selection was asked for; if not, tells the runner that this test has done nothing, so that it does
+/// not count as passed.
+pub fn long_selection() -> bool {
+    if full() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
+    note("ADIEU_LONG", &format!("{test}: part of the long selection (./tests/run.sh full)\n"));
+    false
+}
+
+/// Appends a line to the file that this variable names, for tests/run.sh, and says it.
+fn note(variable: &str, line: &str) {
+    use std::io::Write;
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os(variable) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.unwrap_or_else(|error| panic!("{variable} must be writable: {error}"));
+    }
+}
+
 /// The probe's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
 pub fn probe() -> PathBuf {
     static BUILT: Once = Once::new();
@@ -135,8 +163,8 @@ pub fn probe() -> PathBuf {
         if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {
             let mut build = Command::new(env!("CARGO"));
             build.args(["build", "--quiet", "--example", "probe", "--manifest-path"]);
-            let built = build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).status();
-            assert!(built.expect("cargo").success(), "cannot build the probe");
+            build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+            builds(&mut build, "the probe");
         }
     });
     path
@@ -158,9 +186,17 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
         build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
         build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
-        assert!(build.status().expect("cargo").success(), "cannot build the static programs");
+        builds(&mut build, "the static programs");
     });
     (given.unwrap_or_else(|| folder.join("adieu")), folder.join("examples/probe"))
+}
+
+/// A build may have to wait for another one.
+const BUILD: Duration = Duration::from_secs(900);
+
+fn builds(command: &mut Command, what: &str) {
+    let built = output(command, BUILD);
+    assert!(built.status.success(), "cannot build {what}: {}", String::from_utf8_lossy(&built.stderr));
 }
 
 /// A directory that is gone when the test is.

@@ -243,6 +243,9 @@ impl Running {
         while unsafe { libc::sigqueue(self.pid, signal, value) } != 0 {
             let error = std::io::Error::last_os_error();
             assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "cannot queue: {error}");
+            if Instant::now() > self.deadline() {
+                self.fail("the signal queue stays full");
+            }
             std::thread::yield_now();
         }
     }

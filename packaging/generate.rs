@@ -3,8 +3,7 @@
 //!
 //!     cargo run --example generate
 
-use adieu::settings::Platform;
-use adieu::settings::list::{LIST, Section, Setting, Takes};
+use adieu::settings::list::{Kind, LIST, Section, Setting};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -51,7 +50,7 @@ fn options() -> String {
             let short = setting.short.map_or(String::new(), |short| format!("\\fB\\-{short}\\fR, "));
             let value = value(setting).map_or(String::new(), |name| format!(" \\fI{}\\fR", roff(name)));
             let _ = writeln!(page, ".TP\n{short}\\fB\\-\\-{}\\fR{value}", roff(setting.long));
-            let _ = writeln!(page, "{}", roff(setting.help));
+            let _ = writeln!(page, "{}", roff(&setting.text()));
             let also = setting.variable().into_iter().chain(setting.key.map(str::to_owned));
             let also: Vec<String> = also.map(|name| format!("\\fB{}\\fR", roff(&name))).collect();
             if !also.is_empty() {
@@ -78,7 +77,7 @@ fn table() -> String {
         let code = |text: Option<String>| text.map_or(String::new(), |text| format!("`{text}`"));
         let variable = code(setting.variable());
         let key = code(setting.key.map(str::to_owned));
-        let help = setting.help.replace('|', "\\|");
+        let help = setting.text().replace('|', "\\|");
         let _ = writeln!(table, "| {short}`--{}{value}` | {variable} | {key} | {help} |", setting.long);
     }
     table
@@ -109,11 +108,12 @@ fn bash() -> String {
         flags.join(" "),
         spelt(|setting| value(setting).is_some())
     );
-    for (name, words) in words() {
+    for setting in LIST.iter().filter(|setting| !words(setting).is_empty()) {
         let _ = writeln!(
             page,
-            "        --{name}) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\"); return ;;",
-            words.join(" ")
+            "        --{}) mapfile -t COMPREPLY < <(compgen -W '{}' -- \"$current\"); return ;;",
+            setting.long,
+            words(setting).join(" ")
         );
     }
     let _ = write!(
@@ -126,9 +126,7 @@ fn bash() -> String {
              *) mapfile -t COMPREPLY < <(compgen -c -- \"$current\") ;;\n    \
          esac\n}}\ncomplete -o filenames -F _adieu adieu\n",
         spelt(takes_path),
-        spelt(|setting| value(setting).is_some()
-            && !takes_path(setting)
-            && !words().iter().any(|(name, _)| *name == setting.long)),
+        spelt(|setting| value(setting).is_some() && !takes_path(setting) && words(setting).is_empty()),
     );
     page
 }
@@ -139,12 +137,14 @@ fn zsh() -> String {
     );
     for setting in LIST {
         let help =
-            setting.help.replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
-        let action = match (value(setting), words().into_iter().find(|(name, _)| *name == setting.long)) {
+            setting.text().replace('\'', "'\\''").replace('[', "\\[").replace(']', "\\]").replace(':', "\\:");
+        let action = match (value(setting), words(setting)) {
             (None, _) => String::new(),
-            (Some(name), Some((_, words))) => format!(":{}:({})", name.replace(':', "\\:"), words.join(" ")),
-            (Some(name), None) if takes_path(setting) => format!(":{name}:_files"),
-            (Some(name), None) => format!(":{}: ", name.replace(':', "\\:")),
+            (Some(name), words) if !words.is_empty() => {
+                format!(":{}:({})", name.replace(':', "\\:"), words.join(" "))
+            }
+            (Some(name), _) if takes_path(setting) => format!(":{name}:_files"),
+            (Some(name), _) => format!(":{}: ", name.replace(':', "\\:")),
         };
         for spelling in spellings(setting) {
             let joins = match (action.is_empty(), spelling.starts_with("--")) {
@@ -167,13 +167,13 @@ fn fish() -> String {
     );
     for setting in LIST {
         let short = setting.short.map_or(String::new(), |short| format!(" -s {short}"));
-        let takes = match (value(setting), words().into_iter().find(|(name, _)| *name == setting.long)) {
+        let takes = match (value(setting), words(setting)) {
             (None, _) => String::new(),
-            (Some(_), Some((_, words))) => format!(" -x -a '{}'", words.join(" ")),
-            (Some(_), None) if takes_path(setting) => " -r -F".to_owned(),
-            (Some(_), None) => " -x".to_owned(),
+            (Some(_), words) if !words.is_empty() => format!(" -x -a '{}'", words.join(" ")),
+            (Some(_), _) if takes_path(setting) => " -r -F".to_owned(),
+            (Some(_), _) => " -x".to_owned(),
         };
-        let help = setting.help.replace('\\', "\\\\").replace('\'', "\\'");
+        let help = setting.text().replace('\\', "\\\\").replace('\'', "\\'");
         let _ = writeln!(page, "complete -c adieu{short} -l {}{takes} -d '{help}'", setting.long);
     }
     page
@@ -196,29 +196,16 @@ fn spelt(which: impl Fn(&Setting) -> bool) -> String {
 }
 
 fn value(setting: &Setting) -> Option<&'static str> {
-    match setting.takes {
-        Takes::Nothing => None,
-        Takes::One(name) | Takes::Many { name, .. } => Some(name),
-    }
+    setting.kind().map(Kind::name)
 }
 
 fn takes_path(setting: &Setting) -> bool {
-    matches!(value(setting), Some("PATH" | "FILE"))
+    matches!(setting.kind(), Some(Kind::Path))
 }
 
-/// What can be completed where only some words are allowed: those that the list itself names, and the platforms.
-fn words() -> Vec<(&'static str, Vec<&'static str>)> {
-    let named = |setting: &Setting| {
-        let words: Vec<&str> = value(setting)?.split('|').collect();
-        (words.len() > 1).then_some((setting.long, words))
-    };
-    let platforms = Platform::NAMES.iter().map(|(name, _)| *name).collect();
-    let others = [
-        ("platform", platforms),
-        ("exit-signal", vec!["always", "never", "auto"]),
-        ("log-level", vec!["off", "error", "warn", "info", "debug", "trace"]),
-    ];
-    LIST.iter().filter_map(named).chain(others).collect()
+/// What can be completed where only some words are allowed.
+fn words(setting: &Setting) -> Vec<&'static str> {
+    setting.kind().map_or(Vec::new(), Kind::choices)
 }
 
 fn roff(text: &str) -> String {

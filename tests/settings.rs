@@ -200,6 +200,42 @@ fn a_wrong_flag_says_what_would_be_right() {
     }
 }
 
+/// tini and dumb-init refuse these, too.
+#[test]
+fn an_empty_value_is_refused() {
+    for (option, value) in [("-r", ""), ("-e", ""), ("--stop-on", ","), ("--report", ""), ("--config", "")] {
+        let line = refusal(adieu("").option(option).option(value));
+        assert!(line.contains("needs a value"), "{option} {value:?}: {line}");
+    }
+    assert!(refusal(adieu("").env("ADIEU_STOP_ON", " , ")).contains("ADIEU_STOP_ON"));
+    let scratch = Scratch::new();
+    for text in ["log.report = \"\"\n", "signals.rewrite = \"\"\n", "stop.on = \"\"\n"] {
+        let file = scratch.file("adieu.toml", text);
+        let line = refusal(adieu("--config").option(&file));
+        assert!(line.contains("adieu.toml:1: "), "{text}: {line}");
+    }
+    // A variable without a value is how a manifest takes one back.
+    shows(&check(adieu("--platform none").env("ADIEU_GRACE", "")), "grace", "30s", "default");
+}
+
+#[test]
+fn check_shows_every_setting_with_its_origin() {
+    let options = "--platform none --on-stop exec:true --rewrite 1:15 --rewrite 2:0 --report r.json -g -vv";
+    let shown = check(adieu(options).env("ADIEU_STOP_ONCE", "yes").env("ADIEU_DRAIN", "OFF"));
+    for setting in adieu::settings::list::LIST.iter().filter(|setting| setting.key.is_some()) {
+        let (value, origin) = shown.get(setting.long).unwrap_or_else(|| panic!("no {}", setting.long));
+        assert!(!value.is_empty() && !origin.is_empty(), "{}: {value} {origin}", setting.long);
+    }
+    shows(&shown, "on-stop", "exec:true", "flag --on-stop");
+    shows(&shown, "rewrite", "1:15, 2:0", "flag --rewrite");
+    shows(&shown, "group", "true", "flag --group");
+    shows(&shown, "stop-once", "true", "variable ADIEU_STOP_ONCE");
+    shows(&shown, "drain", "OFF", "variable ADIEU_DRAIN");
+    shows(&shown, "log-level", "trace", "flag --verbose");
+    shows(&shown, "success-exit", "-", "default");
+    shows(&shown, "drain-longest", "10s", "default");
+}
+
 #[test]
 fn a_wrong_variable_says_what_would_be_right() {
     for (name, value, parts) in [

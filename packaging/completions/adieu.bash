@@ -18,14 +18,15 @@ _adieu() {
         return
     fi
     case ${COMP_WORDS[COMP_CWORD-1]} in
-        --probe) mapfile -t COMPREPLY < <(compgen -W 'readyz livez' -- "$current"); return ;;
-        --drain) mapfile -t COMPREPLY < <(compgen -W 'auto off' -- "$current"); return ;;
-        --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current"); return ;;
-        --platform) mapfile -t COMPREPLY < <(compgen -W 'kubernetes ecs cloud-run nomad fly heroku systemd docker none' -- "$current"); return ;;
+        --profile) mapfile -t COMPREPLY < <(compgen -W 'nginx httpd php-fpm postgres unicorn haproxy uwsgi sidekiq rq none' -- "$current"); return ;;
+        --platform) mapfile -t COMPREPLY < <(compgen -W 'systemd kubernetes ecs cloud-run nomad fly heroku docker none' -- "$current"); return ;;
         --exit-signal) mapfile -t COMPREPLY < <(compgen -W 'always never auto' -- "$current"); return ;;
+        --probe) mapfile -t COMPREPLY < <(compgen -W 'readyz livez status' -- "$current"); return ;;
+        --drain) mapfile -t COMPREPLY < <(compgen -W 'auto off' -- "$current"); return ;;
         --log-level) mapfile -t COMPREPLY < <(compgen -W 'off error warn info debug trace' -- "$current"); return ;;
+        --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current"); return ;;
         --ready-file | --report | --config) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --profile | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --health | --ready | --drain-port | --drain-outbound | --drain-check | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout) return ;;
+        --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --health | --ready | --drain-port | --drain-outbound | --drain-check | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout) return ;;
     esac
     case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current") ;;

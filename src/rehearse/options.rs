@@ -135,7 +135,7 @@ const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the ch
 could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides.";
 
 fn platform(text: &str) -> Result<Platform, String> {
-    values::one_of(text, &Platform::NAMES)
+    Platform::named(text)
 }
 
 fn signal(text: &str) -> Result<Signal, String> {

@@ -1,62 +1,56 @@
-//! The one list of settings: flags, variables, keys of the file, help and manual all come from here.
+//! The one list of settings. Flags, variables, keys of the file, help, manual page, completions, the table of all
+//! settings and the file's JSON Schema all come from here: a new setting is one row, one field of
+//! [`Settings`](super::Settings) and one use of it in the reader.
 
-/// A setting's identity.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Id {
-    Grace,
-    PreStop,
-    DrainTimeout,
-    KillMargin,
-    Leftovers,
-    Platform,
-    Stop,
-    StopOn,
-    StopOnce,
-    Profile,
-    Rewrite,
-    Group,
-    SingleChild,
-    ParentDeathSignal,
-    OrphanSignal,
-    SuccessExit,
-    SuccessOnStop,
-    ExitSignal,
-    Health,
-    Ready,
-    ReadyFile,
-    Drain,
-    DrainPort,
-    DrainOutbound,
-    DrainCheck,
-    DrainQuiet,
-    DrainLongest,
-    OnStart,
-    OnStop,
-    OnExit,
-    HookTimeout,
-    LogLevel,
-    LogFormat,
-    Report,
-    WarnOnReap,
-    Verbose,
-    Subreaper,
-    Config,
-    Check,
-    Probe,
-    Help,
-    License,
-    Version,
+use super::{Platform, programs};
+use Kind::{Other, Path, Port, Signal, Status, Target, Time, Word};
+use Takes::{Many, Nothing, One};
+use Usually::{Depends, Is, Unset};
+
+/// One setting.
+pub struct Setting {
+    pub id: Id,
+    pub long: &'static str,
+    pub short: Option<char>,
+    pub takes: Takes,
+    /// The key in the file, with its table; `None` where only a flag makes sense.
+    pub key: Option<&'static str>,
+    /// The variable by which tini knows the same setting.
+    pub tini: Option<&'static str>,
+    pub section: Section,
+    pub default: Usually,
+    /// What it does, in one short sentence, without its choices and its default.
+    pub help: &'static str,
 }
 
-/// What a setting takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How many values a setting takes, and of which kind.
+#[derive(Clone, Copy)]
 pub enum Takes {
-    /// Nothing: it is on when it is there. In a variable or the file: true or false.
+    /// None: it is on when it is there. In a variable or the file: true or false.
     Nothing,
     /// One value; the last one counts.
-    One(&'static str),
-    /// One value each time, all count. `split` parts the values in a variable.
-    Many { name: &'static str, split: Split },
+    One(Kind),
+    /// One value each time, all count. [`Split`] parts the values in a variable.
+    Many(Kind, Split),
+}
+
+/// What one value is.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// `5s`; see [`values::duration`](super::values::duration).
+    Time,
+    Signal,
+    /// 1 to 65535.
+    Port,
+    /// An exit status, 0 to 255.
+    Status,
+    Path,
+    /// What adieu asks or tells: `exec:CMD ARG`, `http://...`.
+    Target,
+    /// One of these words, under this name in help.
+    Word(&'static str, fn() -> Vec<&'static str>),
+    /// Text of its own notation, under this name in help.
+    Other(&'static str),
 }
 
 /// How several values stand in one variable.
@@ -64,6 +58,17 @@ pub enum Takes {
 pub enum Split {
     Commas,
     Lines,
+}
+
+/// What counts where nobody has set anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Usually {
+    /// Off, or nothing.
+    Unset,
+    /// This, in the notation of the setting.
+    Is(&'static str),
+    /// What the rest says; in words.
+    Depends(&'static str),
 }
 
 /// Where a setting is shown in help.
@@ -105,15 +110,27 @@ impl Section {
     }
 }
 
-pub struct Setting {
-    pub id: Id,
-    pub long: &'static str,
-    pub short: Option<char>,
-    pub takes: Takes,
-    /// The key in the file, with its table; `None` where only a flag makes sense.
-    pub key: Option<&'static str>,
-    pub section: Section,
-    pub help: &'static str,
+impl Kind {
+    /// As help writes a value: `TIME`, `auto|off`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Time => "TIME",
+            Signal => "SIG",
+            Port => "PORT",
+            Status => "CODE",
+            Path => "PATH",
+            Target => "TARGET",
+            Word(name, _) | Other(name) => name,
+        }
+    }
+
+    /// The only words that are allowed; none where more than words are.
+    pub fn choices(self) -> Vec<&'static str> {
+        match self {
+            Word(_, choices) => choices(),
+            Time | Signal | Port | Status | Path | Target | Other(_) => Vec::new(),
+        }
+    }
 }
 
 impl Setting {
@@ -122,125 +139,196 @@ impl Setting {
         let has_one = self.key.is_some() || self.id == Id::Config;
         has_one.then(|| format!("ADIEU_{}", self.long.to_ascii_uppercase().replace('-', "_")))
     }
-}
 
-pub fn by_id(id: Id) -> &'static Setting {
-    // Held by a test: every id stands in the list.
-    LIST.iter().find(|setting| setting.id == id).unwrap_or(&LIST[0])
-}
-
-const TIME: Takes = Takes::One("TIME");
-const SIGNAL: Takes = Takes::One("SIG");
-const TARGETS: Takes = Takes::Many { name: "TARGET", split: Split::Lines };
-const PORTS: Takes = Takes::Many { name: "PORT", split: Split::Commas };
-
-macro_rules! setting {
-    ($id:ident, $long:literal, $short:expr, $takes:expr, $key:expr, $section:ident, $help:literal) => {
-        Setting {
-            id: Id::$id,
-            long: $long,
-            short: $short,
-            takes: $takes,
-            key: $key,
-            section: Section::$section,
-            help: $help,
+    /// What its values are, if it takes any.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.takes {
+            Nothing => None,
+            One(kind) | Many(kind, _) => Some(kind),
         }
+    }
+
+    /// Its default, where that is always the same.
+    pub fn usual(&self) -> &'static str {
+        match self.default {
+            Is(text) => text,
+            Unset | Depends(_) => "",
+        }
+    }
+
+    /// What it does, with its choices and its default.
+    pub fn text(&self) -> String {
+        // The known programs are too many for a line; the manual page has them.
+        const FEW: usize = 10;
+        let choices = self.kind().map(|kind| (kind.name(), kind.choices()));
+        let choices = match choices {
+            Some((name, choices)) if (1..=FEW).contains(&choices.len()) && !name.contains('|') => {
+                format!(": {}", super::values::list_or(&choices))
+            }
+            Some(_) | None => String::new(),
+        };
+        let default = match self.default {
+            Unset => String::new(),
+            Is(text) | Depends(text) => format!(" (default: {text})"),
+        };
+        format!("{}{choices}{default}", self.help)
+    }
+}
+
+/// A setting's row.
+pub fn by_id(id: Id) -> &'static Setting {
+    // Rows and ids come from one list, in one order; a test holds it.
+    LIST.get(id as usize).unwrap_or(&LIST[0])
+}
+
+/// What most rows of a section have in common.
+const fn of(section: Section) -> Setting {
+    Setting {
+        id: Id::Help,
+        long: "",
+        short: None,
+        takes: Nothing,
+        key: None,
+        tini: None,
+        section,
+        default: Unset,
+        help: "",
+    }
+}
+
+/// Makes the ids and the list from the rows.
+macro_rules! settings {
+    ($($id:ident: $row:expr,)*) => {
+        /// A setting's identity.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Id { $($id),* }
+
+        /// Every setting, in the order of help.
+        pub static LIST: &[Setting] = &[$(Setting { id: Id::$id, ..$row }),*];
     };
 }
 
 #[rustfmt::skip]
-pub static LIST: &[Setting] = &[
-    setting!(Grace, "grace", None, TIME, Some("stop.grace"), Stop,
-        "time from the stop request until the platform kills (default: by platform, else 30s)"),
-    setting!(PreStop, "pre-stop", None, TIME, Some("stop.pre-stop"), Stop,
-        "keep serving for so long while readiness already fails (default: 5s, at most a third of the grace)"),
-    setting!(DrainTimeout, "drain-timeout", None, TIME, Some("drain.timeout"), Stop,
-        "then wait at most so long for requests in flight (default: until two thirds of the grace)"),
-    setting!(KillMargin, "kill-margin", None, TIME, Some("stop.kill-margin"), Stop,
-        "kill so long before the grace ends (default: 1s, at most a tenth of the grace)"),
-    setting!(Leftovers, "leftovers", None, TIME, Some("stop.leftovers"), Stop,
-        "when the app ends by itself, give its other processes so long (default: 2s)"),
-    setting!(Stop, "stop", None, Takes::One("SCHEDULE"), Some("stop.schedule"), Stop,
-        "the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM"),
-    setting!(StopOn, "stop-on", None, Takes::Many { name: "SIG", split: Split::Commas }, Some("stop.on"), Stop,
-        "the signals that ask for a stop (default: TERM, and what the platform or the program stops by)"),
-    setting!(StopOnce, "stop-once", None, Takes::Nothing, Some("stop.once"), Stop,
-        "forward no second stop request while stopping"),
-    setting!(Profile, "profile", None, Takes::One("NAME"), Some("profile"), Stop,
-        "stop the app as this known program is stopped; none: whatever its name (default: by COMMAND)"),
-    setting!(Platform, "platform", None, Takes::One("NAME"), Some("platform"), Stop,
-        "kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker or none (default: found out)"),
+settings! {
+    Grace: Setting { long: "grace", takes: One(Time), key: Some("stop.grace"),
+        help: "time from the stop request until the platform kills",
+        default: Depends("by platform, else 30s"), ..of(Section::Stop) },
+    PreStop: Setting { long: "pre-stop", takes: One(Time), key: Some("stop.pre-stop"),
+        help: "how long to keep serving after readiness fails",
+        default: Depends("5s, at most a third of the grace"), ..of(Section::Stop) },
+    DrainTimeout: Setting { long: "drain-timeout", takes: One(Time), key: Some("drain.timeout"),
+        help: "how long to wait then for requests in flight",
+        default: Depends("until two thirds of the grace"), ..of(Section::Stop) },
+    KillMargin: Setting { long: "kill-margin", takes: One(Time), key: Some("stop.kill-margin"),
+        help: "how long before the end of the grace to kill",
+        default: Depends("1s, at most a tenth of the grace"), ..of(Section::Stop) },
+    Leftovers: Setting { long: "leftovers", takes: One(Time), key: Some("stop.leftovers"),
+        help: "how long other processes may take to end when the app ends by itself",
+        default: Is("2s"), ..of(Section::Stop) },
+    Stop: Setting { long: "stop", takes: One(Other("SCHEDULE")), key: Some("stop.schedule"),
+        help: "the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, or none",
+        default: Depends("by program, else the signal that asked"), ..of(Section::Stop) },
+    StopOn: Setting { long: "stop-on", takes: Many(Signal, Split::Commas), key: Some("stop.on"),
+        help: "the signals that ask for a stop",
+        default: Depends("TERM, and what the platform or the program stops by"), ..of(Section::Stop) },
+    StopOnce: Setting { long: "stop-once", key: Some("stop.once"),
+        help: "do not forward a second stop request while stopping", ..of(Section::Stop) },
+    Profile: Setting { long: "profile", takes: One(Word("NAME", programs::choices)), key: Some("profile"),
+        help: "stop the app as this known program is stopped; none: as any other program",
+        default: Depends("by COMMAND"), ..of(Section::Stop) },
+    Platform: Setting { long: "platform", takes: One(Word("NAME", Platform::names)), key: Some("platform"),
+        help: "whose defaults to use",
+        default: Depends("detected"), ..of(Section::Stop) },
 
-    setting!(Rewrite, "rewrite", Some('r'), Takes::Many { name: "FROM:TO", split: Split::Commas }, Some("signals.rewrite"), Signals,
-        "forward signal FROM as TO; TO 0 drops it"),
-    setting!(Group, "group", Some('g'), Takes::Nothing, Some("signals.group"), Signals,
-        "signal the app's whole process group, not the app alone"),
-    setting!(SingleChild, "single-child", Some('c'), Takes::Nothing, None, Signals,
-        "signal the app alone; this is the default"),
-    setting!(ParentDeathSignal, "parent-death-signal", Some('p'), SIGNAL, Some("signals.parent-death"), Signals,
-        "have the kernel send adieu this signal when its parent dies"),
-    setting!(OrphanSignal, "orphan-signal", None, SIGNAL, Some("signals.orphan"), Signals,
-        "what the app gets when adieu itself is killed, or none (default: KILL)"),
-    setting!(Subreaper, "subreaper", Some('s'), Takes::Nothing, None, Signals,
-        "accepted for tini's sake; adieu is a subreaper whenever it is not PID 1"),
+    Rewrite: Setting { long: "rewrite", short: Some('r'), takes: Many(Other("FROM:TO"), Split::Commas),
+        key: Some("signals.rewrite"),
+        help: "forward signal FROM as TO; 0 as TO drops it", ..of(Section::Signals) },
+    Group: Setting { long: "group", short: Some('g'), key: Some("signals.group"),
+        tini: Some("TINI_KILL_PROCESS_GROUP"),
+        help: "signal the app's whole process group", ..of(Section::Signals) },
+    SingleChild: Setting { long: "single-child", short: Some('c'),
+        help: "signal only the app, which is the default (for dumb-init's users)", ..of(Section::Signals) },
+    ParentDeathSignal: Setting { long: "parent-death-signal", short: Some('p'), takes: One(Signal),
+        key: Some("signals.parent-death"),
+        help: "the signal that adieu gets when its parent dies", ..of(Section::Signals) },
+    OrphanSignal: Setting { long: "orphan-signal", takes: One(Signal), key: Some("signals.orphan"),
+        help: "the signal that the app gets when adieu itself is killed, or none",
+        default: Is("KILL"), ..of(Section::Signals) },
+    Subreaper: Setting { long: "subreaper", short: Some('s'), tini: Some("TINI_SUBREAPER"),
+        help: "accepted for tini's users; adieu reaps orphans anyway", ..of(Section::Signals) },
 
-    setting!(SuccessExit, "success-exit", Some('e'), Takes::Many { name: "CODE", split: Split::Commas }, Some("exit.success"), Exit,
-        "exit 0 instead of with this status of the app"),
-    setting!(SuccessOnStop, "success-on-stop", None, Takes::Many { name: "CODE", split: Split::Commas }, Some("exit.success-on-stop"), Exit,
-        "the same, but only after a stop request"),
-    setting!(ExitSignal, "exit-signal", None, Takes::One("WHEN"), Some("exit.signal"), Exit,
-        "die of the app's signal instead of exiting 128+n: always, never or auto (under systemd)"),
+    SuccessExit: Setting { long: "success-exit", short: Some('e'), takes: Many(Status, Split::Commas),
+        key: Some("exit.success"),
+        help: "exit 0 when the app exits with this status", ..of(Section::Exit) },
+    SuccessOnStop: Setting { long: "success-on-stop", takes: Many(Status, Split::Commas),
+        key: Some("exit.success-on-stop"),
+        help: "the same, but only after a stop request", ..of(Section::Exit) },
+    ExitSignal: Setting { long: "exit-signal", takes: One(Word("WHEN", || vec!["always", "never", "auto"])),
+        key: Some("exit.signal"),
+        help: "die of the signal that ended the app instead of exiting with 128+n; auto: under systemd",
+        default: Is("auto"), ..of(Section::Exit) },
 
-    setting!(Health, "health", None, Takes::One("ADDR:PORT"), Some("ready.health"), Readiness,
-        "serve /readyz, /livez, /status and /metrics there"),
-    setting!(Ready, "ready", None, TARGETS, Some("ready.check"), Readiness,
-        "ready when this passes: http://HOST:PORT/PATH, tcp://HOST:PORT, exec:CMD ARG, notify"),
-    setting!(ReadyFile, "ready-file", None, Takes::One("PATH"), Some("ready.file"), Readiness,
-        "a file that exists exactly while ready"),
-    setting!(Probe, "probe", None, Takes::One("readyz|livez"), None, Readiness,
-        "ask the adieu that runs at the address of --health; exit 0 or 1"),
+    Health: Setting { long: "health", takes: One(Other("ADDR:PORT")), key: Some("ready.health"),
+        help: "serve /readyz, /livez, /status and /metrics at this address", ..of(Section::Readiness) },
+    Ready: Setting { long: "ready", takes: Many(Target, Split::Lines), key: Some("ready.check"),
+        help: "ready when this passes: http://HOST:PORT/PATH, tcp://HOST:PORT, exec:CMD ARG, notify",
+        ..of(Section::Readiness) },
+    ReadyFile: Setting { long: "ready-file", takes: One(Path), key: Some("ready.file"),
+        help: "a file that exists while the app is ready", ..of(Section::Readiness) },
+    Probe: Setting { long: "probe", takes: One(Word("readyz|livez|status", || vec!["readyz", "livez", "status"])),
+        help: "ask the running adieu at the address of --health; exit 0 or 1", ..of(Section::Readiness) },
 
-    setting!(Drain, "drain", None, Takes::One("auto|off"), Some("drain.mode"), Drain,
-        "wait for requests in flight where they can be seen (default: auto)"),
-    setting!(DrainPort, "drain-port", None, PORTS, Some("drain.port"), Drain,
-        "watch connections to this port instead of to all that the app listens on"),
-    setting!(DrainOutbound, "drain-outbound", None, PORTS, Some("drain.outbound"), Drain,
-        "wait for answers to the app's queries to this remote port, too"),
-    setting!(DrainCheck, "drain-check", None, Takes::One("TARGET"), Some("drain.check"), Drain,
-        "idle when this exits 0 or answers 200: exec:CMD ARG, http://HOST:PORT/PATH"),
-    setting!(DrainQuiet, "drain-quiet", None, TIME, Some("drain.quiet"), Drain,
-        "data sent so recently keeps a connection in flight (default: 1s)"),
-    setting!(DrainLongest, "drain-longest", None, TIME, Some("drain.longest"), Drain,
-        "how long to believe that a connection without clear evidence is in flight (default: 10s)"),
+    Drain: Setting { long: "drain", takes: One(Word("auto|off", || vec!["auto", "off"])), key: Some("drain.mode"),
+        help: "wait for requests in flight",
+        default: Is("auto"), ..of(Section::Drain) },
+    DrainPort: Setting { long: "drain-port", takes: Many(Port, Split::Commas), key: Some("drain.port"),
+        help: "watch connections to this port only, not to every port that the app listens on", ..of(Section::Drain) },
+    DrainOutbound: Setting { long: "drain-outbound", takes: Many(Port, Split::Commas), key: Some("drain.outbound"),
+        help: "wait also for answers from this remote port, such as 5432", ..of(Section::Drain) },
+    DrainCheck: Setting { long: "drain-check", takes: One(Target), key: Some("drain.check"),
+        help: "the app is idle when this exits 0 or answers 200: exec:CMD ARG, http://HOST:PORT/PATH",
+        ..of(Section::Drain) },
+    DrainQuiet: Setting { long: "drain-quiet", takes: One(Time), key: Some("drain.quiet"),
+        help: "how long a connection counts as in flight after data was sent on it",
+        default: Is("1s"), ..of(Section::Drain) },
+    DrainLongest: Setting { long: "drain-longest", takes: One(Time), key: Some("drain.longest"),
+        help: "how long a connection without clear evidence counts as in flight",
+        default: Is("10s"), ..of(Section::Drain) },
 
-    setting!(OnStart, "on-start", None, TARGETS, Some("hooks.on-start"), Hooks,
-        "run when the app has started: exec:CMD ARG, http://URL (GET), post:http://URL"),
-    setting!(OnStop, "on-stop", None, TARGETS, Some("hooks.on-stop"), Hooks,
-        "run during the pre-stop sleep"),
-    setting!(OnExit, "on-exit", None, TARGETS, Some("hooks.on-exit"), Hooks,
-        "run when the app has ended"),
-    setting!(HookTimeout, "hook-timeout", None, TIME, Some("hooks.timeout"), Hooks,
-        "how long one hook may take (default: 10s, at most a third of the grace)"),
+    OnStart: Setting { long: "on-start", takes: Many(Target, Split::Lines), key: Some("hooks.on-start"),
+        help: "run this when the app has started: exec:CMD ARG, http://URL (GET), post:http://URL",
+        ..of(Section::Hooks) },
+    OnStop: Setting { long: "on-stop", takes: Many(Target, Split::Lines), key: Some("hooks.on-stop"),
+        help: "run this during the pre-stop sleep", ..of(Section::Hooks) },
+    OnExit: Setting { long: "on-exit", takes: Many(Target, Split::Lines), key: Some("hooks.on-exit"),
+        help: "run this when the app has ended", ..of(Section::Hooks) },
+    HookTimeout: Setting { long: "hook-timeout", takes: One(Time), key: Some("hooks.timeout"),
+        help: "how long one hook may take",
+        default: Depends("10s, at most a third of the grace"), ..of(Section::Hooks) },
 
-    setting!(LogLevel, "log-level", None, Takes::One("LEVEL"), Some("log.level"), Output,
-        "off, error, warn, info, debug or trace (default: info; RUST_LOG works, too)"),
-    setting!(LogFormat, "log-format", None, Takes::One("text|json"), Some("log.format"), Output,
-        "how lines on stderr look (default: text)"),
-    setting!(Verbose, "verbose", Some('v'), Takes::Nothing, None, Output,
-        "say more; twice: still more"),
-    setting!(WarnOnReap, "warn-on-reap", Some('w'), Takes::Nothing, Some("log.warn-on-reap"), Output,
-        "warn whenever an orphan is reaped"),
-    setting!(Report, "report", None, Takes::One("PATH"), Some("log.report"), Output,
-        "at exit, write what happened as JSON to this file"),
+    LogLevel: Setting { long: "log-level", key: Some("log.level"), tini: Some("TINI_VERBOSITY"),
+        takes: One(Word("LEVEL", || vec!["off", "error", "warn", "info", "debug", "trace"])),
+        help: "how much to say",
+        default: Depends("RUST_LOG, else info"), ..of(Section::Output) },
+    LogFormat: Setting { long: "log-format", takes: One(Word("text|json", || vec!["text", "json"])), key: Some("log.format"),
+        help: "how to write lines to stderr",
+        default: Is("text"), ..of(Section::Output) },
+    Verbose: Setting { long: "verbose", short: Some('v'),
+        help: "say more: debug; twice: trace", ..of(Section::Output) },
+    WarnOnReap: Setting { long: "warn-on-reap", short: Some('w'), key: Some("log.warn-on-reap"),
+        help: "warn when an orphan is reaped", ..of(Section::Output) },
+    Report: Setting { long: "report", takes: One(Path), key: Some("log.report"),
+        help: "write a JSON report of the app's life to this file at exit", ..of(Section::Output) },
 
-    setting!(Config, "config", None, Takes::One("FILE"), None, Other,
-        "the file with settings (default: /etc/adieu.toml, if it exists)"),
-    setting!(Check, "check", None, Takes::Nothing, None, Other,
-        "start nothing; show the settings and the timeline that a stop would follow"),
-    setting!(Help, "help", Some('h'), Takes::Nothing, None, Other, "show this"),
-    setting!(License, "license", Some('l'), Takes::Nothing, None, Other, "show the license"),
-    setting!(Version, "version", Some('V'), Takes::Nothing, None, Other, "show the version"),
-];
+    Config: Setting { long: "config", takes: One(Path),
+        help: "read settings from this file",
+        default: Depends("/etc/adieu.toml, if it exists"), ..of(Section::Other) },
+    Check: Setting { long: "check",
+        help: "start nothing; show all settings and the timeline of a stop", ..of(Section::Other) },
+    Help: Setting { long: "help", short: Some('h'), help: "show this page", ..of(Section::Other) },
+    License: Setting { long: "license", short: Some('l'), help: "show the license", ..of(Section::Other) },
+    Version: Setting { long: "version", short: Some('V'), help: "show the version", ..of(Section::Other) },
+}
 
 /// The page that `--help` shows.
 pub fn help() -> String {
@@ -248,18 +336,19 @@ pub fn help() -> String {
         "adieu: a tiny init that makes the end of an app's life orderly\n\n\
          usage: adieu [OPTIONS] [--] COMMAND [ARG]...\n\
          \x20      adieu --check [OPTIONS] [--] COMMAND [ARG]...\n\
-         \x20      adieu --probe readyz|livez\n",
+         \x20      adieu --probe readyz|livez|status\n",
     );
     for section in Section::ALL {
         page.push_str(&format!("\n{}:\n", section.title()));
         for setting in LIST.iter().filter(|setting| setting.section == section) {
-            page.push_str(&format!("  {:<32} {}\n", usage(setting), setting.help));
+            page.push_str(&format!("  {:<32} {}\n", usage(setting), setting.text()));
         }
     }
     page.push_str(
-        "\nEvery setting but those without a key can also stand in a variable (--pre-stop is ADIEU_PRE_STOP) or in the file.\n\
+        "\nEach setting is also a variable (--pre-stop is ADIEU_PRE_STOP) and a key of the settings file (stop.pre-stop).\n\
          Times: 5s, 500ms, 1m30s; a bare number is seconds.\n\
-         Exit status: that of COMMAND; 128+n when signal n ended it; 125 adieu failed; 126 COMMAND cannot be executed; 127 it is not found.\n",
+         Exit status: that of COMMAND; 128+n if signal n ended it; 125 if adieu failed; 126 if COMMAND cannot be\n\
+         executed; 127 if it is not found.\n",
     );
     page
 }
@@ -267,10 +356,7 @@ pub fn help() -> String {
 /// `-r, --rewrite FROM:TO`
 pub fn usage(setting: &Setting) -> String {
     let short = setting.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
-    let value = match setting.takes {
-        Takes::Nothing => String::new(),
-        Takes::One(name) | Takes::Many { name, .. } => format!(" {name}"),
-    };
+    let value = setting.kind().map_or(String::new(), |kind| format!(" {}", kind.name()));
     format!("{short}--{}{value}", setting.long)
 }
 
@@ -290,7 +376,7 @@ mod tests {
                 setting.short
             );
             assert!(setting.key.is_none_or(|key| seen.insert(key.to_owned())), "{:?}", setting.key);
-            assert_eq!(by_id(setting.id).long, setting.long, "an id that stands twice");
+            assert_eq!(by_id(setting.id).long, setting.long, "an id that is another row's");
         }
     }
 
@@ -299,6 +385,28 @@ mod tests {
         let page = help();
         for setting in LIST {
             assert!(page.contains(&format!("--{}", setting.long)), "--{}", setting.long);
+        }
+    }
+
+    #[test]
+    fn help_shows_choices_and_defaults() {
+        assert_eq!(by_id(Id::Leftovers).text().matches("(default: 2s)").count(), 1);
+        assert!(by_id(Id::Platform).text().contains(": systemd, kubernetes, ecs, "));
+        assert!(by_id(Id::LogLevel).text().contains("how much to say: off, error"));
+    }
+
+    /// A default is read as a value that someone typed would be.
+    #[test]
+    fn every_default_is_a_value_of_its_kind() {
+        for setting in LIST {
+            let (Some(kind), Is(default)) = (setting.kind(), setting.default) else { continue };
+            let reads = match kind {
+                Time => super::super::values::duration(default).is_ok(),
+                Signal => super::super::values::signal(default).is_ok(),
+                Word(..) => kind.choices().contains(&default),
+                Port | Status | Path | Target | Other(_) => false,
+            };
+            assert!(reads, "--{} cannot have the default {default}", setting.long);
         }
     }
 }

@@ -104,9 +104,14 @@ pub struct Settings {
     pub log: LogSettings,
     /// `--report`
     pub report: Option<PathBuf>,
-    /// Every setting that matters for a stop, as shown by `--check` and `/status`: name, value, origin.
-    pub shown: Vec<(&'static str, String, Origin)>,
+    /// Every setting, as `--check` shows it.
+    pub shown: Vec<Shown>,
+    /// The same for whoever may ask: without commands and URLs, which may hold secrets.
+    pub published: Vec<Shown>,
 }
+
+/// A setting's name, value and origin.
+pub type Shown = (&'static str, String, Origin);
 
 pub struct SignalSettings {
     /// From, and to what; `None` drops it.

@@ -1,19 +1,29 @@
-//! Which platform runs us, and what that means for the stop.
+//! Which platform runs us, and what that means for the stop: one row each.
 
 use crate::lifecycle::Signal;
 use std::time::Duration;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Platform {
-    Kubernetes,
-    Ecs,
-    CloudRun,
-    Nomad,
-    Fly,
-    Heroku,
-    Systemd,
-    Docker,
-    None,
+/// What adieu knows of a platform.
+struct Facts {
+    name: &'static str,
+    /// Any of these tells it. The first row with a sign that is there counts.
+    signs: &'static [Sign],
+    /// Seconds from its stop signal to its SIGKILL, unless it is told otherwise.
+    grace: u64,
+    /// Something stops sending requests once readiness fails, so it helps to keep serving for a while.
+    routes_by_readiness: bool,
+    /// The signal other than TERM by which it asks for a stop.
+    also_stops_on: Option<Signal>,
+}
+
+/// What tells a platform.
+enum Sign {
+    /// This variable is set, and not empty.
+    Variable(&'static str),
+    /// This variable holds our own pid.
+    OurPid(&'static str),
+    /// This file exists.
+    File(&'static str),
 }
 
 /// What tells platforms apart: variables, our pid, and files that container engines leave.
@@ -23,84 +33,104 @@ pub struct Surroundings<'a> {
     pub pid: u32,
 }
 
-impl Platform {
-    pub const NAMES: [(&'static str, Platform); 9] = [
-        ("kubernetes", Platform::Kubernetes),
-        ("ecs", Platform::Ecs),
-        ("cloud-run", Platform::CloudRun),
-        ("nomad", Platform::Nomad),
-        ("fly", Platform::Fly),
-        ("heroku", Platform::Heroku),
-        ("systemd", Platform::Systemd),
-        ("docker", Platform::Docker),
-        ("none", Platform::None),
-    ];
+/// What most platforms do.
+const USUAL: Facts =
+    Facts { name: "", signs: &[], grace: 30, routes_by_readiness: true, also_stops_on: None };
 
+/// Makes the type and the table from the rows.
+macro_rules! platforms {
+    ($($(#[$about:meta])* $id:ident: $facts:expr,)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Platform { $($(#[$about])* $id),* }
+
+        impl Platform {
+            pub const ALL: &'static [Platform] = &[$(Platform::$id),*];
+
+            const fn facts(self) -> Facts {
+                match self { $(Platform::$id => $facts),* }
+            }
+        }
+    };
+}
+
+use Sign::{File, OurPid, Variable};
+
+#[rustfmt::skip]
+platforms! {
+    /// systemd. First, since it names the very process. It routes nothing. Grace: DefaultTimeoutStopSec
+    /// (systemd-system.conf(5)); sign: systemd.exec(5).
+    Systemd: Facts { name: "systemd", grace: 90, signs: &[OurPid("SYSTEMD_EXEC_PID")],
+        routes_by_readiness: false, ..USUAL },
+    /// Kubernetes. Before Cloud Run, as Knative on a cluster sets the variables of both. Grace:
+    /// terminationGracePeriodSeconds of the Pod API.
+    Kubernetes: Facts { name: "kubernetes", signs: &[Variable("KUBERNETES_SERVICE_HOST")], ..USUAL },
+    /// Amazon ECS. Grace: stopTimeout of a container definition; signs: the task metadata endpoint.
+    Ecs: Facts { name: "ecs", signs: &[Variable("ECS_CONTAINER_METADATA_URI_V4"), Variable("ECS_CONTAINER_METADATA_URI")],
+        ..USUAL },
+    /// Google Cloud Run. The container runtime contract: SIGTERM, 10 s, SIGKILL; an instance that is stopped gets no
+    /// new requests, whatever its readiness.
+    CloudRun: Facts { name: "cloud-run", grace: 10, signs: &[Variable("K_SERVICE"), Variable("CLOUD_RUN_JOB")],
+        routes_by_readiness: false, ..USUAL },
+    /// Nomad. Grace: kill_timeout of a task. Its kill_signal is INT for exec, raw_exec and java; the docker driver uses
+    /// the image's STOPSIGNAL, or TERM.
+    Nomad: Facts { name: "nomad", grace: 5, signs: &[Variable("NOMAD_ALLOC_ID")], also_stops_on: Some(Signal::INT), ..USUAL },
+    /// Fly.io. kill_timeout and kill_signal of fly.toml.
+    Fly: Facts { name: "fly", grace: 5, signs: &[Variable("FLY_APP_NAME"), Variable("FLY_MACHINE_ID")],
+        also_stops_on: Some(Signal::INT), ..USUAL },
+    /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that every process gets TERM.
+    Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")], ..USUAL },
+    /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the variable by podman and
+    /// systemd-nspawn.
+    Docker: Facts { name: "docker", grace: 10,
+        signs: &[File("/.dockerenv"), File("/run/.containerenv"), Variable("container")], ..USUAL },
+    /// None of these.
+    None: Facts { name: "none", ..USUAL },
+}
+
+impl Platform {
+    /// As in `--platform`.
     pub fn name(self) -> &'static str {
-        Platform::NAMES.iter().find(|(_, platform)| *platform == self).map_or("none", |(name, _)| name)
+        self.facts().name
     }
 
-    /// A guess from the environment. systemd comes first, since it names the very process; Kubernetes before Cloud Run,
-    /// as Knative on a cluster sets the variables of both.
+    /// All names.
+    pub fn names() -> Vec<&'static str> {
+        Platform::ALL.iter().map(|platform| platform.name()).collect()
+    }
+
+    /// The platform of a name.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub fn named(name: &str) -> Result<Platform, String> {
+        let named: Vec<_> = Platform::ALL.iter().map(|platform| (platform.name(), *platform)).collect();
+        super::values::one_of(name, &named)
+    }
+
+    /// A guess from the surroundings.
     pub fn detect(around: &Surroundings) -> Platform {
-        let set = |name: &str| (around.variable)(name).is_some_and(|value| !value.is_empty());
-        let main_process =
-            (around.variable)("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == around.pid.to_string());
-        match () {
-            () if main_process => Platform::Systemd,
-            () if set("KUBERNETES_SERVICE_HOST") => Platform::Kubernetes,
-            () if set("ECS_CONTAINER_METADATA_URI_V4") || set("ECS_CONTAINER_METADATA_URI") => Platform::Ecs,
-            () if set("K_SERVICE") || set("CLOUD_RUN_JOB") => Platform::CloudRun,
-            () if set("NOMAD_ALLOC_ID") => Platform::Nomad,
-            () if set("FLY_APP_NAME") || set("FLY_MACHINE_ID") => Platform::Fly,
-            () if set("DYNO") => Platform::Heroku,
-            () if (around.exists)("/.dockerenv") || (around.exists)("/run/.containerenv") => Platform::Docker,
-            () if set("container") => Platform::Docker,
-            () => Platform::None,
-        }
+        let is_there = |sign: &Sign| match sign {
+            Variable(name) => (around.variable)(name).is_some_and(|value| !value.is_empty()),
+            OurPid(name) => (around.variable)(name).is_some_and(|pid| pid == around.pid.to_string()),
+            File(path) => (around.exists)(path),
+        };
+        let found = Platform::ALL.iter().find(|platform| platform.facts().signs.iter().any(is_there));
+        found.copied().unwrap_or(Platform::None)
     }
 
     /// How long the platform waits between its stop signal and its SIGKILL unless it is told otherwise.
     pub fn grace(self) -> Duration {
-        Duration::from_secs(match self {
-            // terminationGracePeriodSeconds, stopTimeout, and the dyno manager's 30 seconds.
-            Platform::Kubernetes | Platform::Ecs | Platform::Heroku | Platform::None => 30,
-            Platform::CloudRun => 10,
-            // kill_timeout of both.
-            Platform::Nomad | Platform::Fly => 5,
-            // DefaultTimeoutStopSec.
-            Platform::Systemd => 90,
-            // docker stop --timeout.
-            Platform::Docker => 10,
-        })
+        Duration::from_secs(self.facts().grace)
     }
 
-    /// Whether something turns requests away once readiness fails, so that serving on for a while helps.
+    /// Whether something stops sending requests once readiness fails, so that it helps to keep serving for a while.
     pub fn routes_by_readiness(self) -> bool {
-        match self {
-            Platform::CloudRun | Platform::Systemd => false,
-            Platform::Kubernetes
-            | Platform::Ecs
-            | Platform::Nomad
-            | Platform::Fly
-            | Platform::Heroku
-            | Platform::Docker
-            | Platform::None => true,
-        }
+        self.facts().routes_by_readiness
     }
 
     /// The signal other than TERM by which the platform asks for a stop.
     pub fn also_stops_on(self) -> Option<Signal> {
-        match self {
-            Platform::Nomad | Platform::Fly => Some(Signal::INT),
-            Platform::Kubernetes
-            | Platform::Ecs
-            | Platform::CloudRun
-            | Platform::Heroku
-            | Platform::Systemd
-            | Platform::Docker
-            | Platform::None => None,
-        }
+        self.facts().also_stops_on
     }
 }
 

@@ -41,6 +41,11 @@ pub fn by_name(name: &str) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| program.name == name || program.also.contains(&name))
 }
 
+/// What `--profile` may say.
+pub fn choices() -> Vec<&'static str> {
+    names().into_iter().chain(["none"]).collect()
+}
+
 pub fn names() -> Vec<&'static str> {
     PROGRAMS.iter().map(|program| program.name).collect()
 }

@@ -1,13 +1,14 @@
 //! From words to meaning: each setting's value is the one of the highest origin that has any, read, checked, and held
 //! against the others. What matters for a stop is noted with its origin.
 
-use super::list::{self, Id};
+use super::list::{self, Id, Kind, Setting, Takes, Usually};
 use super::typed::{self, Entry, Typed};
 use super::{
     DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
-    Refusal, Request, Settings, SignalSettings, Surroundings, Target, programs, values,
+    Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
 };
 use crate::lifecycle::{Plan, Signal, SignalSet, Step};
+use crate::sys::signals;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ struct Sourced<T> {
 /// Turns what was typed into what was meant, one group of settings after the other.
 pub(super) struct Reader<'a> {
     typed: &'a Typed,
-    shown: Vec<(&'static str, String, Origin)>,
+    /// Values that are not simply what was typed or the row's default, as `--check` shows them.
+    shown: Vec<(Id, String, Origin)>,
 }
 
 impl<'a> Reader<'a> {
@@ -33,32 +35,71 @@ impl<'a> Reader<'a> {
             return Err(Refusal("no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned()));
         }
         let found = Platform::detect(around);
-        let platform = self.value(Id::Platform, |text| values::one_of(text, &Platform::NAMES))?;
-        let platform = self.or(Id::Platform, platform, found, Origin::Detected, |p| p.name().to_owned());
+        let named = self.value(Id::Platform, Platform::named)?;
+        let platform = self.or(Id::Platform, named, found, Origin::Detected, |p| p.name().to_owned());
         let program = self.program()?;
         let drain = self.drain()?;
         let times = self.times(platform, &drain)?;
         let hooks = self.hooks(times.grace.value)?;
         let plan = self.plan(platform, program, &times, &hooks, &drain)?;
+        let (signals, ready, log) = (self.signals()?, self.ready()?, self.log()?);
+        let exit = self.exit(platform == Platform::Systemd && found == Platform::Systemd)?;
+        let report = self.path(Id::Report)?;
+        let (shown, published) = self.all_shown();
         Ok(Settings {
             command: self.typed.command.clone(),
             platform,
-            signals: self.signals()?,
-            exit: self.exit(platform == Platform::Systemd && found == Platform::Systemd)?,
-            ready: self.ready()?,
-            log: self.log()?,
-            report: self.path(Id::Report),
+            signals,
+            exit,
+            ready,
+            log,
+            report,
             plan,
             drain,
             hooks,
-            shown: self.shown,
+            shown,
+            published,
         })
     }
 
+    /// Every setting that can stand in a variable or the file, with its value and where that comes from; and the same
+    /// without commands and URLs, which may hold secrets.
+    fn all_shown(&self) -> (Vec<Shown>, Vec<Shown>) {
+        let all = || list::LIST.iter().filter(|setting| setting.key.is_some());
+        let is_target = |setting: &Setting| matches!(setting.kind(), Some(Kind::Target));
+        let published = all().filter(|setting| !is_target(setting));
+        (
+            all().map(|setting| self.show(setting)).collect(),
+            published.map(|setting| self.show(setting)).collect(),
+        )
+    }
+
+    fn show(&self, setting: &Setting) -> Shown {
+        let noted = self.shown.iter().find(|(id, ..)| *id == setting.id);
+        if let Some((_, value, origin)) = noted {
+            return (setting.long, value.clone(), origin.clone());
+        }
+        let typed = self.typed.all(setting.id);
+        let words = || typed.iter().map(|entry| entry.value.to_string_lossy()).collect::<Vec<_>>();
+        match (typed.last(), setting.takes, setting.default) {
+            (Some(entry), Takes::Many(..), _) => (setting.long, words().join(", "), entry.origin.clone()),
+            (Some(entry), Takes::One(_), _) => {
+                (setting.long, entry.value.to_string_lossy().into_owned(), entry.origin.clone())
+            }
+            (Some(entry), Takes::Nothing, _) => {
+                let on = entry.value.to_str().and_then(|text| values::switch(text).ok());
+                (setting.long, on.unwrap_or_default().to_string(), entry.origin.clone())
+            }
+            (None, Takes::Nothing, _) => (setting.long, false.to_string(), Origin::Default),
+            (None, _, Usually::Is(text) | Usually::Depends(text)) => {
+                (setting.long, text.to_owned(), Origin::Default)
+            }
+            (None, _, Usually::Unset) => (setting.long, "-".to_owned(), Origin::Default),
+        }
+    }
+
     pub fn probe(&self) -> Result<Request, Refusal> {
-        let what = self.value(Id::Probe, |text| {
-            values::one_of(text, &[("readyz", "readyz"), ("livez", "livez"), ("status", "status")])
-        })?;
+        let what = self.value(Id::Probe, |text| values::word(Id::Probe, text))?;
         let address = self.value(Id::Health, values::listen_address)?;
         match (what, address) {
             (Some(what), Some(address)) => Ok(Request::Probe { address: address.value, what: what.value }),
@@ -93,7 +134,7 @@ impl<'a> Reader<'a> {
         drain: &DrainSettings,
     ) -> Result<Plan, Refusal> {
         let program = program.as_ref();
-        let once = self.switched(Id::StopOnce)? || program.is_some_and(|program| program.value.stop_once);
+        let once = self.stop_once(program)?;
         // Hooks of a stage run one after the other, each with its own limit.
         let together =
             |targets: &[Target]| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
@@ -102,7 +143,7 @@ impl<'a> Reader<'a> {
             kill_margin: times.kill_margin.value,
             pre_stop: times.pre_stop.value,
             drain: (drain.on || drain.check.is_some()).then_some(times.drain.value),
-            leftovers: times.leftovers.value,
+            leftovers: times.leftovers,
             stop_hooks: together(&hooks.on_stop),
             exit_hooks: together(&hooks.on_exit),
             schedule: self.schedule(program, times)?,
@@ -161,7 +202,7 @@ impl<'a> Reader<'a> {
             );
             return Err(clash(Id::DrainTimeout, &drain_for, Id::Grace, &grace, &why));
         }
-        let leftovers = self.time(Id::Leftovers, Duration::from_secs(2), Origin::Default)?;
+        let leftovers = self.fixed_time(Id::Leftovers)?;
         Ok(Times { grace, kill_margin, pre_stop, drain: drain_for, leftovers })
     }
 
@@ -214,8 +255,15 @@ impl<'a> Reader<'a> {
                 (usual, origin) = (usual.with(signal), program.origin.clone());
             }
         }
-        let show = |set: &SignalSet| set.iter().map(crate::sys::signals::name).collect::<Vec<_>>().join(", ");
+        let show = |set: &SignalSet| set.iter().map(signals::name).collect::<Vec<_>>().join(", ");
         Ok(self.or(Id::StopOn, given, usual, origin, show))
+    }
+
+    fn stop_once(&mut self, program: Option<&Sourced<&'static Program>>) -> Result<bool, Refusal> {
+        let typed = self.value(Id::StopOnce, values::switch)?;
+        let by_program = program.filter(|program| program.value.stop_once);
+        let origin = by_program.map_or(Origin::Default, |program| program.origin.clone());
+        Ok(self.or(Id::StopOnce, typed, by_program.is_some(), origin, bool::to_string))
     }
 
     fn signals(&self) -> Result<SignalSettings, Refusal> {
@@ -234,32 +282,31 @@ impl<'a> Reader<'a> {
 
     /// `main_process`: systemd itself started us and takes 128+n for a failure.
     fn exit(&self, main_process: bool) -> Result<ExitSettings, Refusal> {
-        let words = [("always", Some(true)), ("never", Some(false)), ("auto", None)];
-        let said =
-            self.value(Id::ExitSignal, |text| values::one_of(text, &words))?.and_then(|said| said.value);
+        let die_of_signal = match self.word(Id::ExitSignal)? {
+            "always" => true,
+            "never" => false,
+            _ => main_process,
+        };
         Ok(ExitSettings {
             success: self.list(Id::SuccessExit, values::status)?,
             success_on_stop: self.list(Id::SuccessOnStop, values::status)?,
-            die_of_signal: said.unwrap_or(main_process),
+            die_of_signal,
         })
     }
 
     fn ready(&mut self) -> Result<ReadySettings, Refusal> {
         let health = self.value(Id::Health, values::listen_address)?;
         if let Some(health) = &health {
-            self.shown.push(("health", health.value.to_string(), health.origin.clone()));
+            self.shown.push((Id::Health, health.value.to_string(), health.origin.clone()));
         }
         Ok(ReadySettings {
             health: health.map(|health| health.value),
             checks: self.list(Id::Ready, values::target)?,
-            file: self.path(Id::ReadyFile),
+            file: self.path(Id::ReadyFile)?,
         })
     }
 
     fn drain(&mut self) -> Result<DrainSettings, Refusal> {
-        let mode = self.value(Id::Drain, |text| values::one_of(text, &[("auto", true), ("off", false)]))?;
-        let on =
-            self.or(Id::Drain, mode, true, Origin::Default, |on| if *on { "auto" } else { "off" }.to_owned());
         let check = self.value(Id::DrainCheck, |text| match values::target(text)? {
             Target::Tcp(_) | Target::Notify => Err(format!(
                 "'{text}' cannot tell whether the app is idle; write exec:CMD ARG or http://HOST:PORT/PATH"
@@ -267,50 +314,46 @@ impl<'a> Reader<'a> {
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         })?;
         Ok(DrainSettings {
-            on,
+            on: self.word(Id::Drain)? != "off",
             ports: self.list(Id::DrainPort, values::port)?,
             outbound: self.list(Id::DrainOutbound, values::port)?,
             check: check.map(|check| check.value),
-            quiet: self
-                .value(Id::DrainQuiet, values::duration)?
-                .map_or(Duration::from_secs(1), |quiet| quiet.value),
-            longest: self
-                .value(Id::DrainLongest, values::duration)?
-                .map_or(Duration::from_secs(10), |longest| longest.value),
+            quiet: self.fixed_time(Id::DrainQuiet)?,
+            longest: self.fixed_time(Id::DrainLongest)?,
         })
     }
 
-    fn hooks(&self, grace: Duration) -> Result<HookSettings, Refusal> {
+    fn hooks(&mut self, grace: Duration) -> Result<HookSettings, Refusal> {
         let hook = |text: &str| match values::target(text)? {
             Target::Tcp(_) | Target::Notify => {
                 Err(format!("'{text}' is no hook; write exec:CMD ARG, http://URL or post:http://URL"))
             }
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         };
-        let typed = self.value(Id::HookTimeout, values::duration)?;
+        let usual = Duration::from_secs(10).min(grace / 3);
         Ok(HookSettings {
             on_start: self.list(Id::OnStart, hook)?,
             on_stop: self.list(Id::OnStop, hook)?,
             on_exit: self.list(Id::OnExit, hook)?,
-            timeout: typed.map_or(Duration::from_secs(10).min(grace / 3), |typed| typed.value),
+            timeout: self.time(Id::HookTimeout, usual, Origin::Default)?.value,
         })
     }
 
-    fn log(&self) -> Result<LogSettings, Refusal> {
-        let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
-        let level = self.value(Id::LogLevel, |text| values::one_of(text, &levels))?;
-        let json =
-            self.value(Id::LogFormat, |text| values::one_of(text, &[("text", false), ("json", true)]))?;
+    fn log(&mut self) -> Result<LogSettings, Refusal> {
+        let flag = || Origin::Flag(list::by_id(Id::Verbose).long);
         let spoken = match self.typed.all(Id::Verbose).len() {
             0 => None,
-            1 => Some("debug"),
-            _ => Some("trace"),
+            1 => Some(Sourced { value: "debug".to_owned(), origin: flag() }),
+            _ => Some(Sourced { value: "trace".to_owned(), origin: flag() }),
         };
-        let from_rust_log = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-        let explicit = spoken.or(level.map(|level| level.value)).map(str::to_owned);
+        let level = self.value(Id::LogLevel, |text| values::word(Id::LogLevel, text).map(str::to_owned))?;
+        let rust_log = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let rust_log =
+            rust_log.map(|value| Sourced { value, origin: Origin::Variable("RUST_LOG".to_owned()) });
+        let chosen = spoken.or(level).or(rust_log);
         Ok(LogSettings {
-            filter: explicit.or(from_rust_log).unwrap_or_else(|| "info".to_owned()),
-            json: json.is_some_and(|json| json.value),
+            filter: self.or(Id::LogLevel, chosen, "info".to_owned(), Origin::Default, String::clone),
+            json: self.word(Id::LogFormat)? == "json",
             warn_on_reap: self.switched(Id::WarnOnReap)?,
         })
     }
@@ -334,9 +377,29 @@ impl<'a> Reader<'a> {
     }
 
     /// A path, made absolute while adieu's working directory is still the one it was started in.
-    fn path(&self, id: Id) -> Option<PathBuf> {
-        let path = PathBuf::from(&self.typed.one(id)?.value);
-        Some(std::path::absolute(&path).unwrap_or(path))
+    fn path(&self, id: Id) -> Result<Option<PathBuf>, Refusal> {
+        let Some(entry) = self.typed.one(id) else {
+            return Ok(None);
+        };
+        if entry.value.is_empty() {
+            return Err(refuse(entry, "the path is empty"));
+        }
+        let path = PathBuf::from(&entry.value);
+        Ok(Some(std::path::absolute(&path).unwrap_or(path)))
+    }
+
+    /// One of the row's words: what was typed, or the default.
+    fn word(&self, id: Id) -> Result<&'static str, Refusal> {
+        let typed = self.value(id, |text| values::word(id, text))?;
+        Ok(typed.map_or(list::by_id(id).usual(), |typed| typed.value))
+    }
+
+    /// A time whose default stands in its row.
+    fn fixed_time(&self, id: Id) -> Result<Duration, Refusal> {
+        let typed = self.value(id, values::duration)?;
+        // A test holds that the defaults in the rows can be read.
+        let usual = || values::duration(list::by_id(id).usual()).unwrap_or_default();
+        Ok(typed.map_or_else(usual, |typed| typed.value))
     }
 
     fn switched(&self, id: Id) -> Result<bool, Refusal> {
@@ -347,7 +410,7 @@ impl<'a> Reader<'a> {
     fn time(&mut self, id: Id, usual: Duration, from: Origin) -> Result<Sourced<Duration>, Refusal> {
         let typed = self.value(id, values::duration)?;
         let time = typed.unwrap_or(Sourced { value: usual, origin: from });
-        self.shown.push((list::by_id(id).long, values::show_duration(time.value), time.origin.clone()));
+        self.shown.push((id, values::show_duration(time.value), time.origin.clone()));
         Ok(time)
     }
 
@@ -361,7 +424,7 @@ impl<'a> Reader<'a> {
         show: impl Fn(&T) -> String,
     ) -> T {
         let chosen = typed.unwrap_or(Sourced { value: usual, origin: from });
-        self.shown.push((list::by_id(id).long, show(&chosen.value), chosen.origin));
+        self.shown.push((id, show(&chosen.value), chosen.origin));
         chosen.value
     }
 }
@@ -371,7 +434,7 @@ struct Times {
     kill_margin: Sourced<Duration>,
     pre_stop: Sourced<Duration>,
     drain: Sourced<Duration>,
-    leftovers: Sourced<Duration>,
+    leftovers: Duration,
 }
 
 fn read_entry<T>(entry: &Entry, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Refusal> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub fn timeline(settings: &Settings) -> String {
     let mut page = format!("adieu {}: these settings are valid\n\n", env!("CARGO_PKG_VERSION"));
     for (name, value, origin) in &settings.shown {
-        page.push_str(&format!("  {name:<14} {value:<22} {origin}\n"));
+        page.push_str(&format!("  {name:<19}  {value:<22}  {origin}\n"));
     }
     let asked_by: Vec<String> = settings.plan.stop_on.iter().map(signals::name).collect();
     page.push_str(&format!(

@@ -80,27 +80,20 @@ fn flags(arguments: impl IntoIterator<Item = OsString>) -> Result<(Vec<Entry>, V
             return Err(unknown_flag(&argument));
         };
         let origin = Origin::Flag(setting.long);
-        if setting.takes == Takes::Nothing {
+        let Some(kind) = setting.kind() else {
             entries.push(Entry { id: setting.id, value: "true".into(), origin });
             continue;
+        };
+        let lacks_value = || Refusal(format!("--{0} needs a value: --{0} {1}", setting.long, kind.name()));
+        let value = parser.value().map_err(|_| lacks_value())?;
+        let values = split(setting, &value);
+        if values.is_empty() {
+            return Err(lacks_value());
         }
-        let value = parser
-            .value()
-            .map_err(|_| Refusal(format!("--{} needs a value: --{}", setting.long, with_value(setting))))?;
-        entries.extend(split(setting, &value).map(|value| Entry {
-            id: setting.id,
-            value,
-            origin: origin.clone(),
-        }));
+        let entry = |value| Entry { id: setting.id, value, origin: origin.clone() };
+        entries.extend(values.into_iter().map(entry));
     }
     Ok((entries, Vec::new()))
-}
-
-fn with_value(setting: &Setting) -> String {
-    match setting.takes {
-        Takes::Nothing => setting.long.to_owned(),
-        Takes::One(name) | Takes::Many { name, .. } => format!("{} {name}", setting.long),
-    }
 }
 
 fn refuse_flag(error: lexopt::Error) -> Refusal {
@@ -132,11 +125,7 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
         let known = LIST.iter().find(|setting| setting.variable().as_deref() == Some(name));
         match known {
             Some(_) if value.is_empty() || from_kubernetes(name, &value) => {}
-            Some(setting) => entries.extend(split(setting, &value).map(|value| Entry {
-                id: setting.id,
-                value,
-                origin: Origin::Variable(name.to_owned()),
-            })),
+            Some(setting) => entries.extend(of_variable(setting, name, &value)?),
             None if HOOK_VARIABLES.contains(&name) || from_kubernetes(name, &value) => {}
             None => {
                 let all: Vec<String> = LIST.iter().filter_map(Setting::variable).collect();
@@ -159,20 +148,32 @@ fn from_kubernetes(name: &str, value: &OsStr) -> bool {
         || name.ends_with("_PORT") && is_address
 }
 
-/// The values that one variable or flag holds.
-fn split(setting: &Setting, value: &OsStr) -> impl Iterator<Item = OsString> {
+/// The values in one variable.
+fn of_variable(setting: &Setting, name: &str, value: &OsStr) -> Result<Vec<Entry>, Refusal> {
+    let values = split(setting, value);
+    if values.is_empty() {
+        return Err(Refusal(format!("{name} holds no value: '{}'", value.to_string_lossy())));
+    }
+    let entry = |value| Entry { id: setting.id, value, origin: Origin::Variable(name.to_owned()) };
+    Ok(values.into_iter().map(entry).collect())
+}
+
+/// The values that one variable or flag holds: none where there is nothing but separators.
+fn split(setting: &Setting, value: &OsStr) -> Vec<OsString> {
     let separator = match setting.takes {
-        Takes::Many { split: Split::Commas, .. } => Some(','),
-        Takes::Many { split: Split::Lines, .. } => Some('\n'),
-        Takes::One(_) | Takes::Nothing => None,
+        Takes::Many(_, Split::Commas) => ',',
+        Takes::Many(_, Split::Lines) => '\n',
+        Takes::One(_) | Takes::Nothing if value.is_empty() => return Vec::new(),
+        Takes::One(_) | Takes::Nothing => return vec![value.to_owned()],
     };
-    let parts: Vec<OsString> = match (separator, value.to_str()) {
-        (Some(separator), Some(text)) => {
-            text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(OsString::from).collect()
+    match value.to_str() {
+        Some(text) => {
+            let parts = text.split(separator).map(str::trim);
+            parts.filter(|part| !part.is_empty()).map(OsString::from).collect()
         }
-        (Some(_), None) | (None, _) => vec![value.to_owned()],
-    };
-    parts.into_iter()
+        // Refused where it is read.
+        None => vec![value.to_owned()],
+    }
 }
 
 fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
@@ -243,7 +244,7 @@ impl File<'_> {
         at: usize,
         entries: &mut Vec<Entry>,
     ) -> Result<(), Refusal> {
-        if let (DeValue::Array(items), Takes::Many { .. }) = (value, setting.takes) {
+        if let (DeValue::Array(items), Takes::Many(..)) = (value, setting.takes) {
             return items
                 .iter()
                 .try_for_each(|item| self.values(setting, item.get_ref(), item.span().start, entries));

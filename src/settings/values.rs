@@ -1,5 +1,6 @@
 //! How single values are written: durations, signals, schedules, targets. Every error says what would be right.
 
+use super::list::{self, Id, Kind};
 use super::{HttpTarget, Target};
 use crate::lifecycle::{Signal, Step};
 use crate::sys::signals;
@@ -157,6 +158,13 @@ pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
         let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         format!("'{text}' is not known; write {}", list_or(&all))
     })
+}
+
+/// One of the words that a setting's row allows.
+pub fn word(id: Id, text: &str) -> Result<&'static str, String> {
+    let choices = list::by_id(id).kind().map_or(Vec::new(), Kind::choices);
+    let words: Vec<_> = choices.into_iter().map(|word| (word, word)).collect();
+    one_of(text, &words)
 }
 
 /// `a, b or c`

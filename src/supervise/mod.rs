@@ -224,7 +224,7 @@ impl Supervisor {
             in_flight: self.outside.in_flight(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
-            settings: &self.settings.shown,
+            settings: &self.settings.published,
         };
         self.outside.answer(now, &view);
     }

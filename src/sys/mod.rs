@@ -4,6 +4,7 @@
 //! answers here, not errors.
 
 pub mod descriptors;
+pub mod duplicate;
 pub mod leftovers;
 pub mod reap;
 pub mod signals;

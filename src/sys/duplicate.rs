@@ -1,0 +1,405 @@
+//! Another process's TCP socket, held for a moment through a duplicate of its descriptor ([pidfd_getfd(2)], Linux 5.6): looked at,
+//! corked, shut down. A duplicate is the same socket, so that what is done to it is done to the app's; and as long as it is open,
+//! the app's own close sends no FIN. So each lives for microseconds, but for those that are [watched](Arrivals) for a request.
+//!
+//! Descriptors and inodes are used again for other sockets, cookies never: a duplicate is given out only after its cookie has been
+//! compared ([SO_COOKIE in socket(7)]).
+//!
+//! [pidfd_getfd(2)]: https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html
+//! [SO_COOKIE in socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, setsockopt, shutdown};
+use nix::unistd::Pid;
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
+
+/// asm-generic/socket.h; libc does not name it.
+const SO_COOKIE: libc::c_int = 57;
+
+sockopt_impl!(
+    /// A number that no other socket has until the machine is started anew.
+    Cookie, GetOnly, libc::SOL_SOCKET, SO_COOKIE, u64);
+sockopt_impl!(
+    /// Holds back what does not fill a segment ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
+    Cork, Both, libc::IPPROTO_TCP, libc::TCP_CORK, bool);
+
+/// Why a socket cannot be had, or an act on it not be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Process, descriptor or connection are not there any more, or another socket has the number: an answer, not an error.
+    Gone,
+    /// EPERM: the call is filtered (Docker's default seccomp profile), or the process is another user's or not dumpable, and we lack
+    /// SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking again will not help.
+    Refused(Errno),
+    /// A want of descriptors or memory, which passes.
+    Passing(Errno),
+}
+
+impl Failure {
+    fn of(errno: Errno) -> Failure {
+        match errno {
+            Errno::ESRCH | Errno::EBADF | Errno::ENOTCONN | Errno::ENOTSOCK | Errno::ENOENT => Failure::Gone,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR | Errno::EAGAIN => {
+                Failure::Passing(errno)
+            }
+            _ => Failure::Refused(errno),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Failure::Gone => f.write_str("the connection is gone"),
+            Failure::Refused(errno) | Failure::Passing(errno) => {
+                f.write_str(&errno.desc().to_ascii_lowercase())
+            }
+        }
+    }
+}
+
+/// A process whose sockets are duplicated; one descriptor, close-on-exec.
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// Errors: `Gone` when it has ended; `Refused` where there is no such call.
+    pub fn open(pid: Pid) -> Result<Process, Failure> {
+        // SAFETY: pidfd_open takes two integers; neither nix nor std has it.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        owned(fd).map(Process)
+    }
+
+    /// Duplicates its descriptor `fd`, which must be the socket with this cookie.
+    ///
+    /// Errors: `Gone` when it is closed or another socket; `Refused` where that is forbidden.
+    pub fn duplicate(&self, fd: RawFd, cookie: u64) -> Result<Duplicate, Failure> {
+        // SAFETY: pidfd_getfd takes three integers; neither nix nor std has it.
+        let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
+        let socket = owned(copy)?;
+        match getsockopt(&socket, Cookie) {
+            Ok(found) if found == cookie => Ok(Duplicate(socket)),
+            // The number belongs to something else by now, be it a socket or not (ENOTSOCK).
+            Ok(_) | Err(_) => Err(Failure::Gone),
+        }
+    }
+}
+
+fn owned(fd: libc::c_long) -> Result<OwnedFd, Failure> {
+    let fd = Errno::result(fd).map_err(Failure::of)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Failure::Gone)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What a connection looks like from within.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tail {
+    /// Established, closed by neither side.
+    pub open: bool,
+    /// Bytes received that the app has not read.
+    pub unread: u32,
+    /// Segments sent that the client has not acknowledged.
+    pub unacked: u32,
+    /// Bytes that the app has written and the kernel has not sent.
+    pub held: u32,
+    /// The largest segment that may be sent, in bytes.
+    pub mss: u32,
+    /// Bytes received, and bytes written by the app, in the connection's life.
+    pub received: u64,
+    pub written: u64,
+    /// Since data was last received, and last sent; to the kernel's tick, 1 to 10 ms.
+    pub received_ago: Duration,
+    pub sent_ago: Duration,
+}
+
+/// The app's own socket, for as short a time as can be: see above.
+#[derive(Debug)]
+pub struct Duplicate(OwnedFd);
+
+impl Duplicate {
+    /// Errors: `Gone` when it is no TCP connection.
+    pub fn look(&self) -> Result<Tail, Failure> {
+        let mut unread: libc::c_int = 0;
+        // SAFETY: FIONREAD (SIOCINQ) writes one int, which lives here; nix would need a macro of the same kind.
+        let asked = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+        Errno::result(asked).map_err(Failure::of)?;
+        let mut info = [0u8; INFO];
+        let mut length = INFO as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes, which is the buffer's; nix has no TCP_INFO.
+        let asked = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        Errno::result(asked).map_err(Failure::of)?;
+        let info = info.get(..length as usize).unwrap_or_default();
+        tail(info, u32::try_from(unread).unwrap_or(0)).ok_or(Failure::Refused(Errno::ENOSYS))
+    }
+
+    /// Holds back, from now on, what does not fill a segment.
+    pub fn cork(&self) -> Result<(), Failure> {
+        setsockopt(&self.0, Cork, &true).map_err(Failure::of)
+    }
+
+    /// Sends what was held back, and holds back no more.
+    pub fn uncork(&self) -> Result<(), Failure> {
+        setsockopt(&self.0, Cork, &false).map_err(Failure::of)
+    }
+
+    /// Whether it is corked, by whomever.
+    pub fn is_corked(&self) -> Result<bool, Failure> {
+        getsockopt(&self.0, Cork).map_err(Failure::of)
+    }
+
+    /// The app reads end-of-file once it has read what is there, as if its client had hung up.
+    pub fn shut_read(&self) -> Result<(), Failure> {
+        shutdown(self.0.as_raw_fd(), Shutdown::Read).map_err(Failure::of)
+    }
+
+    /// What was written is sent, corked or not, and FIN behind it.
+    pub fn shut_write(&self) -> Result<(), Failure> {
+        shutdown(self.0.as_raw_fd(), Shutdown::Write).map_err(Failure::of)
+    }
+
+    /// Both.
+    pub fn shut(&self) -> Result<(), Failure> {
+        shutdown(self.0.as_raw_fd(), Shutdown::Both).map_err(Failure::of)
+    }
+
+    /// The first bytes in the queue, which stay there for the app.
+    pub fn peek<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Failure> {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        match recv(self.0.as_raw_fd(), buffer, flags) {
+            Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
+            Err(Errno::EAGAIN) => Ok(&[]),
+            Err(errno) => Err(Failure::of(errno)),
+        }
+    }
+}
+
+/// As much of `struct tcp_info` (linux/tcp.h) as is read here.
+const INFO: usize = 216;
+const TCP_ESTABLISHED: u8 = 1;
+
+/// None from a kernel whose structure ends earlier (before 4.19).
+fn tail(info: &[u8], unread: u32) -> Option<Tail> {
+    let word = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    let long = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    let ago = |offset| word(offset).map(|ms| Duration::from_millis(ms.into()));
+    let held = word(144)?;
+    let (sent, sent_again) = (long(200)?, long(208)?);
+    Some(Tail {
+        open: *info.first()? == TCP_ESTABLISHED,
+        unread,
+        unacked: word(24)?,
+        held,
+        mss: word(16)?,
+        received: long(128)?,
+        written: sent.wrapping_sub(sent_again).wrapping_add(held.into()),
+        received_ago: ago(52)?,
+        sent_ago: ago(44)?,
+    })
+}
+
+/// Tells when data comes in on some duplicates, which it therefore keeps open: for few of them, and not for long.
+#[derive(Debug)]
+pub struct Arrivals {
+    epoll: Epoll,
+    /// By cookie.
+    watched: Vec<(u64, Duplicate)>,
+}
+
+impl Arrivals {
+    /// Errors: a want of descriptors.
+    pub fn new() -> Result<Arrivals, Failure> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(Failure::of)?;
+        Ok(Arrivals { epoll, watched: vec![] })
+    }
+
+    pub fn watch(&mut self, cookie: u64, socket: Duplicate) -> Result<(), Failure> {
+        // Edge-triggered: told for each arrival, whether or not the app has already read it.
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, cookie);
+        self.epoll.add(&socket.0, event).map_err(Failure::of)?;
+        self.watched.push((cookie, socket));
+        Ok(())
+    }
+
+    /// Closes the duplicate.
+    pub fn forget(&mut self, cookie: u64) {
+        self.watched.retain(|(watched, _)| *watched != cookie);
+    }
+
+    pub fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    pub fn contains(&self, cookie: u64) -> bool {
+        self.watched.iter().any(|(watched, _)| *watched == cookie)
+    }
+
+    /// Readable when there are arrivals to be taken.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// Calls `each` with every socket on which something has arrived since. Never waits.
+    pub fn take(&self, mut each: impl FnMut(u64, &Duplicate)) {
+        let mut events = [EpollEvent::empty(); 8];
+        let got = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in events.iter().take(got) {
+            if let Some((cookie, socket)) = self.watched.iter().find(|(cookie, _)| *cookie == event.data()) {
+                each(*cookie, socket);
+            }
+        }
+    }
+}
+
+/// Calls `each` with descriptor and inode of the sockets that a process holds open ([proc_pid_fd(5)]). Errors: EACCES where they may
+/// not be seen; EMFILE, ENFILE, ENOMEM.
+///
+/// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32)) -> io::Result<()> {
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let inode = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (Some(fd), Some(inode)) = (number, inode.and_then(|inode| inode.parse().ok())) {
+            each(fd, inode);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A connection over loopback, the server's end first, and a duplicate of that end.
+    fn connected() -> (TcpStream, TcpStream, Duplicate) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let duplicate = own(&server).unwrap();
+        (server, client, duplicate)
+    }
+
+    fn own(stream: &TcpStream) -> Result<Duplicate, Failure> {
+        Process::open(Pid::this())?.duplicate(stream.as_raw_fd(), getsockopt(stream, Cookie).unwrap())
+    }
+
+    #[test]
+    fn a_duplicate_is_the_socket_that_was_meant_or_none() {
+        let (server, client, _) = connected();
+        let process = Process::open(Pid::this()).unwrap();
+        let cookie = getsockopt(&server, Cookie).unwrap();
+        assert!(process.duplicate(server.as_raw_fd(), cookie).is_ok());
+        assert_eq!(process.duplicate(client.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "another");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(process.duplicate(file.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "no socket");
+        assert_eq!(process.duplicate(1_000_000, cookie).unwrap_err(), Failure::Gone, "no descriptor");
+        assert_eq!(Process::open(Pid::from_raw(i32::MAX)).unwrap_err(), Failure::Gone, "no process");
+    }
+
+    #[test]
+    fn the_inode_leads_to_the_descriptor() {
+        use std::os::unix::fs::MetadataExt;
+        let (server, _client, _) = connected();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", server.as_raw_fd())).unwrap().ino();
+        let mut found = vec![];
+        sockets(Pid::this(), |fd, seen| found.extend((u64::from(seen) == inode).then_some(fd))).unwrap();
+        assert!(found.contains(&server.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_cork_holds_the_tail_until_it_is_drawn() {
+        let (mut server, mut client, duplicate) = connected();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut request = [0; 18];
+        assert_eq!(duplicate.look().unwrap().unread, 18);
+        assert_eq!(duplicate.peek(&mut [0; 4]).unwrap(), b"GET ");
+        server.read_exact(&mut request).unwrap();
+        duplicate.cork().unwrap();
+        assert!(duplicate.is_corked().unwrap());
+        server.write_all(b"answer").unwrap();
+        let tail = duplicate.look().unwrap();
+        assert!(tail.open && tail.mss > 500);
+        assert_eq!((tail.unread, tail.unacked, tail.held), (0, 0, 6));
+        assert_eq!((tail.received, tail.written), (18, 6));
+        duplicate.uncork().unwrap();
+        assert!(!duplicate.is_corked().unwrap());
+        assert_eq!((duplicate.look().unwrap().held, duplicate.look().unwrap().written), (0, 6));
+        client.read_exact(&mut [0; 6]).unwrap();
+    }
+
+    #[test]
+    fn shut_for_reading_the_app_sees_its_client_hang_up_and_the_tail_leaves_with_its_close() {
+        let (mut server, mut client, duplicate) = connected();
+        duplicate.cork().unwrap();
+        server.write_all(b"answer").unwrap();
+        duplicate.shut_read().unwrap();
+        drop(duplicate);
+        assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
+        drop(server);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+    }
+
+    #[test]
+    fn shut_for_writing_the_tail_leaves_although_it_is_corked() {
+        let (mut server, mut client, duplicate) = connected();
+        duplicate.cork().unwrap();
+        server.write_all(b"answer").unwrap();
+        duplicate.shut_write().unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer");
+        assert!(!duplicate.look().unwrap().open);
+        duplicate.shut().unwrap();
+    }
+
+    #[test]
+    fn arrivals_are_told_once_and_only_while_watched() {
+        let (_server, mut client, duplicate) = connected();
+        let mut arrivals = Arrivals::new().unwrap();
+        arrivals.watch(7, duplicate).unwrap();
+        let taken = |arrivals: &Arrivals| {
+            let mut seen = vec![];
+            arrivals.take(|cookie, socket| seen.push((cookie, socket.peek(&mut [0; 3]).unwrap().to_vec())));
+            seen
+        };
+        assert_eq!(taken(&arrivals), []);
+        client.write_all(b"GET /").unwrap();
+        assert_eq!(taken(&arrivals), [(7, b"GET".to_vec())]);
+        assert_eq!(taken(&arrivals), [], "told already");
+        arrivals.forget(7);
+        assert!(arrivals.is_empty() && !arrivals.contains(7));
+        client.write_all(b" HTTP/1.1").unwrap();
+        assert_eq!(taken(&arrivals), []);
+    }
+
+    #[test]
+    fn a_short_structure_tells_nothing() {
+        assert_eq!(tail(&[0; INFO - 1], 0), None);
+        assert_eq!(tail(&[], 0), None);
+    }
+}

@@ -16,5 +16,5 @@ case $host in
     x86_64-unknown-linux-gnu) flags="$flags -C link-arg=-Wl,--no-rosegment,--icf=all" ;;
 esac
 RUSTFLAGS="${RUSTFLAGS-} $flags" \
-    cargo build --quiet --release --locked --bin adieu --no-default-features --target "$host" --target-dir "$target"
+    cargo build --quiet --release --locked --package adieu --bin adieu --target "$host" --target-dir "$target"
 echo "$target/$host/release/adieu"

@@ -12,7 +12,7 @@
 //! answered by [`health`], with the pages of [`status`], and told to service managers by [`notify`]. [`say`] writes lines to stderr that
 //! never wait for a reader, [`report`] remembers the story of a stop, and [`probe`] asks another adieu.
 //!
-//! [`rehearse`] is the second program: it runs an app as a container would, stops it under load and judges what it saw.
+//! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this library.
 
 pub mod settings;
 pub mod supervise;
@@ -38,9 +38,6 @@ pub mod say;
 pub mod report;
 
 pub mod probe;
-
-#[cfg(feature = "rehearse")]
-pub mod rehearse;
 
 use settings::{Refusal, Request, Surroundings};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};

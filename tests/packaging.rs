@@ -116,20 +116,6 @@ fn the_manual_pages_are_sound() {
 }
 
 #[test]
-fn the_manual_of_the_rehearsal_names_its_flags() {
-    let help = succeeds(Command::new(env!("CARGO_BIN_EXE_adieu-rehearse")).env_clear().arg("--help"));
-    let flags = |text: &str| -> BTreeSet<String> {
-        // An option begins its line.
-        let first = |line: &str| line.trim_start().starts_with('-');
-        let words = text.lines().filter(|line| first(line)).flat_map(|line| line.split([' ', ',', '=', '[']));
-        words.filter(|word| word.starts_with("--")).map(str::to_owned).collect()
-    };
-    let manual = read(MANUALS[1]).replace("\\fB", "").replace("\\fR", "").replace('\\', "");
-    let manual = manual.replace(".BI ", "").replace(".B ", "");
-    assert_eq!(flags(&manual), flags(&help), "the manual page on the left, --help on the right");
-}
-
-#[test]
 fn bash_completes_flags_values_and_the_command() {
     let script =
         "source \"$1\"; COMP_WORDS=(${@:2} \"\"); COMP_CWORD=$(($# - 1)); _adieu; echo \"${COMPREPLY[*]}\"";

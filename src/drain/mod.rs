@@ -4,7 +4,7 @@
 //! loop calls it when its deadline has come.
 
 mod book;
-pub(crate) mod kernel;
+pub mod kernel;
 mod owners;
 mod pace;
 mod pinned;

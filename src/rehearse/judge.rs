@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sys::signals;
+use adieu::sys::signals;
 
 use super::recording::{At, Connection, Ending, Fate, LineEnd, Outbound, Recording, Request, Way};
 use super::verdict::{Finding, Outcome, Point, Verdict};

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 
-use crate::drain::kernel::{Family, Kernel, Ports};
+use adieu::drain::kernel::{Family, Kernel, Ports};
 
 /// How the app's processes are told from all others.
 #[derive(Clone, Debug)]

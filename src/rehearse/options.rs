@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
-use crate::settings::{Platform, values};
+use adieu::settings::{Platform, values};
 
 /// Answers the question "does my app shut down well?" before production does.
 ///

@@ -10,7 +10,7 @@ use super::manifest::{Brief, Misfit};
 use super::options::Options;
 use super::perform;
 use super::recording::Way;
-use crate::settings::Platform;
+use adieu::settings::Platform;
 
 /// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB, Redis, Cassandra.
 const DATABASES: [u16; 7] = [5432, 3306, 1433, 1521, 27017, 6379, 9042];

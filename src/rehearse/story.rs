@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::recording::{At, Band, Ending, Told};
-use crate::sys::signals;
+use adieu::sys::signals;
 
 /// Times are milliseconds since adieu's start.
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{Brief, Misfit, Node, adieu_in_image, signal_named, unwrap_adieu};
-use crate::settings::{Platform, values};
+use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 

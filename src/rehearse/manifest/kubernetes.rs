@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{Brief, Misfit, Node, Probe, adieu_in_image, unwrap_adieu};
-use crate::settings::Platform;
+use adieu::settings::Platform;
 
 /// The containers of one object; none when it has no pod.
 pub fn read(object: Node) -> Result<Vec<Brief>, String> {

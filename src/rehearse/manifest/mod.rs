@@ -14,8 +14,8 @@ use nix::sys::signal::Signal;
 use saphyr::Yaml;
 use serde::Serialize;
 
-use crate::settings::{Platform, values};
-use crate::sys::signals;
+use adieu::settings::{Platform, values};
+use adieu::sys::signals;
 
 /// One container or service of a manifest.
 #[derive(Clone, PartialEq, Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{Brief, Misfit, signal_named, unwrap_adieu};
-use crate::settings::{Platform, values};
+use adieu::settings::{Platform, values};
 
 pub fn read(text: &str) -> Result<Brief, String> {
     let settings = section(text);

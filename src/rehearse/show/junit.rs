@@ -3,7 +3,7 @@
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Run;
-use crate::rehearse::verdict::{Finding, Outcome};
+use crate::verdict::{Finding, Outcome};
 
 /// JUnit XML, without times of day, so that equal rehearsals give equal files.
 #[must_use]

@@ -5,7 +5,7 @@ use anstyle::Style;
 
 use super::text::{BAD, GOOD, WARN, line, paint, shorten};
 use super::{Stretch, path_of};
-use crate::rehearse::recording::{At, Band, Connection, Fate, Recording};
+use crate::recording::{At, Band, Connection, Fate, Recording};
 
 /// Columns of the labels and of the lanes.
 const LABEL: usize = 18;

@@ -6,9 +6,9 @@
 use std::fmt::Write;
 
 use super::{Run, Stretch, path_of, played};
-use crate::rehearse::judge::reason;
-use crate::rehearse::recording::{At, Band, Connection, Fate, Ground, Recording, Request};
-use crate::rehearse::verdict::{Finding, Outcome};
+use crate::judge::reason;
+use crate::recording::{At, Band, Connection, Fate, Ground, Recording, Request};
+use crate::verdict::{Finding, Outcome};
 
 const WIDTH: i64 = 960;
 /// Where the lanes begin and end.

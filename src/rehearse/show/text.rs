@@ -6,8 +6,8 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::{Run, Stretch, lanes, played};
-use crate::rehearse::recording::{Ground, Recording};
-use crate::rehearse::verdict::{Finding, Outcome, Point};
+use crate::recording::{Ground, Recording};
+use crate::verdict::{Finding, Outcome, Point};
 
 const WIDTH: usize = 80;
 

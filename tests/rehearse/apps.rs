@@ -2,6 +2,7 @@
 //! point of the checklist and no other; then the apps that must work unmodified, with their verdicts bare and under adieu.
 //! What the machine cannot run is left out aloud.
 
+#[path = "../harness/mod.rs"]
 mod harness;
 
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use harness::{Companion, pid_namespaces, program};
 use serde_json::Value;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The longest that a rehearsal takes here, many times over.
 const REHEARSAL: Duration = Duration::from_secs(180);

@@ -1,8 +1,10 @@
 //! The rehearsal tool as a person uses it: what it prints and writes, what it says when it cannot rehearse, where it runs without
 //! root and without namespaces, and that nothing is left behind when it is interrupted or killed.
 
+#[path = "../harness/mod.rs"]
 mod harness;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -111,6 +113,22 @@ fn usage_errors_and_help_have_their_statuses() {
     let (status, page, _) = run("--help");
     assert_eq!(status, Some(0));
     assert!(page.contains("--removal") && page.contains("Exit status"), "{page}");
+}
+
+#[test]
+fn the_manual_of_the_rehearsal_names_its_flags() {
+    let help = run("--help").1;
+    let flags = |text: &str| -> BTreeSet<String> {
+        // An option begins its line.
+        let first = |line: &str| line.trim_start().starts_with('-');
+        let words = text.lines().filter(|line| first(line)).flat_map(|line| line.split([' ', ',', '=', '[']));
+        words.filter(|word| word.starts_with("--")).map(str::to_owned).collect()
+    };
+    let manual =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/man/adieu-rehearse.1"));
+    let manual = manual.expect("the manual page").replace("\\fB", "").replace("\\fR", "").replace('\\', "");
+    let manual = manual.replace(".BI ", "").replace(".B ", "");
+    assert_eq!(flags(&manual), flags(&help), "the manual page on the left, --help on the right");
 }
 
 /// What the tool says when there is nothing to judge.

@@ -4,16 +4,16 @@
 
 use std::path::PathBuf;
 
-use adieu::rehearse::judge::judge;
-use adieu::rehearse::manifest;
-use adieu::rehearse::recording::{
+use adieu_rehearse::judge::judge;
+use adieu_rehearse::manifest;
+use adieu_rehearse::recording::{
     At, Connection, End, Ending, Fate, LineEnd, Outbound, Recording, Request, Told, Way,
 };
-use adieu::rehearse::show::{Run, json, junit, svg, text};
-use adieu::rehearse::verdict::{Outcome, Point, Verdict};
+use adieu_rehearse::show::{Run, json, junit, svg, text};
+use adieu_rehearse::verdict::{Outcome, Point, Verdict};
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/rehearse")
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/rehearse")
 }
 
 fn recordings() -> Vec<Recording> {
@@ -360,7 +360,8 @@ fn a_systemd_unit_is_understood_and_its_misfits_named() {
 #[test]
 fn adieu_in_an_image_is_known_by_its_variables() {
     for file in ["kubernetes/deployment.yaml", "docker/compose.yaml"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file);
+        let path =
+            std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("packaging").join(file);
         let text = std::fs::read_to_string(path).expect("an example");
         let briefs = manifest::parse(&text, &|_| None).expect("a manifest");
         assert!(briefs.iter().all(|brief| brief.adieu.is_some()), "{file}");

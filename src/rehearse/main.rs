@@ -20,5 +20,5 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
         // SAFETY: both are passed on as libc gave them.
         return unsafe { adieu::entry(argc, argv) };
     }
-    adieu::rehearse::main(arguments.get(1..).unwrap_or_default())
+    adieu_rehearse::main(arguments.get(1..).unwrap_or_default())
 }

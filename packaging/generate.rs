@@ -51,8 +51,9 @@ fn options() -> String {
             let value = value(setting).map_or(String::new(), |name| format!(" \\fI{}\\fR", roff(name)));
             let _ = writeln!(page, ".TP\n{short}\\fB\\-\\-{}\\fR{value}", roff(setting.long));
             let _ = writeln!(page, "{}", roff(&setting.text()));
-            let also = setting.variable().into_iter().chain(setting.key.map(str::to_owned));
-            let also: Vec<String> = also.map(|name| format!("\\fB{}\\fR", roff(&name))).collect();
+            let names = [setting.variable(), setting.key.map(str::to_owned), setting.tini.map(str::to_owned)];
+            let also: Vec<String> =
+                names.into_iter().flatten().map(|name| format!("\\fB{}\\fR", roff(&name))).collect();
             if !also.is_empty() {
                 let _ = writeln!(page, ".br\nAlso {}.", also.join(", "));
             }

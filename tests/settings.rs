@@ -336,6 +336,22 @@ fn tinis_short_options_mean_what_they_mean_there() {
 }
 
 #[test]
+fn tinis_variables_mean_what_they_mean_there() {
+    let with = |name: &str, value: &str| adieu("--platform none").env(name, value);
+    shows(&check(with("TINI_KILL_PROCESS_GROUP", "")), "group", "true", "variable TINI_KILL_PROCESS_GROUP");
+    for (verbosity, level) in [("0", "error"), ("1", "warn"), ("2", "info"), ("3", "debug"), ("9", "trace")] {
+        let shown = check(with("TINI_VERBOSITY", verbosity));
+        shows(&shown, "log-level", level, "variable TINI_VERBOSITY");
+    }
+    check(with("TINI_SUBREAPER", ""));
+    // adieu's own variables and flags go above them.
+    let both = with("TINI_KILL_PROCESS_GROUP", "1").env("ADIEU_GROUP", "no");
+    shows(&check(both), "group", "false", "variable ADIEU_GROUP");
+    let both = with("TINI_VERBOSITY", "0").options("--log-level trace");
+    shows(&check(both), "log-level", "trace", "flag --log-level");
+}
+
+#[test]
 fn dumb_inits_options_mean_what_they_mean_there() {
     for options in
         ["-c", "-r 15:3", "--rewrite 15:3", "--single-child", "-v", "--verbose", "-c -r 1:15 -r 2:0"]

@@ -18,7 +18,7 @@ _adieu() {
         return
     fi
     case ${COMP_WORDS[COMP_CWORD-1]} in
-        --profile) mapfile -t COMPREPLY < <(compgen -W 'nginx httpd php-fpm postgres unicorn haproxy uwsgi sidekiq rq none' -- "$current"); return ;;
+        --profile) mapfile -t COMPREPLY < <(compgen -W 'nginx httpd haproxy php-fpm postgres unicorn starman hypnotoad nghttpx resque gitlab-runner teleport lighttpd pgcat pgdog uwsgi beanstalkd sidekiq pgbouncer rq buildkite-agent none' -- "$current"); return ;;
         --platform) mapfile -t COMPREPLY < <(compgen -W 'systemd kubernetes ecs cloud-run nomad fly heroku docker none' -- "$current"); return ;;
         --exit-signal) mapfile -t COMPREPLY < <(compgen -W 'always never auto' -- "$current"); return ;;
         --probe) mapfile -t COMPREPLY < <(compgen -W 'readyz livez status' -- "$current"); return ;;

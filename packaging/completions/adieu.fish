@@ -9,7 +9,7 @@ complete -c adieu -l leftovers -x -d 'how long other processes may take to end w
 complete -c adieu -l stop -x -d 'the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, or none (default: by program, else the signal that asked)'
 complete -c adieu -l stop-on -x -d 'the signals that ask for a stop (default: TERM, and what the platform or the program stops by)'
 complete -c adieu -l stop-once -d 'do not forward a second stop request while stopping'
-complete -c adieu -l profile -x -a 'nginx httpd php-fpm postgres unicorn haproxy uwsgi sidekiq rq none' -d 'stop the app as this known program is stopped; none: as any other program: nginx, httpd, php-fpm, postgres, unicorn, haproxy, uwsgi, sidekiq, rq or none (default: by COMMAND)'
+complete -c adieu -l profile -x -a 'nginx httpd haproxy php-fpm postgres unicorn starman hypnotoad nghttpx resque gitlab-runner teleport lighttpd pgcat pgdog uwsgi beanstalkd sidekiq pgbouncer rq buildkite-agent none' -d 'stop the app as this known program is stopped; none: as any other program (default: by COMMAND)'
 complete -c adieu -l platform -x -a 'systemd kubernetes ecs cloud-run nomad fly heroku docker none' -d 'whose defaults to use: systemd, kubernetes, ecs, cloud-run, nomad, fly, heroku, docker or none (default: detected)'
 complete -c adieu -s r -l rewrite -x -d 'forward signal FROM as TO; 0 as TO drops it'
 complete -c adieu -s g -l group -d 'signal the app\'s whole process group'

@@ -117,11 +117,15 @@ fn unknown_flag(argument: &lexopt::Arg) -> Refusal {
 }
 
 fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<Entry>, Refusal> {
-    let mut entries = Vec::new();
+    let (mut of_tini, mut entries) = (Vec::new(), Vec::new());
     for (name, value) in environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("ADIEU_")) else {
+        let Some(name) = name.to_str() else { continue };
+        if let Some(setting) = LIST.iter().find(|setting| setting.tini == Some(name)) {
+            of_tini.push(from_tini(setting, name, &value));
+        }
+        if !name.starts_with("ADIEU_") {
             continue;
-        };
+        }
         let known = LIST.iter().find(|setting| setting.variable().as_deref() == Some(name));
         match known {
             Some(_) if value.is_empty() || from_kubernetes(name, &value) => {}
@@ -135,7 +139,20 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
             }
         }
     }
-    Ok(entries)
+    // The last one counts, so that adieu's own variables go above tini's.
+    of_tini.extend(entries);
+    Ok(of_tini)
+}
+
+/// tini takes a switch for on if its variable is there at all, and its verbosity as atoi(3) reads it.
+fn from_tini(setting: &Setting, name: &str, value: &OsStr) -> Entry {
+    const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+    let verbosity = value.to_str().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
+    let value = match setting.takes {
+        Takes::Nothing => "true",
+        Takes::One(_) | Takes::Many(..) => LEVELS.get(verbosity).copied().unwrap_or("trace"),
+    };
+    Entry { id: setting.id, value: value.into(), origin: Origin::Variable(name.to_owned()) }
 }
 
 /// The kubelet puts `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and their like into every container for each

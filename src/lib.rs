@@ -43,9 +43,13 @@ use settings::{Refusal, Request, Surroundings};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// adieu's own failures: usage, settings, a port that it cannot bind.
 const FAILED: c_int = 125;
+
+/// How deep settings of a known program stand below their folder: /etc/php/8.4/fpm/pool.d.
+const FOLDERS_DEEP: usize = 4;
 
 /// The init's main function, called by C's: Rust's runtime would ignore SIGPIPE and open closed descriptors, and the app
 /// is to find both as they were. Returns the exit status.
@@ -71,7 +75,8 @@ pub unsafe fn entry(argc: c_int, argv: *const *const c_char) -> c_int {
 fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result<c_int, Refusal> {
     let around = Surroundings {
         variable: &|name| std::env::var(name).ok(),
-        exists: &|path| std::path::Path::new(path).exists(),
+        exists: &|path| Path::new(path).exists(),
+        texts: &|path| texts(Path::new(path), FOLDERS_DEEP),
         pid: std::process::id(),
     };
     match settings::request(arguments, std::env::vars_os(), &around)? {
@@ -79,6 +84,21 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
         Request::Check(settings) => Ok(show(&settings::timeline(&settings))),
         Request::Probe { address, what } => Ok(probe::run(address, what)),
         Request::Run(settings) => Ok(supervise::run(*settings, inherited)?),
+    }
+}
+
+/// The texts of a file or of the files in a folder, so many folders deep, as far as they are of a settings file's size.
+fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
+    const LONGEST: u64 = 1 << 20;
+    match path.metadata() {
+        Ok(entry) if entry.is_file() && entry.len() <= LONGEST => {
+            std::fs::read_to_string(path).into_iter().collect()
+        }
+        Ok(entry) if entry.is_dir() && folders_deep > 0 => {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            entries.flat_map(|entry| texts(&entry.path(), folders_deep - 1)).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
     }
 }
 

@@ -19,7 +19,7 @@ pub use timeline::timeline;
 use crate::lifecycle::{Plan, Signal};
 use list::Id;
 use reader::Reader;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -102,12 +102,24 @@ pub struct Settings {
     pub drain: DrainSettings,
     pub hooks: HookSettings,
     pub log: LogSettings,
+    /// A variable that a known program needs for a clean stop, and that nobody has set.
+    pub app_variable: Option<(&'static str, &'static str)>,
+    /// What will not work as one might think, in one line each.
+    pub warnings: Vec<String>,
     /// `--report`
     pub report: Option<PathBuf>,
     /// Every setting, as `--check` shows it.
     pub shown: Vec<Shown>,
     /// The same for whoever may ask: without commands and URLs, which may hold secrets.
     pub published: Vec<Shown>,
+}
+
+impl Settings {
+    /// What a known program needs in its environment: `NAME=VALUE`.
+    pub fn app_variable(&self) -> Option<CString> {
+        let (name, value) = self.app_variable?;
+        CString::new(format!("{name}={value}")).ok()
+    }
 }
 
 /// A setting's name, value and origin.

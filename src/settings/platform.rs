@@ -26,10 +26,12 @@ enum Sign {
     File(&'static str),
 }
 
-/// What tells platforms apart: variables, our pid, and files that container engines leave.
+/// What settings depend on besides what was typed: what tells platforms apart, and how programs are configured.
 pub struct Surroundings<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     pub exists: &'a dyn Fn(&str) -> bool,
+    /// The texts of a file, or of the files in a folder; none where it cannot be read.
+    pub texts: &'a dyn Fn(&str) -> Vec<String>,
     pub pid: u32,
 }
 
@@ -140,7 +142,12 @@ mod tests {
 
     fn guess(variables: &[(&str, &str)], files: &[&str]) -> Platform {
         let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Platform::detect(&Surroundings { variable: &find, exists: &|file| files.contains(&file), pid: 7 })
+        Platform::detect(&Surroundings {
+            variable: &find,
+            exists: &|file| files.contains(&file),
+            texts: &|_| Vec::new(),
+            pid: 7,
+        })
     }
 
     #[test]

@@ -1,62 +1,188 @@
-//! Programs that stop gracefully by a signal other than TERM, known by name.
+//! Programs that TERM stops badly, known by name: one row each, with its source. And the launchers in front of them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// What adieu knows of a program.
 pub struct Program {
-    pub name: &'static str,
-    /// Other names of the same program.
-    pub also: &'static [&'static str],
+    /// The base names by which it is started; the first one is shown.
+    pub names: &'static [&'static str],
     /// How it is stopped, in the notation of `--stop`; `None`: by the signal that asks.
     pub schedule: Option<&'static str>,
-    /// The signal that its images declare as STOPSIGNAL and that therefore asks for a stop, too.
+    /// The signal that asks for a stop besides TERM: what images of it declare as STOPSIGNAL.
     pub asks: Option<&'static str>,
     /// A second stop signal would make it drop its work.
     pub stop_once: bool,
+    /// A variable that it needs for a clean stop, set unless it is there.
+    pub variable: Option<(&'static str, &'static str)>,
+    /// What it needs in its configuration for a clean stop.
+    pub needs: Option<Need>,
+    /// What the signal does there, for the documentation.
+    pub effect: &'static str,
 }
 
-const fn program(name: &'static str, also: &'static [&'static str], signal: &'static str) -> Program {
-    Program { name, also, schedule: Some(signal), asks: Some(signal), stop_once: false }
+/// A word that must stand in one of some files.
+pub struct Need {
+    pub word: &'static str,
+    /// Files and folders.
+    pub places: &'static [&'static str],
+    pub otherwise: &'static str,
 }
 
-/// Sources: the signal pages of each program's manual, and the STOPSIGNAL of the official images.
-static PROGRAMS: &[Program] = &[
-    program("nginx", &["openresty"], "QUIT"),
-    program("httpd", &["apache2", "httpd-foreground", "apache2-foreground"], "WINCH"),
-    program("php-fpm", &[], "QUIT"),
-    program("postgres", &[], "INT"),
-    program("unicorn", &[], "QUIT"),
-    program("haproxy", &[], "USR1"),
-    program("uwsgi", &[], "INT"),
-    // TSTP: take no new job. It is a command of its own that comes long before a stop, so it does not ask for one.
-    Program { name: "sidekiq", also: &[], schedule: Some("TSTP/2s/TERM"), asks: None, stop_once: false },
-    Program { name: "rq", also: &[], schedule: None, asks: None, stop_once: true },
+const BY_TERM: Program = Program {
+    names: &[],
+    schedule: None,
+    asks: None,
+    stop_once: false,
+    variable: None,
+    needs: None,
+    effect: "",
+};
+const BY_QUIT: Program = Program { schedule: Some("QUIT"), asks: Some("QUIT"), ..BY_TERM };
+const BY_INT: Program = Program { schedule: Some("INT"), asks: Some("INT"), ..BY_TERM };
+
+#[rustfmt::skip]
+pub static PROGRAMS: &[Program] = &[
+    // nginx.org/en/docs/control.html; STOPSIGNAL of the official images. It waits for its clients.
+    Program { names: &["nginx", "openresty"],
+        effect: "finishes open requests and waits for its clients", ..BY_QUIT },
+    // httpd.apache.org/docs/2.4/stopping.html; STOPSIGNAL of the official image. It waits for its clients.
+    Program { names: &["httpd", "apache2", "httpd-foreground", "apache2-foreground"],
+        schedule: Some("WINCH"), asks: Some("WINCH"),
+        effect: "finishes open requests and waits for its clients", ..BY_TERM },
+    // HAProxy Management Guide, "Stopping and restarting HAProxy"; STOPSIGNAL of the official image. It waits for its
+    // clients.
+    Program { names: &["haproxy"], schedule: Some("USR1"), asks: Some("USR1"),
+        effect: "finishes open sessions and waits for its clients", ..BY_TERM },
+    // php-fpm(8); php.net/manual/en/install.fpm.configuration.php: process_control_timeout is 0 by default, and QUIT is then
+    // as abrupt as TERM. STOPSIGNAL of the official image.
+    Program { names: &["php-fpm"], needs: Some(Need {
+            word: "process_control_timeout",
+            places: &["/usr/local/etc/php-fpm.conf", "/usr/local/etc/php-fpm.d", "/etc/php-fpm.conf", "/etc/php-fpm.d",
+                "/etc/php"],
+            otherwise: "php-fpm drops its requests at the stop unless process_control_timeout is set, \
+                as in 'process_control_timeout = 20s' in its [global] section" }),
+        effect: "finishes open requests, if process_control_timeout is set", ..BY_QUIT },
+    // postgresql.org/docs/current/server-shutdown.html; STOPSIGNAL of the official image.
+    Program { names: &["postgres"],
+        effect: "ends transactions and shuts down cleanly; TERM would wait for every client", ..BY_INT },
+    // The SIGNALS page of unicorn.
+    Program { names: &["unicorn"], effect: "finishes open requests", ..BY_QUIT },
+    // starman(1), SIGNALS.
+    Program { names: &["starman"], effect: "finishes open requests", ..BY_QUIT },
+    // Mojo::Server::Hypnotoad, MANAGER SIGNALS.
+    Program { names: &["hypnotoad"], effect: "finishes open requests", ..BY_QUIT },
+    // nghttpx(1), SIGNALS.
+    Program { names: &["nghttpx"], effect: "finishes open requests", ..BY_QUIT },
+    // README of resque, "Signals".
+    Program { names: &["resque"], effect: "finishes the job", ..BY_QUIT },
+    // docs.gitlab.com/runner/commands, "Signals".
+    Program { names: &["gitlab-runner"], effect: "finishes the running jobs", ..BY_QUIT },
+    // goteleport.com/docs/reference/deployment/signals.
+    Program { names: &["teleport"], effect: "waits for open connections", ..BY_QUIT },
+    // lighttpd(8), SIGNALS.
+    Program { names: &["lighttpd"], effect: "finishes open requests", ..BY_INT },
+    // README of pgcat: INT waits for clients up to shutdown_timeout, TERM does not.
+    Program { names: &["pgcat"], effect: "finishes open transactions", ..BY_INT },
+    // docs.pgdog.dev, shutdown_timeout.
+    Program { names: &["pgdog"], effect: "finishes open transactions", ..BY_INT },
+    // uwsgi-docs, "Signals for controlling uWSGI" and "Hooks". Measured on 2.0.31: without the hook INT, QUIT and TERM with
+    // --die-on-term all cut open requests.
+    Program { names: &["uwsgi"], variable: Some(("UWSGI_HOOK_MASTER_START", "unix_signal:2 gracefully_kill_them_all")),
+        effect: "finishes open requests, by a variable that adieu sets", ..BY_INT },
+    // beanstalkd(1), SIGNALS: drain mode takes no new jobs. It asks for no stop: whoever drains may want it to stay.
+    Program { names: &["beanstalkd"], schedule: Some("USR1/2s/TERM"),
+        effect: "takes no new jobs, and is stopped later", ..BY_TERM },
+    // The "Signals" page of Sidekiq's wiki. TSTP comes long before a stop and asks for none.
+    Program { names: &["sidekiq"], schedule: Some("TSTP/2s/TERM"),
+        effect: "takes no new jobs, and is stopped later", ..BY_TERM },
+    // Changelog of pgbouncer 1.23: TERM waits for clients, a second one does not.
+    Program { names: &["pgbouncer"], stop_once: true, effect: "waits for its clients; a second TERM would not", ..BY_TERM },
+    // python-rq.org/docs/workers, "Taking Down Workers".
+    Program { names: &["rq"], stop_once: true, effect: "finishes the job; a second TERM would drop it", ..BY_TERM },
+    // buildkite.com/docs/agent/lifecycle, "Signal handling".
+    Program { names: &["buildkite-agent"], stop_once: true,
+        effect: "finishes the job; a second TERM would cancel it", ..BY_TERM },
 ];
 
-/// Entry points of official images that end by executing their first argument.
-const LAUNCHERS: [&str; 2] = ["docker-entrypoint.sh", "docker-php-entrypoint"];
+/// A program that ends by executing another one, or runs it as its only child.
+struct Launcher {
+    names: &'static [&'static str],
+    /// Its options that take a value in the next word.
+    valued: &'static [&'static str],
+    /// The word that must come before the other program's name.
+    then: Option<&'static str>,
+}
 
+const PLAIN: Launcher = Launcher { names: &[], valued: &[], then: None };
+
+#[rustfmt::skip]
+static LAUNCHERS: &[Launcher] = &[
+    // Entry points of official images.
+    Launcher { names: &["docker-entrypoint.sh", "docker-php-entrypoint"], ..PLAIN },
+    Launcher { names: &["tini", "tini-static", "docker-init"], valued: &["-p", "-e"], ..PLAIN },
+    Launcher { names: &["dumb-init"], valued: &["-r", "--rewrite"], ..PLAIN },
+    Launcher { names: &["bundle", "bundler"], then: Some("exec"), ..PLAIN },
+    Launcher { names: &["python"], valued: &["-W", "-X"], then: Some("-m"), },
+    Launcher { names: &["npx"], valued: &["-p", "--package"], ..PLAIN },
+];
+
+impl Program {
+    /// As it is shown and as `--profile` has it.
+    pub fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+}
+
+/// The program of a name, as `--profile` takes it.
 pub fn by_name(name: &str) -> Option<&'static Program> {
-    PROGRAMS.iter().find(|program| program.name == name || program.also.contains(&name))
+    PROGRAMS.iter().find(|program| program.names.contains(&name))
 }
 
 /// What `--profile` may say.
 pub fn choices() -> Vec<&'static str> {
-    names().into_iter().chain(["none"]).collect()
+    PROGRAMS.iter().map(Program::name).chain(["none"]).collect()
 }
 
-pub fn names() -> Vec<&'static str> {
-    PROGRAMS.iter().map(|program| program.name).collect()
-}
-
-/// The program that COMMAND runs, by its base name: `/usr/sbin/nginx`, `php-fpm8.2`.
+/// The program that COMMAND runs, by its base name: `/usr/sbin/nginx`, `php-fpm8.2`, `bundle exec unicorn`.
 pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
-    let name = base_name(command.first()?)?;
-    if LAUNCHERS.contains(&name) {
-        return by_name(base_name(command.get(1)?)?);
+    let mut words = command;
+    // tini in front of docker-entrypoint.sh in front of bundle exec: more than a few is not a launcher but a loop.
+    for _ in 0..4 {
+        let name = base_name(words.first()?)?;
+        let is_it = |names: &[&str]| names.contains(&name) || names.contains(&without_version(name));
+        match LAUNCHERS.iter().find(|launcher| is_it(launcher.names)) {
+            Some(launcher) => words = launcher.launched(words.get(1..)?)?,
+            None => return PROGRAMS.iter().find(|program| is_it(program.names)),
+        }
     }
-    by_name(name).or_else(|| by_name(name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')))
+    None
+}
+
+impl Launcher {
+    /// The other program's words, out of those after the launcher's name.
+    fn launched<'a>(&self, mut words: &'a [OsString]) -> Option<&'a [OsString]> {
+        loop {
+            let (first, rest) = words.split_first()?;
+            let first = first.to_str()?;
+            if self.then == Some(first) {
+                return Some(rest);
+            }
+            words = match first {
+                "--" if self.then.is_none() => return Some(rest),
+                _ if self.valued.contains(&first) => rest.get(1..)?,
+                _ if first.starts_with('-') => rest,
+                _ if self.then.is_none() => return Some(words),
+                _ => return None,
+            };
+        }
+    }
+}
+
+/// `php-fpm8.2` is php-fpm, `python3` python.
+fn without_version(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.')
 }
 
 fn base_name(command: &OsString) -> Option<&str> {
@@ -69,30 +195,74 @@ mod tests {
     use super::*;
     use crate::settings::values;
 
-    fn of(command: &[&str]) -> Option<&'static str> {
-        let words: Vec<OsString> = command.iter().map(OsString::from).collect();
-        of_command(&words).map(|program| program.name)
+    fn of(command: &str) -> Option<&'static str> {
+        let words: Vec<OsString> = command.split(' ').map(OsString::from).collect();
+        of_command(&words).map(Program::name)
     }
 
     #[test]
     fn a_program_is_known_by_its_base_name() {
-        assert_eq!(of(&["/usr/sbin/nginx", "-g", "daemon off;"]), Some("nginx"));
-        assert_eq!(of(&["php-fpm8.2"]), Some("php-fpm"));
-        assert_eq!(of(&["docker-entrypoint.sh", "postgres"]), Some("postgres"));
-        assert_eq!(of(&["apache2-foreground"]), Some("httpd"));
-        assert_eq!(of(&["sh", "-c", "nginx"]), None);
-        assert_eq!(of(&["nginx-exporter"]), None);
+        assert_eq!(of("/usr/sbin/nginx -g daemon_off"), Some("nginx"));
+        assert_eq!(of("php-fpm8.2"), Some("php-fpm"));
+        assert_eq!(of("apache2-foreground"), Some("httpd"));
+        assert_eq!(of("sh -c nginx"), None);
+        assert_eq!(of("nginx-exporter"), None);
+        assert_eq!(of("app nginx"), None);
+    }
+
+    #[test]
+    fn a_program_is_known_behind_its_launchers() {
+        for (command, program) in [
+            ("docker-entrypoint.sh postgres", Some("postgres")),
+            ("/usr/local/bin/docker-php-entrypoint php-fpm", Some("php-fpm")),
+            ("/tini -- nginx", Some("nginx")),
+            ("/usr/bin/tini -g -p SIGTERM -e 143 -- /docker-entrypoint.sh nginx", Some("nginx")),
+            ("tini nginx", Some("nginx")),
+            ("dumb-init --rewrite 15:3 -- haproxy -f x", Some("haproxy")),
+            ("bundle exec unicorn -c x", Some("unicorn")),
+            ("bundle install", None),
+            ("python3.12 -u -m rq worker", Some("rq")),
+            ("python -X dev -m rq", Some("rq")),
+            ("python rq", None),
+            ("npx --yes sidekiq", Some("sidekiq")),
+            ("tini --", None),
+            ("tini -p", None),
+            ("tini tini tini tini tini nginx", None),
+        ] {
+            assert_eq!(of(command), program, "{command}");
+        }
+    }
+
+    /// The signals are facts about other people's programs: a change here must be one there.
+    #[test]
+    fn programs_are_stopped_by_the_signals_of_their_manuals() {
+        for (names, schedule) in [
+            (
+                "nginx openresty php-fpm unicorn starman hypnotoad nghttpx resque gitlab-runner teleport",
+                Some("QUIT"),
+            ),
+            ("httpd apache2", Some("WINCH")),
+            ("haproxy", Some("USR1")),
+            ("postgres lighttpd pgcat pgdog uwsgi", Some("INT")),
+            ("beanstalkd", Some("USR1/2s/TERM")),
+            ("sidekiq", Some("TSTP/2s/TERM")),
+            ("pgbouncer rq buildkite-agent", None),
+        ] {
+            for name in names.split(' ') {
+                let program = by_name(name).unwrap();
+                assert_eq!(program.schedule, schedule, "{name}");
+                assert_eq!(program.stop_once, schedule.is_none(), "{name}");
+            }
+        }
     }
 
     #[test]
     fn every_schedule_and_signal_in_the_table_is_valid() {
         for program in PROGRAMS {
-            assert!(
-                program.schedule.is_none_or(|schedule| values::schedule(schedule).is_ok()),
-                "{}",
-                program.name
-            );
-            assert!(program.asks.is_none_or(|signal| values::catchable(signal).is_ok()), "{}", program.name);
+            let name = program.name();
+            assert!(!name.is_empty() && !program.effect.is_empty(), "{name}");
+            assert!(program.schedule.is_none_or(|schedule| values::schedule(schedule).is_ok()), "{name}");
+            assert!(program.asks.is_none_or(|signal| values::catchable(signal).is_ok()), "{name}");
         }
     }
 }

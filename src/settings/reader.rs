@@ -38,11 +38,12 @@ impl<'a> Reader<'a> {
         let named = self.value(Id::Platform, Platform::named)?;
         let platform = self.or(Id::Platform, named, found, Origin::Detected, |p| p.name().to_owned());
         let program = self.program()?;
+        let known = program.as_ref().map(|program| program.value);
         let drain = self.drain()?;
         let times = self.times(platform, &drain)?;
         let hooks = self.hooks(times.grace.value)?;
         let plan = self.plan(platform, program, &times, &hooks, &drain)?;
-        let (signals, ready, log) = (self.signals()?, self.ready()?, self.log()?);
+        let (signals, ready, log) = (self.signals()?, self.ready()?, self.log(around)?);
         let exit = self.exit(platform == Platform::Systemd && found == Platform::Systemd)?;
         let report = self.path(Id::Report)?;
         let (shown, published) = self.all_shown();
@@ -54,6 +55,8 @@ impl<'a> Reader<'a> {
             ready,
             log,
             report,
+            app_variable: known.and_then(|known| known.variable).filter(|(name, _)| !is_set(around, name)),
+            warnings: known.and_then(|known| self.lacks(known, around)).into_iter().collect(),
             plan,
             drain,
             hooks,
@@ -98,6 +101,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What a known program lacks in its configuration, judged by its files and its arguments.
+    fn lacks(&self, program: &Program, around: &Surroundings) -> Option<String> {
+        let need = program.needs.as_ref()?;
+        let in_arguments = self.typed.command.iter().any(|word| word.to_string_lossy().contains(need.word));
+        let sets = |text: &String| text.lines().any(|line| line.trim_start().starts_with(need.word));
+        let in_files = || need.places.iter().any(|place| (around.texts)(place).iter().any(sets));
+        (!in_arguments && !in_files()).then(|| need.otherwise.to_owned())
+    }
+
     pub fn probe(&self) -> Result<Request, Refusal> {
         let what = self.value(Id::Probe, |text| values::word(Id::Probe, text))?;
         let address = self.value(Id::Health, values::listen_address)?;
@@ -115,13 +127,13 @@ impl<'a> Reader<'a> {
             Some(program) => Ok(Some(program)),
             None if name == "none" => Ok(None),
             None => {
-                Err(format!("'{name}' is no known program; write {} or none", programs::names().join(", ")))
+                Err(format!("'{name}' is no known program; write {}", values::list_or(&programs::choices())))
             }
         })?;
         Ok(match named {
             Some(named) => named.value.map(|value| Sourced { value, origin: named.origin }),
             None => programs::of_command(&self.typed.command)
-                .map(|value| Sourced { value, origin: Origin::Program(value.name) }),
+                .map(|value| Sourced { value, origin: Origin::Program(value.name()) }),
         })
     }
 
@@ -339,7 +351,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn log(&mut self) -> Result<LogSettings, Refusal> {
+    fn log(&mut self, around: &Surroundings) -> Result<LogSettings, Refusal> {
         let flag = || Origin::Flag(list::by_id(Id::Verbose).long);
         let spoken = match self.typed.all(Id::Verbose).len() {
             0 => None,
@@ -347,7 +359,7 @@ impl<'a> Reader<'a> {
             _ => Some(Sourced { value: "trace".to_owned(), origin: flag() }),
         };
         let level = self.value(Id::LogLevel, |text| values::word(Id::LogLevel, text).map(str::to_owned))?;
-        let rust_log = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let rust_log = (around.variable)("RUST_LOG").filter(|filter| !filter.is_empty());
         let rust_log =
             rust_log.map(|value| Sourced { value, origin: Origin::Variable("RUST_LOG".to_owned()) });
         let chosen = spoken.or(level).or(rust_log);
@@ -427,6 +439,10 @@ impl<'a> Reader<'a> {
         self.shown.push((id, show(&chosen.value), chosen.origin));
         chosen.value
     }
+}
+
+fn is_set(around: &Surroundings, name: &str) -> bool {
+    (around.variable)(name).is_some()
 }
 
 struct Times {

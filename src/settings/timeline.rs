@@ -20,6 +20,12 @@ pub fn timeline(settings: &Settings) -> String {
     for (at, what) in moments(settings) {
         page.push_str(&format!("  {:>6}  {what}\n", show_duration(at)));
     }
+    for warning in &settings.warnings {
+        page.push_str(&format!("\nwarning: {warning}\n"));
+    }
+    if let Some((name, value)) = settings.app_variable {
+        page.push_str(&format!("\nthe app gets {name}={value}\n"));
+    }
     page
 }
 

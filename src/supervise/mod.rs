@@ -63,9 +63,14 @@ struct Supervisor {
 pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     say::start(&settings.log.filter, settings.log.json, clock);
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
     let doors = Doors::open(&settings)?;
     settle_in(&settings);
-    let app = match App::start(&settings, &doors.variables(), inherited) {
+    let mut variables = doors.variables();
+    variables.extend(settings.app_variable());
+    let app = match App::start(&settings, &variables, inherited) {
         Ok(app) => app,
         Err(failure) => {
             error!("{}", failure.message);

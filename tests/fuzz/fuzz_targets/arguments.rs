@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 fuzz_target!(|lines: Vec<Vec<u8>>| {
-    let around = Surroundings { variable: &|_| None, exists: &|_| false, pid: 1 };
+    let around = Surroundings { variable: &|_| None, exists: &|_| false, texts: &|_| Vec::new(), pid: 1 };
     // NAME=VALUE is a variable, everything else an argument.
     let variable = |line: &[u8]| {
         let (name, value) =

@@ -339,17 +339,9 @@ fn is_descendant(pid: i32) -> Option<bool> {
         if pid <= 1 {
             return Some(false);
         }
-        pid = parent(pid)?;
+        pid = crate::sys::proc::stat(Pid::from_raw(pid)).ok()?.parent.as_raw();
     }
     Some(true)
-}
-
-/// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything and ends at the last
-/// parenthesis.
-fn parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -521,7 +513,8 @@ mod tests {
         assert_eq!(is_descendant(Pid::this().as_raw()), Some(true));
         assert_eq!(is_descendant(1), Some(false));
         assert_eq!(is_descendant(i32::MAX), None);
-        assert_eq!(parent(Pid::this().as_raw()), Some(Pid::parent().as_raw()));
+        let own = crate::sys::proc::stat(Pid::this()).unwrap();
+        assert_eq!((own.parent, own.zombie), (Pid::parent(), false));
     }
 
     #[test]

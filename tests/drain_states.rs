@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use adieu::drain::{Drain, Look, Verdict, Way};
+use adieu::drain::{Drain, Look, Verdict, Via};
 use adieu::settings::DrainSettings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -108,11 +108,11 @@ struct Watcher {
 impl Watcher {
     /// Over this app; draining has begun.
     fn over(puppet: &Puppet) -> Watcher {
-        Watcher::with(puppet, &settings(), Way::Best)
+        Watcher::with(puppet, &settings(), Via::SockDiag)
     }
 
-    fn with(puppet: &Puppet, settings: &DrainSettings, way: Way) -> Watcher {
-        Watcher::new(Drain::with_way(settings, puppet.pid(), &[], way))
+    fn with(puppet: &Puppet, settings: &DrainSettings, via: Via) -> Watcher {
+        Watcher::new(Drain::via(settings, puppet.pid(), &[], via))
     }
 
     fn new(mut drain: Drain) -> Watcher {
@@ -201,7 +201,7 @@ fn a_keep_alive_connection_between_requests_is_idle() {
     app.tell("serve 0 0");
     let mut clients: Vec<_> = (0..5).map(|_| connect(port)).collect();
     clients.iter_mut().for_each(|client| (0..3).for_each(|_| ask(client)));
-    let mut watcher = Watcher::with(&app, &patient, Way::Best);
+    let mut watcher = Watcher::with(&app, &patient, Via::SockDiag);
     watcher.becomes_idle();
     assert_eq!(watcher.look().connections, 5);
 }
@@ -215,7 +215,7 @@ fn a_request_answered_once_is_found_idle_by_a_drain_that_begins_late() {
     app.tell("serve 0 0");
     let mut client = connect(port);
     ask(&mut client);
-    Watcher::with(&app, &patient, Way::Best).becomes_idle();
+    Watcher::with(&app, &patient, Via::SockDiag).becomes_idle();
 }
 
 /// The hard case: the held request follows an answer so closely that both share a tick of the kernel's clock. Without any time of
@@ -228,7 +228,7 @@ fn a_request_back_to_back_with_an_answer_is_never_taken_for_idle() {
     app.tell("serve 0 7");
     let none = DrainSettings { quiet: Duration::ZERO, longest: Duration::from_secs(30), ..settings() };
     for round in 0..4 {
-        let mut watcher = Watcher::with(&app, &none, Way::Best);
+        let mut watcher = Watcher::with(&app, &none, Via::SockDiag);
         let asked = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|n| {
@@ -249,7 +249,7 @@ fn a_request_back_to_back_with_an_answer_is_never_taken_for_idle() {
         watcher.until("all held", |_| asked.load(Ordering::SeqCst) == CLIENTS as usize);
         watcher.stays(CLIENTS as usize);
         // Nor by a drain that begins only now and knows nothing of what was before.
-        Watcher::with(&app, &none, Way::Best).stays(CLIENTS as usize);
+        Watcher::with(&app, &none, Via::SockDiag).stays(CLIENTS as usize);
         app.tell(&format!("release {CLIENTS}"));
         let clients: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         if round % 2 == 0 {
@@ -400,7 +400,7 @@ fn a_stream_that_pauses_is_in_flight_until_it_is_quiet() {
         app.tell(command);
     }
     let slow = DrainSettings { quiet: Duration::from_secs(60), ..settings() };
-    let mut watcher = Watcher::with(&app, &slow, Way::Best);
+    let mut watcher = Watcher::with(&app, &slow, Via::SockDiag);
     watcher.stays(1);
     app.tell("send 0 body");
     watcher.stays(1);
@@ -547,7 +547,7 @@ fn told_ports_are_watched_whoever_listens_there() {
     let (watched, other) = (stranger.listen(), stranger.listen());
     let _clients = [connect(watched), connect(other)];
     for ports in [vec![watched], vec![watched, 1], vec![1, 2, watched]] {
-        let mut watcher = Watcher::with(&app, &DrainSettings { ports, ..settings() }, Way::Best);
+        let mut watcher = Watcher::with(&app, &DrainSettings { ports, ..settings() }, Via::SockDiag);
         watcher.stays(1);
         assert_eq!(watcher.look().by_port, [(watched, 1)]);
     }
@@ -590,7 +590,7 @@ fn a_question_to_another_service_is_waited_for_when_asked_to() {
     strangers.write_all(b"question").unwrap();
     app.tell("send 0 question");
     let outbound = DrainSettings { outbound: vec![port], ..settings() };
-    let mut watcher = Watcher::with(&app, &outbound, Way::Best);
+    let mut watcher = Watcher::with(&app, &outbound, Via::SockDiag);
     for _ in 0..LOOKS {
         let look = watcher.look();
         assert_eq!((look.in_flight, look.outbound, look.verdict), (0, 1, Verdict::Busy));
@@ -693,7 +693,7 @@ fn without_sock_diag_open_connections_count() {
     let mut app = Puppet::new();
     let port = app.listen();
     let mut client = connect(port);
-    let mut watcher = Watcher::with(&app, &settings(), Way::Tables);
+    let mut watcher = Watcher::with(&app, &settings(), Via::ProcNet);
     watcher.stays_for(3, 1);
     client.write_all(b"question").unwrap();
     app.tell("accept 0");

@@ -1,50 +1,45 @@
-//! Who is still busy: watches the app's connections from the stop request on, and says when nothing is in flight. [`watch`] takes
-//! a look, [`rule`] judges each connection by it, [`book`] remembers what was seen before, [`pace`] says when to look again, and
-//! [`pinned`] when waiting cannot help; the [`Drain`] here puts them together into a verdict. It has no thread and never waits: the
-//! loop calls it when its deadline has come.
+//! Who is still busy: watches the app's connections from the stop request on, and says when nothing is in flight. The modules
+//! stand in the order of the flow: [`listeners`] finds out where clients connect to, and [`owners`] whose a socket is; [`sample`]
+//! takes a look; [`connections`] remembers each connection, and [`evidence`] judges it; [`verdict`] says what several looks mean
+//! together, and [`pace`] when the next one is due. The [`Drain`] here puts them together. It has no thread and never waits: the
+//! loop calls it when its deadline has come. How the kernel is asked stands in [`crate::sys`].
 
-mod book;
-pub mod kernel;
+mod listeners;
 mod owners;
-mod pace;
-mod pinned;
-mod procnet;
-mod rule;
-mod scope;
-mod unix;
-mod watch;
 
+mod sample;
+
+mod connections;
+mod evidence;
+mod unix;
+
+mod pinned;
+mod verdict;
+
+mod pace;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
-
+use self::connections::Connections;
+use self::evidence::Patience;
+use self::listeners::Listeners;
+use self::owners::Holder;
 use self::pace::{Due, Pace};
-use self::pinned::Pinned;
-use self::rule::Limits;
-use self::scope::Scope;
-use self::watch::{Seen, Watch};
+use self::sample::{Sampler, Seen};
+use self::verdict::{Looks, Sight};
 use crate::lifecycle::Moment;
 use crate::settings::DrainSettings;
+use crate::sys::{self, Pid};
+
+pub use self::sample::Via;
+pub use self::verdict::Verdict;
 
 /// What asking for one connection by its name costs, until it has been measured.
 const ASK_ONE: Duration = Duration::from_micros(10);
-
-/// What a look led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Something is in flight, or it is too early to say.
-    Busy,
-    /// Nothing was in flight at two looks in a row, the last of them since draining began.
-    Idle,
-    /// Requests keep coming at an undiminished rate and few are in flight just now: leave, waiting cannot help.
-    Pinned,
-    /// Nothing can be seen; the reason was logged.
-    Blind,
-}
 
 /// Who was busy at a look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,17 +118,8 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// How sockets are looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
-    /// By sock_diag, and by /proc/PID/net where there is none.
-    Best,
-    /// By /proc/PID/net alone.
-    Tables,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum Period {
     Off,
     /// From the stop request on.
     Watching,
@@ -143,24 +129,24 @@ enum Stage {
     Over,
 }
 
-impl Stage {
+impl Period {
     fn looks(self) -> bool {
         match self {
-            Stage::Watching | Stage::Draining => true,
-            Stage::Off | Stage::Over => false,
+            Period::Watching | Period::Draining => true,
+            Period::Off | Period::Over => false,
         }
     }
 }
 
 /// The watch over who is in flight.
 pub struct Drain {
+    #[allow(dead_code)] // letting clients go builds on it
+    app: Pid,
     on: bool,
-    stage: Stage,
-    watch: Watch,
+    period: Period,
+    sampler: Sampler,
     pace: Pace,
-    pinned: Pinned,
-    /// How many looks in a row have seen nothing in flight.
-    idle_looks: u32,
+    looks: Looks,
     /// The reason why nothing can be seen, once said.
     said: Option<String>,
     last: Look,
@@ -169,21 +155,21 @@ pub struct Drain {
 impl Drain {
     /// `own_ports` are adieu's own and never counted. Nothing is opened or asked yet.
     pub fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Drain {
-        Drain::with_way(settings, app, own_ports, Way::Best)
+        Drain::via(settings, app, own_ports, Via::SockDiag)
     }
 
     /// As `new`, but told how to look: for tests of the way that a common kernel does not need.
     #[doc(hidden)]
-    pub fn with_way(settings: &DrainSettings, app: Pid, own_ports: &[u16], way: Way) -> Drain {
-        let limits = Limits { quiet: settings.quiet, longest: settings.longest };
-        let scope = Scope::new(app, own_ports, &settings.ports);
+    pub fn via(settings: &DrainSettings, app: Pid, own_ports: &[u16], via: Via) -> Drain {
+        let patience = Patience { quiet: settings.quiet, longest: settings.longest };
+        let listeners = Listeners::new(app, own_ports, &settings.ports);
         Drain {
+            app,
             on: settings.on,
-            stage: Stage::Off,
-            watch: Watch::new(app, scope, limits, &settings.outbound, way),
+            period: Period::Off,
+            sampler: Sampler::new(app, listeners, patience, &settings.outbound, via),
             pace: Pace::default(),
-            pinned: Pinned::default(),
-            idle_looks: 0,
+            looks: Looks::default(),
             said: None,
             last: Look::nothing(Verdict::Busy),
         }
@@ -191,27 +177,27 @@ impl Drain {
 
     /// The stop request: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
     pub fn watch(&mut self, now: Moment) {
-        if !self.stage.looks() && self.on {
-            self.stage = Stage::Watching;
-            self.idle_looks = 0;
-            self.watch.forget();
+        if !self.period.looks() && self.on {
+            self.period = Period::Watching;
+            self.looks = Looks::default();
+            self.sampler.forget();
             self.pace.hurry(now);
         }
     }
 
     /// The pre-stop sleep is over: verdicts count from here. A look is due at once.
     pub fn begin(&mut self, now: Moment) {
-        if self.on && self.stage != Stage::Draining {
+        if self.on && self.period != Period::Draining {
             self.watch(now);
-            self.stage = Stage::Draining;
-            self.pinned = Pinned::default();
+            self.period = Period::Draining;
+            self.looks.begin();
             self.pace.hurry(now);
         }
     }
 
     /// When the next look is due; None while nothing is watched.
     pub fn deadline(&self) -> Option<Moment> {
-        self.stage.looks().then(|| self.pace.deadline())
+        self.period.looks().then(|| self.pace.deadline())
     }
 
     /// Takes a look if one is due; otherwise says again what the last one led to.
@@ -219,7 +205,7 @@ impl Drain {
         if !self.on {
             return Look::nothing(Verdict::Idle);
         }
-        if self.stage.looks() {
+        if self.period.looks() {
             match self.pace.due(now) {
                 Some(Due::Full) => self.look_at_all(now),
                 Some(Due::Busy) => self.ask_busy(now),
@@ -246,36 +232,49 @@ impl Drain {
             return None;
         }
         if self.pace.due(now) == Some(Due::Full) {
-            if self.stage == Stage::Off {
+            if self.period == Period::Off {
                 // What was seen at an earlier question is too old to go by.
-                self.watch.forget();
+                self.sampler.forget();
             }
             self.look_at_all(now);
-            if !self.stage.looks() {
-                self.watch.shut();
+            if !self.period.looks() {
+                self.sampler.close();
             }
         }
         (self.last.verdict != Verdict::Blind).then_some(&self.last)
     }
 
+    #[allow(dead_code)] // letting clients go builds on it
+    /// The connections that the last look saw.
+    pub(crate) fn connections(&self) -> &Connections {
+        self.sampler.connections()
+    }
+
+    #[allow(dead_code)] // letting clients go builds on it
+    /// Which processes of the app hold the sockets with these inodes, and as which descriptors; one holder for each. Walks /proc,
+    /// at up to 7 us a descriptor. Errors: no descriptor or no memory left to read with.
+    pub(crate) fn holders(&self, inodes: &HashSet<u32>) -> io::Result<HashMap<u32, Holder>> {
+        Ok(owners::survey(self.app, inodes)?.held)
+    }
+
     /// A connection from this address is adieu's own question, not a client's: it is not counted.
     pub fn leave_out(&mut self, caller: SocketAddr) {
-        self.watch.leave_out(caller);
+        self.sampler.leave_out(caller);
     }
 
     /// Ends the watch and closes its descriptor. What has been seen stays known for [`Drain::cut_now`].
     pub fn close(&mut self) {
-        if self.stage.looks() {
-            self.stage = Stage::Over;
+        if self.period.looks() {
+            self.period = Period::Over;
         }
-        self.watch.shut();
+        self.sampler.close();
     }
 
     fn look_at_all(&mut self, now: Moment) {
-        let before = processor_time();
-        let seen = self.watch.look(now).cloned();
-        let cost = processor_time().saturating_sub(before);
-        let ask_busy = self.watch.few_busy().map(|few| ASK_ONE * few);
+        let before = sys::processor_time();
+        let seen = self.sampler.look(now).cloned();
+        let cost = sys::processor_time().saturating_sub(before);
+        let ask_busy = self.sampler.few_busy().map(|few| ASK_ONE * few);
         self.pace.looked(now, cost, ask_busy);
         self.last = match seen {
             Ok(seen) => self.judge(now, &seen),
@@ -286,15 +285,8 @@ impl Drain {
     fn judge(&mut self, now: Moment, seen: &Seen) -> Look {
         let mut look = Look::new(Verdict::Busy, seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
-        self.idle_looks = if idle { self.idle_looks.saturating_add(1) } else { 0 };
-        if self.stage == Stage::Draining {
-            let pinned = self.pinned.look(now, seen.tally.traffic) && look.unix == 0;
-            if self.idle_looks >= 2 {
-                look.verdict = Verdict::Idle;
-            } else if pinned && !idle {
-                look.verdict = Verdict::Pinned;
-            }
-        }
+        let sight = Sight { idle, traffic: seen.tally.traffic, unix: look.unix };
+        look.verdict = self.looks.take(now, self.period == Period::Draining, sight);
         look
     }
 
@@ -304,30 +296,17 @@ impl Drain {
             log::info!("drain: cannot see connections: {reason}");
             self.said = Some(reason);
         }
-        self.idle_looks = 0;
-        Look::nothing(Verdict::Blind)
+        Look::nothing(self.looks.blind())
     }
 
     fn ask_busy(&mut self, now: Moment) {
-        let before = processor_time();
-        let seen = self.watch.ask_busy(now).cloned();
-        self.pace.asked(now, processor_time().saturating_sub(before));
+        let before = sys::processor_time();
+        let seen = self.sampler.ask_busy(now).cloned();
+        self.pace.asked(now, sys::processor_time().saturating_sub(before));
         // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
         self.last = match seen {
             Ok(seen) => Look { complete: false, ..Look::new(Verdict::Busy, &seen) },
             Err(error) => self.blind(&error),
         };
     }
-}
-
-/// It is no fault of what was asked for, but of this moment: descriptors or memory have run out.
-fn is_passing(error: &io::Error) -> bool {
-    const PASSING: [i32; 6] =
-        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
-    error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
-}
-
-/// What this thread has spent, in the kernel too; it does not run on while others have the processor.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

@@ -1,55 +1,60 @@
-//! Whose socket is it? The kernel's tables give a socket's inode, and /proc/PID/fd gives the inodes that a process holds open
-//! ([proc_pid_fd(5)]); the app's are those of its process and its descendants. A process that runs as somebody else hides its
-//! descriptors even from root without SYS_PTRACE, as in a container by default: then its uid has to do, and failing that, every
-//! listener of the network namespace counts, since waiting for a stranger is better than cutting off a client.
-//!
-//! [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+//! Whose socket is it? The kernel's tables give a socket's inode, and /proc/PID/fd gives the inodes that a process holds open;
+//! the app's are those of its process and its descendants. A process that runs as somebody else hides its descriptors even from
+//! root without SYS_PTRACE, as in a container by default: then its uid has to do, and failing that, every listener of the network
+//! namespace counts, since waiting for a stranger is better than cutting off a client.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::io::{self, Error, ErrorKind};
+use std::ops::ControlFlow;
+use std::os::fd::RawFd;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-
-use super::is_passing;
-use super::kernel::Listener;
+use crate::sys::proc::{self, Stat};
+use crate::sys::tcp::Listener;
+use crate::sys::{self, Pid};
 
 /// What a walk over the app's processes has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Survey {
-    /// Of the inodes that were looked for, those that a process of the app holds open.
-    pub held: HashSet<u32>,
+    /// Of the inodes that were looked for, those that a process of the app holds open, and one of those who do.
+    pub held: HashMap<u32, Holder>,
     /// The users of processes whose descriptors may not be read.
     pub hidden: HashSet<u32>,
     /// Not even the processes could be seen.
     pub blind: bool,
 }
 
+/// A process of the app that holds a socket open, and its descriptor for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holder {
+    pub pid: Pid,
+    pub fd: RawFd,
+}
+
 /// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some 10 us for each process of the
-/// PID namespace and 1 us for each descriptor. Errors: no descriptor or no memory left to read with; nothing else is one.
+/// PID namespace and up to 7 us for each descriptor.
+///
+/// Errors: no descriptor or no memory left to read with; a /proc that shows another PID namespace. Nothing else is one.
 pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let processes = match processes() {
-        Err(error) if is_passing(&error) => return Err(error),
+        Err(error) if sys::is_passing(&error) => return Err(error),
         Err(_) => return Ok(Survey { blind: true, ..survey }),
-        Ok(processes) => processes,
+        Ok(None) => return Err(Error::other("/proc shows another PID namespace")),
+        Ok(Some(processes)) => processes,
     };
-    let family = family(app.as_raw(), adopter(), &processes);
     // hidepid hides processes altogether; but an app that has ended hides nothing.
-    survey.blind = !processes.contains_key(&app.as_raw()) && kill(app, None) != Err(Errno::ESRCH);
-    for pid in family {
+    survey.blind = !processes.contains_key(&app) && sys::exists(app);
+    for pid in family(app, adopter(), &processes) {
         if survey.held.len() == wanted.len() {
             break;
         }
         match hold(pid, wanted, &mut survey.held) {
             Ok(()) => {}
-            Err(error) if is_passing(&error) => return Err(error),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match uid(pid) {
-                Some(uid) => drop(survey.hidden.insert(uid)),
-                None => survey.blind = true,
+            Err(error) if sys::is_passing(&error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => match proc::uid(pid) {
+                Ok(uid) => drop(survey.hidden.insert(uid)),
+                Err(error) if sys::is_passing(&error) => return Err(error),
+                Err(_) => survey.blind = true,
             },
             // It has just ended.
             Err(_) => {}
@@ -58,11 +63,11 @@ pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     Ok(survey)
 }
 
-/// Which of the listeners are the app's, by their place in the list.
-pub fn ours(listeners: &[Listener], survey: &Survey, own_ports: &[u16]) -> Vec<bool> {
+/// Which of the listeners are the app's, by their place in the list: those whose inodes its processes hold, or by their user.
+pub fn ours(listeners: &[Listener], held: &HashSet<u32>, survey: &Survey, own_ports: &[u16]) -> Vec<bool> {
     let not_adieus = |listener: &Listener| !own_ports.contains(&listener.port);
     let seen = |listener: &Listener| {
-        survey.held.contains(&listener.inode) || survey.hidden.contains(&listener.uid) && not_adieus(listener)
+        held.contains(&listener.inode) || survey.hidden.contains(&listener.uid) && not_adieus(listener)
     };
     let mut ours: Vec<bool> = listeners.iter().map(seen).collect();
     let something_hides = survey.blind || !survey.hidden.is_empty();
@@ -72,167 +77,124 @@ pub fn ours(listeners: &[Listener], survey: &Survey, own_ports: &[u16]) -> Vec<b
     ours
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Process {
-    parent: i32,
-    /// It has ended and waits to be reaped; it holds nothing, and may still forbid us to see that.
-    zombie: bool,
-}
+type Processes = HashMap<Pid, Stat>;
 
-/// The processes of the PID namespace.
-fn processes() -> io::Result<HashMap<i32, Process>> {
+/// The processes of our PID namespace; None where /proc shows another.
+fn processes() -> io::Result<Option<Processes>> {
+    if proc::is_of_another_namespace()? {
+        return Ok(None);
+    }
     let mut processes = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        match fs::read(entry.path().join("stat")) {
-            Ok(stat) => drop(process(&stat).map(|process| processes.insert(pid, process))),
-            Err(error) if is_passing(&error) => return Err(error),
+    for pid in proc::pids()? {
+        match proc::stat(pid) {
+            Ok(stat) => drop(processes.insert(pid, stat)),
+            Err(error) if sys::is_passing(&error) => return Err(error),
             // It has just ended.
             Err(_) => {}
         }
     }
-    Ok(processes)
-}
-
-/// The third and fourth field of /proc/PID/stat; the second is the program's name, which may contain anything, parentheses too.
-fn process(stat: &[u8]) -> Option<Process> {
-    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&stat[name_ends + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    let zombie = matches!(fields.next()?, "Z" | "X");
-    Some(Process { parent: fields.next()?.parse().ok()?, zombie })
+    Ok(Some(processes))
 }
 
 /// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and still the app's.
-fn adopter() -> Option<i32> {
-    let me = Pid::this();
-    let adopts = me.as_raw() == 1 || is_subreaper();
-    adopts.then_some(me.as_raw())
-}
-
-fn is_subreaper() -> bool {
-    // An error means a kernel without such a thing (gVisor).
-    nix::sys::prctl::get_child_subreaper().unwrap_or(false)
+fn adopter() -> Option<Pid> {
+    (sys::is_init() || sys::is_subreaper()).then(Pid::this)
 }
 
 /// The app, its descendants, and those that were handed to its adopter; the app itself first, zombies left out.
-fn family(app: i32, adopter: Option<i32>, processes: &HashMap<i32, Process>) -> Vec<i32> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for (&pid, process) in processes {
-        children.entry(process.parent).or_default().push(pid);
+fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
+    let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
+    for (&pid, stat) in processes {
+        children.entry(stat.parent).or_default().push(pid);
     }
     let mut family = vec![app];
     let adopted = adopter.and_then(|adopter| children.remove(&adopter)).unwrap_or_default();
     family.extend(adopted.into_iter().filter(|pid| *pid != app));
-    let mut next = 0;
+    let mut next = 0usize;
     while let Some(pid) = family.get(next) {
         // Removed, so that a table torn by changes cannot lead us in a circle.
         let born = children.remove(pid).unwrap_or_default();
         family.extend(born);
-        next += 1;
+        next = next.saturating_add(1);
     }
-    family.retain(|pid| processes.get(pid).is_none_or(|process| !process.zombie));
+    family.retain(|pid| processes.get(pid).is_none_or(|stat| !stat.zombie));
     family
 }
 
-/// Adds the wanted sockets that this process holds. Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without
-/// SYS_PTRACE, from asking what the first of them is.
-fn hold(pid: i32, wanted: &HashSet<u32>, held: &mut HashSet<u32>) -> io::Result<()> {
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let target = match entry.and_then(|entry| fs::read_link(entry.path())) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-            // A descriptor may be closed while we read.
-            Err(_) => continue,
-            Ok(target) => target,
-        };
-        if let Some(inode) = socket_inode(&target)
-            && wanted.contains(&inode)
-        {
-            held.insert(inode);
-            if held.len() == wanted.len() {
-                break;
-            }
+/// Adds the wanted sockets that this process holds.
+fn hold(pid: Pid, wanted: &HashSet<u32>, held: &mut HashMap<u32, Holder>) -> io::Result<()> {
+    proc::sockets(pid, |fd, inode| {
+        if wanted.contains(&inode) {
+            held.entry(inode).or_insert(Holder { pid, fd });
         }
-    }
-    Ok(())
-}
-
-/// `socket:[12345]`
-fn socket_inode(target: &Path) -> Option<u32> {
-    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// The effective uid, under which its sockets are made; /proc/PID itself would say root for a process that hides.
-fn uid(pid: i32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+        if held.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernel::Family;
     use super::*;
+    use crate::sys::tcp::Family;
     use std::net::{IpAddr, Ipv4Addr};
 
     fn listener(port: u16, inode: u32, uid: u32) -> Listener {
         Listener { family: Family::V4, addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port, inode, uid, backlog: 0 }
     }
 
-    fn seen(held: &[u32], hidden: &[u32], blind: bool) -> Survey {
-        Survey { held: held.iter().copied().collect(), hidden: hidden.iter().copied().collect(), blind }
+    fn ours(listeners: &[Listener], held: &[u32], hidden: &[u32], blind: bool, own: &[u16]) -> Vec<bool> {
+        let survey = Survey { hidden: hidden.iter().copied().collect(), blind, ..Survey::default() };
+        super::ours(listeners, &held.iter().copied().collect(), &survey, own)
     }
 
     #[test]
     fn a_listener_is_ours_by_its_inode() {
         let listeners = [listener(80, 1, 0), listener(81, 2, 0)];
-        assert_eq!(ours(&listeners, &seen(&[2], &[], false), &[]), [false, true]);
-        assert_eq!(ours(&listeners, &seen(&[], &[], false), &[]), [false, false]);
+        assert_eq!(ours(&listeners, &[2], &[], false, &[]), [false, true]);
+        assert_eq!(ours(&listeners, &[], &[], false, &[]), [false, false]);
     }
 
     #[test]
     fn a_hidden_process_is_known_by_its_user() {
         let listeners = [listener(80, 1, 1000), listener(81, 2, 33), listener(9, 3, 1000)];
-        assert_eq!(ours(&listeners, &seen(&[], &[1000], false), &[9]), [true, false, false]);
+        assert_eq!(ours(&listeners, &[], &[1000], false, &[9]), [true, false, false]);
     }
 
     #[test]
     fn everything_less_our_own_counts_when_the_user_tells_nothing_either() {
         // Bound by root, then the user was changed.
         let listeners = [listener(80, 1, 0), listener(81, 2, 33), listener(9, 3, 0)];
-        assert_eq!(ours(&listeners, &seen(&[], &[1000], false), &[9]), [true, true, false]);
-        assert_eq!(ours(&listeners, &seen(&[], &[], true), &[9]), [true, true, false]);
-    }
-
-    fn child_of(parent: i32) -> Process {
-        Process { parent, zombie: false }
-    }
-
-    #[test]
-    fn the_parent_is_found_behind_any_name() {
-        assert_eq!(process(b"12 (a) b) (c) S 7 12 12 0"), Some(child_of(7)));
-        assert_eq!(process(b"12 (sh) Z 7 12 12 0"), Some(Process { parent: 7, zombie: true }));
-        assert_eq!(process(b"12 (sh"), None);
+        assert_eq!(ours(&listeners, &[], &[1000], false, &[9]), [true, true, false]);
+        assert_eq!(ours(&listeners, &[], &[], true, &[9]), [true, true, false]);
     }
 
     #[test]
     fn the_family_is_the_app_its_descendants_and_the_adopted() {
+        let pid = Pid::from_raw;
         let parents = [(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (7, 0), (8, 7)];
-        let mut processes: HashMap<_, _> = parents.map(|(pid, parent)| (pid, child_of(parent))).into();
-        processes.insert(9, Process { parent: 2, zombie: true });
-        let sorted = |mut family: Vec<i32>| {
+        let child_of = |parent| Stat { parent: pid(parent), zombie: false };
+        let mut processes: Processes = parents.map(|(child, parent)| (pid(child), child_of(parent))).into();
+        processes.insert(pid(9), Stat { zombie: true, ..child_of(2) });
+        let sorted = |family: Vec<Pid>| {
+            let mut family: Vec<i32> = family.into_iter().map(Pid::as_raw).collect();
             family.sort();
             family
         };
-        assert_eq!(family(2, Some(1), &processes)[0], 2);
-        assert_eq!(sorted(family(2, None, &processes)), [2, 3, 4]);
-        assert_eq!(sorted(family(2, Some(1), &processes)), [2, 3, 4, 5, 6]);
+        assert_eq!(family(pid(2), Some(pid(1)), &processes)[0], pid(2));
+        assert_eq!(sorted(family(pid(2), None, &processes)), [2, 3, 4]);
+        assert_eq!(sorted(family(pid(2), Some(pid(1)), &processes)), [2, 3, 4, 5, 6]);
     }
 
     #[test]
-    fn only_sockets_have_an_inode() {
-        assert_eq!(socket_inode(Path::new("socket:[123]")), Some(123));
-        assert_eq!(socket_inode(Path::new("pipe:[123]")), None);
-        assert_eq!(socket_inode(Path::new("/tmp/socket:[123]")), None);
+    fn the_holder_of_a_socket_is_found_with_its_descriptor() {
+        use std::os::fd::AsRawFd;
+        use std::os::linux::fs::MetadataExt;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().st_ino();
+        let inode = u32::try_from(inode).unwrap();
+        let survey = survey(Pid::this(), &HashSet::from([inode])).unwrap();
+        assert_eq!(
+            survey.held,
+            HashMap::from([(inode, Holder { pid: Pid::this(), fd: socket.as_raw_fd() })])
+        );
     }
 }

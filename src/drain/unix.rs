@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::kernel::UnixSocket;
 use crate::lifecycle::Moment;
+use crate::sys::tcp::UnixSocket;
 
 #[derive(Debug)]
-pub struct UnixBook {
+pub struct UnixConnections {
     longest: Duration,
     entries: HashMap<u64, Entry>,
     look: u64,
@@ -22,13 +22,13 @@ struct Entry {
     look: u64,
 }
 
-impl UnixBook {
-    pub fn new(longest: Duration) -> UnixBook {
-        UnixBook { longest, entries: HashMap::new(), look: 0 }
+impl UnixConnections {
+    pub fn new(longest: Duration) -> UnixConnections {
+        UnixConnections { longest, entries: HashMap::new(), look: 0 }
     }
 
-    pub fn turn(&mut self) {
-        self.look += 1;
+    pub fn begin_look(&mut self) {
+        self.look = self.look.wrapping_add(1);
     }
 
     /// Enters one connection; true if it is in flight.
@@ -43,7 +43,7 @@ impl UnixBook {
         socket.peer.is_some() && now.saturating_sub(entry.moved) < self.longest
     }
 
-    pub fn strike_unseen(&mut self) {
+    pub fn remove_unseen(&mut self) {
         let look = self.look;
         self.entries.retain(|_, entry| entry.look == look);
     }
@@ -62,29 +62,29 @@ mod tests {
 
     #[test]
     fn a_quiet_connection_is_idle_after_the_longest_request() {
-        let mut book = UnixBook::new(at(10));
-        assert!(book.enter(at(1), &QUIET));
-        assert!(book.enter(at(10), &QUIET));
-        assert!(!book.enter(at(11), &QUIET));
-        assert!(book.enter(at(12), &UnixSocket { unread: 4, ..QUIET }));
-        assert!(book.enter(at(21), &QUIET), "something moved at 12");
-        assert!(!book.enter(at(22), &QUIET));
+        let mut connections = UnixConnections::new(at(10));
+        assert!(connections.enter(at(1), &QUIET));
+        assert!(connections.enter(at(10), &QUIET));
+        assert!(!connections.enter(at(11), &QUIET));
+        assert!(connections.enter(at(12), &UnixSocket { unread: 4, ..QUIET }));
+        assert!(connections.enter(at(21), &QUIET), "something moved at 12");
+        assert!(!connections.enter(at(22), &QUIET));
     }
 
     #[test]
     fn without_a_peer_only_unread_bytes_count() {
-        let mut book = UnixBook::new(at(10));
-        assert!(!book.enter(at(1), &UnixSocket { peer: None, ..QUIET }));
-        assert!(book.enter(at(1), &UnixSocket { peer: None, unread: 1, ..QUIET }));
+        let mut connections = UnixConnections::new(at(10));
+        assert!(!connections.enter(at(1), &UnixSocket { peer: None, ..QUIET }));
+        assert!(connections.enter(at(1), &UnixSocket { peer: None, unread: 1, ..QUIET }));
     }
 
     #[test]
     fn the_gone_are_forgotten() {
-        let mut book = UnixBook::new(at(10));
-        book.turn();
-        book.enter(at(1), &QUIET);
-        book.turn();
-        book.strike_unseen();
-        assert!(book.entries.is_empty());
+        let mut connections = UnixConnections::new(at(10));
+        connections.begin_look();
+        connections.enter(at(1), &QUIET);
+        connections.begin_look();
+        connections.remove_unseen();
+        assert!(connections.entries.is_empty());
     }
 }

@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 
-use adieu::drain::kernel::{Family, Kernel, Ports};
+use adieu::sys::sock_diag::{Ports, SockDiag};
+use adieu::sys::tcp::Family;
 
 /// How the app's processes are told from all others.
 #[derive(Clone, Debug)]
@@ -129,7 +130,7 @@ pub struct Eye {
     /// Remote ports that are databases'.
     databases: Vec<u16>,
     /// The quick way to the kernel's sockets; without it, through the files in /proc/net.
-    kernel: Option<Kernel>,
+    sock_diag: Option<SockDiag>,
     foreign: HashSet<i32>,
 }
 
@@ -140,7 +141,7 @@ impl Eye {
             members,
             but,
             databases: databases.to_vec(),
-            kernel: Kernel::open().ok(),
+            sock_diag: SockDiag::open().ok(),
             foreign: HashSet::new(),
         }
     }
@@ -153,7 +154,7 @@ impl Eye {
         let mut look = Look { processes, ..Look::default() };
         look.processes.retain(|seen| Some(seen.pid) != self.but.map(Pid::as_raw));
         let inodes = inodes(&look.processes);
-        let asked = self.kernel.as_mut().map(|kernel| ask(kernel, &inodes, &self.databases));
+        let asked = self.sock_diag.as_mut().map(|kernel| ask(kernel, &inodes, &self.databases));
         let (listening, outbound) =
             asked.and_then(Result::ok).unwrap_or_else(|| read(&inodes, &self.databases));
         look.listening = listening;
@@ -165,24 +166,17 @@ impl Eye {
 /// The ports listened on, and the connections to databases.
 type Sockets = (Vec<u16>, Vec<Line>);
 
-fn ask(kernel: &mut Kernel, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<Sockets> {
-    let listeners = kernel.listeners()?;
+fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<Sockets> {
+    let listeners = sock_diag.listeners()?;
     let ours = listeners.iter().filter(|listener| inodes.contains_key(&u64::from(listener.inode)));
     let mut ports: Vec<u16> = ours.map(|listener| listener.port).collect();
     ports.sort_unstable();
     ports.dedup();
     let mut lines = Vec::new();
     for family in Family::BOTH {
-        kernel.connections(family, Ports::Remote(databases), |connection| {
+        sock_diag.connections(family, Ports::Remote(databases), |connection| {
             if let Some(owner) = inodes.get(&u64::from(connection.inode)) {
-                lines.push(Line {
-                    local: SocketAddr::new(connection.id.source_address, connection.id.source_port),
-                    remote: SocketAddr::new(
-                        connection.id.destination_address,
-                        connection.id.destination_port,
-                    ),
-                    owner: *owner,
-                });
+                lines.push(Line { local: connection.id.local, remote: connection.id.remote, owner: *owner });
             }
         })?;
     }

@@ -17,9 +17,6 @@ use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long nothing can be seen before it is taken for granted: a want of descriptors passes.
-const BELIEVE_BLIND: Duration = Duration::from_secs(1);
-
 pub struct Outside {
     doors: Doors,
     checks: Option<Checks>,
@@ -31,8 +28,6 @@ pub struct Outside {
     draining: bool,
     /// What the last look saw, as far as it was said.
     said: Option<String>,
-    /// Since when nothing could be seen.
-    blind_since: Option<Moment>,
     last_look: Option<Look>,
 }
 
@@ -54,7 +49,6 @@ impl Outside {
             ready_file: settings.ready.file.clone(),
             draining: false,
             said: None,
-            blind_since: None,
             last_look: None,
         }
     }
@@ -227,17 +221,8 @@ impl Outside {
             }
         }
         let check_idle = self.drain_check.as_ref().is_none_or(DrainCheck::idle);
-        let verdict = self.drain.deadline().map(|_| self.look_at_connections(now));
-        if verdict != Some(Verdict::Blind) {
-            self.blind_since = None;
-        }
-        let event = match verdict {
-            Some(Verdict::Busy) => None,
-            Some(Verdict::Blind) if now < *self.blind_since.get_or_insert(now) + BELIEVE_BLIND => None,
-            Some(Verdict::Idle | Verdict::Blind) | None => check_idle.then_some(Event::Drained),
-            Some(Verdict::Pinned) => check_idle.then_some(Event::Pinned),
-        };
-        event.filter(|_| self.draining)
+        let verdict = self.drain.deadline().map_or(Verdict::Idle, |_| self.look_at_connections(now));
+        verdict.event(check_idle).filter(|_| self.draining)
     }
 
     fn look_at_connections(&mut self, now: Moment) -> Verdict {

@@ -4,7 +4,7 @@
 //! do that; it follows the lists of children in /proc. Since adieu is a subreaper there, an orphan is its child and
 //! none escapes, not even by setsid(2).
 
-use super::{is_init, reap, signals};
+use super::{is_init, proc, reap, signals};
 use crate::lifecycle::Signal;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
@@ -69,48 +69,19 @@ fn descendants() -> Vec<Pid> {
 /// Our own children, zombies among them. adieu has one thread.
 fn children() -> Option<Vec<Pid>> {
     let own = Pid::this();
-    children_of(own, &own.to_string())
+    proc::children(own, &own.to_string()).ok()
 }
 
 fn children_of_all_threads(pid: Pid) -> Vec<Pid> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    let names: Vec<String> =
-        threads.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect();
-    names.iter().filter_map(|thread| children_of(pid, thread)).flatten().collect()
-}
-
-/// Whom a thread has started, or taken in ([proc_tid_children(5)], which a kernel may lack).
-///
-/// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
-fn children_of(pid: Pid, thread: &str) -> Option<Vec<Pid>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
-    Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect())
+    let threads = proc::threads(pid).unwrap_or_default();
+    threads.iter().filter_map(|thread| proc::children(pid, thread).ok()).flatten().collect()
 }
 
 /// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list children.
 fn table() -> Option<Vec<(i32, i32)>> {
-    let processes = std::fs::read_dir("/proc").ok()?;
-    // All names first: one descriptor at a time is enough for the whole walk, should there be no more.
-    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let numbers: Vec<i32> = numbers.collect();
-    Some(numbers.into_iter().filter_map(|pid| Some((pid, living_parent(pid)?))).collect())
-}
-
-/// The fourth field of [proc_pid_stat(5)], of a process that is no zombie.
-///
-/// [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
-fn living_parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parent_in(&stat)
-}
-
-fn parent_in(stat: &[u8]) -> Option<i32> {
-    // The name, in parentheses, may itself hold spaces and parentheses.
-    let after_name = stat.iter().rposition(|b| *b == b')')? + 1;
-    let mut fields = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(parent)
+    let living_parent = |pid: Pid| proc::stat(pid).ok().filter(|stat| !stat.zombie).map(|stat| stat.parent);
+    let row = |pid: Pid| Some((pid.as_raw(), living_parent(pid)?.as_raw()));
+    Some(proc::pids().ok()?.into_iter().filter_map(row).collect())
 }
 
 fn below(root: i32, table: &[(i32, i32)]) -> Vec<Pid> {
@@ -132,13 +103,6 @@ fn below(root: i32, table: &[(i32, i32)]) -> Vec<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_does_not_hide_the_parent() {
-        assert_eq!(parent_in(b"42 (a) S 1 (b)) S 7 42 42 0"), Some(7));
-        assert_eq!(parent_in(b"42 (dead) Z 7 42 42 0"), None);
-        assert_eq!(parent_in(b""), None);
-    }
 
     #[test]
     fn only_descendants_are_found_and_loops_do_no_harm() {

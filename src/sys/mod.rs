@@ -6,18 +6,23 @@
 pub mod descriptors;
 pub mod duplicate;
 pub mod leftovers;
+pub mod proc;
+pub mod proc_net;
 pub mod reap;
 pub mod signals;
+pub mod sock_diag;
 pub mod spawn;
 pub mod stderr;
+pub mod tcp;
 pub mod terminal;
 
 use crate::lifecycle::{Moment, Signal};
 use nix::errno::Errno;
 use nix::poll::PollFd;
 use nix::sys::time::TimeSpec;
-use nix::unistd::Pid;
-use std::time::Instant;
+pub use nix::unistd::Pid;
+use std::io;
+use std::time::{Duration, Instant};
 
 /// The monotonic clock, counted from adieu's start.
 #[derive(Clone, Copy)]
@@ -55,6 +60,16 @@ pub fn become_subreaper() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// Whether orphaned descendants go to adieu. An error means a kernel without such a thing (gVisor).
+pub fn is_subreaper() -> bool {
+    nix::sys::prctl::get_child_subreaper().unwrap_or(false)
+}
+
+/// Whether there is such a process, a zombie too.
+pub fn exists(pid: Pid) -> bool {
+    nix::sys::signal::kill(pid, None) != Err(Errno::ESRCH)
+}
+
 /// Asks the kernel to send us `signal` when our parent dies ([PR_SET_PDEATHSIG]).
 ///
 /// [PR_SET_PDEATHSIG]: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
@@ -77,4 +92,17 @@ pub fn die_of(signal: Signal) {
     } else if (1..32).contains(&number) && !is_init() {
         let _ = signal_hook::low_level::emulate_default_handler(number);
     }
+}
+
+/// Whether this is no fault of what was asked for, but of this moment: descriptors or memory have run out.
+pub fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 6] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
+    error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
+}
+
+/// What this thread has spent, in the kernel too; it does not run on while others have the processor.
+pub fn processor_time() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

@@ -6,18 +6,18 @@
 //! [sock_diag(7)]: https://man7.org/linux/man-pages/man7/sock_diag.7.html
 
 use std::io::{self, Error, ErrorKind};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable};
 use netlink_packet_sock_diag::constants::*;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{self, ExtensionFlags, InetRequest, InetResponseHeader, StateFlags};
 use netlink_packet_sock_diag::unix;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
-use super::rule::{Clocks, Sample, Standing};
+use super::tcp::{self, Connection, Family, Listener, Sample, SocketId, TcpInfo, UnixSocket};
 
 const HEADER: usize = 16;
 const NLM_F_REQUEST: u16 = 0x1;
@@ -33,55 +33,6 @@ const BUFFER: usize = 32 * 1024;
 const CONNECTED: u32 =
     1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK;
 
-/// IPv4, or IPv6 with the IPv4 clients of dual-stack listeners.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    fn number(self) -> u8 {
-        match self {
-            Family::V4 => AF_INET,
-            Family::V6 => AF_INET6,
-        }
-    }
-}
-
-/// A listening TCP socket.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listener {
-    pub family: Family,
-    /// An IPv4 address in IPv6's clothes is given as IPv4.
-    pub addr: IpAddr,
-    pub port: u16,
-    pub inode: u32,
-    pub uid: u32,
-    /// How many connections wait to be accepted.
-    pub backlog: u32,
-}
-
-/// A connected TCP socket.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// Its name, good for asking again. The cookie is unique for the life of the machine.
-    pub id: SocketId,
-    pub family: Family,
-    /// 0 while it is in its listener's queue, and after its process has closed it.
-    pub inode: u32,
-    pub uid: u32,
-    pub sample: Sample,
-}
-
-impl Connection {
-    pub fn key(&self) -> u64 {
-        u64::from_ne_bytes(self.id.cookie)
-    }
-}
-
 /// Which ports a dump is about; no port means all.
 #[derive(Clone, Copy, Debug)]
 pub enum Ports<'a> {
@@ -89,42 +40,27 @@ pub enum Ports<'a> {
     Remote(&'a [u16]),
 }
 
-/// A unix socket, listening or connected.
-#[derive(Clone, Debug)]
-pub struct UnixSocket {
-    pub inode: u32,
-    pub cookie: u64,
-    /// The path or abstract name; a connection accepted by a server carries its listener's.
-    pub name: Vec<u8>,
-    /// None for a listener, and when the peer is gone.
-    pub peer: Option<u32>,
-    /// A listener's connections not yet accepted; bytes received and not read.
-    pub unread: u32,
-    /// Bytes the peer has not read; of no meaning for a listener.
-    pub unsent: u32,
-}
-
-/// An open question line to the kernel; one descriptor, close-on-exec.
-pub struct Kernel {
+/// A NETLINK_SOCK_DIAG socket; one descriptor, close-on-exec.
+pub struct SockDiag {
     socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
-impl Kernel {
+impl SockDiag {
     /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT where there is no such thing.
-    pub fn open() -> io::Result<Kernel> {
+    pub fn open() -> io::Result<SockDiag> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket =
             socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkSockDiag)?;
-        Ok(Kernel { socket, buffer: vec![0; BUFFER], sequence: 0 })
+        Ok(SockDiag { socket, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
     /// All listening TCP sockets of the network namespace.
     pub fn listeners(&mut self) -> io::Result<Vec<Listener>> {
         let mut found = vec![];
         for family in Family::BOTH {
-            let request = inet_request(family, 1 << TCP_LISTEN, SocketId::new_v4(), ExtensionFlags::empty());
+            let request = inet_request(family, 1 << TCP_LISTEN, any_socket(family), ExtensionFlags::empty());
             self.dump(&emit(&request), &[], |payload| {
                 if let Ok(header) = InetResponseHeader::parse(payload) {
                     found.push(listener(family, &header));
@@ -141,10 +77,7 @@ impl Kernel {
         ports: Ports,
         mut each: impl FnMut(Connection),
     ) -> io::Result<()> {
-        let mut id = match family {
-            Family::V4 => SocketId::new_v4(),
-            Family::V6 => SocketId::new_v6(),
-        };
+        let mut id = any_socket(family);
         let mut filter = vec![];
         match ports {
             Ports::Local([port]) => id.source_port = *port,
@@ -157,11 +90,11 @@ impl Kernel {
     }
 
     /// One connection, by the name that an earlier look gave; None when it is gone.
-    pub fn ask(&mut self, family: Family, id: &SocketId) -> io::Result<Option<Connection>> {
-        let request = inet_request(family, CONNECTED, id.clone(), ExtensionFlags::INFO);
+    pub fn ask(&mut self, id: &SocketId) -> io::Result<Option<Connection>> {
+        let request = inet_request(id.family, CONNECTED, netlink_id(id), ExtensionFlags::INFO);
         let mut found = None;
         let asked = self.exchange(&emit(&request), &[], 0, |payload| {
-            each_connection(family, payload, &mut |connection| found = Some(connection));
+            each_connection(id.family, payload, &mut |connection| found = Some(connection));
         });
         match asked {
             Ok(()) => Ok(found),
@@ -278,9 +211,49 @@ fn emit(request: &impl Emitable) -> Vec<u8> {
     bytes
 }
 
-fn inet_request(family: Family, states: u32, socket_id: SocketId, extensions: ExtensionFlags) -> InetRequest {
+fn family_number(family: Family) -> u8 {
+    match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    }
+}
+
+fn any_socket(family: Family) -> inet::SocketId {
+    match family {
+        Family::V4 => inet::SocketId::new_v4(),
+        Family::V6 => inet::SocketId::new_v6(),
+    }
+}
+
+fn netlink_id(id: &SocketId) -> inet::SocketId {
+    inet::SocketId {
+        source_port: id.local.port(),
+        destination_port: id.remote.port(),
+        source_address: id.local.ip(),
+        destination_address: id.remote.ip(),
+        interface_id: id.interface,
+        cookie: id.cookie.to_ne_bytes(),
+    }
+}
+
+fn socket_id(family: Family, id: &inet::SocketId) -> SocketId {
+    SocketId {
+        family,
+        cookie: u64::from_ne_bytes(id.cookie),
+        local: SocketAddr::new(id.source_address, id.source_port),
+        remote: SocketAddr::new(id.destination_address, id.destination_port),
+        interface: id.interface_id,
+    }
+}
+
+fn inet_request(
+    family: Family,
+    states: u32,
+    socket_id: inet::SocketId,
+    extensions: ExtensionFlags,
+) -> InetRequest {
     let states = StateFlags::from_bits_truncate(states);
-    InetRequest { family: family.number(), protocol: IPPROTO_TCP, extensions, states, socket_id }
+    InetRequest { family: family_number(family), protocol: IPPROTO_TCP, extensions, states, socket_id }
 }
 
 const INET_DIAG_BC_JMP: u8 = 1;
@@ -327,57 +300,38 @@ fn each_connection(family: Family, payload: &[u8], each: &mut impl FnMut(Connect
     let Ok(header) = InetResponseHeader::parse(payload) else {
         return;
     };
-    let Some(standing) = standing(header.state, header.inode) else {
+    let Some(state) = tcp::state(header.state, header.inode) else {
         return;
     };
-    let clocks = NlasIterator::new(&payload[INET_RESPONSE..])
+    let info = NlasIterator::new(payload.get(INET_RESPONSE..).unwrap_or_default())
         .filter_map(Result::ok)
         .find(|attribute| attribute.kind() == INET_DIAG_INFO)
-        .and_then(|attribute| clocks(attribute.value()));
-    let (unread, unsent) = queues(standing, header.recv_queue, header.send_queue);
-    let sample = Sample { standing, unread, unsent, clocks };
-    each(Connection { id: header.socket_id, family, inode: header.inode, uid: header.uid, sample });
+        .and_then(|attribute| tcp_info(attribute.value()));
+    let (unread, unsent) = tcp::queues(state, header.recv_queue, header.send_queue);
+    let sample = Sample { state, unread, unsent, info };
+    let id = socket_id(family, &header.socket_id);
+    each(Connection { id, inode: header.inode, uid: header.uid, sample });
 }
 
 /// `struct inet_diag_msg`: 4 bytes of family and state, 48 of `inet_diag_sockid`, 20 of queues, owner and inode.
 const INET_RESPONSE: usize = 72;
 
-/// None for states in which nothing is left to do. A socket without an inode has no file: not yet accepted, or closed.
-pub fn standing(state: u8, inode: u32) -> Option<Standing> {
-    match (state, inode) {
-        (TCP_ESTABLISHED | TCP_CLOSE_WAIT, 0) => Some(Standing::Waiting),
-        (TCP_ESTABLISHED, _) => Some(Standing::Open),
-        (TCP_CLOSE_WAIT, _) => Some(Standing::HalfClosed),
-        (TCP_FIN_WAIT1 | TCP_CLOSING | TCP_LAST_ACK, _) => Some(Standing::Closing),
-        _ => None,
-    }
-}
-
-/// A FIN takes a number in the sequence, so that the kernel's queues count it as a byte until it is read or acknowledged.
-pub fn queues(standing: Standing, unread: u32, unsent: u32) -> (u32, u32) {
-    match standing {
-        Standing::Open => (unread, unsent),
-        // It may be established or half closed; as it is in flight in any case, one byte more or less does not matter.
-        Standing::Waiting => (unread, unsent),
-        Standing::HalfClosed => (unread.saturating_sub(1), unsent),
-        // Nobody will read any more.
-        Standing::Closing => (0, unsent.saturating_sub(1)),
-    }
-}
-
 /// Reads `struct tcp_info` (linux/tcp.h) at its fixed offsets; None from kernels before 4.6, whose structure ends earlier.
-fn clocks(info: &[u8]) -> Option<Clocks> {
-    let word =
-        |offset: usize| info.get(offset..offset + 4)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+fn tcp_info(info: &[u8]) -> Option<TcpInfo> {
+    let word = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
+    let long = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
     let ago = |offset| word(offset).map(|ms| Duration::from_millis(ms.into()));
     let (segs_out, data_out) = (word(136)?, word(156)?);
-    Some(Clocks {
+    Some(TcpInfo {
         sent_ago: ago(44)?,
         received_ago: ago(52)?,
         acked_ago: ago(56)?,
         data_in: word(152)?,
         data_out,
         bare_out: segs_out.wrapping_sub(data_out),
+        bytes_in: long(128)?,
+        bytes_out: long(120)?,
+        mss: word(16)?,
     })
 }
 
@@ -414,24 +368,6 @@ fn name_bytes(name: &unix::nlas::UnixDiagName) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_fin_is_no_byte() {
-        assert_eq!(queues(Standing::HalfClosed, 1, 0), (0, 0));
-        assert_eq!(queues(Standing::HalfClosed, 6, 2), (5, 2));
-        assert_eq!(queues(Standing::Closing, 0, 1), (0, 0));
-        assert_eq!(queues(Standing::Closing, 0, 8), (0, 7));
-        assert_eq!(queues(Standing::Open, 1, 1), (1, 1));
-    }
-
-    #[test]
-    fn what_has_no_inode_was_never_accepted_or_is_closed() {
-        assert_eq!(standing(TCP_ESTABLISHED, 0), Some(Standing::Waiting));
-        assert_eq!(standing(TCP_CLOSE_WAIT, 0), Some(Standing::Waiting));
-        assert_eq!(standing(TCP_ESTABLISHED, 7), Some(Standing::Open));
-        assert_eq!(standing(TCP_LAST_ACK, 0), Some(Standing::Closing));
-        assert_eq!(standing(TCP_LISTEN, 7), None);
-    }
 
     /// Runs a program as inet_diag_bc_run does.
     fn accepts(program: &[u8], port: u16) -> bool {
@@ -474,7 +410,7 @@ mod tests {
             let _either = read_datagram(&bytes, 1, &mut |payload| {
                 each_connection(Family::V4, payload, &mut |_| seen += 1);
                 let _unix = unix::UnixResponse::parse(payload);
-                let _clocks = clocks(payload);
+                let _info = tcp_info(payload);
             });
             prop_assert!(seen <= bytes.len() / INET_RESPONSE);
         }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::sys::tcp::{Sample, TcpInfo, TcpState};
+
 /// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); this much later its kernel has kept no acknowledgement back.
 const ACKNOWLEDGED_BY: Duration = Duration::from_millis(250);
 
@@ -15,55 +17,11 @@ const NEVER_ANSWERED: Duration = Duration::from_secs(30);
 
 /// How long the evidence holds, as configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub struct Patience {
     /// `--drain-quiet`: data sent within this time keeps a connection in flight.
     pub quiet: Duration,
     /// `--drain-longest`: how long a tie counts as in flight.
     pub longest: Duration,
-}
-
-/// Who has to do what next with a connection, by its state ([tcp(7)] and RFC 9293, section 3.3.2).
-///
-/// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// Established, and still in its listener's queue: the app has not accepted it.
-    Waiting,
-    /// Established.
-    Open,
-    /// CLOSE_WAIT: the client has said all it will ever say; it may still await its answer.
-    HalfClosed,
-    /// The app has closed it; the kernel delivers what is left. FIN_WAIT1, CLOSING, LAST_ACK.
-    Closing,
-}
-
-/// What one look saw of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
-    pub standing: Standing,
-    /// Bytes received that the app has not read.
-    pub unread: u32,
-    /// Bytes sent, or still to be sent, that the client has not acknowledged.
-    pub unsent: u32,
-    /// None where the kernel tells no more than its queues (/proc/net/tcp).
-    pub clocks: Option<Clocks>,
-}
-
-/// What `struct tcp_info` remembers (linux/tcp.h). The ages tick in jiffies, 1 to 10 ms by the kernel's build, so that two events
-/// in one tick cannot be told apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Clocks {
-    /// Since data was last sent; since the connection was made, if none was.
-    pub sent_ago: Duration,
-    /// Since data was last received; since the connection was made, if none was.
-    pub received_ago: Duration,
-    /// Since the client last acknowledged anything.
-    pub acked_ago: Duration,
-    /// Segments with data, sent and received. They wrap around.
-    pub data_out: u32,
-    pub data_in: u32,
-    /// Segments sent without data: acknowledgements of our own, the SYN-ACK. It wraps around.
-    pub bare_out: u32,
 }
 
 /// What decided. The first eight say that something is in flight.
@@ -135,7 +93,7 @@ impl Evidence {
 /// What earlier samples of one connection have shown.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct History {
-    last: Option<Clocks>,
+    last: Option<TcpInfo>,
     /// `bare_out` as it was at the last sample before the newest data; None if the connection was first seen with it.
     bare_before: Option<u32>,
     /// `data_in` and `data_out` when the connection was last found idle.
@@ -144,14 +102,14 @@ pub struct History {
 
 impl History {
     /// Takes in the next sample and judges it.
-    pub fn observe(&mut self, sample: &Sample, limits: &Limits) -> Evidence {
-        if let (Some(now), Some(last)) = (&sample.clocks, &self.last)
+    pub fn observe(&mut self, sample: &Sample, patience: &Patience) -> Evidence {
+        if let (Some(now), Some(last)) = (&sample.info, &self.last)
             && (now.data_in, now.data_out) != (last.data_in, last.data_out)
         {
             self.bare_before = Some(last.bare_out);
         }
-        let evidence = judge(sample, self, limits);
-        if let Some(now) = &sample.clocks {
+        let evidence = judge(sample, self, patience);
+        if let Some(now) = &sample.info {
             self.last = Some(*now);
             if !evidence.in_flight() {
                 self.idle_at = Some((now.data_in, now.data_out));
@@ -163,7 +121,7 @@ impl History {
     /// How often, since the sample before, data came in and data went out: requests answered, if each takes a segment each way.
     /// An upload or a download alone is none.
     pub fn turns_until(&self, now: &Sample) -> u32 {
-        let Some(now) = &now.clocks else { return 0 };
+        let Some(now) = &now.info else { return 0 };
         let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.data_in, last.data_out));
         now.data_in.wrapping_sub(data_in).min(now.data_out.wrapping_sub(data_out))
     }
@@ -171,89 +129,89 @@ impl History {
 
 /// The rule. The queues first, since they cannot lie; then the order of the last data in and out; then, for a tie, what else is
 /// known; each step only where those before it left the matter open.
-pub fn judge(sample: &Sample, history: &History, limits: &Limits) -> Evidence {
+pub fn judge(sample: &Sample, history: &History, patience: &Patience) -> Evidence {
     if sample.unread > 0 {
         return Evidence::Unread;
     }
     if sample.unsent > 0 {
         return Evidence::Unsent;
     }
-    match (sample.standing, &sample.clocks) {
-        (Standing::Waiting, _) => Evidence::Unaccepted,
-        (Standing::Closing, _) => Evidence::Closed,
-        (Standing::Open, None) => Evidence::Established,
+    match (sample.state, &sample.info) {
+        (TcpState::Unaccepted, _) => Evidence::Unaccepted,
+        (TcpState::Closing, _) => Evidence::Closed,
+        (TcpState::Established, None) => Evidence::Established,
         // Most likely a socket that its program forgot; without clocks a half-closed client cannot be told from it.
-        (Standing::HalfClosed, None) => Evidence::NeverAnswered,
-        (Standing::Open | Standing::HalfClosed, Some(clocks)) => judge_order(clocks, history, limits),
+        (TcpState::HalfClosed, None) => Evidence::NeverAnswered,
+        (TcpState::Established | TcpState::HalfClosed, Some(info)) => judge_order(info, history, patience),
     }
 }
 
 /// Which was last, the client's data or ours?
-fn judge_order(clocks: &Clocks, history: &History, limits: &Limits) -> Evidence {
-    let never_answered = clocks.received_ago >= NEVER_ANSWERED.max(limits.longest);
-    match (clocks.data_in, clocks.data_out) {
-        (0, 0) if clocks.sent_ago < limits.quiet => Evidence::Newborn,
+fn judge_order(info: &TcpInfo, history: &History, patience: &Patience) -> Evidence {
+    let never_answered = info.received_ago >= NEVER_ANSWERED.max(patience.longest);
+    match (info.data_in, info.data_out) {
+        (0, 0) if info.sent_ago < patience.quiet => Evidence::Newborn,
         (0, 0) => Evidence::NeverAsked,
         (_, 0) if never_answered => Evidence::NeverAnswered,
         (_, 0) => Evidence::Unanswered,
-        _ if clocks.received_ago < clocks.sent_ago && never_answered && clocks.data_in > 0 => {
+        _ if info.received_ago < info.sent_ago && never_answered && info.data_in > 0 => {
             Evidence::NeverAnswered
         }
-        _ if clocks.received_ago < clocks.sent_ago && clocks.data_in > 0 => Evidence::Unanswered,
-        _ if clocks.sent_ago < limits.quiet => Evidence::JustSent,
+        _ if info.received_ago < info.sent_ago && info.data_in > 0 => Evidence::Unanswered,
+        _ if info.sent_ago < patience.quiet => Evidence::JustSent,
         (0, _) => Evidence::NeverAsked,
-        _ if clocks.sent_ago < clocks.received_ago => Evidence::Answered,
-        _ => judge_tie(clocks, history, limits),
+        _ if info.sent_ago < info.received_ago => Evidence::Answered,
+        _ => judge_tie(info, history, patience),
     }
 }
 
 /// The last data in and out share a tick of the kernel's clock: a fast answer, and a fast answer with the next request right
 /// behind it, look alike. They differ in how each side acknowledges.
-fn judge_tie(clocks: &Clocks, history: &History, limits: &Limits) -> Evidence {
-    if clocks.acked_ago < clocks.received_ago {
+fn judge_tie(info: &TcpInfo, history: &History, patience: &Patience) -> Evidence {
+    if info.acked_ago < info.received_ago {
         return Evidence::AcknowledgedSince;
     }
     // A connection first seen now may have sent its SYN-ACK.
     let bare_before = history.bare_before.unwrap_or(1);
-    let grown = clocks.bare_out.wrapping_sub(bare_before) as i32 > 0;
-    if clocks.received_ago >= ACKNOWLEDGED_BY && !grown {
+    let grown = info.bare_out.wrapping_sub(bare_before) as i32 > 0;
+    if info.received_ago >= ACKNOWLEDGED_BY && !grown {
         return Evidence::AnswerAcknowledged;
     }
     if let Some((data_in, data_out)) = history.idle_at {
-        let (came, went) = (clocks.data_in.wrapping_sub(data_in), clocks.data_out.wrapping_sub(data_out));
+        let (came, went) = (info.data_in.wrapping_sub(data_in), info.data_out.wrapping_sub(data_out));
         if (came, went) == (0, 0) || came == 1 && went > 0 {
             return Evidence::OneInOneOut;
         }
     }
-    if clocks.received_ago >= limits.longest { Evidence::OldTie } else { Evidence::Tie }
+    if info.received_ago >= patience.longest { Evidence::OldTie } else { Evidence::Tie }
 }
 
 /// A connection from the app to a service, such as a database: has it asked and not heard back? The mirror of the rule above: a
 /// service that has our question but no answer yet acknowledges it separately, later than the tie.
-pub fn judge_outbound(sample: &Sample, limits: &Limits) -> Evidence {
+pub fn judge_outbound(sample: &Sample, patience: &Patience) -> Evidence {
     if sample.unsent > 0 {
         return Evidence::Unsent;
     }
-    let clocks = match (sample.standing, &sample.clocks) {
-        (Standing::Waiting | Standing::Closing | Standing::HalfClosed, _) => {
+    let info = match (sample.state, &sample.info) {
+        (TcpState::Unaccepted | TcpState::Closing | TcpState::HalfClosed, _) => {
             return Evidence::Closed;
         }
-        (Standing::Open, None) if sample.unread > 0 => return Evidence::Unread,
-        (Standing::Open, None) => return Evidence::Established,
-        (Standing::Open, Some(clocks)) => clocks,
+        (TcpState::Established, None) if sample.unread > 0 => return Evidence::Unread,
+        (TcpState::Established, None) => return Evidence::Established,
+        (TcpState::Established, Some(info)) => info,
     };
-    let (sent, received) = (clocks.sent_ago, clocks.received_ago);
-    if clocks.data_out == 0 {
+    let (sent, received) = (info.sent_ago, info.received_ago);
+    if info.data_out == 0 {
         Evidence::NeverAsked
-    } else if (sent < received || clocks.data_in == 0) && sent >= NEVER_ANSWERED.max(limits.longest) {
+    } else if (sent < received || info.data_in == 0) && sent >= NEVER_ANSWERED.max(patience.longest) {
         Evidence::NeverAnswered
-    } else if sent < received || clocks.data_in == 0 {
+    } else if sent < received || info.data_in == 0 {
         Evidence::Unanswered
     } else if received < sent {
         Evidence::Answered
-    } else if sent >= limits.longest {
+    } else if sent >= patience.longest {
         Evidence::OldTie
-    } else if sent < ACKNOWLEDGED_BY || clocks.acked_ago < sent {
+    } else if sent < ACKNOWLEDGED_BY || info.acked_ago < sent {
         Evidence::Tie
     } else {
         Evidence::AnswerAcknowledged
@@ -265,31 +223,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
+    const PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
 
     /// Open, queues empty; ages in milliseconds; one segment each way and the SYN-ACK.
-    fn clocks(received: u64, sent: u64, acked: u64) -> Clocks {
+    fn clocks(received: u64, sent: u64, acked: u64) -> TcpInfo {
         let (data_in, data_out, bare_out) = (1, 1, 1);
-        Clocks {
+        TcpInfo {
             sent_ago: ms(sent),
             received_ago: ms(received),
             acked_ago: ms(acked),
             data_in,
             data_out,
             bare_out,
+            ..TcpInfo::default()
         }
     }
 
-    fn open(clocks: Clocks) -> Sample {
-        Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: Some(clocks) }
+    fn open(clocks: TcpInfo) -> Sample {
+        Sample { state: TcpState::Established, unread: 0, unsent: 0, info: Some(clocks) }
     }
 
     fn first_sight(sample: Sample) -> Evidence {
-        History::default().observe(&sample, &LIMITS)
+        History::default().observe(&sample, &PATIENCE)
     }
 
     #[test]
@@ -300,34 +259,34 @@ mod tests {
     #[test]
     fn unacknowledged_bytes_are_work_even_after_the_app_has_closed() {
         assert_eq!(first_sight(Sample { unsent: 1, ..open(clocks(5000, 4000, 4000)) }), Evidence::Unsent);
-        let closing = Sample { standing: Standing::Closing, ..open(clocks(5000, 4000, 4000)) };
+        let closing = Sample { state: TcpState::Closing, ..open(clocks(5000, 4000, 4000)) };
         assert_eq!(first_sight(Sample { unsent: 9, ..closing }), Evidence::Unsent);
         assert_eq!(first_sight(closing), Evidence::Closed);
     }
 
     #[test]
     fn a_connection_nobody_accepted_is_work_however_old() {
-        let waiting = Sample { standing: Standing::Waiting, ..open(clocks(60_000, 60_000, 60_000)) };
+        let waiting = Sample { state: TcpState::Unaccepted, ..open(clocks(60_000, 60_000, 60_000)) };
         assert_eq!(first_sight(waiting), Evidence::Unaccepted);
     }
 
     #[test]
     fn a_silent_connection_is_idle_once_it_is_no_newborn() {
-        let silent = |age| open(Clocks { data_in: 0, data_out: 0, ..clocks(age, age, age) });
+        let silent = |age| open(TcpInfo { data_in: 0, data_out: 0, ..clocks(age, age, age) });
         assert_eq!(first_sight(silent(3)), Evidence::Newborn);
         assert_eq!(first_sight(silent(1000)), Evidence::NeverAsked);
     }
 
     #[test]
     fn a_greeting_from_the_server_is_no_request() {
-        let greeted = |sent| open(Clocks { data_in: 0, ..clocks(5000, sent, sent) });
+        let greeted = |sent| open(TcpInfo { data_in: 0, ..clocks(5000, sent, sent) });
         assert_eq!(first_sight(greeted(5000)), Evidence::NeverAsked);
         assert_eq!(first_sight(greeted(20)), Evidence::JustSent);
     }
 
     #[test]
     fn asked_and_never_answered_is_in_flight_for_thirty_seconds() {
-        let asked = |age| open(Clocks { data_out: 0, ..clocks(age, age + 5, age) });
+        let asked = |age| open(TcpInfo { data_out: 0, ..clocks(age, age + 5, age) });
         assert_eq!(first_sight(asked(0)), Evidence::Unanswered);
         assert_eq!(first_sight(asked(29_999)), Evidence::Unanswered);
         assert_eq!(first_sight(asked(30_000)), Evidence::NeverAnswered);
@@ -335,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_first_request_may_share_its_tick_with_the_connection_itself() {
-        assert_eq!(first_sight(open(Clocks { data_out: 0, ..clocks(40, 40, 40) })), Evidence::Unanswered);
+        assert_eq!(first_sight(open(TcpInfo { data_out: 0, ..clocks(40, 40, 40) })), Evidence::Unanswered);
     }
 
     #[test]
@@ -351,9 +310,9 @@ mod tests {
 
     #[test]
     fn a_longest_request_beyond_thirty_seconds_is_believed() {
-        let limits = Limits { longest: ms(60_000), ..LIMITS };
+        let patience = Patience { longest: ms(60_000), ..PATIENCE };
         assert_eq!(
-            History::default().observe(&open(clocks(45_000, 50_000, 45_000)), &limits),
+            History::default().observe(&open(clocks(45_000, 50_000, 45_000)), &patience),
             Evidence::Unanswered
         );
     }
@@ -366,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_half_closed_client_gets_its_answer_and_a_leaked_socket_holds_nothing_up() {
-        let half = |clocks| Sample { standing: Standing::HalfClosed, ..open(clocks) };
+        let half = |clocks| Sample { state: TcpState::HalfClosed, ..open(clocks) };
         assert_eq!(first_sight(half(clocks(100, 5000, 100))), Evidence::Unanswered);
         assert_eq!(first_sight(half(clocks(5000, 4000, 4000))), Evidence::Answered);
         assert_eq!(first_sight(half(clocks(90_000, 95_000, 90_000))), Evidence::NeverAnswered);
@@ -374,37 +333,37 @@ mod tests {
 
     #[test]
     fn a_tie_is_idle_when_the_client_acknowledged_later_on_its_own() {
-        let grown = Clocks { bare_out: 7, ..clocks(2000, 2000, 1960) };
+        let grown = TcpInfo { bare_out: 7, ..clocks(2000, 2000, 1960) };
         assert_eq!(first_sight(open(grown)), Evidence::AcknowledgedSince);
-        assert_eq!(first_sight(open(Clocks { acked_ago: ms(2000), ..grown })), Evidence::Tie);
+        assert_eq!(first_sight(open(TcpInfo { acked_ago: ms(2000), ..grown })), Evidence::Tie);
     }
 
     #[test]
     fn a_tie_is_idle_when_the_answer_carried_our_acknowledgement() {
         assert_eq!(first_sight(open(clocks(2000, 2000, 2000))), Evidence::AnswerAcknowledged);
-        assert_eq!(first_sight(open(Clocks { bare_out: 2, ..clocks(2000, 2000, 2000) })), Evidence::Tie);
+        assert_eq!(first_sight(open(TcpInfo { bare_out: 2, ..clocks(2000, 2000, 2000) })), Evidence::Tie);
     }
 
     #[test]
     fn a_young_tie_proves_nothing_yet() {
-        let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
-        assert_eq!(History::default().observe(&open(clocks(249, 249, 249)), &limits), Evidence::Tie);
+        let patience = Patience { quiet: Duration::ZERO, ..PATIENCE };
+        assert_eq!(History::default().observe(&open(clocks(249, 249, 249)), &patience), Evidence::Tie);
         assert_eq!(
-            History::default().observe(&open(clocks(250, 250, 250)), &limits),
+            History::default().observe(&open(clocks(250, 250, 250)), &patience),
             Evidence::AnswerAcknowledged
         );
     }
 
     #[test]
     fn acknowledgements_are_counted_from_the_sample_before_the_tie() {
-        let before = Clocks { bare_out: 5, ..clocks(3000, 3000, 3000) };
-        let tie = |bare_out| Clocks { data_in: 3, data_out: 3, bare_out, ..clocks(2000, 2000, 2000) };
+        let before = TcpInfo { bare_out: 5, ..clocks(3000, 3000, 3000) };
+        let tie = |bare_out| TcpInfo { data_in: 3, data_out: 3, bare_out, ..clocks(2000, 2000, 2000) };
         for (bare_out, expected) in [(5, Evidence::AnswerAcknowledged), (6, Evidence::Tie)] {
             let mut history = History::default();
-            history.observe(&open(before), &LIMITS);
-            assert_eq!(history.observe(&open(tie(bare_out)), &LIMITS), expected);
+            history.observe(&open(before), &PATIENCE);
+            assert_eq!(history.observe(&open(tie(bare_out)), &PATIENCE), expected);
             // Looking again does not move the point from which they are counted.
-            assert_eq!(history.observe(&open(tie(bare_out)), &LIMITS), expected);
+            assert_eq!(history.observe(&open(tie(bare_out)), &PATIENCE), expected);
         }
     }
 
@@ -412,33 +371,34 @@ mod tests {
     fn the_separate_acknowledgement_of_a_request_seen_in_a_tie_keeps_it_in_flight() {
         // The tie is seen at once, then the kernel acknowledges the unanswered request by itself.
         let mut history = History::default();
-        let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
-        history.observe(&open(clocks(500, 500, 500)), &limits);
-        let tie = |age, bare_out| open(Clocks { data_in: 3, data_out: 2, bare_out, ..clocks(age, age, age) });
-        assert_eq!(history.observe(&tie(4, 1), &limits), Evidence::Tie);
-        assert_eq!(history.observe(&tie(260, 2), &limits), Evidence::Tie);
-        assert_eq!(history.observe(&tie(9_999, 2), &limits), Evidence::Tie);
-        assert_eq!(history.observe(&tie(10_000, 2), &limits), Evidence::OldTie);
+        let patience = Patience { quiet: Duration::ZERO, ..PATIENCE };
+        history.observe(&open(clocks(500, 500, 500)), &patience);
+        let tie =
+            |age, bare_out| open(TcpInfo { data_in: 3, data_out: 2, bare_out, ..clocks(age, age, age) });
+        assert_eq!(history.observe(&tie(4, 1), &patience), Evidence::Tie);
+        assert_eq!(history.observe(&tie(260, 2), &patience), Evidence::Tie);
+        assert_eq!(history.observe(&tie(9_999, 2), &patience), Evidence::Tie);
+        assert_eq!(history.observe(&tie(10_000, 2), &patience), Evidence::OldTie);
     }
 
     #[test]
     fn one_segment_in_and_one_out_since_idle_is_an_answered_request() {
         let mut history = History::default();
-        let idle = Clocks { bare_out: 9, ..clocks(5000, 4000, 3900) };
-        assert_eq!(history.observe(&open(idle), &LIMITS), Evidence::Answered);
+        let idle = TcpInfo { bare_out: 9, ..clocks(5000, 4000, 3900) };
+        assert_eq!(history.observe(&open(idle), &PATIENCE), Evidence::Answered);
         let after =
-            |data_in, data_out| open(Clocks { data_in, data_out, bare_out: 10, ..clocks(1500, 1500, 1500) });
+            |data_in, data_out| open(TcpInfo { data_in, data_out, bare_out: 10, ..clocks(1500, 1500, 1500) });
         let mut answered = history;
-        assert_eq!(answered.observe(&after(2, 2), &LIMITS), Evidence::OneInOneOut);
+        assert_eq!(answered.observe(&after(2, 2), &PATIENCE), Evidence::OneInOneOut);
         assert_eq!(
-            answered.observe(&after(2, 2), &LIMITS),
+            answered.observe(&after(2, 2), &PATIENCE),
             Evidence::OneInOneOut,
             "a second look finds the same"
         );
         let mut twice = history;
-        assert_eq!(twice.observe(&after(3, 2), &LIMITS), Evidence::Tie, "two segments may be two requests");
+        assert_eq!(twice.observe(&after(3, 2), &PATIENCE), Evidence::Tie, "two segments may be two requests");
         assert_eq!(
-            history.observe(&after(2, 1), &LIMITS),
+            history.observe(&after(2, 1), &PATIENCE),
             Evidence::Tie,
             "nothing went out: it is the request that came in"
         );
@@ -446,17 +406,17 @@ mod tests {
 
     #[test]
     fn where_only_the_queues_can_be_seen_an_established_connection_counts() {
-        let bare = Sample { standing: Standing::Open, unread: 0, unsent: 0, clocks: None };
+        let bare = Sample { state: TcpState::Established, unread: 0, unsent: 0, info: None };
         assert_eq!(first_sight(bare), Evidence::Established);
-        assert_eq!(first_sight(Sample { standing: Standing::HalfClosed, ..bare }), Evidence::NeverAnswered);
+        assert_eq!(first_sight(Sample { state: TcpState::HalfClosed, ..bare }), Evidence::NeverAnswered);
     }
 
     #[test]
     fn turns_are_counted_between_samples() {
         let mut history = History::default();
-        let at = |data_in, data_out| open(Clocks { data_in, data_out, ..clocks(0, 0, 0) });
+        let at = |data_in, data_out| open(TcpInfo { data_in, data_out, ..clocks(0, 0, 0) });
         assert_eq!(history.turns_until(&at(2, 2)), 2);
-        history.observe(&at(2, 2), &LIMITS);
+        history.observe(&at(2, 2), &PATIENCE);
         assert_eq!(history.turns_until(&at(5, 9)), 3);
         assert_eq!(history.turns_until(&at(500, 2)), 0, "an upload is one request");
         assert_eq!(history.turns_until(&at(2, 500)), 0, "so is a download");
@@ -464,19 +424,19 @@ mod tests {
 
     #[test]
     fn a_query_is_in_flight_until_its_answer_comes() {
-        let outbound = |clocks| judge_outbound(&open(clocks), &LIMITS);
+        let outbound = |clocks| judge_outbound(&open(clocks), &PATIENCE);
         assert_eq!(outbound(clocks(5000, 3000, 2960)), Evidence::Unanswered);
-        assert_eq!(outbound(Clocks { data_in: 0, ..clocks(5, 5, 5) }), Evidence::Unanswered);
+        assert_eq!(outbound(TcpInfo { data_in: 0, ..clocks(5, 5, 5) }), Evidence::Unanswered);
         assert_eq!(outbound(clocks(3000, 5000, 3000)), Evidence::Answered);
         assert_eq!(outbound(clocks(31_000, 30_500, 30_500)), Evidence::NeverAnswered);
-        assert_eq!(outbound(Clocks { data_out: 0, ..clocks(5, 50, 5) }), Evidence::NeverAsked);
+        assert_eq!(outbound(TcpInfo { data_out: 0, ..clocks(5, 50, 5) }), Evidence::NeverAsked);
         let unsent = Sample { unsent: 12, ..open(clocks(3000, 5000, 3000)) };
-        assert_eq!(judge_outbound(&unsent, &LIMITS), Evidence::Unsent);
+        assert_eq!(judge_outbound(&unsent, &PATIENCE), Evidence::Unsent);
     }
 
     #[test]
     fn a_query_in_a_tie_is_in_flight_while_young_or_acknowledged_separately() {
-        let outbound = |clocks| judge_outbound(&open(clocks), &LIMITS);
+        let outbound = |clocks| judge_outbound(&open(clocks), &PATIENCE);
         assert_eq!(outbound(clocks(100, 100, 100)), Evidence::Tie);
         assert_eq!(outbound(clocks(900, 900, 860)), Evidence::Tie);
         assert_eq!(outbound(clocks(900, 900, 900)), Evidence::AnswerAcknowledged);
@@ -487,21 +447,26 @@ mod tests {
         fn any_clocks()(
             sent in 0u64..40_000, received in 0u64..40_000, acked in 0u64..40_000,
             data_in in 0u32..5, data_out in 0u32..5, bare_out in 0u32..5, tie in any::<bool>(),
-        ) -> Clocks {
+        ) -> TcpInfo {
             let received = if tie { sent } else { received };
-            Clocks { data_in, data_out, bare_out, ..clocks(received, sent, acked) }
+            TcpInfo { data_in, data_out, bare_out, ..clocks(received, sent, acked) }
         }
     }
 
-    fn any_standing() -> impl Strategy<Value = Standing> {
-        prop::sample::select(vec![Standing::Waiting, Standing::Open, Standing::HalfClosed, Standing::Closing])
+    fn any_state() -> impl Strategy<Value = TcpState> {
+        prop::sample::select(vec![
+            TcpState::Unaccepted,
+            TcpState::Established,
+            TcpState::HalfClosed,
+            TcpState::Closing,
+        ])
     }
 
     prop_compose! {
         fn any_sample()(
-            standing in any_standing(), unread in 0u32..3, unsent in 0u32..3, clocks in prop::option::of(any_clocks()),
+            state in any_state(), unread in 0u32..3, unsent in 0u32..3, clocks in prop::option::of(any_clocks()),
         ) -> Sample {
-            Sample { standing, unread, unsent, clocks }
+            Sample { state, unread, unsent, info: clocks }
         }
     }
 
@@ -509,8 +474,8 @@ mod tests {
         #[test]
         fn bytes_in_a_queue_are_always_in_flight(past in prop::collection::vec(any_sample(), 0..6), last in any_sample()) {
             let mut history = History::default();
-            past.iter().for_each(|sample| { history.observe(sample, &LIMITS); });
-            let in_flight = history.observe(&last, &LIMITS).in_flight();
+            past.iter().for_each(|sample| { history.observe(sample, &PATIENCE); });
+            let in_flight = history.observe(&last, &PATIENCE).in_flight();
             prop_assert!(in_flight || last.unread == 0 && last.unsent == 0);
         }
 
@@ -522,8 +487,8 @@ mod tests {
             last.received_ago = last.received_ago.min(ms(29_000));
             last.sent_ago = last.received_ago + ms(by);
             let mut history = History::default();
-            past.iter().for_each(|sample| { history.observe(sample, &LIMITS); });
-            prop_assert!(history.observe(&open(last), &LIMITS).in_flight());
+            past.iter().for_each(|sample| { history.observe(sample, &PATIENCE); });
+            prop_assert!(history.observe(&open(last), &PATIENCE).in_flight());
         }
 
         #[test]
@@ -536,9 +501,9 @@ mod tests {
         #[test]
         fn looking_again_at_the_same_thing_changes_nothing(past in prop::collection::vec(any_sample(), 0..6), last in any_sample()) {
             let mut history = History::default();
-            past.iter().for_each(|sample| { history.observe(sample, &LIMITS); });
-            let first = history.observe(&last, &LIMITS);
-            prop_assert_eq!(history.observe(&last, &LIMITS).in_flight(), first.in_flight());
+            past.iter().for_each(|sample| { history.observe(sample, &PATIENCE); });
+            let first = history.observe(&last, &PATIENCE);
+            prop_assert_eq!(history.observe(&last, &PATIENCE).in_flight(), first.in_flight());
         }
 
         /// A simulated connection, its kernel and its clock of 4 ms: a request in flight is never called idle.
@@ -589,16 +554,17 @@ mod tests {
             }
             let clock = at / TICK * TICK;
             let ago = |then: u64| ms(clock - then);
-            let clocks = Clocks {
+            let clocks = TcpInfo {
                 sent_ago: ago(sent),
                 received_ago: ago(received),
                 acked_ago: ago(acked),
                 data_out,
                 data_in,
                 bare_out,
+                ..TcpInfo::default()
             };
-            let limits = Limits { quiet: Duration::ZERO, ..LIMITS };
-            let evidence = history.observe(&open(clocks), &limits);
+            let patience = Patience { quiet: Duration::ZERO, ..PATIENCE };
+            let evidence = history.observe(&open(clocks), &patience);
             assert!(evidence.in_flight() || !busy, "{evidence:?} at {at}: {clocks:?}");
         }
     }

@@ -7,36 +7,23 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netlink_packet_sock_diag::constants::TCP_LISTEN;
-use nix::unistd::Pid;
 
-use super::kernel::{Family, Listener, queues, standing};
-use super::rule::Sample;
+use super::Pid;
+use super::tcp::{self, Connection, Family, Listener, Sample, SocketId};
 
 /// One line of the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Row {
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
+    local: SocketAddr,
+    remote: SocketAddr,
     state: u8,
     unsent: u32,
     unread: u32,
     uid: u32,
     inode: u32,
-}
-
-/// A connected socket.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// Told apart by its two ends, there being no cookie.
-    pub key: u64,
-    pub local: (IpAddr, u16),
-    pub remote_port: u16,
-    pub inode: u32,
-    pub uid: u32,
-    pub sample: Sample,
 }
 
 /// The TCP sockets of the network namespace in which `app` lives. Errors: EMFILE; ENOENT without a /proc.
@@ -52,7 +39,7 @@ pub fn read(app: Pid) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
             if row.state == TCP_LISTEN {
                 listeners.push(listener(family, &row));
             } else {
-                connections.extend(connection(&row));
+                connections.extend(connection(family, &row));
             }
         }
     }
@@ -67,26 +54,19 @@ fn path(app: Pid, family: Family) -> String {
 }
 
 fn listener(family: Family, row: &Row) -> Listener {
-    let (addr, port) = row.local;
+    let (addr, port) = (row.local.ip(), row.local.port());
     // A listener's receive queue is its accept queue.
     Listener { family, addr, port, inode: row.inode, uid: row.uid, backlog: row.unread }
 }
 
-fn connection(row: &Row) -> Option<Connection> {
-    let standing = standing(row.state, row.inode)?;
-    let (unread, unsent) = queues(standing, row.unread, row.unsent);
+fn connection(family: Family, row: &Row) -> Option<Connection> {
+    let state = tcp::state(row.state, row.inode)?;
+    let (unread, unsent) = tcp::queues(state, row.unread, row.unsent);
     let mut hasher = DefaultHasher::new();
     (row.local, row.remote).hash(&mut hasher);
-    let sample = Sample { standing, unread, unsent, clocks: None };
-    let remote_port = row.remote.1;
-    Some(Connection {
-        key: hasher.finish(),
-        local: row.local,
-        remote_port,
-        inode: row.inode,
-        uid: row.uid,
-        sample,
-    })
+    let sample = Sample { state, unread, unsent, info: None };
+    let id = SocketId { family, cookie: hasher.finish(), local: row.local, remote: row.remote, interface: 0 };
+    Some(Connection { id, inode: row.inode, uid: row.uid, sample })
 }
 
 /// `sl local:port remote:port state unsent:unread timer:when retransmits uid timeout inode ...`, all but uid and inode in hex.
@@ -104,7 +84,7 @@ fn parse(line: &str) -> Option<Row> {
 }
 
 /// `0100007F:1F90`: words of the address as the machine keeps numbers, the port as one reads it.
-fn address(text: &str) -> Option<(IpAddr, u16)> {
+fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let word = |n: usize| Some(u32::from_str_radix(words.get(n * 8..n * 8 + 8)?, 16).ok()?.to_ne_bytes());
@@ -117,12 +97,12 @@ fn address(text: &str) -> Option<(IpAddr, u16)> {
         }
         _ => return None,
     };
-    Some((addr.to_canonical(), port))
+    Some(SocketAddr::new(addr.to_canonical(), port))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rule::Standing;
+    use super::super::tcp::TcpState;
     use super::*;
 
     #[test]
@@ -130,19 +110,19 @@ mod tests {
     fn a_line_of_ipv4_is_read() {
         let line = "  12: 0100007F:1F90 0200007F:C350 01 00000005:00000007 00:00000000 00000000  1000        0 98765 1 0000 100 0 0 10 0";
         let row = parse(line).unwrap();
-        assert_eq!(row.local, (Ipv4Addr::new(127, 0, 0, 1).into(), 8080));
-        assert_eq!(row.remote, (Ipv4Addr::new(127, 0, 0, 2).into(), 50000));
+        assert_eq!(row.local, ([127, 0, 0, 1], 8080).into());
+        assert_eq!(row.remote, ([127, 0, 0, 2], 50000).into());
         assert_eq!((row.state, row.unsent, row.unread, row.uid, row.inode), (1, 5, 7, 1000, 98765));
-        assert_eq!(connection(&row).unwrap().sample.standing, Standing::Open);
+        assert_eq!(connection(Family::V4, &row).unwrap().sample.state, TcpState::Established);
     }
 
     #[test]
     #[cfg(target_endian = "little")]
     fn a_dual_stack_client_is_read_as_ipv4() {
-        let (addr, port) = address("0000000000000000FFFF00000100007F:0050").unwrap();
-        assert_eq!((addr, port), (Ipv4Addr::new(127, 0, 0, 1).into(), 80));
-        let (addr, _) = address("00000000000000000000000001000000:0050").unwrap();
-        assert_eq!(addr, IpAddr::from(Ipv6Addr::LOCALHOST));
+        let addr = address("0000000000000000FFFF00000100007F:0050").unwrap();
+        assert_eq!(addr, ([127, 0, 0, 1], 80).into());
+        let addr = address("00000000000000000000000001000000:0050").unwrap();
+        assert_eq!(addr.ip(), IpAddr::from(Ipv6Addr::LOCALHOST));
     }
 
     #[test]

@@ -7,17 +7,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use nix::unistd::Pid;
-
-use super::kernel::{Family, Listener, UnixSocket};
 use super::owners::{self, Survey};
 use crate::lifecycle::Moment;
+use crate::sys::Pid;
+use crate::sys::tcp::{Family, Listener, NO_UID, UnixSocket};
 
 /// How often to ask again about sockets that were found to be others'.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often, at most, to find out who holds the other end of a connection.
-const FIND_KIN: Duration = Duration::from_secs(1);
+const FIND_OWNED: Duration = Duration::from_secs(1);
 
 /// Where clients of the app connect to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +30,7 @@ struct Place {
 /// How many of our own questions are remembered: those whose connections may still be closing.
 const QUESTIONS: usize = 8;
 
-pub struct Scope {
+pub struct Listeners {
     app: Pid,
     own_ports: Vec<u16>,
     /// `--drain-port`; nothing is looked for then.
@@ -43,15 +42,15 @@ pub struct Scope {
     known: HashMap<u32, bool>,
     asked: Option<Moment>,
     /// Connected sockets by inode, likewise.
-    kin: HashMap<u32, bool>,
+    owned: HashMap<u32, bool>,
     /// Our own ends of connections on which adieu itself asks the app, the latest last.
     questions: VecDeque<SocketAddr>,
-    found_kin: Option<Moment>,
+    found_owned: Option<Moment>,
 }
 
-impl Scope {
-    pub fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Scope {
-        let mut scope = Scope {
+impl Listeners {
+    pub fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Listeners {
+        let mut listeners = Listeners {
             app,
             own_ports: own_ports.to_vec(),
             fixed: fixed.to_vec(),
@@ -59,12 +58,12 @@ impl Scope {
             names: HashSet::new(),
             known: HashMap::new(),
             asked: None,
-            kin: HashMap::new(),
+            owned: HashMap::new(),
             questions: VecDeque::new(),
-            found_kin: None,
+            found_owned: None,
         };
-        scope.places = scope.fixed_places();
-        scope
+        listeners.places = listeners.fixed_places();
+        listeners
     }
 
     /// Nothing is looked for in /proc, since the ports were told.
@@ -87,10 +86,11 @@ impl Scope {
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut survey = owners::survey(self.app, &unknown)?;
+        let survey = owners::survey(self.app, &unknown)?;
         self.asked = Some(now);
-        survey.held.extend(self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode));
-        self.adopt(listeners, unix, &survey);
+        let known = self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode);
+        let held = known.chain(survey.held.keys().copied()).collect();
+        self.adopt(listeners, unix, &held, &survey);
         Ok(())
     }
 
@@ -101,8 +101,9 @@ impl Scope {
         }
     }
 
-    fn adopt(&mut self, listeners: &[Listener], unix: &[UnixSocket], survey: &Survey) {
-        for (listener, ours) in listeners.iter().zip(owners::ours(listeners, survey, &self.own_ports)) {
+    fn adopt(&mut self, listeners: &[Listener], unix: &[UnixSocket], held: &HashSet<u32>, survey: &Survey) {
+        let ours = owners::ours(listeners, held, survey, &self.own_ports);
+        for (listener, ours) in listeners.iter().zip(ours) {
             self.known.insert(listener.inode, ours);
             let place = Place { family: listener.family, addr: listener.addr, port: listener.port };
             if ours && !self.places.contains(&place) {
@@ -111,7 +112,7 @@ impl Scope {
             }
         }
         for socket in unix {
-            let ours = survey.held.contains(&socket.inode);
+            let ours = held.contains(&socket.inode);
             self.known.insert(socket.inode, ours);
             if ours {
                 self.names.insert(socket.name.clone());
@@ -158,9 +159,9 @@ impl Scope {
         self.questions.push_back(caller);
     }
 
-    pub fn is_left_out(&self, addr: IpAddr, port: u16) -> bool {
-        let addr = addr.to_canonical();
-        self.questions.iter().any(|caller| caller.port() == port && caller.ip().to_canonical() == addr)
+    pub fn is_left_out(&self, client: SocketAddr) -> bool {
+        let addr = client.ip().to_canonical();
+        self.questions.iter().any(|own| own.port() == client.port() && own.ip().to_canonical() == addr)
     }
 
     pub fn has_unix(&self) -> bool {
@@ -172,32 +173,29 @@ impl Scope {
     }
 
     /// Finds out which of these connected sockets (inode and uid) a process of the app holds.
-    pub fn find_kin(&mut self, now: Moment, sockets: &HashMap<u32, u32>) -> io::Result<()> {
-        self.kin.retain(|inode, _| sockets.contains_key(inode));
+    pub fn find_owned(&mut self, now: Moment, sockets: &HashMap<u32, u32>) -> io::Result<()> {
+        self.owned.retain(|inode, _| sockets.contains_key(inode));
         let unknown: HashSet<u32> =
-            sockets.keys().filter(|inode| !self.kin.contains_key(inode)).copied().collect();
-        let recently = self.found_kin.is_some_and(|found| now.saturating_sub(found) < FIND_KIN);
+            sockets.keys().filter(|inode| !self.owned.contains_key(inode)).copied().collect();
+        let recently = self.found_owned.is_some_and(|found| now.saturating_sub(found) < FIND_OWNED);
         if unknown.is_empty() || recently {
             return Ok(());
         }
         let survey = owners::survey(self.app, &unknown)?;
-        self.found_kin = Some(now);
+        self.found_owned = Some(now);
         for inode in unknown {
-            let uid = sockets.get(&inode).copied().unwrap_or(NOBODY_KNOWN);
-            let hidden = uid != NOBODY_KNOWN && (survey.blind || survey.hidden.contains(&uid));
-            self.kin.insert(inode, survey.held.contains(&inode) || hidden);
+            let uid = sockets.get(&inode).copied().unwrap_or(NO_UID);
+            let hidden = uid != NO_UID && (survey.blind || survey.hidden.contains(&uid));
+            self.owned.insert(inode, survey.held.contains_key(&inode) || hidden);
         }
         Ok(())
     }
 
     /// None as long as it is not known.
-    pub fn is_kin(&self, inode: u32) -> Option<bool> {
-        self.kin.get(&inode).copied()
+    pub fn is_owned(&self, inode: u32) -> Option<bool> {
+        self.owned.get(&inode).copied()
     }
 }
-
-/// The uid of a socket of which the kernel does not tell it: (uid_t) -1, which is nobody's.
-pub const NOBODY_KNOWN: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -206,33 +204,33 @@ mod tests {
 
     #[test]
     fn told_ports_are_all_there_is() {
-        let scope = Scope::new(Pid::this(), &[], &[80, 81]);
-        assert_eq!(scope.ports(), [80, 81]);
-        assert_eq!(scope.families().count(), 2);
-        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), 80));
-        assert!(scope.contains(Ipv6Addr::LOCALHOST.into(), 81));
-        assert!(!scope.contains(Ipv4Addr::LOCALHOST.into(), 82));
+        let listeners = Listeners::new(Pid::this(), &[], &[80, 81]);
+        assert_eq!(listeners.ports(), [80, 81]);
+        assert_eq!(listeners.families().count(), 2);
+        assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
+        assert!(listeners.contains(Ipv6Addr::LOCALHOST.into(), 81));
+        assert!(!listeners.contains(Ipv4Addr::LOCALHOST.into(), 82));
     }
 
     #[test]
     fn an_address_counts_where_the_listener_has_one() {
-        let mut scope = Scope::new(Pid::this(), &[], &[]);
-        scope.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
-        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), 80));
-        assert!(scope.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
-        assert!(!scope.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80), "a neighbour may listen there");
+        let mut listeners = Listeners::new(Pid::this(), &[], &[]);
+        listeners.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
+        assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
+        assert!(listeners.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
+        assert!(!listeners.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80), "a neighbour may listen there");
     }
 
     #[test]
     fn a_listener_of_this_process_is_found_and_kept_when_it_closes() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let mut kernel = super::super::kernel::Kernel::open().unwrap();
-        let mut scope = Scope::new(Pid::this(), &[], &[]);
-        scope.update(Duration::ZERO, &kernel.listeners().unwrap(), &[]).unwrap();
-        assert!(scope.ports().contains(&port));
+        let mut sock_diag = crate::sys::sock_diag::SockDiag::open().unwrap();
+        let mut listeners = Listeners::new(Pid::this(), &[], &[]);
+        listeners.update(Duration::ZERO, &sock_diag.listeners().unwrap(), &[]).unwrap();
+        assert!(listeners.ports().contains(&port));
         drop(socket);
-        scope.update(Duration::from_secs(9), &kernel.listeners().unwrap(), &[]).unwrap();
-        assert!(scope.contains(Ipv4Addr::LOCALHOST.into(), port));
+        listeners.update(Duration::from_secs(9), &sock_diag.listeners().unwrap(), &[]).unwrap();
+        assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), port));
     }
 }

@@ -1,0 +1,184 @@
+//! What is known of each connection. Every look enters what it saw, by socket cookie, so that the rule can tell what is new from
+//! what was there before; those that a full look did not see are gone. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::evidence::{Evidence, History, Patience};
+use super::pinned::{Traffic, WINDOW};
+use crate::lifecycle::Moment;
+use crate::sys::tcp::Connection;
+
+/// A client's connection as the last look saw it, and what to think of it.
+#[derive(Debug)]
+pub struct Known {
+    /// As the kernel told it: cookie, addresses, inode, queues, counters.
+    pub connection: Connection,
+    pub evidence: Evidence,
+    /// When it was first seen, or last seen to have answered.
+    pub moved: Moment,
+    history: History,
+    look: u64,
+}
+
+#[derive(Debug)]
+pub struct Connections {
+    patience: Patience,
+    known: HashMap<u64, Known>,
+    look: u64,
+    /// Requests that have come since the last tally.
+    came: u32,
+}
+
+/// The sum of a look.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    pub connections: usize,
+    /// By local port.
+    pub in_flight: BTreeMap<u16, usize>,
+    pub traffic: Traffic,
+}
+
+impl Connections {
+    pub fn new(patience: Patience) -> Connections {
+        Connections { patience, known: HashMap::new(), look: 0, came: 0 }
+    }
+
+    #[allow(dead_code)] // letting clients go builds on it
+    /// Every connection that the last look saw.
+    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.known.values()
+    }
+
+    #[allow(dead_code)] // letting clients go builds on it
+    /// The one with this cookie, if the last look saw it.
+    pub fn get(&self, cookie: u64) -> Option<&Known> {
+        self.known.get(&cookie)
+    }
+
+    /// A look at all connections begins.
+    pub fn begin_look(&mut self) {
+        self.look = self.look.wrapping_add(1);
+    }
+
+    /// Enters one connection; true if it is in flight.
+    pub fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
+        let fresh = || Known {
+            connection: *connection,
+            history: History::default(),
+            evidence: Evidence::Closed,
+            moved: now,
+            look: 0,
+        };
+        let sample = &connection.sample;
+        let known = self.known.entry(connection.id.cookie).or_insert_with(fresh);
+        let turns = known.history.turns_until(sample);
+        if turns > 0 {
+            known.moved = now;
+        }
+        // A connection not seen before brings a request, though it may not have been answered.
+        let brings = known.look == 0 && sample.info.is_some_and(|info| info.data_in > 0);
+        self.came = self.came.saturating_add(turns.max(brings.into()));
+        known.connection = *connection;
+        known.evidence = known.history.observe(sample, &self.patience);
+        known.look = self.look;
+        known.evidence.in_flight()
+    }
+
+    /// It is gone.
+    pub fn remove(&mut self, cookie: u64) {
+        self.known.remove(&cookie);
+    }
+
+    /// The full look has ended: what it did not see is gone.
+    pub fn remove_unseen(&mut self) {
+        let look = self.look;
+        self.known.retain(|_, known| known.look == look);
+    }
+
+    /// Sums up, and begins to count anew what comes.
+    pub fn tally(&mut self, now: Moment) -> Tally {
+        let mut tally = Tally { connections: self.known.len(), ..Tally::default() };
+        for known in self.known.values().filter(|known| known.evidence.in_flight()) {
+            *tally.in_flight.entry(known.connection.id.local.port()).or_default() += 1;
+            // One that sends and sends without being asked again is a stream, and cut off if we leave.
+            let still = now.saturating_sub(known.moved) >= WINDOW;
+            if still || !known.evidence.is_caution() {
+                tally.traffic.urgent += 1;
+                tally.traffic.slow += usize::from(still);
+            }
+        }
+        tally.traffic.came = std::mem::take(&mut self.came);
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::tcp::{Family, Sample, SocketId, TcpInfo, TcpState};
+    use std::time::Duration;
+
+    const PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    fn sample(cookie: u64, port: u16, received: u64, sent: u64, segments: u32) -> Connection {
+        let info = TcpInfo {
+            sent_ago: Duration::from_millis(sent),
+            received_ago: Duration::from_millis(received),
+            acked_ago: Duration::from_millis(received.min(sent)),
+            data_in: segments,
+            data_out: segments,
+            bare_out: 1,
+            ..TcpInfo::default()
+        };
+        let sample = Sample { state: TcpState::Established, unread: 0, unsent: 0, info: Some(info) };
+        let (local, remote) = (([127, 0, 0, 1], port).into(), ([127, 0, 0, 1], 50_000).into());
+        let id = SocketId { family: Family::V4, cookie, local, remote, interface: 0 };
+        Connection { id, inode: 5, uid: 0, sample }
+    }
+
+    #[test]
+    fn the_tally_counts_by_port_and_forgets_the_gone() {
+        let mut connections = Connections::new(PATIENCE);
+        connections.begin_look();
+        assert!(connections.enter(at(1), &sample(7, 80, 100, 5000, 3)));
+        assert!(connections.enter(at(1), &sample(8, 81, 100, 5000, 3)));
+        assert!(!connections.enter(at(1), &sample(9, 80, 5000, 4000, 3)));
+        connections.remove_unseen();
+        let tally = connections.tally(at(1));
+        assert_eq!((tally.connections, tally.in_flight), (3, BTreeMap::from([(80, 1), (81, 1)])));
+        connections.begin_look();
+        connections.enter(at(2), &sample(7, 80, 5000, 100, 4));
+        connections.remove_unseen();
+        let tally = connections.tally(at(2));
+        assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
+        assert_eq!(tally.traffic, Traffic { came: 1, urgent: 0, slow: 0 }, "just answered: caution alone");
+    }
+
+    #[test]
+    fn a_busy_connection_that_answers_nothing_is_slow() {
+        let mut connections = Connections::new(PATIENCE);
+        for (second, slow) in [(1, 0), (3, 0), (4, 1)] {
+            connections.begin_look();
+            connections.enter(at(second), &sample(7, 80, 100 + 1000 * second, 9000 + 1000 * second, 3));
+            assert_eq!(connections.tally(at(second)).traffic.slow, slow);
+        }
+    }
+
+    #[test]
+    fn a_stream_without_questions_is_slow_and_not_caution() {
+        let mut connections = Connections::new(PATIENCE);
+        for (second, urgent) in [(1, 0), (3, 0), (4, 1)] {
+            connections.begin_look();
+            let mut sample = sample(7, 80, 9000 + 1000 * second, 100, 3);
+            if let Some(info) = &mut sample.sample.info {
+                info.data_out += second as u32;
+            }
+            assert!(connections.enter(at(second), &sample));
+            assert_eq!(connections.tally(at(second)).traffic.urgent, urgent);
+        }
+    }
+}

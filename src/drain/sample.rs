@@ -1,0 +1,308 @@
+//! Taking a look: asks the kernel, or reads /proc where the kernel does not answer, and enters what it sees among the connections.
+//! Opens its one descriptor at the first look, so that an idle adieu holds none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Error};
+use std::net::SocketAddr;
+
+use super::connections::{Connections, Tally};
+use super::evidence::{Patience, judge_outbound};
+use super::listeners::Listeners;
+use super::unix::UnixConnections;
+use crate::lifecycle::Moment;
+use crate::sys::sock_diag::{Ports, SockDiag};
+use crate::sys::tcp::{Connection, Family, Listener, NO_UID, SocketId, UnixSocket};
+use crate::sys::{self, Pid, proc, proc_net};
+
+/// How many busy connections are worth asking one by one, at some 10 us each.
+const FEW: usize = 48;
+
+/// How sockets are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Via {
+    /// sock_diag, and /proc/PID/net where there is none.
+    SockDiag,
+    /// /proc/PID/net alone.
+    ProcNet,
+}
+
+/// What one look has seen.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    pub tally: Tally,
+    /// Connections of unix sockets in flight, accepted or not.
+    pub unix: usize,
+    /// Questions to other services not yet answered.
+    pub outbound: usize,
+}
+
+enum Source {
+    Closed,
+    SockDiag(SockDiag),
+    ProcNet,
+}
+
+pub struct Sampler {
+    app: Pid,
+    patience: Patience,
+    /// `--drain-outbound`.
+    remote_ports: Vec<u16>,
+    via: Via,
+    source: Source,
+    listeners: Listeners,
+    connections: Connections,
+    unix: UnixConnections,
+    /// Those found busy, if they are few.
+    busy: Vec<SocketId>,
+    last: Seen,
+}
+
+impl Sampler {
+    pub fn new(
+        app: Pid,
+        listeners: Listeners,
+        patience: Patience,
+        remote_ports: &[u16],
+        via: Via,
+    ) -> Sampler {
+        Sampler {
+            app,
+            patience,
+            remote_ports: remote_ports.to_vec(),
+            via,
+            source: Source::Closed,
+            listeners,
+            connections: Connections::new(patience),
+            unix: UnixConnections::new(patience.longest),
+            busy: vec![],
+            last: Seen::default(),
+        }
+    }
+
+    #[allow(dead_code)] // letting clients go builds on it
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// How many busy connections can be asked one by one; None if there are none, or too many.
+    pub fn few_busy(&self) -> Option<u32> {
+        let few =
+            !self.busy.is_empty() && self.busy.len() <= FEW && self.last.outbound == 0 && self.last.unix == 0;
+        few.then_some(self.busy.len() as u32)
+    }
+
+    /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells anything.
+    pub fn look(&mut self, now: Moment) -> io::Result<&Seen> {
+        // Taken out, so that it is closed if anything goes wrong.
+        let mut source = std::mem::replace(&mut self.source, Source::Closed);
+        if let Source::Closed = source {
+            source = self.open()?;
+        }
+        self.connections.begin_look();
+        self.unix.begin_look();
+        self.busy.clear();
+        self.last = match &mut source {
+            Source::SockDiag(sock_diag) => match self.ask_kernel(sock_diag, now) {
+                Err(error) if is_missing(&error) => {
+                    self.fall_back(&error);
+                    source = Source::ProcNet;
+                    self.read_proc_net(now)?
+                }
+                seen => seen?,
+            },
+            Source::ProcNet => self.read_proc_net(now)?,
+            Source::Closed => Seen::default(),
+        };
+        self.connections.remove_unseen();
+        self.unix.remove_unseen();
+        self.source = source;
+        Ok(&self.last)
+    }
+
+    /// Looks again at those connections that the last look found busy, and at no other.
+    pub fn ask_busy(&mut self, now: Moment) -> io::Result<&Seen> {
+        let Source::SockDiag(sock_diag) = &mut self.source else {
+            return Ok(&self.last);
+        };
+        let mut still = vec![];
+        for id in self.busy.drain(..) {
+            match sock_diag.ask(&id)? {
+                Some(connection) => {
+                    if self.connections.enter(now, &connection) {
+                        still.push(id);
+                    }
+                }
+                None => self.connections.remove(id.cookie),
+            }
+        }
+        self.busy = still;
+        self.last.tally = self.connections.tally(now);
+        Ok(&self.last)
+    }
+
+    /// Connections from this address are not counted.
+    pub fn leave_out(&mut self, caller: SocketAddr) {
+        self.listeners.leave_out(caller);
+    }
+
+    /// Closes the descriptor; what is known stays known.
+    pub fn close(&mut self) {
+        self.source = Source::Closed;
+    }
+
+    /// Forgets all connections.
+    pub fn forget(&mut self) {
+        self.connections = Connections::new(self.patience);
+        self.unix = UnixConnections::new(self.patience.longest);
+        self.busy.clear();
+    }
+
+    fn open(&mut self) -> io::Result<Source> {
+        if self.via == Via::ProcNet || proc::is_in_another_network(self.app) {
+            return Ok(Source::ProcNet);
+        }
+        match SockDiag::open() {
+            Ok(sock_diag) => Ok(Source::SockDiag(sock_diag)),
+            Err(error) if is_missing(&error) => {
+                self.fall_back(&error);
+                Ok(Source::ProcNet)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fall_back(&mut self, error: &Error) {
+        log::info!(
+            "drain: the kernel does not answer sock_diag ({error}): every open connection counts as in flight"
+        );
+        self.via = Via::ProcNet;
+    }
+
+    fn ask_kernel(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Seen> {
+        let listeners = sock_diag.listeners()?;
+        // A kernel may lack unix_diag alone.
+        let unix_listeners = if self.listeners.is_fixed() { vec![] } else { if_there(sock_diag.unix(true))? };
+        self.listeners.update(now, &listeners, &unix_listeners)?;
+        let ports = self.listeners.ports();
+        if !ports.is_empty() {
+            let families: Vec<Family> = self.listeners.families().collect();
+            for family in families {
+                sock_diag.connections(family, Ports::Local(&ports), |connection| {
+                    self.enter(now, &connection);
+                })?;
+            }
+        }
+        let asking = self.outbound(sock_diag)?;
+        let unix = if self.listeners.has_unix() { if_there(sock_diag.unix(false))? } else { vec![] };
+        let unix: Vec<UnixSocket> =
+            unix.into_iter().filter(|socket| self.listeners.contains_name(&socket.name)).collect();
+        self.find_owned(now, &asking, &unix)?;
+        let unix_backlog = unix_listeners.iter().filter(|socket| self.listeners.contains_name(&socket.name));
+        let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
+        Ok(Seen {
+            tally: self.tally(now, &listeners),
+            unix: unix_backlog.saturating_add(self.enter_unix(now, &unix)),
+            outbound: self.count_owned(&asking),
+        })
+    }
+
+    fn enter(&mut self, now: Moment, connection: &Connection) {
+        let id = &connection.id;
+        if !self.listeners.contains(id.local.ip(), id.local.port()) || self.listeners.is_left_out(id.remote) {
+            return;
+        }
+        let in_flight = self.connections.enter(now, connection);
+        // One more than few is enough to know that they are not.
+        if in_flight && self.busy.len() <= FEW {
+            self.busy.push(connection.id);
+        }
+    }
+
+    /// Connections to the ports of `--drain-outbound` that await an answer, whoever they belong to; their users by inode.
+    fn outbound(&self, sock_diag: &mut SockDiag) -> io::Result<HashMap<u32, u32>> {
+        let mut asking = HashMap::new();
+        if self.remote_ports.is_empty() {
+            return Ok(asking);
+        }
+        for family in Family::BOTH {
+            sock_diag.connections(family, Ports::Remote(&self.remote_ports), |connection| {
+                if connection.inode != 0 && judge_outbound(&connection.sample, &self.patience).in_flight() {
+                    asking.insert(connection.inode, connection.uid);
+                }
+            })?;
+        }
+        Ok(asking)
+    }
+
+    fn find_owned(&mut self, now: Moment, asking: &HashMap<u32, u32>, unix: &[UnixSocket]) -> io::Result<()> {
+        let peers = unix.iter().filter_map(|socket| Some((socket.peer?, NO_UID)));
+        let sockets = asking.iter().map(|(inode, uid)| (*inode, *uid)).chain(peers).collect();
+        self.listeners.find_owned(now, &sockets)
+    }
+
+    fn count_owned(&self, asking: &HashMap<u32, u32>) -> usize {
+        asking.keys().filter(|inode| self.listeners.is_owned(**inode) != Some(false)).count()
+    }
+
+    /// Counts the unix connections in flight, without those that the app has with itself.
+    fn enter_unix(&mut self, now: Moment, sockets: &[UnixSocket]) -> usize {
+        let (listeners, unix) = (&self.listeners, &mut self.unix);
+        let within =
+            |socket: &&UnixSocket| socket.peer.is_some_and(|peer| listeners.is_owned(peer) == Some(true));
+        let accepted = sockets.iter().filter(|socket| socket.inode != 0 && !within(socket));
+        accepted.filter(|socket| unix.enter(now, socket)).count()
+    }
+
+    /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is believed.
+    fn tally(&mut self, now: Moment, listeners: &[Listener]) -> Tally {
+        let mut tally = self.connections.tally(now);
+        let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
+        let ours = |listener: &&Listener| self.listeners.contains(listener.addr, listener.port);
+        for listener in listeners.iter().filter(ours) {
+            let queued = backlog.entry(listener.port).or_default();
+            *queued = queued.saturating_add(listener.backlog as usize);
+        }
+        for (port, queued) in backlog {
+            let shown = tally.in_flight.get(&port).copied().unwrap_or(0);
+            // Not added: some may have been accepted between the two dumps.
+            if queued > shown {
+                tally.in_flight.insert(port, queued);
+                tally.traffic.urgent = tally.traffic.urgent.saturating_add(queued.saturating_sub(shown));
+            }
+        }
+        tally
+    }
+
+    fn read_proc_net(&mut self, now: Moment) -> io::Result<Seen> {
+        let (listeners, connections) = proc_net::read(self.app)?;
+        self.listeners.update(now, &listeners, &[])?;
+        let mut asking = HashMap::new();
+        for connection in &connections {
+            let id = &connection.id;
+            if self.listeners.contains(id.local.ip(), id.local.port()) {
+                self.connections.enter(now, connection);
+            } else if self.remote_ports.contains(&id.remote.port())
+                && connection.inode != 0
+                && connection.sample.unsent > 0
+            {
+                // Without tcp_info a pool's idle connection looks like a waiting one: only what is on its way is known.
+                asking.insert(connection.inode, connection.uid);
+            }
+        }
+        self.find_owned(now, &asking, &[])?;
+        Ok(Seen { tally: self.tally(now, &listeners), unix: 0, outbound: self.count_owned(&asking) })
+    }
+}
+
+/// The kernel has no such thing, or does not let us ask; not: it failed just now.
+fn is_missing(error: &Error) -> bool {
+    !sys::is_passing(error)
+}
+
+/// Nothing where the kernel has no such thing.
+fn if_there<T: Default>(found: io::Result<T>) -> io::Result<T> {
+    match found {
+        Err(error) if is_missing(&error) => Ok(T::default()),
+        found => found,
+    }
+}

@@ -1,0 +1,122 @@
+//! What several looks mean together. One look may fall between an answer and the next request, so that nothing in flight must
+//! hold twice in a row; and where nothing can be seen nothing is known, so that only the drain timeout ends the wait. Pure.
+
+use super::pinned::{Pinned, Traffic};
+use crate::lifecycle::{Event, Moment};
+
+/// What a look led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Something is in flight, or it is too early to say.
+    Busy,
+    /// Nothing was in flight at two looks in a row, the last of them since draining began.
+    Idle,
+    /// Requests keep coming at an undiminished rate and few are in flight just now: leave, waiting cannot help.
+    Pinned,
+    /// Nothing can be seen; the reason was logged.
+    Blind,
+}
+
+impl Verdict {
+    /// What the lifecycle is to be told, if anything: the wait is over. `check_idle` is what `--drain-check` says; true without
+    /// one.
+    #[must_use]
+    pub fn event(self, check_idle: bool) -> Option<Event> {
+        match self {
+            Verdict::Busy | Verdict::Blind => None,
+            Verdict::Idle => check_idle.then_some(Event::Drained),
+            Verdict::Pinned => check_idle.then_some(Event::Pinned),
+        }
+    }
+}
+
+/// How many looks in a row must have seen nothing in flight.
+const IDLE_LOOKS: u32 = 2;
+
+/// The looks so far, as far as they matter for the next verdict.
+#[derive(Default, Debug)]
+pub struct Looks {
+    idle_in_a_row: u32,
+    pinned: Pinned,
+}
+
+/// What one look at everything has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    pub idle: bool,
+    pub traffic: Traffic,
+    /// Unix connections in flight, of which no rhythm is known.
+    pub unix: usize,
+}
+
+impl Looks {
+    /// Draining begins: what came before is no sign of pinned clients.
+    pub fn begin(&mut self) {
+        self.pinned = Pinned::default();
+    }
+
+    /// Takes in a look at everything.
+    pub fn take(&mut self, now: Moment, draining: bool, sight: Sight) -> Verdict {
+        self.idle_in_a_row = if sight.idle { self.idle_in_a_row.saturating_add(1) } else { 0 };
+        if !draining {
+            return Verdict::Busy;
+        }
+        let pinned = self.pinned.look(now, sight.traffic) && sight.unix == 0;
+        if self.idle_in_a_row >= IDLE_LOOKS {
+            Verdict::Idle
+        } else if pinned && !sight.idle {
+            Verdict::Pinned
+        } else {
+            Verdict::Busy
+        }
+    }
+
+    /// Nothing could be seen.
+    pub fn blind(&mut self) -> Verdict {
+        self.idle_in_a_row = 0;
+        Verdict::Blind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn sight(idle: bool) -> Sight {
+        Sight { idle, traffic: Traffic::default(), unix: 0 }
+    }
+
+    /// Looks once a second.
+    fn verdicts(looks: &[(bool, Sight)]) -> Vec<Verdict> {
+        let mut state = Looks::default();
+        let at = |n: usize| Duration::from_secs(n as u64);
+        looks.iter().enumerate().map(|(n, (draining, sight))| state.take(at(n), *draining, *sight)).collect()
+    }
+
+    #[test]
+    fn idle_must_hold_twice_and_counts_from_before_the_drain() {
+        use Verdict::{Busy, Idle};
+        assert_eq!(verdicts(&[(true, sight(true)), (true, sight(true))]), [Busy, Idle]);
+        assert_eq!(verdicts(&[(false, sight(true)), (true, sight(true))]), [Busy, Idle]);
+        let broken = [true, false, true, true].map(|idle| (true, sight(idle)));
+        assert_eq!(verdicts(&broken), [Busy, Busy, Busy, Idle]);
+    }
+
+    #[test]
+    fn blind_is_never_idle() {
+        let mut looks = Looks::default();
+        looks.take(Duration::ZERO, true, sight(true));
+        assert_eq!(looks.blind(), Verdict::Blind);
+        assert_eq!(looks.take(Duration::ZERO, true, sight(true)), Verdict::Busy, "it begins anew");
+        assert_eq!(Verdict::Blind.event(true), None);
+    }
+
+    #[test]
+    fn a_check_that_is_busy_holds_the_drain() {
+        assert_eq!(Verdict::Idle.event(true), Some(Event::Drained));
+        assert_eq!(Verdict::Idle.event(false), None);
+        assert_eq!(Verdict::Pinned.event(false), None);
+        assert_eq!(Verdict::Busy.event(true), None);
+    }
+}

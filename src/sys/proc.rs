@@ -1,0 +1,164 @@
+//! Processes as /proc shows them ([proc(5)]): which there are, who started whom, which sockets they hold open. Every reader of
+//! /proc/PID in the init is here. A process may end at any moment: that is ENOENT or ESRCH, and an answer.
+//!
+//! [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
+
+use std::fs;
+use std::io::{self, Error, ErrorKind};
+use std::ops::ControlFlow;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use super::Pid;
+
+/// Out of [proc_pid_stat(5)].
+///
+/// [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    pub parent: Pid,
+    /// It has ended and waits to be reaped; it holds nothing, and may still forbid us to see that.
+    pub zombie: bool,
+}
+
+/// Errors: ENOENT or ESRCH for a process that has ended; EMFILE, ENFILE, ENOMEM.
+pub fn stat(pid: Pid) -> io::Result<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat"))?).ok_or_else(|| torn("stat"))
+}
+
+/// The third and fourth field; the second is the program's name, which may contain anything, parentheses too.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_ends..)?.get(1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    Some(Stat { parent: Pid::from_raw(fields.next()?.parse().ok()?), zombie })
+}
+
+fn torn(file: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, format!("/proc/PID/{file} is not as expected"))
+}
+
+/// The processes of the PID namespace that /proc shows. Names only: one descriptor, closed before the first is looked at.
+pub fn pids() -> io::Result<Vec<Pid>> {
+    let mut pids = vec![];
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw));
+    }
+    Ok(pids)
+}
+
+/// Whom a thread has started, or taken in ([proc_tid_children(5)], which a kernel may lack).
+///
+/// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
+pub fn children(pid: Pid, thread: &str) -> io::Result<Vec<Pid>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
+    Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect())
+}
+
+/// Names of a process's threads.
+pub fn threads(pid: Pid) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(entries.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect())
+}
+
+/// The effective uid, under which its sockets are made; /proc/PID itself would say root for a process that hides.
+pub fn uid(pid: Pid) -> io::Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    line.and_then(|uids| uids.split_ascii_whitespace().nth(1)?.parse().ok()).ok_or_else(|| torn("status"))
+}
+
+/// Calls `each` with descriptor and inode of each socket that a process holds open ([proc_pid_fd(5)]), until it says stop.
+///
+/// Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without SYS_PTRACE, from asking what the first of
+/// them is; EMFILE, ENFILE, ENOMEM: then not all were seen.
+///
+/// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) -> io::Result<()> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let target = match fs::read_link(entry.path()) {
+            // Closed while we read.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            target => target?,
+        };
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (Some(fd), Some(inode)) = (number, socket_inode(&target))
+            && each(fd, inode).is_break()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// `socket:[12345]`
+fn socket_inode(target: &Path) -> Option<u32> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Is it known that /proc shows another PID namespace than ours? So it is after `unshare --pid` without `--mount-proc`: whatever
+/// it says of a pid is then about somebody else.
+pub fn is_of_another_namespace() -> io::Result<bool> {
+    let status = match fs::read_to_string("/proc/self/status") {
+        // A /proc of a namespace in which we are not.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Path::new("/proc/version").exists()),
+        status => status?,
+    };
+    Ok(shows_another(&status, Pid::this()))
+}
+
+/// `NSpid` lists our pid in the namespace of this /proc and in those below it, down to our own; kernels without PID namespaces
+/// have none.
+fn shows_another(status: &str, own: Pid) -> bool {
+    let Some(pids) = status.lines().find_map(|line| line.strip_prefix("NSpid:")) else { return false };
+    let pids: Vec<i32> = pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    pids != [own.as_raw()]
+}
+
+/// Does it live in another network namespace than we do? Our own sock_diag would show the wrong sockets.
+pub fn is_in_another_network(pid: Pid) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net"));
+    match (namespace("self"), namespace(&pid.to_string())) {
+        (Ok(ours), Ok(theirs)) => ours != theirs,
+        // It may not be read: then the usual is assumed.
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(parent: i32, zombie: bool) -> Option<Stat> {
+        Some(Stat { parent: Pid::from_raw(parent), zombie })
+    }
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parse_stat(b"12 (a) b) (c) S 7 12 12 0"), stat(7, false));
+        assert_eq!(parse_stat(b"42 (a) S 1 (b)) S 7 42 42 0"), stat(7, false));
+        assert_eq!(parse_stat(b"12 (sh) Z 7 12 12 0"), stat(7, true));
+        for torn in [&b"12 (sh"[..], b"", b"12 (sh)", b"12 (sh) S", b")"] {
+            assert_eq!(parse_stat(torn), None);
+        }
+    }
+
+    #[test]
+    fn only_sockets_have_an_inode() {
+        assert_eq!(socket_inode(Path::new("socket:[123]")), Some(123));
+        assert_eq!(socket_inode(Path::new("pipe:[123]")), None);
+        assert_eq!(socket_inode(Path::new("/tmp/socket:[123]")), None);
+    }
+
+    #[test]
+    fn a_proc_of_the_namespace_above_is_recognised() {
+        let own = Pid::from_raw(1);
+        assert!(shows_another("Name:\tadieu\nNSpid:\t4711\t1\nUid:\t0", own));
+        assert!(!shows_another("Name:\tadieu\nNSpid:\t1\n", own));
+        assert!(!shows_another("Name:\tadieu\n", own), "a kernel without PID namespaces");
+        assert!(!is_of_another_namespace().unwrap());
+    }
+}

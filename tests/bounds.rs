@@ -76,7 +76,7 @@ const STILL: [&str; 8] = [
     "container.rs",
     "drain_states.rs",
     "packaging.rs",
-    "rehearse_tool.rs",
+    "rehearse/tool.rs",
     "roll/apps.rs",
     "roll/net.rs",
     "roll/services.rs",

@@ -6,57 +6,7 @@ use std::path::Path;
 
 use harness::{End, Init, Launch, Running, Scratch};
 
-also_under_tini!(
-    exits_with_the_apps_status,
-    exits_with_128_and_the_apps_signal,
-    a_command_that_is_not_there_is_127,
-    a_command_that_cannot_be_executed_is_126,
-    a_status_can_count_as_success,
-);
-
-fn exits_with_the_apps_status(init: Init) {
-    for status in [0, 1, 2, 42, 125, 126, 127, 128, 143, 255] {
-        let mut run = Launch::pid1(init).start();
-        run.expect("ready");
-        run.say(&format!("exit {status}"));
-        run.expect_exit(status);
-    }
-}
-
-fn exits_with_128_and_the_apps_signal(init: Init) {
-    for (name, number) in [("HUP", 1), ("KILL", 9), ("USR1", 10), ("PIPE", 13), ("TERM", 15), ("64", 64)] {
-        let mut run = Launch::pid1(init).start();
-        run.expect("ready");
-        run.say(&format!("die {name}"));
-        run.expect_exit(128 + number);
-    }
-}
-
-fn a_command_that_is_not_there_is_127(init: Init) {
-    for name in ["/nowhere/at-all", "no-such-command-anywhere"] {
-        let (end, out, err) = Launch::pid1(init).command([name]).run();
-        assert_eq!((end, out), (End::Exited(127), Vec::new()), "{err:?}");
-        says_it_in_one_line(init, &err, name);
-    }
-}
-
-fn a_command_that_cannot_be_executed_is_126(init: Init) {
-    let scratch = Scratch::new();
-    let plain = scratch.file("plain", "no program");
-    for path in [plain.as_path(), Path::new("/usr/bin/")] {
-        let (end, out, err) = Launch::pid1(init).command([path]).run();
-        assert_eq!((end, out), (End::Exited(126), Vec::new()), "{err:?}");
-        says_it_in_one_line(init, &err, &path.display().to_string());
-    }
-}
-
-fn says_it_in_one_line(init: Init, err: &[String], name: &str) {
-    if init == Init::Adieu {
-        assert_eq!(err.len(), 1, "one line: {err:?}");
-        assert!(err[0].starts_with("adieu: ") && err[0].contains("cannot "), "{err:?}");
-    }
-    assert!(err.iter().any(|line| line.contains(name)), "'{name}' is not named in {err:?}");
-}
+also_under_tini!(a_status_can_count_as_success);
 
 fn a_status_can_count_as_success(init: Init) {
     for (status, seen) in [(143, 0), (7, 0), (8, 8)] {

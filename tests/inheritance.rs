@@ -3,43 +3,15 @@
 
 mod harness;
 
-use std::ffi::{CString, OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use harness::{Init, Launch, Running, Scratch};
-
-also_under_tini!(
-    the_app_starts_with_a_clean_slate,
-    the_app_gets_the_mask_and_the_ignored_signals,
-    arguments_arrive_byte_for_byte,
-    the_environment_arrives_byte_for_byte,
-    odd_environments_arrive_as_they_are,
-    an_empty_environment_stays_empty,
-    the_app_gets_exactly_the_descriptors,
-    the_app_starts_where_it_was_told,
-);
+use harness::{Init, Launch, Pipe, Running, Scratch};
 
 fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
-}
-
-/// Nothing is blocked and nothing ignored; not even PIPE, which Rust's runtime ignores in adieu itself.
-fn the_app_starts_with_a_clean_slate(init: Init) {
-    let mut run = Launch::pid1(init).start();
-    run.expect("ready");
-    assert_eq!(run.ask("mask"), format!("blocked {:016x} ignored {:016x}", 0, 0));
-}
-
-fn the_app_gets_the_mask_and_the_ignored_signals(init: Init) {
-    let blocked = bit(libc::SIGUSR1) | bit(libc::SIGWINCH) | bit(50);
-    let mut run = Launch::pid1(init).blocking(blocked).ignoring(&[libc::SIGHUP, libc::SIGPIPE]).start();
-    run.expect("ready");
-    let ignored = bit(libc::SIGHUP) | bit(libc::SIGPIPE);
-    assert_eq!(run.ask("mask"), format!("blocked {blocked:016x} ignored {ignored:016x}"));
 }
 
 /// tini hangs when its parent ignores or blocks CHLD.
@@ -80,110 +52,6 @@ fn a_parent_that_ignores_or_blocks_chld_does_not_break_reaping() {
     }
 }
 
-fn arguments_arrive_byte_for_byte(init: Init) {
-    let odd: [&[u8]; 8] =
-        [b"", b"--", b"-e", b"two words", b"new\nline", b"\xff\xfe", b"\xc3(", "żółw".as_bytes()];
-    let mut launch = Launch::pid1(init);
-    for word in odd {
-        launch = launch.arg(OsStr::from_bytes(word));
-    }
-    let mut run = launch.start();
-    run.expect("ready");
-    run.say("argv");
-    run.expect(&format!("argv {}", harness::probe().as_os_str().as_bytes().escape_ascii()));
-    for word in odd {
-        run.expect(&format!("argv {}", word.escape_ascii()));
-    }
-    run.expect("argv end");
-}
-
-fn the_environment_arrives_byte_for_byte(init: Init) {
-    let odd: [(&str, &[u8]); 4] =
-        [("EMPTY", b""), ("BYTES", b"\xff\xfe="), ("LINE", b"a\nb"), ("ADIEU_TEST", b"1")];
-    let odd = if init == Init::Adieu { &odd[..3] } else { &odd[..] };
-    let mut launch = Launch::pid1(init).no_env();
-    for (name, value) in odd {
-        launch = launch.env(name, OsStr::from_bytes(value));
-    }
-    let mut run = launch.start();
-    run.expect("ready");
-    run.say("env");
-    let mut expected: Vec<String> =
-        odd.iter().map(|(name, value)| format!("env {name}={}", value.escape_ascii())).collect();
-    expected.sort();
-    let mut lines: Vec<String> = odd.iter().map(|_| run.line()).collect();
-    lines.sort();
-    assert_eq!(lines, expected);
-    run.expect("env end");
-}
-
-/// Twice the same name, no `=`, nothing before it: in order and untouched.
-fn odd_environments_arrive_as_they_are(init: Init) {
-    let entries = ["Z=1", "A=2", "Z=3", "no-equals-sign", "=nameless", "B="];
-    let words = [init.path(), PathBuf::from("--"), harness::probe()];
-    let argv: Vec<CString> = words.iter().map(|word| text(word.as_os_str())).collect();
-    let envp: Vec<CString> = entries.iter().map(|entry| text(OsStr::new(entry))).collect();
-    let lists = [Pointers::to(argv), Pointers::to(envp)];
-    let mut run = Launch::pid1(init)
-        .before_exec(move || {
-            // SAFETY: both lists end with a null and own their strings.
-            unsafe { libc::execve(lists[0].first(), lists[0].list(), lists[1].list()) };
-            Err(std::io::Error::last_os_error())
-        })
-        .start();
-    run.expect("ready");
-    run.say("env");
-    for entry in entries {
-        run.expect(&format!("env {entry}"));
-    }
-    run.expect("env end");
-}
-
-/// A list as execve takes it, made before the fork.
-struct Pointers {
-    _strings: Vec<CString>,
-    list: Vec<*const libc::c_char>,
-}
-
-// SAFETY: the pointers lead to the strings that the list owns and that nobody changes.
-unsafe impl Send for Pointers {}
-// SAFETY: as above.
-unsafe impl Sync for Pointers {}
-
-impl Pointers {
-    fn to(strings: Vec<CString>) -> Self {
-        let ends = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
-        Self { _strings: strings, list: ends }
-    }
-
-    fn first(&self) -> *const libc::c_char {
-        self.list[0]
-    }
-
-    fn list(&self) -> *const *const libc::c_char {
-        self.list.as_ptr()
-    }
-}
-
-fn text(words: &OsStr) -> CString {
-    CString::new(words.as_bytes()).expect("no NUL")
-}
-
-fn an_empty_environment_stays_empty(init: Init) {
-    let mut run = Launch::pid1(init).no_env().start();
-    run.expect("ready");
-    run.say("env");
-    run.expect("env end");
-}
-
-fn the_app_gets_exactly_the_descriptors(init: Init) {
-    let (reader, _writer) = nix::unistd::pipe().expect("a pipe");
-    let launch = Launch::pid1(init).before_exec(given(reader.as_raw_fd(), &[3, 7, 50]));
-    let mut run = launch.start();
-    run.expect("ready");
-    run.expect_answer("fds", "fds [0, 1, 2, 3, 7, 50]");
-}
-
 /// Leaves exactly these descriptors above 2 open for the init, as copies of one.
 fn given(fd: RawFd, numbers: &'static [RawFd]) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
     move || {
@@ -213,7 +81,7 @@ fn adieu_lets_go_of_what_it_inherited() {
     run.order("close 30");
     run.order("close 70");
     // The app has let go of both; if adieu had not, this would never end.
-    assert_eq!(read_to_end(reader), "");
+    assert_eq!(Pipe::new(reader).rest(), "");
     run.say("close 1");
     assert_eq!(run.rest(), Vec::<String>::new(), "adieu holds no stdout either");
     run.say("exit 8");
@@ -223,7 +91,7 @@ fn adieu_lets_go_of_what_it_inherited() {
 #[test]
 fn adieu_holds_neither_stdin_nor_the_directory() {
     let scratch = Scratch::new();
-    let inside = text(scratch.path("").as_os_str());
+    let inside = CString::new(scratch.path("").as_os_str().as_bytes()).expect("no NUL");
     let mut run = Launch::ordinary(Init::Adieu)
         .before_exec(move || {
             // SAFETY: the string is alive.
@@ -243,18 +111,6 @@ fn adieu_holds_neither_stdin_nor_the_directory() {
     harness::until("adieu lets go of stdin", || !holds_stdin());
 }
 
-fn the_app_starts_where_it_was_told(init: Init) {
-    let mut run = Launch::pid1(init)
-        .before_exec(|| {
-            // SAFETY: a constant string.
-            unsafe { libc::chdir(c"/usr/bin".as_ptr()) };
-            Ok(())
-        })
-        .start();
-    run.expect("ready");
-    run.expect_answer("cwd", "cwd /usr/bin");
-}
-
 /// All combinations of closed standard descriptors; the app reports on descriptor 9.
 #[test]
 fn any_of_the_standard_descriptors_may_be_closed() {
@@ -269,7 +125,7 @@ fn any_of_the_standard_descriptors_may_be_closed() {
             .closing(closed)
             .start();
         drop(writer);
-        let mut report = Report(File::from(reader));
+        let mut report = Pipe::new(reader);
         let fds: Vec<RawFd> = [0, 1, 2, 9].into_iter().filter(|fd| !closed.contains(fd)).collect();
         report.expect("ready");
         report.expect(&format!("fds {fds:?}"));
@@ -281,27 +137,6 @@ fn any_of_the_standard_descriptors_may_be_closed() {
         run.signal(libc::SIGUSR2);
         run.expect_exit(0);
     }
-}
-
-/// Lines from a pipe of the test's own. The watchdog is the test process's: PID 1 ends with it.
-struct Report(File);
-
-impl Report {
-    fn expect(&mut self, wanted: &str) {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while self.0.read(&mut byte).expect("a pipe") == 1 && byte[0] != b'\n' {
-            line.push(byte[0]);
-        }
-        let line = String::from_utf8_lossy(&line);
-        assert!(line.starts_with(wanted), "expected '{wanted}', got '{line}'");
-    }
-}
-
-fn read_to_end(fd: OwnedFd) -> String {
-    let mut text = String::new();
-    File::from(fd).read_to_string(&mut text).expect("a pipe");
-    text
 }
 
 /// The socket activation protocol names the process that the sockets are for.
@@ -321,16 +156,6 @@ fn listen_pid_names_the_app_where_it_named_adieu() {
     let mut run = script("4194305");
     run.expect("ready");
     assert_eq!(variable(&mut run, "LISTEN_PID"), "4194305", "sockets for another process are none of ours");
-}
-
-#[test]
-fn listen_pid_names_the_app_of_pid_1() {
-    require!(harness::pid_namespaces());
-    let mut run = Launch::pid1(Init::Adieu).env("LISTEN_FDS", "2").env("LISTEN_PID", "1").start();
-    run.expect("ready");
-    let pids = run.ask("pids");
-    let app = pids.split_whitespace().nth(1).expect("pid PID").to_string();
-    assert_eq!(variable(&mut run, "LISTEN_PID"), app);
 }
 
 fn variable(run: &mut Running, name: &str) -> String {

@@ -7,42 +7,14 @@ use std::time::{Duration, Instant};
 
 use harness::{Init, Launch, Running};
 
-also_under_tini!(
-    orphans_are_reaped,
-    a_storm_of_orphans_costs_no_status,
-    the_end_comes_at_once_when_nothing_is_left,
-);
-
-fn orphans_are_reaped(init: Init) {
-    let mut run = Launch::pid1(init).start();
-    run.expect("ready");
-    run.order("storm 500");
-    harness::until("all orphans are reaped", || harness::children(run.pid).len() == 1);
-    assert_eq!(run.ask("ping"), "pong");
-}
-
-fn a_storm_of_orphans_costs_no_status(init: Init) {
-    let orphans = if harness::full() { 200_000 } else { 20_000 };
-    let mut run = Launch::pid1(init).start();
-    run.expect("ready");
-    run.say(&format!("storm {orphans}"));
-    run.signal(libc::SIGUSR1);
-    let mut lines = [run.line(), run.line()];
-    lines.sort();
-    assert_eq!(lines[0], format!("done storm {orphans}"));
-    assert!(lines[1].starts_with("got USR1 1 "), "{lines:?}");
-    run.say("exit 42");
-    run.expect_exit(42);
-}
-
-fn the_end_comes_at_once_when_nothing_is_left(init: Init) {
-    let mut run = match init {
-        Init::Adieu => Launch::pid1(init).options("--leftovers 10m --grace 30m").start(),
-        Init::Tini => Launch::pid1(init).start(),
-    };
-    run.expect("ready");
-    run.say("exit 3");
-    run.expect_exit(3);
+#[test]
+fn the_end_comes_at_once_when_nothing_is_left() {
+    for launch in both() {
+        let mut run = launch.options("--leftovers 10m --grace 30m").start();
+        run.expect("ready");
+        run.say("exit 3");
+        run.expect_exit(3);
+    }
 }
 
 #[test]

@@ -6,107 +6,7 @@ use std::path::Path;
 
 use harness::{Init, Launch, Running, Scratch};
 
-/// Signals that tini leaves alone: those of its own faults, and what glibc keeps for its threads.
-const NOT_TINIS: [i32; 11] = [
-    libc::SIGILL,
-    libc::SIGTRAP,
-    libc::SIGABRT,
-    libc::SIGBUS,
-    libc::SIGFPE,
-    libc::SIGSEGV,
-    libc::SIGSYS,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
-    32,
-    33,
-];
-
-const NAMES: [(i32, &str); 28] = [
-    (1, "HUP"),
-    (2, "INT"),
-    (3, "QUIT"),
-    (4, "ILL"),
-    (5, "TRAP"),
-    (6, "ABRT"),
-    (7, "BUS"),
-    (8, "FPE"),
-    (10, "USR1"),
-    (11, "SEGV"),
-    (12, "USR2"),
-    (13, "PIPE"),
-    (14, "ALRM"),
-    (16, "STKFLT"),
-    (18, "CONT"),
-    (20, "TSTP"),
-    (21, "TTIN"),
-    (22, "TTOU"),
-    (23, "URG"),
-    (24, "XCPU"),
-    (25, "XFSZ"),
-    (26, "VTALRM"),
-    (27, "PROF"),
-    (28, "WINCH"),
-    (29, "IO"),
-    (30, "PWR"),
-    (31, "SYS"),
-    (15, "TERM"), // a stop request, so it comes last
-];
-
-also_under_tini!(
-    forwards_every_signal_but_chld,
-    survives_stray_chlds,
-    forwards_to_the_app_alone,
-    forwards_to_the_group_when_told_to,
-    an_ordinary_process_forwards,
-);
-
-fn forwards_every_signal_but_chld(init: Init) {
-    forwards_every(init, Launch::pid1(init));
-}
-
-fn an_ordinary_process_forwards(init: Init) {
-    forwards_every(init, Launch::ordinary(init));
-}
-
-fn forwards_every(init: Init, launch: Launch) {
-    let mut run = without_waiting(init, launch).start();
-    run.expect("ready");
-    for signal in 32..=64 {
-        if init == Init::Adieu || !NOT_TINIS.contains(&signal) {
-            run.signal(signal);
-            run.expect_signal(&signal.to_string());
-        }
-    }
-    for (signal, name) in NAMES {
-        if init == Init::Adieu || !NOT_TINIS.contains(&signal) {
-            run.signal(signal);
-            let rest = run.expect_signal(name);
-            assert!(rest.starts_with("1 "), "once, not twice: {name} {rest}");
-        }
-    }
-}
-
-fn survives_stray_chlds(init: Init) {
-    let mut run = Launch::pid1(init).start();
-    run.expect("ready");
-    for _ in 0..300 {
-        run.signal(libc::SIGCHLD);
-        run.signal(libc::SIGUSR1);
-        run.expect_signal("USR1");
-    }
-    run.say("exit 9");
-    run.expect_exit(9);
-}
-
-fn forwards_to_the_app_alone(init: Init) {
-    let mut run = Launch::pid1(init).start();
-    let child = with_a_child(&mut run);
-    run.signal(libc::SIGUSR1);
-    run.expect_signal("USR1");
-    // Had the child got it too, it would have said so before it says this.
-    run.say(&format!("kill {child} USR2"));
-    assert!(run.find("child: got").contains("USR2 1"));
-}
+also_under_tini!(forwards_to_the_group_when_told_to);
 
 fn forwards_to_the_group_when_told_to(init: Init) {
     let mut run = Launch::pid1(init).options("-g").start();
@@ -126,10 +26,6 @@ fn with_a_child(run: &mut Running) -> String {
     lines.sort();
     assert_eq!(lines[1], "child: ready");
     lines[0].split_whitespace().nth(2).expect("child: pid PID").to_string()
-}
-
-fn without_waiting(init: Init, launch: Launch) -> Launch {
-    if init == Init::Adieu { launch.options("--pre-stop 0 --grace 30s") } else { launch }
 }
 
 #[test]

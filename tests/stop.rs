@@ -11,20 +11,6 @@ use harness::{End, Init, Launch, Running, Scratch};
 const FOR_EVER: &str = "--pre-stop 10m --grace 30m";
 const AT_ONCE: &str = "--pre-stop 0 --grace 50s";
 
-also_under_tini!(a_stop_before_the_first_instruction_counts);
-
-/// TERM has been sent before the init's program even begins; the kernel keeps it, since it is blocked.
-fn a_stop_before_the_first_instruction_counts(init: Init) {
-    let launch = Launch::pid1(init).blocking(1 << (libc::SIGTERM - 1)).before_exec(|| {
-        // SAFETY: touches no memory.
-        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
-        Ok(())
-    });
-    let mut run = at_once(init, launch).start();
-    run.expect("ready");
-    run.expect_signal("TERM");
-}
-
 /// TERM is sent the moment that adieu can hold it, which is long before the app has begun.
 #[test]
 fn a_stop_in_the_first_millisecond_counts() {
@@ -35,10 +21,6 @@ fn a_stop_in_the_first_millisecond_counts() {
         run.term();
         run.expect_exit(128 + libc::SIGTERM);
     }
-}
-
-fn at_once(init: Init, launch: Launch) -> Launch {
-    if init == Init::Adieu { launch.options(AT_ONCE) } else { launch }
 }
 
 fn holds_term(pid: i32) -> bool {

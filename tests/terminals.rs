@@ -8,14 +8,6 @@ use harness::{Init, Launch, Running, Scratch};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
-const CTRL_BACKSLASH: &str = "\x1c";
-
-also_under_tini!(
-    the_app_is_in_the_foreground,
-    one_ctrl_c_is_one_int,
-    a_resize_arrives,
-    a_hangup_ends_an_app_that_knows_nothing_of_it,
-);
 
 /// As in a container with a terminal: adieu leads the session.
 fn container(init: Init, args: &str) -> Running {
@@ -24,39 +16,6 @@ fn container(init: Init, args: &str) -> Running {
         if init == Init::Adieu { launch.options("--pre-stop 0 --grace 50s") } else { launch }.start();
     run.expect("ready");
     run
-}
-
-fn the_app_is_in_the_foreground(init: Init) {
-    let mut run = container(init, "");
-    run.expect_answer("terminal", "foreground true size 80x24");
-    let pids = run.ask("pids");
-    let words: Vec<&str> = pids.split_whitespace().collect();
-    assert_eq!(words[1], words[5], "a process group of its own: {pids}");
-}
-
-fn one_ctrl_c_is_one_int(init: Init) {
-    let mut run = container(init, "");
-    for round in 1..=3 {
-        run.type_in(CTRL_C);
-        assert!(run.expect_signal("INT").starts_with(&format!("{round} ")));
-        run.signal(libc::SIGUSR1);
-        run.expect_signal("USR1"); // a second INT would have come before it
-    }
-    run.type_in(CTRL_BACKSLASH);
-    run.expect_signal("QUIT");
-}
-
-fn a_resize_arrives(init: Init) {
-    let mut run = container(init, "");
-    run.resize(132, 43);
-    run.expect_signal("WINCH");
-    run.expect_answer("terminal", "foreground true size 132x43");
-}
-
-fn a_hangup_ends_an_app_that_knows_nothing_of_it(init: Init) {
-    let mut run = container(init, "--legacy");
-    run.hang_up();
-    run.expect_exit(128 + libc::SIGHUP);
 }
 
 #[test]

@@ -37,6 +37,10 @@ impl Launch {
     /// The init as a process like any other.
     pub fn ordinary(init: Init) -> Self {
         let mut launch = Self::program(&init.path());
+        if let Init::Given(given) = init {
+            launch.options.extend(given.options.iter().map(OsString::from));
+            launch.name = given.program.display().to_string();
+        }
         launch.command = vec![probe().into()];
         launch
     }

@@ -7,6 +7,7 @@
 
 pub mod companion;
 pub mod launch;
+pub mod pipe;
 pub mod running;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 pub use companion::{Companion, output};
 pub use launch::Launch;
 pub use nix::sys::signal::Signal;
+pub use pipe::Pipe;
 pub use running::{End, Running};
 
 /// How long a whole test may take before it has failed.
@@ -27,20 +29,42 @@ pub const WATCHDOG: Duration = Duration::from_secs(60);
 pub enum Init {
     Adieu,
     Tini,
+    /// Any other, as one types it.
+    Given(&'static Given),
+}
+
+/// An init with its options: `tini -s --`.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Given {
+    pub program: PathBuf,
+    /// With a `--` at the end where the init wants one.
+    pub options: Vec<String>,
 }
 
 impl Init {
     pub fn path(self) -> PathBuf {
         match self {
-            // The rehearsal's tests share the harness, but are of a package without this program.
-            Self::Adieu => option_env!("CARGO_BIN_EXE_adieu").map(PathBuf::from).unwrap_or_default(),
+            Self::Adieu => adieu(),
             Self::Tini => PathBuf::from("/usr/bin/tini"),
+            Self::Given(given) => given.program.clone(),
         }
     }
 
     pub fn present(self) -> Result<(), String> {
         if self.path().exists() { Ok(()) } else { Err(format!("{} is not installed", self.path().display())) }
     }
+}
+
+/// Where cargo has put it. It tells the tests of this package; those of others and examples stand in a folder beside it.
+fn adieu() -> PathBuf {
+    option_env!("CARGO_BIN_EXE_adieu").map_or_else(
+        || {
+            let this = std::env::current_exe().expect("a program knows its path");
+            let folder = this.parent().and_then(Path::parent).expect("below target");
+            folder.join("adieu")
+        },
+        PathBuf::from,
+    )
 }
 
 /// Says that a test did not run, where the runner counts it; in CI that is a failure. Returns from the test.
@@ -154,20 +178,22 @@ fn note(variable: &str, line: &str) {
     }
 }
 
-/// The probe's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
 pub fn probe() -> PathBuf {
-    static BUILT: Once = Once::new();
-    let path = Init::Adieu.path().with_file_name("examples").join("probe");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/probe.rs");
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| example("probe", "tests/harness/probe.rs")).clone()
+}
+
+/// An example's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
+pub fn example(name: &str, source: &str) -> PathBuf {
+    let path = Init::Adieu.path().with_file_name("examples").join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
-    BUILT.call_once(|| {
-        if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {
-            let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "--quiet", "--example", "probe", "--manifest-path"]);
-            build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-            builds(&mut build, "the probe");
-        }
-    });
+    if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--example", name, "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        builds(&mut build, name);
+    }
     path
 }
 

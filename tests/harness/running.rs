@@ -273,6 +273,14 @@ impl Running {
         self.end.expect("set above")
     }
 
+    /// How it ended, if it does within this time.
+    pub fn end_within(&mut self, limit: Duration) -> Option<End> {
+        if self.end.is_none() {
+            self.end = self.ended.recv_timeout(limit).ok();
+        }
+        self.end
+    }
+
     pub fn expect_end(&mut self, wanted: End) {
         let end = self.end();
         if end != wanted {

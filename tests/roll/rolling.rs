@@ -40,7 +40,7 @@ impl Way {
             (Self::Late | Self::Clients, _) => Check::Off,
             (Self::Health, Init::Adieu) => Check::Http("/readyz", HEALTH),
             // Nobody but the app itself can be asked.
-            (Self::Health, Init::Tini) => Check::Http("/fast", 0),
+            (Self::Health, Init::Tini | Init::Given(_)) => Check::Http("/fast", 0),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Writes what must name every setting: the manual page, the shells' completions and the README's table, all from the one
-//! list in `src/settings/list.rs`. A test holds that what is checked in is what would be written now.
+//! Writes what must name every setting, platform and known program: the manual page, the shells' completions, the page of
+//! settings, and the JSON Schemas. All come from the tables in `src/settings`, and a test holds that what is checked in is
+//! what would be written now.
 //!
 //!     cargo run --example generate
 
-use adieu::settings::list::{Kind, LIST, Section, Setting};
+use adieu::settings::list::{Kind, LIST, Section, Setting, Takes, Usually};
+use adieu::settings::values::show_duration;
+use adieu::settings::{PROGRAMS, Platform, Program};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-
-/// Where the README's table stands.
-const TABLE: [&str; 2] =
-    ["<!-- settings: written by cargo run --example generate -->\n", "<!-- end of settings -->\n"];
 
 #[allow(dead_code)] // the test that includes this file has no main
 fn main() -> std::io::Result<()> {
@@ -27,7 +27,8 @@ pub fn files() -> Vec<(PathBuf, String)> {
         ("packaging/completions/adieu.bash", bash()),
         ("packaging/completions/_adieu", zsh()),
         ("packaging/completions/adieu.fish", fish()),
-        ("README.md", readme()),
+        ("packaging/docs/settings.md", settings_page()),
+        ("packaging/schema/settings.json", settings_schema()),
     ];
     files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect()
 }
@@ -38,7 +39,10 @@ pub fn root() -> &'static Path {
 
 fn manual() -> String {
     let page = include_str!("man/adieu.1.in");
-    page.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@\n", &options())
+    page.replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+        .replace("@OPTIONS@\n", &options())
+        .replace("@PLATFORMS@\n", &platforms_in_manual())
+        .replace("@PROGRAMS@\n", &programs_in_manual())
 }
 
 /// The OPTIONS of the manual page: what `--help` says, with each setting's variable and key.
@@ -62,21 +66,76 @@ fn options() -> String {
     page
 }
 
-/// The README with a new table.
-fn readme() -> String {
-    let readme = include_str!("../README.md");
-    let parts = readme.split_once(TABLE[0]).zip(readme.split_once(TABLE[1]));
-    let ((before, _), (_, after)) = parts.expect("README.md must have the markers of the settings table");
-    format!("{before}{}{}{}{after}", TABLE[0], table(), TABLE[1])
+fn platforms_in_manual() -> String {
+    let mut page = String::new();
+    for platform in Platform::ALL {
+        let signs = platform.signs().join(", ");
+        let signs = if signs.is_empty() { "nothing of the above".to_owned() } else { roff(&signs) };
+        let grace = show_duration(platform.grace());
+        let _ = writeln!(page, ".TP\n.B {}\n{grace}; detected by {signs}.", roff(platform.name()));
+    }
+    page
+}
+
+fn programs_in_manual() -> String {
+    let mut page = String::new();
+    for program in PROGRAMS {
+        let (names, how) = (program.names.join(", "), stopped_by(program));
+        let _ = writeln!(page, ".TP\n.B {}\n{}: {}.", roff(&names), roff(&how), roff(program.effect));
+    }
+    page
+}
+
+fn stopped_by(program: &Program) -> String {
+    match (program.schedule, program.stop_once) {
+        (Some(schedule), _) => schedule.to_owned(),
+        (None, true) => "the signal that asks, once".to_owned(),
+        (None, false) => "the signal that asks".to_owned(),
+    }
+}
+
+fn settings_page() -> String {
+    include_str!("docs/settings.md.in")
+        .replace("@SETTINGS@\n", &table())
+        .replace("@PLATFORMS@\n", &platforms())
+        .replace("@PROGRAMS@\n", &programs())
+}
+
+fn platforms() -> String {
+    let mut table = String::from("| platform | grace | detected by | what to know |\n|---|---|---|---|\n");
+    for platform in Platform::ALL {
+        let signs: Vec<String> = platform.signs().iter().map(|sign| format!("`{sign}`")).collect();
+        let (name, grace) = (platform.name(), show_duration(platform.grace()));
+        let _ = writeln!(table, "| {name} | {grace} | {} | {} |", signs.join(", "), platform.note());
+    }
+    table
+}
+
+fn programs() -> String {
+    let mut table = String::from("| program | stopped by | what that does |\n|---|---|---|\n");
+    for program in PROGRAMS {
+        let (names, how) = (program.names.join(", "), stopped_by(program));
+        let _ = writeln!(table, "| {names} | {how} | {} |", program.effect);
+    }
+    table
 }
 
 fn table() -> String {
+    let mut table = String::new();
+    for section in Section::ALL {
+        let _ = write!(table, "## {}\n\n{}\n", section.title(), table_of(section));
+    }
+    table
+}
+
+fn table_of(section: Section) -> String {
     let mut table = String::from("| flag | variable | key in the file | what it does |\n|---|---|---|---|\n");
-    for setting in Section::ALL.into_iter().flat_map(settings) {
+    for setting in settings(section) {
         let short = setting.short.map_or(String::new(), |short| format!("`-{short}` "));
         let value = value(setting).map_or(String::new(), |name| format!(" {name}").replace('|', "\\|"));
         let code = |text: Option<String>| text.map_or(String::new(), |text| format!("`{text}`"));
-        let variable = code(setting.variable());
+        let variables = [setting.variable(), setting.tini.map(str::to_owned)].into_iter().flatten();
+        let variable = variables.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let key = code(setting.key.map(str::to_owned));
         let help = setting.text().replace('|', "\\|");
         let _ = writeln!(table, "| {short}`--{}{value}` | {variable} | {key} | {help} |", setting.long);
@@ -178,6 +237,65 @@ fn fish() -> String {
         let _ = writeln!(page, "complete -c adieu{short} -l {}{takes} -d '{help}'", setting.long);
     }
     page
+}
+
+/// The JSON Schema of the settings file. Keys with a dot are tables.
+fn settings_schema() -> String {
+    let mut properties = Map::new();
+    for setting in LIST {
+        let Some(key) = setting.key else { continue };
+        match key.split_once('.') {
+            None => {
+                properties.insert(key.to_owned(), schema(setting));
+            }
+            Some((table, key)) => {
+                let empty = json!({"type": "object", "additionalProperties": false, "properties": {}});
+                let table = properties.entry(table).or_insert(empty);
+                table["properties"][key] = schema(setting);
+            }
+        }
+    }
+    let whole = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The settings file of adieu",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    pretty(&whole)
+}
+
+fn schema(setting: &Setting) -> Value {
+    let one = setting.kind().map_or(json!({"type": "boolean"}), value_schema);
+    let mut schema = match setting.takes {
+        Takes::Nothing | Takes::One(_) => one,
+        Takes::Many(..) => json!({"anyOf": [one, {"type": "array", "items": one}]}),
+    };
+    schema["description"] = setting.text().into();
+    if let Usually::Is(default) = setting.default {
+        schema["default"] = default.into();
+    }
+    schema
+}
+
+fn value_schema(kind: Kind) -> Value {
+    const TIME: &str = r"^([0-9.]+|([0-9.]+h)?([0-9.]+(m|min))?([0-9.]+(s|sec))?([0-9.]+ms)?([0-9.]+us)?)$";
+    match kind {
+        Kind::Time => json!({"type": ["string", "number"], "minLength": 1, "minimum": 0, "pattern": TIME}),
+        Kind::Port => {
+            json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]+$"})
+        }
+        Kind::Status => {
+            json!({"type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": "^[0-9]+$"})
+        }
+        Kind::Signal => json!({"type": ["string", "integer"], "minLength": 1, "minimum": 1, "maximum": 64}),
+        Kind::Path | Kind::Target | Kind::Other(_) => json!({"type": "string", "minLength": 1}),
+        Kind::Word(_, choices) => json!({"enum": choices()}),
+    }
+}
+
+fn pretty(schema: &Value) -> String {
+    serde_json::to_string_pretty(schema).expect("JSON has a text") + "\n"
 }
 
 fn settings(section: Section) -> impl Iterator<Item = &'static Setting> {

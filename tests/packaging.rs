@@ -37,11 +37,28 @@ fn generated_files_are_what_the_list_says() {
 }
 
 #[test]
-fn readme_and_manual_name_every_flag() {
-    let (readme, manual) = (read("README.md"), read(MANUALS[0]).replace('\\', ""));
+fn every_flag_stands_in_help_manual_completions_and_documentation() {
+    let plain = |text: String| text.replace("\\fR", " ").replace('\\', "").replace(['`', '\n'], " ");
+    let help = succeeds(Command::new(env!("CARGO_BIN_EXE_adieu")).env_clear().arg("--help"));
+    let pages = [help, read(MANUALS[0]), read("packaging/docs/settings.md")].map(plain);
+    let completions = ["adieu.bash", "_adieu"].map(|file| read(&format!("packaging/completions/{file}")));
+    let fish = read("packaging/completions/adieu.fish");
     for setting in LIST {
-        assert!(readme.contains(&format!("--{}", setting.long)), "README.md lacks --{}", setting.long);
-        assert!(manual.contains(&format!("--{}", setting.long)), "adieu.1 lacks --{}", setting.long);
+        let flag = format!("--{}", setting.long);
+        let lacks = pages.iter().position(|page| !page.contains(&format!("{flag} ")));
+        assert_eq!(lacks, None, "help, the manual or the documentation lacks {flag}");
+        assert!(completions.iter().all(|text| text.contains(&flag)), "bash or zsh do not complete {flag}");
+        assert!(fish.contains(&format!("-l {} ", setting.long)), "fish does not complete {flag}");
+    }
+}
+
+/// The README is short: the rest stands in the page of settings. It names only flags that there are.
+#[test]
+fn the_flags_in_the_readme_exist() {
+    let readme = read("README.md");
+    let ours = readme.split("adieu --").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next());
+    for flag in ours.filter(|flag| !flag.is_empty()) {
+        assert!(LIST.iter().any(|setting| setting.long == flag), "README.md mentions --{flag}");
     }
 }
 
@@ -94,6 +111,41 @@ fn the_settings_file_in_the_readme_is_valid() {
     let file = scratch.file("adieu.toml", block.expect("a TOML block").0);
     let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
     succeeds(check.env_clear().args(["--check", "--config"]).arg(file).args(["--", "app"]));
+}
+
+/// The schema accepts what adieu accepts, and finds a typo as adieu does.
+#[test]
+fn the_schema_of_the_settings_file_agrees_with_adieu() {
+    let script = "import json, sys, tomllib, jsonschema\n\
+                  schema = json.load(open(sys.argv[1]))\n\
+                  jsonschema.Draft202012Validator.check_schema(schema)\n\
+                  jsonschema.validate(tomllib.load(open(sys.argv[2], 'rb')), schema)";
+    let python = |arguments: &[&std::ffi::OsStr]| {
+        Command::new("python3").arg("-c").args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    let has_both = python(&["import jsonschema, tomllib".as_ref()]);
+    require!(has_both.then_some(()).ok_or("python3 has no jsonschema and tomllib"));
+    let scratch = Scratch::new();
+    for (text, good) in [
+        (
+            "platform = 'none'\nstop = { grace = 20, pre-stop = '3.5s', on = ['TERM', 'HUP'], once = true }",
+            true,
+        ),
+        ("ready.health = ':8086'\nexit.success = [3, 4]\ndrain = { port = 80, longest = '500ms' }", true),
+        ("stop.grase = 3", false),
+        ("stop.grace = 'soon'", false),
+        ("drain.port = 70000", false),
+        ("log.format = 'xml'", false),
+        ("stop.once = [true]", false),
+    ] {
+        let file = scratch.file("adieu.toml", text);
+        let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        check.env_clear().args(["--check", "--config"]).arg(&file).args(["--", "app"]);
+        let accepts = check.output().expect("adieu starts").status.success();
+        let schema = path("packaging/schema/settings.json");
+        let valid = python(&[script.as_ref(), schema.as_ref(), file.as_ref()]);
+        assert_eq!((accepts, valid), (good, good), "adieu and the schema on: {text}");
+    }
 }
 
 #[test]

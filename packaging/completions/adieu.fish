@@ -19,7 +19,7 @@ complete -c adieu -l orphan-signal -x -d 'the signal that the app gets when adie
 complete -c adieu -s s -l subreaper -d 'accepted for tini\'s users; adieu reaps orphans anyway'
 complete -c adieu -s e -l success-exit -x -d 'exit 0 when the app exits with this status'
 complete -c adieu -l success-on-stop -x -d 'the same, but only after a stop request'
-complete -c adieu -l exit-signal -x -a 'always never auto' -d 'die of the signal that ended the app instead of exiting with 128+n; auto: under systemd: always, never or auto (default: auto)'
+complete -c adieu -l exit-signal -x -a 'always never auto' -d 'die of the signal that ended the app instead of exiting with 128+n; auto does so under systemd (default: auto)'
 complete -c adieu -l health -x -d 'serve /readyz, /livez, /status and /metrics at this address'
 complete -c adieu -l ready -x -d 'ready when this passes: http://HOST:PORT/PATH, tcp://HOST:PORT, exec:CMD ARG, notify'
 complete -c adieu -l ready-file -r -F -d 'a file that exists while the app is ready'

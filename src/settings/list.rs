@@ -263,9 +263,9 @@ settings! {
     SuccessOnStop: Setting { long: "success-on-stop", takes: Many(Status, Split::Commas),
         key: Some("exit.success-on-stop"),
         help: "the same, but only after a stop request", ..of(Section::Exit) },
-    ExitSignal: Setting { long: "exit-signal", takes: One(Word("WHEN", || vec!["always", "never", "auto"])),
+    ExitSignal: Setting { long: "exit-signal", takes: One(Word("always|never|auto", || vec!["always", "never", "auto"])),
         key: Some("exit.signal"),
-        help: "die of the signal that ended the app instead of exiting with 128+n; auto: under systemd",
+        help: "die of the signal that ended the app instead of exiting with 128+n; auto does so under systemd",
         default: Is("auto"), ..of(Section::Exit) },
 
     Health: Setting { long: "health", takes: One(Other("ADDR:PORT")), key: Some("ready.health"),

@@ -14,6 +14,8 @@ struct Facts {
     routes_by_readiness: bool,
     /// The signal other than TERM by which it asks for a stop.
     also_stops_on: Option<Signal>,
+    /// What a user has to know, for the documentation.
+    note: &'static str,
 }
 
 /// What tells a platform.
@@ -37,7 +39,7 @@ pub struct Surroundings<'a> {
 
 /// What most platforms do.
 const USUAL: Facts =
-    Facts { name: "", signs: &[], grace: 30, routes_by_readiness: true, also_stops_on: None };
+    Facts { name: "", signs: &[], grace: 30, routes_by_readiness: true, also_stops_on: None, note: "" };
 
 /// Makes the type and the table from the rows.
 macro_rules! platforms {
@@ -61,32 +63,41 @@ use Sign::{File, OurPid, Variable};
 platforms! {
     /// systemd. First, since it names the very process. It routes nothing. Grace: DefaultTimeoutStopSec
     /// (systemd-system.conf(5)); sign: systemd.exec(5).
-    Systemd: Facts { name: "systemd", grace: 90, signs: &[OurPid("SYSTEMD_EXEC_PID")],
-        routes_by_readiness: false, ..USUAL },
+    Systemd: Facts { name: "systemd", grace: 90, signs: &[OurPid("SYSTEMD_EXEC_PID")], routes_by_readiness: false,
+        note: "set `ADIEU_GRACE` to the unit's `TimeoutStopSec`; no pre-stop sleep unless you set one, so set one \
+            behind a load balancer", ..USUAL },
     /// Kubernetes. Before Cloud Run, as Knative on a cluster sets the variables of both. Grace:
     /// terminationGracePeriodSeconds of the Pod API.
-    Kubernetes: Facts { name: "kubernetes", signs: &[Variable("KUBERNETES_SERVICE_HOST")], ..USUAL },
+    Kubernetes: Facts { name: "kubernetes", signs: &[Variable("KUBERNETES_SERVICE_HOST")],
+        note: "set `ADIEU_GRACE` to the pod's `terminationGracePeriodSeconds`, less the time of a preStop hook",
+        ..USUAL },
     /// Amazon ECS. Grace: stopTimeout of a container definition; signs: the task metadata endpoint.
     Ecs: Facts { name: "ecs", signs: &[Variable("ECS_CONTAINER_METADATA_URI_V4"), Variable("ECS_CONTAINER_METADATA_URI")],
-        ..USUAL },
+        note: "set `ADIEU_GRACE` to the container's `stopTimeout`", ..USUAL },
     /// Google Cloud Run. The container runtime contract: SIGTERM, 10 s, SIGKILL; an instance that is stopped gets no
     /// new requests, whatever its readiness.
     CloudRun: Facts { name: "cloud-run", grace: 10, signs: &[Variable("K_SERVICE"), Variable("CLOUD_RUN_JOB")],
-        routes_by_readiness: false, ..USUAL },
+        routes_by_readiness: false,
+        note: "the grace is fixed; no pre-stop sleep, as no requests come after the stop signal", ..USUAL },
     /// Nomad. Grace: kill_timeout of a task. Its kill_signal is INT for exec, raw_exec and java; the docker driver uses
     /// the image's STOPSIGNAL, or TERM.
-    Nomad: Facts { name: "nomad", grace: 5, signs: &[Variable("NOMAD_ALLOC_ID")], also_stops_on: Some(Signal::INT), ..USUAL },
+    Nomad: Facts { name: "nomad", grace: 5, signs: &[Variable("NOMAD_ALLOC_ID")], also_stops_on: Some(Signal::INT),
+        note: "set `ADIEU_GRACE` to the task's `kill_timeout`; INT is a stop request as well; the docker driver sends \
+            the image's STOPSIGNAL or TERM", ..USUAL },
     /// Fly.io. kill_timeout and kill_signal of fly.toml.
     Fly: Facts { name: "fly", grace: 5, signs: &[Variable("FLY_APP_NAME"), Variable("FLY_MACHINE_ID")],
-        also_stops_on: Some(Signal::INT), ..USUAL },
+        also_stops_on: Some(Signal::INT),
+        note: "set `ADIEU_GRACE` to `kill_timeout` of `fly.toml`; INT is a stop request as well", ..USUAL },
     /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that every process gets TERM.
-    Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")], ..USUAL },
+    Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")],
+        note: "sends TERM to every process itself", ..USUAL },
     /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the variable by podman and
     /// systemd-nspawn.
     Docker: Facts { name: "docker", grace: 10,
-        signs: &[File("/.dockerenv"), File("/run/.containerenv"), Variable("container")], ..USUAL },
+        signs: &[File("/.dockerenv"), File("/run/.containerenv"), Variable("container")],
+        note: "set `ADIEU_GRACE` to `--stop-timeout` or `stop_grace_period`", ..USUAL },
     /// None of these.
-    None: Facts { name: "none", ..USUAL },
+    None: Facts { name: "none", note: "where nothing of the above is detected", ..USUAL },
 }
 
 impl Platform {
@@ -118,6 +129,19 @@ impl Platform {
         };
         let found = Platform::ALL.iter().find(|platform| platform.facts().signs.iter().any(is_there));
         found.copied().unwrap_or(Platform::None)
+    }
+
+    /// What a user has to know, in Markdown.
+    pub fn note(self) -> &'static str {
+        self.facts().note
+    }
+
+    /// What it is detected by.
+    pub fn signs(self) -> Vec<&'static str> {
+        let name = |sign: &Sign| match *sign {
+            Variable(name) | OurPid(name) | File(name) => name,
+        };
+        self.facts().signs.iter().map(name).collect()
     }
 
     /// How long the platform waits between its stop signal and its SIGKILL unless it is told otherwise.

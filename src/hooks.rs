@@ -1,4 +1,4 @@
-//! What users want done around the app's life: `--on-start`, `--on-stop`, `--on-exit`. The hooks of one stage run one
+//! What users want done around the app's life: `--on-start`, `--on-stop`, `--on-exit`. The hooks of one point run one
 //! after the other in the order in which they were given, as systemd runs several `ExecStop=`, each with a time limit of
 //! its own; one that fails is logged and the next one runs all the same, since a stop does not get better by halting
 //! halfway. Stages do not wait for each other: a start hook that still runs when a stop is asked for goes on beside the
@@ -7,26 +7,26 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use nix::poll::PollFd;
-use nix::unistd::Pid;
-
-use crate::calls::{Call, name_of};
-use crate::lifecycle::{Exit, Moment, Phase, Signal, Stage};
+use crate::ask::{Ask, name_of};
+use crate::lifecycle::{HookPoint, Phase};
+use crate::moment::Moment;
+use crate::process::{Exit, Pid};
 use crate::settings::Target;
-use crate::sys::signals;
+use crate::signal::Signal;
+use crate::sys::poll::PollFds;
 
 /// As in the option's name.
-pub fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Start => "on-start",
-        Stage::Stop => "on-stop",
-        Stage::Exit => "on-exit",
+pub fn point_name(point: HookPoint) -> &'static str {
+    match point {
+        HookPoint::Start => "on-start",
+        HookPoint::Stop => "on-stop",
+        HookPoint::Exit => "on-exit",
     }
 }
 
 /// What hooks are told about the app, in their environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct News {
+pub struct HookEnvironment {
     pub phase: Phase,
     pub app: Option<Pid>,
     /// How the app ended, once it has.
@@ -35,7 +35,7 @@ pub struct News {
     pub stop_signal: Option<Signal>,
 }
 
-impl News {
+impl HookEnvironment {
     /// `ADIEU_PHASE`, `ADIEU_APP_PID`, `ADIEU_EXIT_STATUS` (as a shell counts: 128+n for a signal), `ADIEU_STOP_SIGNAL`
     /// (a name without SIG). What is not known yet is not set.
     pub fn environment(self) -> Vec<(String, String)> {
@@ -44,7 +44,7 @@ impl News {
             ("ADIEU_PHASE", Some(self.phase.name().to_owned())),
             ("ADIEU_APP_PID", self.app.map(|pid| pid.to_string())),
             ("ADIEU_EXIT_STATUS", exit.map(|status| status.to_string())),
-            ("ADIEU_STOP_SIGNAL", self.stop_signal.map(signals::name)),
+            ("ADIEU_STOP_SIGNAL", self.stop_signal.map(|signal| signal.to_string())),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -54,8 +54,8 @@ impl News {
 
 /// How one hook went.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Done {
-    pub stage: Stage,
+pub struct Finished {
+    pub point: HookPoint,
     pub hook: String,
     pub began: Moment,
     pub ended: Moment,
@@ -67,12 +67,12 @@ pub struct Done {
 pub struct Hooks {
     limit: Duration,
     runs: Vec<Run>,
-    done: Vec<Done>,
+    done: Vec<Finished>,
 }
 
 #[derive(Debug)]
 struct Run {
-    stage: Stage,
+    point: HookPoint,
     waiting: VecDeque<Target>,
     env: Vec<(String, String)>,
     current: Option<Current>,
@@ -82,7 +82,7 @@ struct Run {
 struct Current {
     name: String,
     began: Moment,
-    call: Call,
+    call: Ask,
 }
 
 impl Hooks {
@@ -91,14 +91,14 @@ impl Hooks {
         Hooks { limit, runs: Vec::new(), done: Vec::new() }
     }
 
-    /// Starts the hooks of a stage.
-    pub fn run(&mut self, stage: Stage, targets: &[Target], now: Moment, news: News) {
+    /// Starts the hooks of a point.
+    pub fn run(&mut self, point: HookPoint, targets: &[Target], now: Moment, environment: HookEnvironment) {
         let waiting = targets.iter().cloned().collect();
-        self.runs.push(Run { stage, waiting, env: news.environment(), current: None });
+        self.runs.push(Run { point, waiting, env: environment.environment(), current: None });
         self.serve(now);
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         for current in self.runs.iter().filter_map(|run| run.current.as_ref()) {
             current.call.poll_fds(fds);
         }
@@ -107,7 +107,7 @@ impl Hooks {
     /// A hook whose end has been handed over and not been served wants to be woken at once.
     pub fn deadline(&self) -> Option<Moment> {
         let calls = self.runs.iter().filter_map(|run| run.current.as_ref());
-        calls.map(|current| current.call.deadline().unwrap_or(Moment::ZERO)).min()
+        calls.map(|current| current.call.deadline().unwrap_or(Moment::START)).min()
     }
 
     pub fn serve(&mut self, now: Moment) {
@@ -123,16 +123,16 @@ impl Hooks {
         calls.any(|current| current.call.reaped(pid, exit))
     }
 
-    /// Nothing of this stage runs or waits any more; so it is for a stage that never ran.
-    pub fn done(&self, stage: Stage) -> bool {
-        !self.runs.iter().any(|run| run.stage == stage)
+    /// Nothing of this point runs or waits any more; so it is for a point that never ran.
+    pub fn done(&self, point: HookPoint) -> bool {
+        !self.runs.iter().any(|run| run.point == point)
     }
 
     /// Ends at once what runs and drops what waits: time is up.
     pub fn cut(&mut self, now: Moment) {
         for run in &mut self.runs {
             for target in run.waiting.drain(..) {
-                log::warn!("{} hook '{}' was not run: no time left", stage_name(run.stage), name_of(&target));
+                log::warn!("{} hook '{}' was not run: no time left", point_name(run.point), name_of(&target));
             }
             if let Some(current) = &mut run.current {
                 current.call.cut("cut off: no time left".to_owned());
@@ -142,13 +142,13 @@ impl Hooks {
     }
 
     /// How those that ended since the last asking went, in the order of their ends.
-    pub fn take_done(&mut self) -> Vec<Done> {
+    pub fn take_done(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.done)
     }
 }
 
 impl Run {
-    fn advance(&mut self, now: Moment, limit: Duration, done: &mut Vec<Done>) {
+    fn advance(&mut self, now: Moment, limit: Duration, done: &mut Vec<Finished>) {
         loop {
             if let Some(current) = &mut self.current {
                 current.call.serve(now);
@@ -160,18 +160,18 @@ impl Run {
             let Some(target) = self.waiting.pop_front() else {
                 return;
             };
-            let call = Call::start(&target, now, limit, &self.env);
+            let call = Ask::start(&target, now, limit, &self.env);
             self.current = Some(Current { name: name_of(&target), began: now, call });
         }
     }
 
-    fn finished(&mut self, now: Moment, result: Result<(), String>) -> Done {
+    fn finished(&mut self, now: Moment, result: Result<(), String>) -> Finished {
         let (hook, began) = self.current.take().map_or_else(|| (String::new(), now), |c| (c.name, c.began));
         match &result {
-            Ok(()) => log::debug!("{} hook '{hook}' succeeded", stage_name(self.stage)),
-            Err(reason) => log::warn!("{} hook '{hook}' failed: {reason}", stage_name(self.stage)),
+            Ok(()) => log::debug!("{} hook '{hook}' succeeded", point_name(self.point)),
+            Err(reason) => log::warn!("{} hook '{hook}' failed: {reason}", point_name(self.point)),
         }
-        Done { stage: self.stage, hook, began, ended: now, result }
+        Finished { point: self.point, hook, began, ended: now, result }
     }
 }
 
@@ -182,36 +182,42 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
-    use nix::poll::{PollTimeout, poll};
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
     use super::*;
     use crate::settings::HttpTarget;
 
-    const NEWS: News = News { phase: Phase::PreStop, app: None, exit: None, stop_signal: Some(Signal(15)) };
+    const ENVIRONMENT: HookEnvironment = HookEnvironment {
+        phase: Phase::PreStop,
+        app: None,
+        exit: None,
+        stop_signal: Some(Signal::new(15).unwrap()),
+    };
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn sh(script: &str) -> Target {
         Target::Exec(["/bin/sh", "-c", script].map(OsString::from).to_vec())
     }
 
-    fn finish(hooks: &mut Hooks, stage: Stage) -> Vec<Done> {
+    fn finish(hooks: &mut Hooks, point: HookPoint) -> Vec<Finished> {
         let begin = Instant::now();
-        while !hooks.done(stage) {
+        while !hooks.done(point) {
             assert!(begin.elapsed() < Duration::from_secs(60), "{hooks:?}");
-            let mut fds = Vec::new();
+            let mut fds = PollFds::new();
             hooks.poll_fds(&mut fds);
-            poll(&mut fds, PollTimeout::from(10u8)).unwrap();
+            fds.wait(Some(Moment::at(Duration::from_millis(10))), Moment::START);
             drop(fds);
             let pids: Vec<Pid> =
                 hooks.runs.iter().filter_map(|run| run.current.as_ref()?.call.pid()).collect();
             for pid in pids {
-                if let WaitStatus::Exited(_, status) = waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                if let WaitStatus::Exited(_, status) =
+                    waitpid(nix::unistd::Pid::from_raw(pid.number()), Some(WaitPidFlag::WNOHANG)).unwrap()
+                {
                     assert!(hooks.reaped(pid, Exit::Status(status as u8)));
-                    assert_eq!(hooks.deadline(), Some(Moment::ZERO));
+                    assert_eq!(hooks.deadline(), Some(Moment::START));
                 }
             }
-            hooks.serve(begin.elapsed());
+            hooks.serve(Moment::at(begin.elapsed()));
         }
         hooks.take_done()
     }
@@ -226,9 +232,10 @@ mod tests {
             Target::Exec(vec!["/no/such/hook".into()]),
             sh(&format!("echo second >> {name}")),
         ];
-        hooks.run(Stage::Stop, &targets, Duration::ZERO, NEWS);
-        assert!(!hooks.done(Stage::Stop) && hooks.done(Stage::Start));
-        let results: Vec<_> = finish(&mut hooks, Stage::Stop).into_iter().map(|done| done.result).collect();
+        hooks.run(HookPoint::Stop, &targets, Moment::at(Duration::ZERO), ENVIRONMENT);
+        assert!(!hooks.done(HookPoint::Stop) && hooks.done(HookPoint::Start));
+        let results: Vec<_> =
+            finish(&mut hooks, HookPoint::Stop).into_iter().map(|done| done.result).collect();
         let missing = "cannot start: no such file or directory".to_owned();
         assert_eq!(results, [Err("exit status 4".to_owned()), Err(missing), Ok(())]);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "pre-stop TERM .\nsecond\n");
@@ -249,35 +256,50 @@ mod tests {
         });
         let mut hooks = Hooks::new(LIMIT);
         let target = HttpTarget { method: "POST", addr, host: addr.to_string(), path: "/leaving".into() };
-        hooks.run(Stage::Exit, &[Target::Http(target)], Duration::ZERO, NEWS);
-        assert_eq!(finish(&mut hooks, Stage::Exit)[0].result, Ok(()));
+        hooks.run(HookPoint::Exit, &[Target::Http(target)], Moment::at(Duration::ZERO), ENVIRONMENT);
+        assert_eq!(finish(&mut hooks, HookPoint::Exit)[0].result, Ok(()));
         assert_eq!(server.join().unwrap(), "POST /leaving HTTP/1.1");
     }
 
     #[test]
     fn a_hook_that_hangs_ends_at_its_limit_and_the_next_one_runs() {
         let mut hooks = Hooks::new(Duration::from_secs(3));
-        hooks.run(Stage::Start, &[sh("sleep 1000"), sh("sleep 1000"), sh("true")], Duration::ZERO, NEWS);
-        assert_eq!(hooks.deadline(), Some(Duration::from_secs(3)));
+        hooks.run(
+            HookPoint::Start,
+            &[sh("sleep 1000"), sh("sleep 1000"), sh("true")],
+            Moment::at(Duration::ZERO),
+            ENVIRONMENT,
+        );
+        assert_eq!(hooks.deadline(), Some(Duration::from_secs(3)).map(Moment::at));
         let first = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
-        hooks.serve(Duration::from_secs(3));
+        hooks.serve(Moment::at(Duration::from_secs(3)));
         let second = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
-        assert_eq!(hooks.deadline(), Some(Duration::from_secs(6)));
-        hooks.cut(Duration::from_secs(4));
-        assert!(hooks.done(Stage::Start));
+        assert_eq!(hooks.deadline(), Some(Duration::from_secs(6)).map(Moment::at));
+        hooks.cut(Moment::at(Duration::from_secs(4)));
+        assert!(hooks.done(HookPoint::Start));
         let reasons: Vec<_> = hooks.take_done().into_iter().map(|done| done.result.unwrap_err()).collect();
         assert_eq!(reasons, ["no answer within 3s", "cut off: no time left"]);
         for pid in [first, second] {
-            assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(..)));
+            assert!(matches!(
+                waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap(),
+                WaitStatus::Signaled(..)
+            ));
         }
     }
 
     #[test]
     fn the_environment_tells_what_is_known() {
-        let pid = Some(Pid::from_raw(7));
-        let news =
-            News { phase: Phase::Leaving, app: pid, exit: Some(Exit::Killed(Signal(9))), stop_signal: None };
+        let pid = Pid::new(7);
+        let environment = HookEnvironment {
+            phase: Phase::Leaving,
+            app: pid,
+            exit: Some(Exit::Killed(Signal::KILL)),
+            stop_signal: None,
+        };
         let expected = [("ADIEU_PHASE", "leaving"), ("ADIEU_APP_PID", "7"), ("ADIEU_EXIT_STATUS", "137")];
-        assert_eq!(news.environment(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            environment.environment(),
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 }

@@ -18,26 +18,21 @@ pub mod settings;
 pub mod supervise;
 
 pub mod lifecycle;
+pub mod moment;
+pub mod process;
+pub mod signal;
 
 pub mod sys;
 
 pub mod drain;
 
-pub mod calls;
-
-pub mod checks;
+pub mod ask;
 pub mod hooks;
+pub mod ready;
 
-pub mod health;
-pub mod status;
-
+pub mod log;
 pub mod notify;
-
-pub mod say;
-
 pub mod report;
-
-pub mod probe;
 
 use settings::{Refusal, Request, Surroundings};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
@@ -66,7 +61,7 @@ pub unsafe fn entry(argc: c_int, argv: *const *const c_char) -> c_int {
     match start(arguments, inherited) {
         Ok(status) => status,
         Err(refusal) => {
-            say::refusal(&refusal.0);
+            log::refusal(&refusal.0);
             FAILED
         }
     }
@@ -82,7 +77,7 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
     match settings::request(arguments, std::env::vars_os(), &around)? {
         Request::Show(text) => Ok(show(&text)),
         Request::Check(settings) => Ok(show(&settings::timeline(&settings))),
-        Request::Probe { address, what } => Ok(probe::run(address, what)),
+        Request::Probe { address, what } => Ok(ready::probe::run(address, what)),
         Request::Run(settings) => Ok(supervise::run(*settings, inherited)?),
     }
 }

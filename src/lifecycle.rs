@@ -6,61 +6,9 @@
 
 use std::time::Duration;
 
-/// A point in time: how long adieu has been running (monotonic, never a wall clock).
-pub type Moment = Duration;
-
-/// A signal's number, 1 to 64 ([signal(7)]).
-///
-/// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Signal(pub u8);
-
-impl Signal {
-    pub const INT: Signal = Signal(2);
-    pub const QUIT: Signal = Signal(3);
-    pub const KILL: Signal = Signal(9);
-    pub const TERM: Signal = Signal(15);
-    pub const WINCH: Signal = Signal(28);
-}
-
-/// Some signals out of the 64.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SignalSet(u64);
-
-impl SignalSet {
-    pub fn with(self, signal: Signal) -> SignalSet {
-        SignalSet(self.0 | 1 << (signal.0 - 1))
-    }
-
-    pub fn contains(self, signal: Signal) -> bool {
-        self.0 & 1 << (signal.0 - 1) != 0
-    }
-
-    pub fn iter(self) -> impl Iterator<Item = Signal> {
-        (1..=64).map(Signal).filter(move |s| self.contains(*s))
-    }
-}
-
-/// How a process ended, as [waitpid(2)] tells it.
-///
-/// [waitpid(2)]: https://man7.org/linux/man-pages/man2/waitpid.2.html
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// It called exit with this status.
-    Status(u8),
-    /// It died of this signal.
-    Killed(Signal),
-}
-
-impl Exit {
-    /// The status a shell would show: n, or 128+n for a death by signal n.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Status(status) => status,
-            Exit::Killed(signal) => 128 + signal.0,
-        }
-    }
-}
+use crate::moment::Moment;
+use crate::process::Exit;
+use crate::signal::{Arrival, Sender, Signal, SignalSet};
 
 /// Where in its life the app is. The order is that of life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -93,27 +41,9 @@ impl Phase {
     }
 }
 
-/// Who sent a signal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sender {
-    /// The kernel itself: a terminal's key or resize, a hangup, an alarm.
-    Kernel,
-    /// A process, by its pid as our PID namespace sees it; 0 when it lives outside.
-    Process(i32),
-}
-
-/// A signal that adieu received.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Arrival {
-    pub signal: Signal,
-    pub from: Sender,
-    /// The value that came along with it, when it was queued by sigqueue(3).
-    pub value: Option<usize>,
-}
-
-/// Which of the three sets of hooks.
+/// When in the app's life a set of hooks runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Stage {
+pub enum HookPoint {
     Start,
     Stop,
     Exit,
@@ -164,7 +94,7 @@ pub enum Event {
     /// Waiting longer cannot help: clients never stop asking.
     Pinned,
     /// All hooks of this stage have ended or run out of time.
-    HooksEnded(Stage),
+    HooksEnded(HookPoint),
     AppEnded(Exit),
     /// No process is left below us (ECHILD).
     NoneLeft,
@@ -202,7 +132,7 @@ pub enum Action {
     Forward(Arrival),
     /// Leave this signal alone, for the stop it asks for is under way.
     Ignore(Arrival),
-    RunHooks(Stage),
+    RunHooks(HookPoint),
     CutHooks,
     /// Send this signal of the stop schedule to the app, then CONT.
     Stop(Signal),
@@ -320,13 +250,13 @@ impl Lifecycle {
 
     /// When the platform kills, once a stop was asked for.
     pub fn grace_over(&self) -> Option<Moment> {
-        self.stop.map(|stop| stop.at.saturating_add(self.plan.grace))
+        self.stop.map(|stop| stop.at + self.plan.grace)
     }
 
     // The absolute moments of the stop under way.
 
     fn asked_at(&self) -> Moment {
-        self.stop.map_or(Moment::ZERO, |stop| stop.at)
+        self.stop.map_or(Moment::START, |stop| stop.at)
     }
 
     fn sleep_over(&self) -> Moment {
@@ -338,11 +268,11 @@ impl Lifecycle {
     }
 
     fn kill_at(&self) -> Moment {
-        self.leave_by().saturating_sub(self.plan.kill_margin)
+        self.leave_by() - self.plan.kill_margin
     }
 
     fn leave_by(&self) -> Moment {
-        self.grace_over().unwrap_or(self.plan.grace)
+        self.grace_over().unwrap_or(Moment::at(self.plan.grace))
     }
 
     // Events, in the order of life.
@@ -352,7 +282,7 @@ impl Lifecycle {
             return;
         }
         actions.push(Action::Enter(Phase::Starting, Why::Started));
-        actions.push(Action::RunHooks(Stage::Start));
+        actions.push(Action::RunHooks(HookPoint::Start));
         if !self.plan.awaits_ready {
             self.checks_pass = true;
             self.run(Why::Started, actions);
@@ -419,7 +349,7 @@ impl Lifecycle {
         self.state = State::PreStop { hooks: self.plan.stop_hooks.is_some() };
         self.announce(false, actions);
         actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
-        actions.push(Action::RunHooks(Stage::Stop));
+        actions.push(Action::RunHooks(HookPoint::Stop));
     }
 
     fn draining(&mut self, now: Moment, actions: &mut Actions) {
@@ -452,14 +382,14 @@ impl Lifecycle {
         self.state = State::Stopping { step, next };
     }
 
-    fn hooks_ended(&mut self, stage: Stage, actions: &mut Actions) {
+    fn hooks_ended(&mut self, stage: HookPoint, actions: &mut Actions) {
         match (stage, &mut self.state) {
-            (Stage::Stop, State::PreStop { hooks }) => *hooks = false,
-            (Stage::Exit, State::Leaving { exit, .. }) => {
+            (HookPoint::Stop, State::PreStop { hooks }) => *hooks = false,
+            (HookPoint::Exit, State::Leaving { exit, .. }) => {
                 let exit = *exit;
                 self.leave(exit, Why::HooksEnded, actions);
             }
-            (Stage::Start | Stage::Stop | Stage::Exit, _) => {}
+            (HookPoint::Start | HookPoint::Stop | HookPoint::Exit, _) => {}
         }
     }
 
@@ -501,7 +431,7 @@ impl Lifecycle {
         };
         self.state = State::Leaving { exit, until };
         actions.push(Action::Enter(Phase::Leaving, why));
-        actions.push(Action::RunHooks(Stage::Exit));
+        actions.push(Action::RunHooks(HookPoint::Exit));
     }
 
     fn leave(&mut self, exit: Exit, why: Why, actions: &mut Actions) {
@@ -547,18 +477,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn length(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
     fn seconds(seconds: f64) -> Moment {
-        Moment::from_secs_f64(seconds)
+        Moment::at(length(seconds))
     }
 
     /// What a Kubernetes pod gets by default.
     fn usual() -> Plan {
         Plan {
-            grace: seconds(30.0),
-            kill_margin: seconds(1.0),
-            pre_stop: seconds(5.0),
-            drain: Some(seconds(15.0)),
-            leftovers: seconds(2.0),
+            grace: length(30.0),
+            kill_margin: length(1.0),
+            pre_stop: length(5.0),
+            drain: Some(length(15.0)),
+            leftovers: length(2.0),
             stop_hooks: None,
             exit_hooks: None,
             schedule: Vec::new(),
@@ -569,7 +503,7 @@ mod tests {
     }
 
     fn by(signal: Signal) -> Event {
-        Event::Signal(Arrival { signal, from: Sender::Process(0), value: None })
+        Event::Signal(Arrival { signal, from: Sender::Outside, value: None })
     }
 
     fn by_terminal(signal: Signal) -> Event {
@@ -582,10 +516,13 @@ mod tests {
         let mut said = Vec::new();
         let mut note = |at: Moment, actions: Vec<Action>| {
             said.extend(
-                actions.into_iter().filter_map(word).map(|word| format!("{:.1} {word}", at.as_secs_f64())),
+                actions
+                    .into_iter()
+                    .filter_map(word)
+                    .map(|word| format!("{:.1} {word}", at.since_start().as_secs_f64())),
             );
         };
-        note(Moment::ZERO, life.on(Event::Started, Moment::ZERO));
+        note(Moment::START, life.on(Event::Started, Moment::START));
         for (at, event) in script {
             // Virtual time jumps from deadline to deadline.
             while let Some(due) = life.deadline().filter(|due| *due < seconds(*at)) {
@@ -604,11 +541,11 @@ mod tests {
             Action::Enter(Phase::Starting | Phase::Running, _) => None,
             Action::Enter(phase, _) => Some(format!("{phase:?}")),
             Action::Announce(ready) => Some(if ready { "ready" } else { "not ready" }.to_owned()),
-            Action::Forward(arrival) => Some(format!("forward {}", arrival.signal.0)),
-            Action::Ignore(_) | Action::RunHooks(Stage::Start) => None,
+            Action::Forward(arrival) => Some(format!("forward {}", arrival.signal.number())),
+            Action::Ignore(_) | Action::RunHooks(HookPoint::Start) => None,
             Action::RunHooks(stage) => Some(format!("hooks {stage:?}")),
             Action::CutHooks => None,
-            Action::Stop(signal) => Some(format!("stop {}", signal.0)),
+            Action::Stop(signal) => Some(format!("stop {}", signal.number())),
             Action::Kill => Some("kill".to_owned()),
             Action::Sweep => Some("sweep".to_owned()),
             Action::KillLeftovers => Some("kill leftovers".to_owned()),
@@ -670,7 +607,7 @@ mod tests {
 
     #[test]
     fn a_schedule_is_followed_step_by_step_and_never_past_the_kill() {
-        let step = |signal, wait| Step { signal: Signal(signal), wait: seconds(wait) };
+        let step = |signal, wait| Step { signal: Signal::new(signal).unwrap(), wait: length(wait) };
         let schedule = vec![step(20, 15.0), step(15, 15.0), step(2, 0.0)];
         let plan = Plan { schedule, drain: None, ..usual() };
         let said = play(plan, &[(0.0, by(Signal::TERM))]);
@@ -680,7 +617,7 @@ mod tests {
     #[test]
     fn int_and_quit_hurry_a_stop_and_are_passed_on_otherwise() {
         for signal in [Signal::INT, Signal::QUIT] {
-            let number = signal.0;
+            let number = signal.number();
             let said = play(
                 usual(),
                 &[
@@ -740,12 +677,12 @@ mod tests {
 
     #[test]
     fn hooks_lengthen_the_sleep_but_not_beyond_the_drain() {
-        let plan = Plan { stop_hooks: Some(seconds(60.0)), ..usual() };
+        let plan = Plan { stop_hooks: Some(length(60.0)), ..usual() };
         let said = play(
             plan.clone(),
             &[
                 (0.0, by(Signal::TERM)),
-                (7.0, Event::HooksEnded(Stage::Stop)),
+                (7.0, Event::HooksEnded(HookPoint::Stop)),
                 (7.5, Event::Drained),
                 (8.0, GONE),
             ],
@@ -757,14 +694,14 @@ mod tests {
 
     #[test]
     fn the_last_hooks_run_when_nothing_is_left_and_end_before_the_grace() {
-        let plan = Plan { exit_hooks: Some(seconds(10.0)), drain: None, ..usual() };
+        let plan = Plan { exit_hooks: Some(length(10.0)), drain: None, ..usual() };
         let said = play(
             plan.clone(),
             &[
                 (0.0, by(Signal::TERM)),
                 (6.0, GONE),
                 (6.0, Event::NoneLeft),
-                (7.0, Event::HooksEnded(Stage::Exit)),
+                (7.0, Event::HooksEnded(HookPoint::Exit)),
             ],
         );
         assert_eq!(said[8..], ["6.0 Leaving", "6.0 hooks Exit", "7.0 Gone", "7.0 leave 0"]);
@@ -810,9 +747,9 @@ mod tests {
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
-        let signal = (1u8..=64, any::<bool>()).prop_map(|(signal, kernel)| {
-            let from = if kernel { Sender::Kernel } else { Sender::Process(1) };
-            Event::Signal(Arrival { signal: Signal(signal), from, value: None })
+        let signal = (1i32..=64, any::<bool>()).prop_map(|(signal, kernel)| {
+            let from = if kernel { Sender::Kernel } else { Sender::Outside };
+            Event::Signal(Arrival { signal: Signal::new(signal).unwrap(), from, value: None })
         });
         prop_oneof![
             3 => Just(by(Signal::TERM)),
@@ -820,8 +757,8 @@ mod tests {
             1 => any::<bool>().prop_map(Event::Ready),
             1 => Just(Event::Drained),
             1 => Just(Event::Pinned),
-            1 => prop_oneof![Just(Stage::Start), Just(Stage::Stop), Just(Stage::Exit)].prop_map(Event::HooksEnded),
-            1 => prop_oneof![(0u8..=255).prop_map(Exit::Status), (1u8..=64).prop_map(|s| Exit::Killed(Signal(s)))]
+            1 => prop_oneof![Just(HookPoint::Start), Just(HookPoint::Stop), Just(HookPoint::Exit)].prop_map(Event::HooksEnded),
+            1 => prop_oneof![(0u8..=255).prop_map(Exit::Status), (1i32..=64).prop_map(|s| Exit::Killed(Signal::new(s).unwrap()))]
                 .prop_map(Event::AppEnded),
             1 => Just(Event::NoneLeft),
             4 => Just(Event::Tick),
@@ -831,7 +768,7 @@ mod tests {
     fn any_plan() -> impl Strategy<Value = Plan> {
         let times = (1u64..60_000, 0u64..60_000, 0u64..90_000, 0u64..5_000, 0u64..5_000);
         let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-        let schedule = prop::collection::vec((1u8..=64, 0u64..20_000), 0..4);
+        let schedule = prop::collection::vec((1i32..=64, 0u64..20_000), 0..4);
         (times, options, schedule).prop_map(
             |((grace, pre_stop, drain, leftovers, hooks), options, schedule)| {
                 let millis = Duration::from_millis;
@@ -845,7 +782,10 @@ mod tests {
                     exit_hooks: options.2.then_some(millis(hooks)),
                     schedule: schedule
                         .into_iter()
-                        .map(|(signal, wait)| Step { signal: Signal(signal), wait: millis(wait) })
+                        .map(|(signal, wait)| Step {
+                            signal: Signal::new(signal).unwrap(),
+                            wait: millis(wait),
+                        })
                         .collect(),
                     stop_on: SignalSet::default().with(Signal::TERM),
                     stop_once: options.3,
@@ -861,7 +801,7 @@ mod tests {
         #[test]
         fn any_life_ends_well(plan in any_plan(), script in prop::collection::vec((0u64..20_000, any_event()), 0..40)) {
             let mut life = Lifecycle::new(plan.clone());
-            let mut now = Moment::ZERO;
+            let mut now = Moment::START;
             let mut phase = Phase::Starting;
             let (mut stopped_at, mut left_at, mut signalled) = (None, None, false);
             let mut script = script.into_iter();
@@ -904,12 +844,12 @@ mod tests {
         #[test]
         fn a_tick_before_the_deadline_does_nothing(plan in any_plan(), events in prop::collection::vec(any_event(), 0..20)) {
             let mut life = Lifecycle::new(plan);
-            life.on(Event::Started, Moment::ZERO);
+            life.on(Event::Started, Moment::START);
             for (n, event) in events.into_iter().enumerate() {
                 let now = Duration::from_millis(n as u64 * 700);
-                life.on(event, now);
+                life.on(event, Moment::at(now));
                 let due = life.deadline();
-                prop_assert_eq!(life.on(Event::Tick, now), []);
+                prop_assert_eq!(life.on(Event::Tick, Moment::at(now)), []);
                 prop_assert_eq!(life.deadline(), due);
             }
         }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adieu::drain::{Drain, Look, Verdict, Via};
+use adieu::moment::Moment;
 use adieu::settings::DrainSettings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -26,6 +27,10 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// A request that nothing answers is in flight at each of so many looks.
 const LOOKS: usize = 12;
+
+fn process(pid: nix::unistd::Pid) -> adieu::process::Pid {
+    adieu::process::Pid::new(pid.as_raw()).expect("a process")
+}
 
 struct Puppet {
     child: Child,
@@ -112,11 +117,11 @@ impl Watcher {
     }
 
     fn with(puppet: &Puppet, settings: &DrainSettings, via: Via) -> Watcher {
-        Watcher::new(Drain::via(settings, puppet.pid(), &[], via))
+        Watcher::new(Drain::via(settings, process(puppet.pid()), &[], via))
     }
 
     fn new(mut drain: Drain) -> Watcher {
-        drain.begin(Duration::ZERO);
+        drain.begin(Moment::at(Duration::ZERO));
         Watcher { drain, start: Instant::now() }
     }
 
@@ -124,8 +129,8 @@ impl Watcher {
     fn look(&mut self) -> Look {
         loop {
             let due = self.drain.deadline().expect("nothing is watched");
-            thread::sleep(due.saturating_sub(self.start.elapsed()));
-            let look = self.drain.look(self.start.elapsed());
+            thread::sleep(due.since(Moment::at(self.start.elapsed())));
+            let look = self.drain.look(Moment::at(self.start.elapsed()));
             if look.complete {
                 return look;
             }
@@ -309,7 +314,7 @@ fn http_back_to_back(holder: &mut Puppet, app: Pid, port: u16) {
     const CLIENTS: usize = 12;
     let none = DrainSettings { quiet: Duration::ZERO, longest: 2 * WATCHDOG, ..settings() };
     for _ in 0..3 {
-        let mut watcher = Watcher::new(Drain::new(&none, app, &[]));
+        let mut watcher = Watcher::new(Drain::new(&none, process(app), &[]));
         let asked = Arc::new(AtomicUsize::new(0));
         let clients: Vec<_> = (0..CLIENTS as u64)
             .map(|n| {
@@ -329,7 +334,7 @@ fn http_back_to_back(holder: &mut Puppet, app: Pid, port: u16) {
             .collect();
         watcher.until("all held", |_| asked.load(Ordering::SeqCst) == CLIENTS);
         watcher.stays(CLIENTS);
-        Watcher::new(Drain::new(&none, app, &[])).stays(CLIENTS);
+        Watcher::new(Drain::new(&none, process(app), &[])).stays(CLIENTS);
         holder.tell(&format!("release {CLIENTS}"));
         let clients: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         watcher.becomes_idle();
@@ -660,12 +665,12 @@ fn a_slow_request_is_not_given_up_for_clients_that_never_stop_asking() {
 fn looks_before_the_drain_begins_are_no_verdict() {
     let mut app = Puppet::new();
     app.listen();
-    let mut drain = Drain::new(&settings(), app.pid(), &[]);
+    let mut drain = Drain::new(&settings(), process(app.pid()), &[]);
     assert_eq!(drain.deadline(), None);
-    drain.watch(Duration::ZERO);
+    drain.watch(Moment::at(Duration::ZERO));
     let mut watcher = Watcher { drain, start: Instant::now() };
     (0..5).for_each(|_| assert_eq!(watcher.look().verdict, Verdict::Busy));
-    watcher.drain.begin(watcher.start.elapsed());
+    watcher.drain.begin(Moment::at(watcher.start.elapsed()));
     assert_eq!(watcher.look().verdict, Verdict::Idle, "two looks in a row, one of them now");
     watcher.drain.close();
     assert_eq!(watcher.drain.deadline(), None);
@@ -675,17 +680,17 @@ fn looks_before_the_drain_begins_are_no_verdict() {
 fn the_count_can_be_had_at_any_time() {
     let mut app = Puppet::new();
     let _client = connect(app.listen());
-    let mut drain = Drain::new(&settings(), app.pid(), &[]);
-    assert_eq!(drain.count_now(Duration::from_secs(5)), Some(1));
-    drain.begin(Duration::from_secs(9));
-    drain.look(Duration::from_secs(9));
+    let mut drain = Drain::new(&settings(), process(app.pid()), &[]);
+    assert_eq!(drain.count_now(Moment::at(Duration::from_secs(5))), Some(1));
+    drain.begin(Moment::at(Duration::from_secs(9)));
+    drain.look(Moment::at(Duration::from_secs(9)));
     drain.close();
     assert_eq!(drain.deadline(), None);
-    assert_eq!(drain.cut_now(Duration::from_secs(20)), Some(1));
-    let mut off = Drain::new(&DrainSettings { on: false, ..settings() }, app.pid(), &[]);
-    off.begin(Duration::ZERO);
-    assert_eq!((off.deadline(), off.count_now(Duration::ZERO)), (None, None));
-    assert_eq!(off.look(Duration::ZERO).verdict, Verdict::Idle);
+    assert_eq!(drain.cut_now(Moment::at(Duration::from_secs(20))), Some(1));
+    let mut off = Drain::new(&DrainSettings { on: false, ..settings() }, process(app.pid()), &[]);
+    off.begin(Moment::at(Duration::ZERO));
+    assert_eq!((off.deadline(), off.count_now(Moment::at(Duration::ZERO))), (None, None));
+    assert_eq!(off.look(Moment::at(Duration::ZERO)).verdict, Verdict::Idle);
 }
 
 #[test]
@@ -758,7 +763,7 @@ fn hidden_app(mut app: Puppet, port: u16) {
     client.write_all(b"question").unwrap();
     app.tell("accept 0");
     app.tell("read 0");
-    let mut watcher = Watcher::new(Drain::new(&settings(), app.pid(), &[own]));
+    let mut watcher = Watcher::new(Drain::new(&settings(), process(app.pid()), &[own]));
     watcher.stays(1);
     assert_eq!(watcher.look().by_port, [(port, 1)]);
     app.tell("send 0 answer");
@@ -794,7 +799,7 @@ fn without_a_descriptor_nothing_is_seen_until_there_is_one() {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
         assert_eq!(watcher.look().verdict, Verdict::Blind);
-        assert_eq!(watcher.drain.count_now(watcher.start.elapsed()), None);
+        assert_eq!(watcher.drain.count_now(Moment::at(watcher.start.elapsed())), None);
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         // One for the question to the kernel, but none to find out in /proc whose the listener is.
         let free = std::fs::File::open("/dev/null").unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::evidence::{Evidence, History, Patience};
 use super::pinned::{Traffic, WINDOW};
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::sys::tcp::Connection;
 
 /// A client's connection as the last look saw it, and what to think of it.
@@ -101,7 +101,7 @@ impl Connections {
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
             *tally.in_flight.entry(known.connection.id.local.port()).or_default() += 1;
             // One that sends and sends without being asked again is a stream, and cut off if we leave.
-            let still = now.saturating_sub(known.moved) >= WINDOW;
+            let still = now.since(known.moved) >= WINDOW;
             if still || !known.evidence.is_caution() {
                 tally.traffic.urgent += 1;
                 tally.traffic.slow += usize::from(still);
@@ -121,7 +121,7 @@ mod tests {
     const PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
 
     fn at(seconds: u64) -> Moment {
-        Duration::from_secs(seconds)
+        Moment::at(Duration::from_secs(seconds))
     }
 
     fn sample(cookie: u64, port: u16, received: u64, sent: u64, segments: u32) -> Connection {

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::owners::{self, Survey};
-use crate::lifecycle::Moment;
-use crate::sys::Pid;
+use crate::moment::Moment;
+use crate::process::Pid;
 use crate::sys::tcp::{Family, Listener, NO_UID, UnixSocket};
 
 /// How often to ask again about sockets that were found to be others'.
@@ -76,7 +76,7 @@ impl Listeners {
         if self.is_fixed() {
             return Ok(());
         }
-        let again = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
+        let again = self.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN);
         let inodes =
             || listeners.iter().map(|listener| listener.inode).chain(unix.iter().map(|socket| socket.inode));
         let present: HashSet<u32> = inodes().collect();
@@ -177,7 +177,7 @@ impl Listeners {
         self.owned.retain(|inode, _| sockets.contains_key(inode));
         let unknown: HashSet<u32> =
             sockets.keys().filter(|inode| !self.owned.contains_key(inode)).copied().collect();
-        let recently = self.found_owned.is_some_and(|found| now.saturating_sub(found) < FIND_OWNED);
+        let recently = self.found_owned.is_some_and(|found| now.since(found) < FIND_OWNED);
         if unknown.is_empty() || recently {
             return Ok(());
         }
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn told_ports_are_all_there_is() {
-        let listeners = Listeners::new(Pid::this(), &[], &[80, 81]);
+        let listeners = Listeners::new(crate::sys::own_pid(), &[], &[80, 81]);
         assert_eq!(listeners.ports(), [80, 81]);
         assert_eq!(listeners.families().count(), 2);
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_address_counts_where_the_listener_has_one() {
-        let mut listeners = Listeners::new(Pid::this(), &[], &[]);
+        let mut listeners = Listeners::new(crate::sys::own_pid(), &[], &[]);
         listeners.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
@@ -226,11 +226,11 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let mut sock_diag = crate::sys::sock_diag::SockDiag::open().unwrap();
-        let mut listeners = Listeners::new(Pid::this(), &[], &[]);
-        listeners.update(Duration::ZERO, &sock_diag.listeners().unwrap(), &[]).unwrap();
+        let mut listeners = Listeners::new(crate::sys::own_pid(), &[], &[]);
+        listeners.update(Moment::at(Duration::ZERO), &sock_diag.listeners().unwrap(), &[]).unwrap();
         assert!(listeners.ports().contains(&port));
         drop(socket);
-        listeners.update(Duration::from_secs(9), &sock_diag.listeners().unwrap(), &[]).unwrap();
+        listeners.update(Moment::at(Duration::from_secs(9)), &sock_diag.listeners().unwrap(), &[]).unwrap();
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), port));
     }
 }

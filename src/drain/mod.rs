@@ -31,9 +31,10 @@ use self::owners::Holder;
 use self::pace::{Due, Pace};
 use self::sample::{Sampler, Seen};
 use self::verdict::{Looks, Sight};
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
+use crate::process::Pid;
 use crate::settings::DrainSettings;
-use crate::sys::{self, Pid};
+use crate::sys;
 
 pub use self::sample::Via;
 pub use self::verdict::Verdict;

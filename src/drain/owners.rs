@@ -8,9 +8,10 @@ use std::io::{self, Error, ErrorKind};
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 
+use crate::process::Pid;
+use crate::sys;
 use crate::sys::proc::{self, Stat};
 use crate::sys::tcp::Listener;
-use crate::sys::{self, Pid};
 
 /// What a walk over the app's processes has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -98,14 +99,16 @@ fn processes() -> io::Result<Option<Processes>> {
 
 /// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and still the app's.
 fn adopter() -> Option<Pid> {
-    (sys::is_init() || sys::is_subreaper()).then(Pid::this)
+    (sys::is_init() || sys::is_subreaper()).then(sys::own_pid)
 }
 
 /// The app, its descendants, and those that were handed to its adopter; the app itself first, zombies left out.
 fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     for (&pid, stat) in processes {
-        children.entry(stat.parent).or_default().push(pid);
+        if let Some(parent) = stat.parent {
+            children.entry(parent).or_default().push(pid);
+        }
     }
     let mut family = vec![app];
     let adopted = adopter.and_then(|adopter| children.remove(&adopter)).unwrap_or_default();
@@ -169,13 +172,13 @@ mod tests {
 
     #[test]
     fn the_family_is_the_app_its_descendants_and_the_adopted() {
-        let pid = Pid::from_raw;
+        let pid = |number| Pid::new(number).unwrap();
         let parents = [(1, 0), (2, 1), (3, 2), (4, 3), (5, 1), (6, 5), (7, 0), (8, 7)];
-        let child_of = |parent| Stat { parent: pid(parent), zombie: false };
+        let child_of = |parent| Stat { parent: Pid::new(parent), zombie: false };
         let mut processes: Processes = parents.map(|(child, parent)| (pid(child), child_of(parent))).into();
         processes.insert(pid(9), Stat { zombie: true, ..child_of(2) });
         let sorted = |family: Vec<Pid>| {
-            let mut family: Vec<i32> = family.into_iter().map(Pid::as_raw).collect();
+            let mut family: Vec<i32> = family.into_iter().map(Pid::number).collect();
             family.sort();
             family
         };
@@ -191,10 +194,10 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().st_ino();
         let inode = u32::try_from(inode).unwrap();
-        let survey = survey(Pid::this(), &HashSet::from([inode])).unwrap();
+        let survey = survey(sys::own_pid(), &HashSet::from([inode])).unwrap();
         assert_eq!(
             survey.held,
-            HashMap::from([(inode, Holder { pid: Pid::this(), fd: socket.as_raw_fd() })])
+            HashMap::from([(inode, Holder { pid: sys::own_pid(), fd: socket.as_raw_fd() })])
         );
     }
 }

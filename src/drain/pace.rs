@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 
 /// How often to look while looking is cheap.
 const EVERY: Duration = Duration::from_millis(50);
@@ -66,7 +66,7 @@ impl Pace {
 
     /// The busy ones have been asked, which puts the next full look off by as much as it cost.
     pub fn asked(&mut self, now: Moment, cost: Duration) {
-        self.full += cost * SHARE;
+        self.full = self.full + cost * SHARE;
         self.ask_later(now, Some(cost));
     }
 
@@ -88,36 +88,39 @@ mod tests {
     #[test]
     fn cheap_looks_come_every_fifty_milliseconds() {
         let mut pace = Pace::default();
-        assert_eq!(pace.due(us(0)), Some(Due::Full));
-        pace.looked(us(0), us(100), Some(us(9)));
-        assert_eq!((pace.deadline(), pace.due(us(49_999))), (us(50_000), None));
+        assert_eq!(pace.due(Moment::at(us(0))), Some(Due::Full));
+        pace.looked(Moment::at(us(0)), us(100), Some(us(9)));
+        assert_eq!((pace.deadline(), pace.due(Moment::at(us(49_999)))), (Moment::at(us(50_000)), None));
     }
 
     #[test]
     fn dear_looks_are_rare_and_the_busy_ones_are_asked_in_between() {
         let mut pace = Pace::default();
-        pace.looked(us(0), us(10_000), Some(us(90)));
-        assert_eq!((pace.deadline(), pace.due(us(100_000))), (us(100_000), Some(Due::Busy)));
-        pace.asked(us(100_000), us(90));
-        assert_eq!(pace.deadline(), us(200_000));
-        assert_eq!(pace.due(us(1_009_000)), Some(Due::Full), "put off by what the question cost");
+        pace.looked(Moment::at(us(0)), us(10_000), Some(us(90)));
+        assert_eq!(
+            (pace.deadline(), pace.due(Moment::at(us(100_000)))),
+            (Moment::at(us(100_000)), Some(Due::Busy))
+        );
+        pace.asked(Moment::at(us(100_000)), us(90));
+        assert_eq!(pace.deadline(), Moment::at(us(200_000)));
+        assert_eq!(pace.due(Moment::at(us(1_009_000))), Some(Due::Full), "put off by what the question cost");
     }
 
     #[test]
     fn many_busy_ones_are_not_asked() {
         let mut pace = Pace::default();
-        pace.looked(us(0), us(10_000), Some(us(900)));
-        assert_eq!(pace.deadline(), us(1_000_000));
-        pace.looked(us(0), us(10_000), None);
-        assert_eq!(pace.deadline(), us(1_000_000));
+        pace.looked(Moment::at(us(0)), us(10_000), Some(us(900)));
+        assert_eq!(pace.deadline(), Moment::at(us(1_000_000)));
+        pace.looked(Moment::at(us(0)), us(10_000), None);
+        assert_eq!(pace.deadline(), Moment::at(us(1_000_000)));
     }
 
     #[test]
     fn a_look_can_be_hurried() {
         let mut pace = Pace::default();
-        pace.looked(us(0), us(10_000), None);
-        pace.hurry(us(20_000));
-        assert_eq!(pace.due(us(20_000)), Some(Due::Full));
+        pace.looked(Moment::at(us(0)), us(10_000), None);
+        pace.hurry(Moment::at(us(20_000)));
+        assert_eq!(pace.due(Moment::at(us(20_000))), Some(Due::Full));
     }
 
     proptest! {
@@ -125,16 +128,16 @@ mod tests {
         fn looking_never_costs_more_than_one_per_cent(costs in prop::collection::vec((0u64..60_000, 0u64..2_000), 1..60)) {
             let (mut pace, mut now, mut spent) = (Pace::default(), us(0), us(0));
             for (full, busy) in costs {
-                now = now.max(pace.deadline());
+                now = now.max(pace.deadline().since_start());
                 // What was spent before this look has been paid for, but for the busy ones' advance.
-                match pace.due(now) {
+                match pace.due(Moment::at(now)) {
                     Some(Due::Full) => {
                         prop_assert!(spent * SHARE <= now);
-                        pace.looked(now, us(full), Some(us(busy)));
+                        pace.looked(Moment::at(now), us(full), Some(us(busy)));
                         spent += us(full);
                     }
                     Some(Due::Busy) => {
-                        pace.asked(now, us(busy));
+                        pace.asked(Moment::at(now), us(busy));
                         spent += us(busy);
                     }
                     None => unreachable!(),

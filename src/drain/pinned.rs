@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 
 /// How long the rate must have held. A connection that has answered nothing for as long is busy with something else.
 pub const WINDOW: Duration = Duration::from_secs(3);
@@ -57,7 +57,7 @@ impl Pinned {
         let Some(first) = self.looks.front() else {
             return false;
         };
-        let window = now - first.at;
+        let window = now.since(first.at);
         if window < WINDOW || self.looks.len() < 4 {
             return false;
         }
@@ -70,14 +70,14 @@ impl Pinned {
     fn came_by(&self, then: Moment) -> f64 {
         let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(self.looks.len() - 1);
         let (b, a) = (self.looks[after], self.looks[after.saturating_sub(1)]);
-        let span = (b.at - a.at).as_secs_f64();
-        let part = if span > 0.0 { (then - a.at).as_secs_f64() / span } else { 1.0 };
+        let span = b.at.since(a.at).as_secs_f64();
+        let part = if span > 0.0 { then.since(a.at).as_secs_f64() / span } else { 1.0 };
         a.came as f64 + part * (b.came - a.came) as f64
     }
 
     /// Keeps what makes up the window, and at least four looks, however far apart they are.
     fn forget(&mut self, now: Moment) {
-        while self.looks.len() > 4 && now - self.looks[1].at >= WINDOW {
+        while self.looks.len() > 4 && now.since(self.looks[1].at) >= WINDOW {
             self.looks.pop_front();
         }
     }
@@ -94,7 +94,7 @@ mod tests {
     /// Looks every 100 ms; at which look, if any, does it leave?
     fn leaves(looks: impl Iterator<Item = Traffic>) -> Option<usize> {
         let mut pinned = Pinned::default();
-        looks.enumerate().position(|(i, traffic)| pinned.look(ms(5000 + 100 * i as u64), traffic))
+        looks.enumerate().position(|(i, traffic)| pinned.look(Moment::at(ms(5000 + 100 * i as u64)), traffic))
     }
 
     fn busy(came: u32, urgent: usize) -> Traffic {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn late_looks_decide_the_same() {
         let mut pinned = Pinned::default();
-        let mut look = |second: u64| pinned.look(ms(second * 1000), busy(100, 1));
+        let mut look = |second: u64| pinned.look(Moment::at(ms(second * 1000)), busy(100, 1));
         assert!(![5, 7, 9].map(&mut look).contains(&true), "three looks are too few");
         assert!(look(11));
     }

@@ -9,10 +9,11 @@ use super::connections::{Connections, Tally};
 use super::evidence::{Patience, judge_outbound};
 use super::listeners::Listeners;
 use super::unix::UnixConnections;
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
+use crate::process::Pid;
 use crate::sys::sock_diag::{Ports, SockDiag};
 use crate::sys::tcp::{Connection, Family, Listener, NO_UID, SocketId, UnixSocket};
-use crate::sys::{self, Pid, proc, proc_net};
+use crate::sys::{self, proc, proc_net};
 
 /// How many busy connections are worth asking one by one, at some 10 us each.
 const FEW: usize = 48;

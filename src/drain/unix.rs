@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::sys::tcp::UnixSocket;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl UnixConnections {
             entry.moved = now;
             return true;
         }
-        socket.peer.is_some() && now.saturating_sub(entry.moved) < self.longest
+        socket.peer.is_some() && now.since(entry.moved) < self.longest
     }
 
     pub fn remove_unseen(&mut self) {
@@ -57,12 +57,12 @@ mod tests {
         UnixSocket { inode: 5, cookie: 9, name: vec![], peer: Some(6), unread: 0, unsent: 0 };
 
     fn at(seconds: u64) -> Moment {
-        Duration::from_secs(seconds)
+        Moment::at(Duration::from_secs(seconds))
     }
 
     #[test]
     fn a_quiet_connection_is_idle_after_the_longest_request() {
-        let mut connections = UnixConnections::new(at(10));
+        let mut connections = UnixConnections::new(at(10).since_start());
         assert!(connections.enter(at(1), &QUIET));
         assert!(connections.enter(at(10), &QUIET));
         assert!(!connections.enter(at(11), &QUIET));
@@ -73,14 +73,14 @@ mod tests {
 
     #[test]
     fn without_a_peer_only_unread_bytes_count() {
-        let mut connections = UnixConnections::new(at(10));
+        let mut connections = UnixConnections::new(at(10).since_start());
         assert!(!connections.enter(at(1), &UnixSocket { peer: None, ..QUIET }));
         assert!(connections.enter(at(1), &UnixSocket { peer: None, unread: 1, ..QUIET }));
     }
 
     #[test]
     fn the_gone_are_forgotten() {
-        let mut connections = UnixConnections::new(at(10));
+        let mut connections = UnixConnections::new(at(10).since_start());
         connections.begin_look();
         connections.enter(at(1), &QUIET);
         connections.begin_look();

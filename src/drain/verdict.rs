@@ -2,7 +2,8 @@
 //! hold twice in a row; and where nothing can be seen nothing is known, so that only the drain timeout ends the wait. Pure.
 
 use super::pinned::{Pinned, Traffic};
-use crate::lifecycle::{Event, Moment};
+use crate::lifecycle::Event;
+use crate::moment::Moment;
 
 /// What a look led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +92,11 @@ mod tests {
     fn verdicts(looks: &[(bool, Sight)]) -> Vec<Verdict> {
         let mut state = Looks::default();
         let at = |n: usize| Duration::from_secs(n as u64);
-        looks.iter().enumerate().map(|(n, (draining, sight))| state.take(at(n), *draining, *sight)).collect()
+        looks
+            .iter()
+            .enumerate()
+            .map(|(n, (draining, sight))| state.take(Moment::at(at(n)), *draining, *sight))
+            .collect()
     }
 
     #[test]
@@ -106,9 +111,13 @@ mod tests {
     #[test]
     fn blind_is_never_idle() {
         let mut looks = Looks::default();
-        looks.take(Duration::ZERO, true, sight(true));
+        looks.take(Moment::at(Duration::ZERO), true, sight(true));
         assert_eq!(looks.blind(), Verdict::Blind);
-        assert_eq!(looks.take(Duration::ZERO, true, sight(true)), Verdict::Busy, "it begins anew");
+        assert_eq!(
+            looks.take(Moment::at(Duration::ZERO), true, sight(true)),
+            Verdict::Busy,
+            "it begins anew"
+        );
         assert_eq!(Verdict::Blind.event(true), None);
     }
 

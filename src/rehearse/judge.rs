@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use adieu::sys::signals;
+use adieu::signal::Signal;
 
 use super::recording::{At, Connection, Ending, Fate, LineEnd, Outbound, Recording, Request, Way};
 use super::verdict::{Finding, Outcome, Point, Verdict};
@@ -343,7 +343,7 @@ impl<'a> Bench<'a> {
                 (true, _) => not_seen("it was killed while finishing requests"),
             };
         }
-        let signal = signals::by_name(&self.seen.limits.stop_signal).map(|signal| signal.0);
+        let signal = self.seen.limits.stop_signal.parse::<Signal>().ok().map(|signal| signal.number() as u8);
         let clean = match end.ending {
             Ending::Status(0) => true,
             Ending::Status(status) => signal.is_some_and(|signal| status == 128 + signal),

@@ -140,7 +140,7 @@ fn platform(text: &str) -> Result<Platform, String> {
 
 fn signal(text: &str) -> Result<Signal, String> {
     let number = values::catchable(text)?;
-    Signal::try_from(i32::from(number.0))
+    Signal::try_from(number.number())
         .map_err(|_| format!("'{text}' is a real-time signal, by which no platform stops"))
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::recording::{At, Band, Ending, Told};
-use adieu::sys::signals;
 
 /// Times are milliseconds since adieu's start.
 #[derive(Deserialize)]
@@ -69,9 +68,11 @@ fn understand(report: &[u8], hook_ms: u64) -> Option<Told> {
         in_flight: report.cut_off.at_stopping.filter(|_| span.phase == "draining"),
     };
     let killing = report.phases.iter().find(|span| span.phase == "killing");
-    let app_end = report.app.map(|end| match end.signal.as_deref().and_then(signals::by_name) {
-        Some(signal) => Ending::Signal(signal.0),
-        None => Ending::Status(end.status),
+    let app_end = report.app.map(|end| {
+        match end.signal.as_deref().and_then(|name| name.parse::<adieu::signal::Signal>().ok()) {
+            Some(signal) => Ending::Signal(signal.number() as u8),
+            None => Ending::Status(end.status),
+        }
     });
     Some(Told {
         phases: during_stop.map(band).collect(),

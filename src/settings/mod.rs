@@ -16,7 +16,8 @@ pub use platform::{Platform, Surroundings};
 pub use programs::{PROGRAMS, Program};
 pub use timeline::timeline;
 
-use crate::lifecycle::{Plan, Signal};
+use crate::lifecycle::Plan;
+use crate::signal::Signal;
 use list::Id;
 use reader::Reader;
 use std::ffi::{CString, OsString};

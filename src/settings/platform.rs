@@ -1,6 +1,6 @@
 //! Which platform runs us, and what that means for the stop: one row each.
 
-use crate::lifecycle::Signal;
+use crate::signal::Signal;
 use std::time::Duration;
 
 /// What adieu knows of a platform.

@@ -7,8 +7,8 @@ use super::{
     DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
     Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
 };
-use crate::lifecycle::{Plan, Signal, SignalSet, Step};
-use crate::sys::signals;
+use crate::lifecycle::{Plan, Step};
+use crate::signal::{Signal, SignalSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -267,7 +267,8 @@ impl<'a> Reader<'a> {
                 (usual, origin) = (usual.with(signal), program.origin.clone());
             }
         }
-        let show = |set: &SignalSet| set.iter().map(signals::name).collect::<Vec<_>>().join(", ");
+        let show =
+            |set: &SignalSet| set.iter().map(|signal| signal.to_string()).collect::<Vec<_>>().join(", ");
         Ok(self.or(Id::StopOn, given, usual, origin, show))
     }
 

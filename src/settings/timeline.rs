@@ -2,8 +2,6 @@
 
 use super::values::{show_duration, show_schedule};
 use super::{Settings, Target};
-use crate::lifecycle::Moment;
-use crate::sys::signals;
 use std::time::Duration;
 
 /// The settings with their origins, and the timeline that a stop would follow.
@@ -12,7 +10,7 @@ pub fn timeline(settings: &Settings) -> String {
     for (name, value, origin) in &settings.shown {
         page.push_str(&format!("  {name:<19}  {value:<22}  {origin}\n"));
     }
-    let asked_by: Vec<String> = settings.plan.stop_on.iter().map(signals::name).collect();
+    let asked_by: Vec<String> = settings.plan.stop_on.iter().map(|signal| signal.to_string()).collect();
     page.push_str(&format!(
         "\nwhen {} asks for a stop:\n",
         super::values::list_or(&asked_by.iter().map(String::as_str).collect::<Vec<_>>())
@@ -29,7 +27,7 @@ pub fn timeline(settings: &Settings) -> String {
     page
 }
 
-fn moments(settings: &Settings) -> Vec<(Moment, String)> {
+fn moments(settings: &Settings) -> Vec<(Duration, String)> {
     let plan = &settings.plan;
     let hooks = hooks(&settings.hooks.on_stop);
     let mut moments =

@@ -211,10 +211,7 @@ fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
 
 /// An error of the system without Rust's number behind it.
 pub fn plain(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_ascii_lowercase(),
-        None => error.to_string(),
-    }
+    crate::sys::describe(error)
 }
 
 struct File<'a> {

@@ -2,8 +2,8 @@
 
 use super::list::{self, Id, Kind};
 use super::{HttpTarget, Target};
-use crate::lifecycle::{Signal, Step};
-use crate::sys::signals;
+use crate::lifecycle::Step;
+use crate::signal::Signal;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -71,13 +71,15 @@ fn show_seconds(millis: u128) -> String {
 }
 
 pub fn signal(text: &str) -> Result<Signal, String> {
-    signals::by_name(text).ok_or_else(|| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
+    text.parse().map_err(|_| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
 }
 
 /// A signal that can be waited for: not KILL and not STOP, which the kernel keeps to itself.
 pub fn catchable(text: &str) -> Result<Signal, String> {
     match signal(text)? {
-        Signal(9 | 19) => Err(format!("'{text}' cannot be caught by any process (signal(7)); write another")),
+        signal if !signal.is_catchable() => {
+            Err(format!("'{text}' cannot be caught by any process (signal(7)); write another"))
+        }
         signal => Ok(signal),
     }
 }
@@ -85,9 +87,7 @@ pub fn catchable(text: &str) -> Result<Signal, String> {
 /// A signal that may ask for a stop.
 pub fn request(text: &str) -> Result<Signal, String> {
     match catchable(text)? {
-        Signal(number) if number == libc::SIGCHLD as u8 => {
-            Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop"))
-        }
+        Signal::CHLD => Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop")),
         signal => Ok(signal),
     }
 }
@@ -115,7 +115,7 @@ pub fn schedule(text: &str) -> Result<Vec<Step>, String> {
 pub fn show_schedule(steps: &[Step]) -> String {
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
-        text.push_str(&signals::name(step.signal));
+        text.push_str(&step.signal.to_string());
         if index + 1 < steps.len() {
             text.push_str(&format!("/{}/", show_duration(step.wait)));
         }

@@ -1,24 +1,19 @@
 //! The app's process: its start, the signals that it gets, and its place at the terminal.
 
-use crate::lifecycle::{Arrival, Exit, Plan, Signal};
+use crate::lifecycle::Plan;
+use crate::process::{Exit, Pid};
 use crate::settings::Settings;
-use crate::sys::is_init;
-use crate::sys::signals::{self, CONT, Inherited};
+use crate::signal::{Arrival, Signal};
+use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{self, AppStart, SpawnError};
 use crate::sys::terminal::{self, Terminal};
+use crate::sys::{describe, is_init};
 use log::{debug, warn};
-use nix::errno::Errno;
-use nix::unistd::Pid;
 use std::collections::VecDeque;
 use std::ffi::{CString, OsString, c_int};
-use std::os::fd::RawFd;
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-
-const TSTP: Signal = Signal(libc::SIGTSTP as u8);
-/// What stops a process that has no handler for it, and can be caught.
-const STOPPING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
-/// The kernel's first real-time signal; glibc and musl keep 32 and 33 to themselves, which is their affair.
-const FIRST_REALTIME: Signal = Signal(32);
 
 /// Why the app was not started, and the status to exit with.
 pub struct StartFailure {
@@ -61,7 +56,7 @@ impl App {
         })
         .map_err(|error| explain(&settings.command, error))?;
         debug!("started '{}' as pid {pid}", settings.command[0].to_string_lossy());
-        let group = Pid::from_raw(pid.as_raw());
+        let group = pid;
         let whole_group = settings.signals.group;
         Ok(App {
             pid: Some(pid),
@@ -82,7 +77,7 @@ impl App {
     }
 
     /// A descriptor that adieu keeps for it.
-    pub fn descriptor(&self) -> Option<RawFd> {
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.terminal.as_ref().map(Terminal::descriptor)
     }
 
@@ -107,19 +102,19 @@ impl App {
 
     /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
     pub fn forward(&mut self, arrival: Arrival, signal: Signal) {
-        let value = arrival.value.or((signal >= FIRST_REALTIME).then_some(0));
+        let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
             return self.undelivered.push_back((signal, value));
         }
         self.deliver(signal, value);
     }
 
-    /// Sends a signal of the stop schedule, and CONT, so that a stopped app can act on it. CONT takes back every TSTP,
+    /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it. CONT takes back every TSTP,
     /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub fn stop(&mut self, signal: Signal) {
-        let pair = if STOPPING.contains(&c_int::from(signal.0)) { [CONT, signal] } else { [signal, CONT] };
+        let pair = if signal.is_job_control_stop() { [Signal::CONT, signal] } else { [signal, Signal::CONT] };
         for signal in pair {
             self.deliver(signal, None);
         }
@@ -165,22 +160,22 @@ impl App {
             Ok(()) => {
                 self.signals_sent += 1;
                 self.sent.push(signal);
-                debug!("sent {} to the app", signals::name(signal));
+                debug!("sent {} to the app", signal);
             }
-            Err(Errno::EAGAIN) if value.is_some() => {
+            Err(error) if value.is_some() && error.kind() == ErrorKind::WouldBlock => {
                 self.undelivered.push_back((signal, value));
                 return false;
             }
-            Err(errno) => warn!("cannot send {} to the app: {}", signals::name(signal), errno.desc()),
+            Err(error) => warn!("cannot send {signal} to the app: {}", describe(&error)),
         }
         true
     }
 
-    fn send(&self, pid: Pid, signal: Signal, value: Option<usize>) -> Result<(), Errno> {
+    fn send(&self, pid: Pid, signal: Signal, value: Option<usize>) -> io::Result<()> {
         match value {
             _ if self.whole_group => match signals::send_group(self.group, signal) {
                 // The app has left its group, or the group does not exist yet.
-                Err(Errno::ESRCH) => signals::send(pid, signal),
+                Err(error) if signals::is_gone(&error) => signals::send(pid, signal),
                 sent => sent,
             },
             Some(value) => signals::queue(pid, signal, value),
@@ -192,11 +187,11 @@ impl App {
 
     /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
     pub fn stopped_by(&mut self, signal: Signal) {
-        let by_terminal = STOPPING.contains(&c_int::from(signal.0));
+        let by_terminal = signal.is_job_control_stop();
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
-        if signal != TSTP && terminal.is_ours() {
+        if signal != Signal::TSTP && terminal.is_ours() {
             // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
             self.suspended = true;
             self.resumed();
@@ -205,7 +200,7 @@ impl App {
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
-            debug!("nobody could resume the app after {}; it goes on", signals::name(signal));
+            debug!("nobody could resume the app after {}; it goes on", signal);
             self.resumed();
         }
     }
@@ -218,9 +213,9 @@ impl App {
         };
         if self.pid.is_some()
             && terminal.is_ours()
-            && let Err(errno) = terminal.hand_to(self.group)
+            && let Err(error) = terminal.hand_to(self.group)
         {
-            debug!("cannot hand the terminal to the app: {}", errno.desc());
+            debug!("cannot hand the terminal to the app: {}", describe(&error));
         }
         let was_suspended = self.suspended;
         if was_suspended {
@@ -232,7 +227,7 @@ impl App {
     fn continue_group(&mut self) {
         self.suspended = false;
         // ESRCH: the app has left its group; it gets CONT by itself.
-        let _ = signals::send_group(self.group, CONT);
+        let _ = signals::send_group(self.group, Signal::CONT);
     }
 }
 
@@ -252,23 +247,19 @@ fn refused(status: c_int, message: &str) -> StartFailure {
 fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
     let command = command[0].to_string_lossy();
     match error {
-        SpawnError::Fork(Errno::EAGAIN) => refused(
+        SpawnError::Fork(error) if error.kind() == ErrorKind::WouldBlock => refused(
             125,
             &format!(
                 "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
             ),
         ),
-        SpawnError::Fork(errno) => refused(125, &format!("cannot start '{command}': {}", lower(errno))),
-        SpawnError::Exec(Errno::ENOENT) => refused(
+        SpawnError::Fork(error) => refused(125, &format!("cannot start '{command}': {}", describe(&error))),
+        SpawnError::Exec(error) if error.kind() == ErrorKind::NotFound => refused(
             127,
             &format!(
                 "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
             ),
         ),
-        SpawnError::Exec(errno) => refused(126, &format!("cannot execute '{command}': {}", lower(errno))),
+        SpawnError::Exec(error) => refused(126, &format!("cannot execute '{command}': {}", describe(&error))),
     }
-}
-
-fn lower(errno: Errno) -> String {
-    errno.desc().to_ascii_lowercase()
 }

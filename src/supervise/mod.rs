@@ -4,24 +4,26 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
-mod doors;
-mod outside;
 mod perform;
+mod services;
+mod sockets;
 
-use crate::lifecycle::{Arrival, Event, Exit, Lifecycle, Moment, Phase};
-use crate::report::{self, Story};
-use crate::say;
-use crate::settings::{Platform, Refusal, Settings, typed::plain};
-use crate::status::View;
+use crate::lifecycle::{Event, Lifecycle, Phase};
+use crate::moment::Moment;
+use crate::process::{Exit, Pid};
+use crate::report::Report;
+use crate::signal::{Arrival, Signal};
+
+use crate::ready::pages::View;
+use crate::settings::{Platform, Refusal, Settings};
+use crate::sys::poll::PollFds;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
-use crate::sys::{self, Clock, descriptors, signals};
+use crate::sys::{self, Clock, describe, descriptors, files};
 use app::App;
-use doors::Doors;
 use log::{debug, error, info, warn};
-use nix::poll::{PollFd, PollFlags};
-use nix::unistd::Pid;
-use outside::Outside;
+use services::Services;
+use sockets::Sockets;
 use std::ffi::c_int;
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +44,7 @@ struct Supervisor {
     lifecycle: Lifecycle,
     signals: Signals,
     app: App,
-    outside: Outside,
+    services: Services,
     /// When the phase began.
     since: Moment,
     /// Orphans that ended and were reaped.
@@ -50,7 +52,7 @@ struct Supervisor {
     /// More zombies may be waiting, so the next wait is none.
     more_to_reap: bool,
     kill_again_at: Option<Moment>,
-    story: Story,
+    report: Report,
     /// How to exit, once the lifecycle is over.
     leave: Option<Exit>,
 }
@@ -62,13 +64,13 @@ struct Supervisor {
 /// such error but exit status 126 or 127.
 pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
-    say::start(&settings.log.filter, settings.log.json, clock);
+    crate::log::start(&settings.log.filter, settings.log.json, clock);
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let doors = Doors::open(&settings)?;
+    let sockets = Sockets::open(&settings)?;
     settle_in(&settings);
-    let mut variables = doors.variables();
+    let mut variables = sockets.variables();
     variables.extend(settings.app_variable());
     let app = match App::start(&settings, &variables, inherited) {
         Ok(app) => app,
@@ -77,7 +79,7 @@ pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
             return Ok(failure.status);
         }
     };
-    let mut supervisor = Supervisor::new(settings, doors, app, clock);
+    let mut supervisor = Supervisor::new(settings, sockets, app, clock);
     supervisor.tell(Event::Started);
     let exit = loop {
         if let Some(exit) = supervisor.leave {
@@ -92,33 +94,33 @@ pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
 /// What adieu asks of the kernel for itself.
 fn settle_in(settings: &Settings) {
     if !sys::is_init()
-        && let Err(errno) = sys::become_subreaper()
+        && let Err(error) = sys::become_subreaper()
     {
-        warn!("cannot become a subreaper: {}; orphans of the app will not be reaped", errno.desc());
+        warn!("cannot become a subreaper: {}; orphans of the app will not be reaped", describe(&error));
     }
     if let Some(signal) = settings.signals.parent_death
-        && let Err(errno) = sys::set_parent_death_signal(signal)
+        && let Err(error) = sys::set_parent_death_signal(signal)
     {
-        warn!("cannot ask for {} at the parent's death: {}", signals::name(signal), errno.desc());
+        warn!("cannot ask for {} at the parent's death: {}", signal, describe(&error));
     }
 }
 
 impl Supervisor {
-    fn new(settings: Settings, doors: Doors, app: App, clock: Clock) -> Supervisor {
-        let mut own = doors.descriptors();
-        own.extend(say::descriptor().into_iter().chain(app.descriptor()));
-        descriptors::let_go_of_inherited(&own);
+    fn new(settings: Settings, sockets: Sockets, app: App, clock: Clock) -> Supervisor {
+        let mut own = sockets.descriptors();
+        own.extend(crate::log::descriptor().into_iter().chain(app.descriptor()));
+        descriptors::close_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
-        let story = Story::new(&settings.command, settings.platform.name());
-        let outside = Outside::new(&settings, doors, app.group());
+        let report = Report::new(&settings.command, settings.platform.name());
+        let services = Services::new(&settings, sockets, app.group());
         Supervisor {
             clock,
-            outside,
-            story,
-            since: Moment::ZERO,
+            services,
+            report,
+            since: Moment::START,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
             signals: Signals::open(),
@@ -135,31 +137,32 @@ impl Supervisor {
         let now = self.clock.now();
         let until = if self.more_to_reap { Some(now) } else { self.deadline() };
         let Some(descriptor) = self.signals.descriptor() else {
-            if let Some(arrival) = self.signals.wait(until.map(|until| until.saturating_sub(now))) {
+            if let Some(arrival) = self.signals.wait(until.map(|until| until.since(now))) {
                 self.take_signal(arrival);
             }
             return;
         };
-        let mut fds = vec![PollFd::new(descriptor, PollFlags::POLLIN)];
-        self.outside.poll_fds(&mut fds);
-        sys::wait(&mut fds, until, now);
+        let mut fds = PollFds::new();
+        fds.readable(descriptor);
+        self.services.poll_fds(&mut fds);
+        fds.wait(until, now);
     }
 
     fn deadline(&self) -> Option<Moment> {
         let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
-        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.outside.deadline()]
+        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.services.deadline()]
             .into_iter()
             .flatten()
             .min()
     }
 
     fn turn(&mut self) {
-        self.outside.hear(self.clock.now());
+        self.services.hear(self.clock.now());
         self.take_signals();
         self.take_app_news();
         self.app.offer_undelivered();
         self.tell(Event::Tick);
-        self.serve_outside();
+        self.serve_services();
         self.take_orphans();
         self.kill_again();
         self.answer();
@@ -172,7 +175,7 @@ impl Supervisor {
             self.perform(action, now);
         }
         for signal in self.app.take_sent() {
-            self.story.signalled(signal, now);
+            self.report.signalled(signal, now);
         }
     }
 
@@ -200,21 +203,21 @@ impl Supervisor {
         }
     }
 
-    fn serve_outside(&mut self) {
+    fn serve_services(&mut self) {
         let now = self.clock.now();
-        for event in self.outside.serve(now) {
+        for event in self.services.serve(now) {
             self.tell(event);
         }
-        if let Some(count) = self.outside.in_flight() {
-            self.story.in_flight(count, now);
+        if let Some(count) = self.services.in_flight() {
+            self.report.in_flight(count, now);
         }
-        for done in self.outside.hooks_done() {
-            self.story.hook(&done);
+        for done in self.services.hooks_done() {
+            self.report.hook(&done);
         }
     }
 
     fn answer(&mut self) {
-        if !self.outside.is_asked() {
+        if !self.services.is_asked() {
             return;
         }
         let now = self.clock.now();
@@ -224,20 +227,20 @@ impl Supervisor {
             phase,
             since: self.since,
             ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
-            app: self.app.pid().map(Pid::as_raw),
+            app: self.app.pid().map(Pid::number),
             app_alive: self.app.pid().is_some(),
-            in_flight: self.outside.in_flight(),
+            in_flight: self.services.in_flight(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
             settings: &self.settings.published,
         };
-        self.outside.answer(now, &view);
+        self.services.answer(now, &view);
     }
 
     fn unready_because(&self) -> String {
         match self.lifecycle.phase() {
             Phase::Starting | Phase::Running => {
-                self.outside.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
+                self.services.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
             }
             phase @ (Phase::PreStop | Phase::Draining | Phase::Stopping | Phase::Killing) => {
                 format!("stopping ({})", phase.name())
@@ -248,7 +251,7 @@ impl Supervisor {
 
     fn app_ended(&mut self, exit: Exit) {
         self.app.ended(exit);
-        self.story.app_ended(exit, self.clock.now());
+        self.report.app_ended(exit, self.clock.now());
         self.tell(Event::AppEnded(exit));
     }
 
@@ -269,7 +272,7 @@ impl Supervisor {
         if self.app.pid() == Some(pid) {
             return self.app_ended(exit);
         }
-        if self.outside.reaped(pid, exit) {
+        if self.services.reaped(pid, exit) {
             return;
         }
         self.reaped += 1;
@@ -288,14 +291,14 @@ impl Supervisor {
         }
     }
 
-    /// Tells the story, and returns the exit status. Does not return when adieu dies of the app's signal.
+    /// Tells the report, and returns the exit status. Does not return when adieu dies of the app's signal.
     fn leave(mut self, exit: Exit) -> c_int {
         let now = self.clock.now();
         let code = self.exit_code(exit);
-        self.story.left(code, now);
-        self.story.counted(self.reaped, say::lines_lost());
+        self.report.left(code, now);
+        self.report.counted(self.reaped, crate::log::lines_lost());
         if self.lifecycle.stop_asked_at().is_some() {
-            info!("{}", self.story.summary_line());
+            info!("{}", self.report.summary_line());
         }
         self.report();
         if let Exit::Killed(signal) = exit
@@ -319,28 +322,28 @@ impl Supervisor {
     /// Writes the report, and in Kubernetes the summary for whoever asks why the container ended.
     fn report(&self) {
         if let Some(path) = &self.settings.report
-            && let Err(error) = report::write_whole(path, &self.story.to_json())
+            && let Err(error) = files::write_whole(path, &self.report.to_json())
         {
-            warn!("cannot write report '{}': {}", path.display(), plain(&error));
+            warn!("cannot write report '{}': {}", path.display(), describe(&error));
         }
         if self.settings.platform == Platform::Kubernetes
             && let Err(error) =
-                report::write_termination(Path::new(TERMINATION_LOG), &self.story.termination_message())
+                files::write_termination(Path::new(TERMINATION_LOG), &self.report.termination_message())
         {
-            debug!("cannot write '{TERMINATION_LOG}': {}", plain(&error));
+            debug!("cannot write '{TERMINATION_LOG}': {}", describe(&error));
         }
     }
 
     fn take_signal(&mut self, arrival: Arrival) {
-        if arrival.signal == signals::CHLD {
+        if arrival.signal == Signal::CHLD {
             return;
         }
-        debug!("got {} from {}", signals::name(arrival.signal), perform::sender(arrival.from));
+        debug!("got {} from {}", arrival.signal, arrival.from);
         if self.settings.signals.rewritten(arrival.signal).is_none() {
-            return debug!("dropped {}, as it is rewritten to 0", signals::name(arrival.signal));
+            return debug!("dropped {}, as it is rewritten to 0", arrival.signal);
         }
         // A second CONT might undo a Ctrl-Z that was typed just after the first.
-        if arrival.signal == signals::CONT && self.app.resumed() {
+        if arrival.signal == Signal::CONT && self.app.resumed() {
             return;
         }
         self.tell(Event::Signal(arrival));

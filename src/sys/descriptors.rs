@@ -5,7 +5,7 @@
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
 /// Occupies those of 0, 1 and 2 that are closed, so that no descriptor of ours lands there. What occupies them is
 /// close-on-exec (the app finds them closed, as they were) and cannot be read or written (O_PATH).
@@ -21,9 +21,9 @@ pub fn occupy_closed() {
 
 /// Lets go of 0, 1 and everything above 2 that is inherited. `own` are the descriptors to keep. From here on one of
 /// ours may stand at 0 or 1, which the app no longer can be hurt by, and helpers get their own there.
-pub fn let_go_of_inherited(own: &[RawFd]) {
+pub fn close_inherited(own: &[BorrowedFd]) {
     close_range(0, 1);
-    let mut own: Vec<u32> = own.iter().map(|fd| *fd as u32).collect();
+    let mut own: Vec<u32> = own.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     own.sort_unstable();
     let mut first = 3;
     for fd in own {
@@ -65,9 +65,13 @@ fn close_range(first: u32, last: u32) {
 }
 
 fn highest_possible() -> u32 {
+    limit().unwrap_or(1024).min(1 << 16) as u32
+}
+
+/// How many descriptors adieu may have (RLIMIT_NOFILE); `None` where the kernel does not say.
+pub fn limit() -> Option<u64> {
     use nix::sys::resource::{Resource, getrlimit};
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    limit.min(1 << 16) as u32
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use crate::process::Pid;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, setsockopt, shutdown};
-use nix::unistd::Pid;
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 
 /// asm-generic/socket.h; libc does not name it.
@@ -72,7 +72,7 @@ impl Process {
     /// Errors: `Gone` when it has ended; `Refused` where there is no such call.
     pub fn open(pid: Pid) -> Result<Process, Failure> {
         // SAFETY: pidfd_open takes two integers; neither nix nor std has it.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.number(), 0) };
         owned(fd).map(Process)
     }
 
@@ -303,20 +303,21 @@ mod tests {
     }
 
     fn own(stream: &TcpStream) -> Result<Duplicate, Failure> {
-        Process::open(Pid::this())?.duplicate(stream.as_raw_fd(), getsockopt(stream, Cookie).unwrap())
+        Process::open(crate::sys::own_pid())?
+            .duplicate(stream.as_raw_fd(), getsockopt(stream, Cookie).unwrap())
     }
 
     #[test]
     fn a_duplicate_is_the_socket_that_was_meant_or_none() {
         let (server, client, _) = connected();
-        let process = Process::open(Pid::this()).unwrap();
+        let process = Process::open(crate::sys::own_pid()).unwrap();
         let cookie = getsockopt(&server, Cookie).unwrap();
         assert!(process.duplicate(server.as_raw_fd(), cookie).is_ok());
         assert_eq!(process.duplicate(client.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "another");
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(process.duplicate(file.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "no socket");
         assert_eq!(process.duplicate(1_000_000, cookie).unwrap_err(), Failure::Gone, "no descriptor");
-        assert_eq!(Process::open(Pid::from_raw(i32::MAX)).unwrap_err(), Failure::Gone, "no process");
+        assert_eq!(Process::open(Pid::new(i32::MAX).unwrap()).unwrap_err(), Failure::Gone, "no process");
     }
 
     #[test]
@@ -325,7 +326,8 @@ mod tests {
         let (server, _client, _) = connected();
         let inode = std::fs::metadata(format!("/proc/self/fd/{}", server.as_raw_fd())).unwrap().ino();
         let mut found = vec![];
-        sockets(Pid::this(), |fd, seen| found.extend((u64::from(seen) == inode).then_some(fd))).unwrap();
+        sockets(crate::sys::own_pid(), |fd, seen| found.extend((u64::from(seen) == inode).then_some(fd)))
+            .unwrap();
         assert!(found.contains(&server.as_raw_fd()));
     }
 

@@ -4,9 +4,9 @@
 //! do that; it follows the lists of children in /proc. Since adieu is a subreaper there, an orphan is its child and
 //! none escapes, not even by setsid(2).
 
-use super::{is_init, proc, reap, signals};
-use crate::lifecycle::Signal;
-use nix::unistd::Pid;
+use super::{is_init, own_pid, proc, reap, signals};
+use crate::process::Pid;
+use crate::signal::Signal;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub fn kill() {
 /// All processes below us, some zombies among them. Without /proc nobody can be found.
 fn descendants() -> Vec<Pid> {
     let Some(children) = children() else {
-        return table().map(|table| below(Pid::this().as_raw(), &table)).unwrap_or_default();
+        return table().map(|table| below(own_pid(), &table)).unwrap_or_default();
     };
     // Thousands of our children may wait to be reaped; they have nobody below them.
     let mut next: Vec<Pid> = children.into_iter().filter(|pid| !reap::has_ended(*pid)).collect();
@@ -68,7 +68,7 @@ fn descendants() -> Vec<Pid> {
 
 /// Our own children, zombies among them. adieu has one thread.
 fn children() -> Option<Vec<Pid>> {
-    let own = Pid::this();
+    let own = own_pid();
     proc::children(own, &own.to_string()).ok()
 }
 
@@ -78,14 +78,14 @@ fn children_of_all_threads(pid: Pid) -> Vec<Pid> {
 }
 
 /// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list children.
-fn table() -> Option<Vec<(i32, i32)>> {
-    let living_parent = |pid: Pid| proc::stat(pid).ok().filter(|stat| !stat.zombie).map(|stat| stat.parent);
-    let row = |pid: Pid| Some((pid.as_raw(), living_parent(pid)?.as_raw()));
+fn table() -> Option<Vec<(Pid, Pid)>> {
+    let living_parent = |pid: Pid| proc::stat(pid).ok().filter(|stat| !stat.zombie)?.parent;
+    let row = |pid: Pid| Some((pid, living_parent(pid)?));
     Some(proc::pids().ok()?.into_iter().filter_map(row).collect())
 }
 
-fn below(root: i32, table: &[(i32, i32)]) -> Vec<Pid> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+fn below(root: Pid, table: &[(Pid, Pid)]) -> Vec<Pid> {
+    let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     for (pid, parent) in table {
         children.entry(*parent).or_default().push(*pid);
     }
@@ -93,7 +93,7 @@ fn below(root: i32, table: &[(i32, i32)]) -> Vec<Pid> {
     let mut next = vec![root];
     while let Some(parent) = next.pop() {
         for pid in children.remove(&parent).unwrap_or_default() {
-            found.push(Pid::from_raw(pid));
+            found.push(pid);
             next.push(pid);
         }
     }
@@ -106,9 +106,11 @@ mod tests {
 
     #[test]
     fn only_descendants_are_found_and_loops_do_no_harm() {
+        let pid = |number| Pid::new(number).unwrap();
         let table = [(2, 1), (3, 2), (4, 3), (9, 8), (8, 9), (5, 1)];
-        let mut found = below(2, &table);
+        let table = table.map(|(child, parent)| (pid(child), pid(parent)));
+        let mut found = below(pid(2), &table);
         found.sort();
-        assert_eq!(found, [Pid::from_raw(3), Pid::from_raw(4)]);
+        assert_eq!(found, [pid(3), pid(4)]);
     }
 }

@@ -5,22 +5,24 @@
 
 pub mod descriptors;
 pub mod duplicate;
+pub mod files;
 pub mod leftovers;
+pub mod poll;
 pub mod proc;
 pub mod proc_net;
 pub mod reap;
 pub mod signals;
 pub mod sock_diag;
+pub mod sockets;
 pub mod spawn;
 pub mod stderr;
 pub mod tcp;
 pub mod terminal;
 
-use crate::lifecycle::{Moment, Signal};
+use crate::moment::Moment;
+use crate::process::Pid;
+use crate::signal::Signal;
 use nix::errno::Errno;
-use nix::poll::PollFd;
-use nix::sys::time::TimeSpec;
-pub use nix::unistd::Pid;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -29,35 +31,47 @@ use std::time::{Duration, Instant};
 pub struct Clock(Instant);
 
 impl Clock {
+    /// Starts counting.
     pub fn start() -> Clock {
         Clock(Instant::now())
     }
 
+    /// The time now.
     pub fn now(self) -> Moment {
-        self.0.elapsed()
+        Moment::at(self.0.elapsed())
     }
 }
 
-/// Waits until one of `fds` is ready or the moment `until` has come ([ppoll(2)]); without either, for ever.
-///
-/// [ppoll(2)]: https://man7.org/linux/man-pages/man2/poll.2.html
-pub fn wait(fds: &mut [PollFd], until: Option<Moment>, now: Moment) {
-    let timeout = until.map(|until| TimeSpec::from_duration(until.saturating_sub(now)));
-    // EINTR cannot happen with every signal blocked, ENOMEM passes; both end in one more turn of the loop.
-    let _ = nix::poll::ppoll(fds, timeout, None);
+/// adieu's own pid.
+pub fn own_pid() -> Pid {
+    let own = nix::unistd::Pid::this().as_raw();
+    // The kernel numbers processes from 1, so that the second never applies.
+    Pid::new(own).unwrap_or(INIT)
 }
+
+/// The init of a PID namespace.
+const INIT: Pid = Pid::new(1).expect("1 is above 0");
 
 /// Whether adieu is the init of its PID namespace, to which the kernel hands every orphan.
 pub fn is_init() -> bool {
-    Pid::this().as_raw() == 1
+    own_pid() == INIT
+}
+
+/// What an error of the system is called, in lower case and without its number: `connection refused`.
+pub fn describe(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_ascii_lowercase())
 }
 
 /// Makes adieu the one to whom orphaned descendants go ([PR_SET_CHILD_SUBREAPER]).
 ///
 /// [PR_SET_CHILD_SUBREAPER]: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
-pub fn become_subreaper() -> Result<(), Errno> {
-    // SAFETY: a prctl with plain integers; nix offers it only together with features that are not needed here.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: a prctl with plain integers. nix would retry nothing and add nothing, but for a feature flag more.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
+        .map(drop)
+        .map_err(io::Error::from)
 }
 
 /// Whether orphaned descendants go to adieu. An error means a kernel without such a thing (gVisor).
@@ -67,16 +81,17 @@ pub fn is_subreaper() -> bool {
 
 /// Whether there is such a process, a zombie too.
 pub fn exists(pid: Pid) -> bool {
-    nix::sys::signal::kill(pid, None) != Err(Errno::ESRCH)
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.number()), None) != Err(Errno::ESRCH)
 }
 
 /// Asks the kernel to send us `signal` when our parent dies ([PR_SET_PDEATHSIG]).
 ///
 /// [PR_SET_PDEATHSIG]: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
-pub fn set_parent_death_signal(signal: Signal) -> Result<(), Errno> {
+pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
     // SAFETY: as above, integers only.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0) })
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong, 0, 0, 0) })
         .map(drop)
+        .map_err(io::Error::from)
 }
 
 /// Dies of `signal` as the app did, so that a supervisor sees the same. Returns when that is impossible: as PID 1,
@@ -86,7 +101,7 @@ pub fn die_of(signal: Signal) {
     // A failure leaves a core file of ours, which harms nobody.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     signals::release(signal);
-    let number = i32::from(signal.0);
+    let number = signal.number();
     if signal == Signal::KILL {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     } else if (1..32).contains(&number) && !is_init() {

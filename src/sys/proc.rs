@@ -9,14 +9,16 @@ use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use super::Pid;
+use super::own_pid;
+use crate::process::Pid;
 
 /// Out of [proc_pid_stat(5)].
 ///
 /// [proc_pid_stat(5)]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stat {
-    pub parent: Pid,
+    /// `None` for the first process, and for one whose parent lives outside of our PID namespace.
+    pub parent: Option<Pid>,
     /// It has ended and waits to be reaped; it holds nothing, and may still forbid us to see that.
     pub zombie: bool,
 }
@@ -32,7 +34,7 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(stat.get(name_ends..)?.get(1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
-    Some(Stat { parent: Pid::from_raw(fields.next()?.parse().ok()?), zombie })
+    Some(Stat { parent: Pid::new(fields.next()?.parse().ok()?), zombie })
 }
 
 fn torn(file: &str) -> Error {
@@ -44,7 +46,7 @@ pub fn pids() -> io::Result<Vec<Pid>> {
     let mut pids = vec![];
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        pids.extend(name.to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw));
+        pids.extend(name.to_str().and_then(|name| Pid::new(name.parse().ok()?)));
     }
     Ok(pids)
 }
@@ -54,7 +56,7 @@ pub fn pids() -> io::Result<Vec<Pid>> {
 /// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
 pub fn children(pid: Pid, thread: &str) -> io::Result<Vec<Pid>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
-    Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect())
+    Ok(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect())
 }
 
 /// Names of a process's threads.
@@ -107,7 +109,7 @@ pub fn is_of_another_namespace() -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Path::new("/proc/version").exists()),
         status => status?,
     };
-    Ok(shows_another(&status, Pid::this()))
+    Ok(shows_another(&status, own_pid()))
 }
 
 /// `NSpid` lists our pid in the namespace of this /proc and in those below it, down to our own; kernels without PID namespaces
@@ -115,7 +117,7 @@ pub fn is_of_another_namespace() -> io::Result<bool> {
 fn shows_another(status: &str, own: Pid) -> bool {
     let Some(pids) = status.lines().find_map(|line| line.strip_prefix("NSpid:")) else { return false };
     let pids: Vec<i32> = pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    pids != [own.as_raw()]
+    pids != [own.number()]
 }
 
 /// Does it live in another network namespace than we do? Our own sock_diag would show the wrong sockets.
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     fn stat(parent: i32, zombie: bool) -> Option<Stat> {
-        Some(Stat { parent: Pid::from_raw(parent), zombie })
+        Some(Stat { parent: Pid::new(parent), zombie })
     }
 
     #[test]
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_proc_of_the_namespace_above_is_recognised() {
-        let own = Pid::from_raw(1);
+        let own = Pid::new(1).unwrap();
         assert!(shows_another("Name:\tadieu\nNSpid:\t4711\t1\nUid:\t0", own));
         assert!(!shows_another("Name:\tadieu\nNSpid:\t1\n", own));
         assert!(!shows_another("Name:\tadieu\n", own), "a kernel without PID namespaces");

@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::process::Pid;
 use netlink_packet_sock_diag::constants::TCP_LISTEN;
 
-use super::Pid;
 use super::tcp::{self, Connection, Family, Listener, Sample, SocketId};
 
 /// One line of the table.

@@ -3,10 +3,10 @@
 //! As PID 1, or as a subreaper, adieu inherits every orphan. Whoever is reaped here is told to the loop, which knows
 //! whether it was the app, a hook, a check or a stranger.
 
-use crate::lifecycle::{Exit, Signal};
+use crate::process::{Exit, Pid};
+use crate::signal::Signal;
 use nix::errno::Errno;
 use nix::sys::wait::WaitPidFlag;
-use nix::unistd::Pid;
 
 /// What the kernel knows of our children.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +22,7 @@ pub enum Reaped {
 
 /// News of the app alone, which costs the same however many other children wait.
 pub fn app(pid: Pid) -> Reaped {
-    wait(pid.as_raw(), WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)
+    wait(pid.number(), WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)
 }
 
 /// The next child that has ended, whoever it is.
@@ -37,7 +37,7 @@ pub fn none_left() -> bool {
 
 /// Whether this child waits to be reaped; reaps nothing.
 pub fn has_ended(pid: Pid) -> bool {
-    ended(libc::P_PID, pid.as_raw() as libc::id_t) == Ok(true)
+    ended(libc::P_PID, pid.number() as libc::id_t) == Ok(true)
 }
 
 fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
@@ -52,7 +52,7 @@ fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
 
 /// Takes away a child that could not become the command; it has already ended.
 pub(super) fn forget(pid: Pid) {
-    wait(pid.as_raw(), WaitPidFlag::empty());
+    wait(pid.number(), WaitPidFlag::empty());
 }
 
 fn wait(pid: i32, flags: WaitPidFlag) -> Reaped {
@@ -60,19 +60,21 @@ fn wait(pid: i32, flags: WaitPidFlag) -> Reaped {
     // SAFETY: the status word lives through the call. nix's waitpid fails with EINVAL, the status lost, when a child
     // died of a real-time signal.
     match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags.bits()) }) {
-        Ok(0) => Reaped::Nothing,
-        Ok(pid) => told(Pid::from_raw(pid), status),
+        Ok(pid) => reaped(pid, status).unwrap_or(Reaped::Nothing),
         Err(Errno::ECHILD) => Reaped::NoneLeft,
         Err(_) => Reaped::Nothing,
     }
 }
 
-fn told(pid: Pid, status: i32) -> Reaped {
-    if libc::WIFEXITED(status) {
+/// `None` when no child has news: waitpid(2) then returns 0.
+fn reaped(pid: i32, status: i32) -> Option<Reaped> {
+    let pid = Pid::new(pid)?;
+    Some(if libc::WIFEXITED(status) {
+        // Eight bits are all that exit(3) passes on.
         Reaped::Ended(pid, Exit::Status(libc::WEXITSTATUS(status) as u8))
     } else if libc::WIFSIGNALED(status) {
-        Reaped::Ended(pid, Exit::Killed(Signal(libc::WTERMSIG(status) as u8)))
+        Reaped::Ended(pid, Exit::Killed(Signal::new(libc::WTERMSIG(status))?))
     } else {
-        Reaped::Stopped(pid, Signal(libc::WSTOPSIG(status) as u8))
-    }
+        Reaped::Stopped(pid, Signal::new(libc::WSTOPSIG(status))?)
+    })
 }

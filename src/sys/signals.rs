@@ -4,21 +4,18 @@
 //! order, value and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu has
 //! no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word that it is.
 
-use crate::lifecycle::{Arrival, Moment, Sender, Signal};
+use crate::process::Pid;
+use crate::signal::{Arrival, Sender, Signal};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// The size of the kernel's signal set in bytes, on every architecture that Rust knows but mips.
 const KERNEL_SET: usize = 8;
 static ALL: u64 = !0;
-
-/// A child has ended or stopped.
-pub const CHLD: Signal = Signal(libc::SIGCHLD as u8);
-/// What makes a stopped process go on.
-pub const CONT: Signal = Signal(libc::SIGCONT as u8);
 
 /// A signal mask as the kernel keeps it: bit n-1 stands for signal n.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +56,7 @@ pub fn set_mask(mask: Mask) -> Mask {
 
 /// Lets one signal through again.
 pub(super) fn release(signal: Signal) {
-    set_mask(Mask(ALL & !(1 << (signal.0 - 1))));
+    set_mask(Mask(ALL & !bit(signal)));
 }
 
 /// Whether a signal has arrived that nobody has read yet ([sigpending(2)]).
@@ -69,7 +66,11 @@ pub(super) fn is_pending(signal: Signal) -> bool {
     let mut pending = 0u64;
     // SAFETY: a pointer to a 64-bit word that lives through the call.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SET) };
-    pending & 1 << (signal.0 - 1) != 0
+    pending & bit(signal) != 0
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal.number() - 1)
 }
 
 fn reset_child() -> bool {
@@ -116,7 +117,7 @@ impl Signals {
         loop {
             let (arrival, own) = match self {
                 Signals::Descriptor(descriptor) => from_descriptor(descriptor)?,
-                Signals::Waiting => wait_for_signal(Some(Moment::ZERO))?,
+                Signals::Waiting => wait_for_signal(Some(Duration::ZERO))?,
             };
             if !own {
                 return Some(arrival);
@@ -125,17 +126,17 @@ impl Signals {
     }
 
     /// Waits without a descriptor, at most for `length`; what came, if anything, is returned.
-    pub fn wait(&self, length: Option<Moment>) -> Option<Arrival> {
+    pub fn wait(&self, length: Option<Duration>) -> Option<Arrival> {
         wait_for_signal(length).filter(|(_, own)| !own).map(|(arrival, _)| arrival)
     }
 }
 
 fn from_descriptor(descriptor: &SignalFd) -> Option<(Arrival, bool)> {
     let info = descriptor.read_signal().ok().flatten()?;
-    Some(arrival(info.ssi_signo as u8, info.ssi_code, info.ssi_pid as i32, info.ssi_ptr as usize))
+    arrival(info.ssi_signo as i32, info.ssi_code, info.ssi_pid as i32, info.ssi_ptr as usize)
 }
 
-fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
+fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
     let timeout = length.map(|length| libc::timespec {
         tv_sec: length.as_secs() as libc::time_t,
         tv_nsec: length.subsec_nanos() as libc::c_long,
@@ -153,29 +154,30 @@ fn wait_for_signal(length: Option<Moment>) -> Option<(Arrival, bool)> {
     // SAFETY: the kernel has filled in the fields of a signal sent by a process; for others they hold nothing
     // that is used.
     let (pid, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
-    Some(arrival(number as u8, info.si_code, pid, value))
+    arrival(number as i32, info.si_code, pid, value)
 }
 
 /// What the kernel says of a signal, in our words, and whether it was us who caused it.
-fn arrival(number: u8, code: i32, pid: i32, value: usize) -> (Arrival, bool) {
-    let from = if code > 0 { Sender::Kernel } else { Sender::Process(pid) };
+fn arrival(number: i32, code: i32, pid: i32, value: usize) -> Option<(Arrival, bool)> {
+    let signal = Signal::new(number)?;
+    let from = if code > 0 { Sender::Kernel } else { Pid::new(pid).map_or(Sender::Outside, Sender::Process) };
     // Anything else from our own pid came from the program that had it before us, by exec.
-    let by_writing = [libc::SIGPIPE, libc::SIGXFSZ].contains(&i32::from(number));
-    let own = by_writing && from == Sender::Process(Pid::this().as_raw());
+    let by_writing = [Signal::PIPE, Signal::XFSZ].contains(&signal);
+    let own = by_writing && from == Sender::Process(super::own_pid());
     let value = (code == libc::SI_QUEUE).then_some(value);
-    (Arrival { signal: Signal(number), from, value }, own)
+    Some((Arrival { signal, from, value }, own))
 }
 
 /// Sends `signal` to one process ([kill(2)]). A process that is gone is no error; EPERM and EAGAIN are.
 ///
 /// [kill(2)]: https://man7.org/linux/man-pages/man2/kill.2.html
-pub fn send(pid: Pid, signal: Signal) -> Result<(), Errno> {
-    answered(kill(pid.as_raw(), signal))
+pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
+    answered(kill(pid.number(), signal))
 }
 
 /// Sends `signal` to a process group; ESRCH is reported, since a group may not exist yet.
-pub fn send_group(group: Pid, signal: Signal) -> Result<(), Errno> {
-    kill(-group.as_raw(), signal)
+pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
+    kill(-group.number(), signal)
 }
 
 /// Sends `signal` to every process but ourselves, as the init of a PID namespace may.
@@ -185,111 +187,48 @@ pub(super) fn send_everyone(signal: Signal) {
     let _ = kill(-1, signal);
 }
 
-fn kill(pid: i32, signal: Signal) -> Result<(), Errno> {
+fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: two integers. nix's kill does not know real-time signals.
-    Errno::result(unsafe { libc::kill(pid, i32::from(signal.0)) }).map(drop)
+    Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop).map_err(io::Error::from)
 }
 
 /// Queues `signal` with its value ([sigqueue(3)]), so that real-time signals keep number, count, order and value.
 /// EAGAIN when the receiver's queue is full (RLIMIT_SIGPENDING).
 ///
 /// [sigqueue(3)]: https://man7.org/linux/man-pages/man3/sigqueue.3.html
-pub fn queue(pid: Pid, signal: Signal, value: usize) -> Result<(), Errno> {
+pub fn queue(pid: Pid, signal: Signal, value: usize) -> io::Result<()> {
     let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
     // SAFETY: the value is passed by value and never dereferenced. nix has no sigqueue for real-time signals.
-    answered(Errno::result(unsafe { libc::sigqueue(pid.as_raw(), i32::from(signal.0), value) }).map(drop))
+    let queued = Errno::result(unsafe { libc::sigqueue(pid.number(), signal.number(), value) });
+    answered(queued.map(drop).map_err(io::Error::from))
 }
 
-fn answered(result: Result<(), Errno>) -> Result<(), Errno> {
+/// ESRCH: there is no such process, or no such group.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn answered(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(Errno::ESRCH) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         other => other,
     }
-}
-
-/// The name of a signal without SIG: `TERM`, `RTMIN+3`; a bare number where it has none.
-pub fn name(signal: Signal) -> String {
-    let number = i32::from(signal.0);
-    if let Some(name) = signal_hook::low_level::signal_name(number) {
-        return name.trim_start_matches("SIG").to_owned();
-    }
-    match number {
-        16 => "STKFLT".to_owned(),
-        30 => "PWR".to_owned(),
-        34 => "RTMIN".to_owned(),
-        35..=64 => format!("RTMIN+{}", number - 34),
-        _ => number.to_string(),
-    }
-}
-
-/// What a signal is called, in any of the usual ways: `TERM`, `sigterm`, `15`, `RTMIN+3`, `RTMAX-1`.
-pub fn by_name(text: &str) -> Option<Signal> {
-    let upper = text.trim().to_ascii_uppercase();
-    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let number = match short.split_at_checked(5) {
-        _ if short.bytes().all(|b| b.is_ascii_digit()) => short.parse().ok()?,
-        Some(("RTMIN", "")) => 34,
-        Some(("RTMAX", "")) => 64,
-        Some(("RTMIN", more)) => 34 + more.strip_prefix('+')?.parse::<u8>().ok()?.min(64),
-        Some(("RTMAX", less)) => 64u8.checked_sub(less.strip_prefix('-')?.parse().ok()?)?,
-        _ => match short {
-            "IOT" => 6,
-            "CLD" => 17,
-            "POLL" => 29,
-            _ => (1..=31u8).find(|n| name(Signal(*n)) == short)?,
-        },
-    };
-    let realtime = short.starts_with("RT");
-    let valid = if realtime { 34..=64 } else { 1..=64 };
-    valid.contains(&number).then_some(Signal(number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The pure table of names holds what libc and signal-hook say for this machine.
     #[test]
-    fn every_signal_has_a_name_that_leads_back_to_it() {
-        for number in 1..=64 {
-            let signal = Signal(number);
-            assert_eq!(by_name(&name(signal)), Some(signal), "{}", name(signal));
+    fn names_and_numbers_are_this_kernels() {
+        for signal in (1..32).filter_map(Signal::new) {
+            if let Some(name) = signal_hook::low_level::signal_name(signal.number()) {
+                assert_eq!(format!("SIG{signal}"), name);
+            }
         }
-    }
-
-    #[test]
-    fn names_are_taken_as_people_write_them() {
-        for (text, number) in [
-            ("TERM", 15),
-            ("SIGTERM", 15),
-            ("sigusr1", 10),
-            ("9", 9),
-            ("RTMIN", 34),
-            ("RTMIN+3", 37),
-            ("SIGRTMAX-1", 63),
-            ("rtmax", 64),
-            ("IOT", 6),
-        ] {
-            assert_eq!(by_name(text), Some(Signal(number)), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_signal_is_refused() {
-        for text in [
-            "",
-            "0",
-            "65",
-            "-1",
-            "TERMINATE",
-            "SIG",
-            "RTMIN+31",
-            "RTMAX-31",
-            "RTMIN-1",
-            "RTMIN+",
-            "999",
-            "TE RM",
-        ] {
-            assert_eq!(by_name(text), None, "{text}");
-        }
+        assert_eq!(Signal::PWR.number(), libc::SIGPWR);
+        assert_eq!(Signal::STKFLT.number(), libc::SIGSTKFLT);
+        assert_eq!("RTMIN".parse(), Ok(Signal::new(libc::SIGRTMIN()).unwrap()));
     }
 }

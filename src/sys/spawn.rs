@@ -5,12 +5,12 @@
 //! it. All signals stay blocked until the child's own mask is set, last of all.
 
 use super::signals::{self, Mask};
-use crate::lifecycle::Signal;
+use crate::process::Pid;
+use crate::signal::Signal;
 use nix::errno::Errno;
-use nix::unistd::Pid;
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Stack for the child's few calls; glibc's execvpe puts a path and, for a script without `#!`, all of argv there.
@@ -20,12 +20,12 @@ const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 const LISTEN_PID_ROOM: usize = 32;
 
 /// Why a process could not be started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum SpawnError {
     /// There is no new process: clone(2) or memory for it failed.
-    Fork(Errno),
+    Fork(io::Error),
     /// The command cannot be executed.
-    Exec(Errno),
+    Exec(io::Error),
 }
 
 /// The app as it is to be started.
@@ -38,7 +38,7 @@ pub struct AppStart<'a> {
     /// What the app gets when adieu dies first.
     pub orphan_signal: Option<Signal>,
     /// The terminal whose foreground the app is to take over.
-    pub foreground: Option<RawFd>,
+    pub foreground: Option<BorrowedFd<'a>>,
 }
 
 /// Starts the app in a process group of its own, with its inherited descriptors, mask and dispositions.
@@ -46,17 +46,17 @@ pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
     let mut listen_pid = [0u8; LISTEN_PID_ROOM];
     let environment = Environment::with(start.variables);
     let passed_on = std::env::var_os("LISTEN_PID").and_then(|pid| pid.into_string().ok());
-    let for_us = passed_on.is_some_and(|pid| pid.trim() == Pid::this().to_string());
+    let for_us = passed_on.is_some_and(|pid| pid.trim() == super::own_pid().to_string());
     let mut child = Child {
         argv: pointers(start.argv),
         envp: environment.pointers(for_us.then(|| listen_pid.as_ptr().cast())),
         mask: start.mask,
         ignore_child: start.ignored_child,
         death_signal: start.orphan_signal,
-        foreground: start.foreground,
+        foreground: start.foreground.map(|terminal| terminal.as_raw_fd()),
         stdio: None,
         listen_pid: for_us.then_some(&mut listen_pid),
-        parent: Pid::this(),
+        parent: super::own_pid(),
         exec_errno: 0,
     };
     child.start()
@@ -85,11 +85,11 @@ pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<P
         foreground: None,
         stdio: Some(empty.as_raw_fd()),
         listen_pid: None,
-        parent: Pid::this(),
+        parent: super::own_pid(),
         exec_errno: 0,
     };
     child.start().map_err(|error| match error {
-        SpawnError::Fork(errno) | SpawnError::Exec(errno) => io::Error::from_raw_os_error(errno as i32),
+        SpawnError::Fork(error) | SpawnError::Exec(error) => error,
     })
 }
 
@@ -169,19 +169,20 @@ struct Child<'a> {
 
 impl Child<'_> {
     fn start(&mut self) -> Result<Pid, SpawnError> {
-        let stack = Stack::with_room_for(self.argv.len()).map_err(SpawnError::Fork)?;
+        let stack = Stack::with_room_for(self.argv.len()).map_err(|errno| SpawnError::Fork(errno.into()))?;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         // SAFETY: CLONE_VFORK suspends us until the child has called exec or exited, so `self` and the stack outlive
         // its use of them; it runs on a stack of its own. std and nix offer no vfork, and a plain fork would copy
         // page tables and need a pipe.
         let pid = unsafe { libc::clone(run_child, stack.top(), flags, std::ptr::from_mut(self).cast()) };
-        let pid = Errno::result(pid).map(Pid::from_raw).map_err(SpawnError::Fork)?;
+        let pid = Errno::result(pid).map_err(|errno| SpawnError::Fork(errno.into()))?;
+        let pid = Pid::new(pid).ok_or_else(|| SpawnError::Fork(io::ErrorKind::Other.into()))?;
         // The child wrote it through the pointer that was given to clone.
-        match unsafe_read(&self.exec_errno) {
+        match read_volatile(&self.exec_errno) {
             0 => Ok(pid),
             errno => {
                 super::reap::forget(pid);
-                Err(SpawnError::Exec(Errno::from_raw(errno)))
+                Err(SpawnError::Exec(io::Error::from_raw_os_error(errno)))
             }
         }
     }
@@ -196,9 +197,9 @@ impl Child<'_> {
                 libc::tcsetpgrp(terminal, libc::getpid());
             }
             if let Some(signal) = self.death_signal {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal.0), 0, 0, 0);
-                if self.parent.as_raw() != 1 && libc::getppid() != self.parent.as_raw() {
-                    libc::raise(i32::from(signal.0));
+                libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong, 0, 0, 0);
+                if self.parent.number() != 1 && libc::getppid() != self.parent.number() {
+                    libc::raise(signal.number());
                 }
             }
             if let Some(empty) = self.stdio {
@@ -222,7 +223,7 @@ impl Child<'_> {
 }
 
 /// Reads what another process wrote into our memory.
-fn unsafe_read(errno: &i32) -> i32 {
+fn read_volatile(errno: &i32) -> i32 {
     // SAFETY: a valid, aligned reference; volatile, since the compiler cannot know that the child wrote there.
     unsafe { std::ptr::read_volatile(errno) }
 }
@@ -306,7 +307,11 @@ mod tests {
                 foreground: None,
             })
         };
-        assert_eq!(start(c"/nowhere/at-all"), Err(SpawnError::Exec(Errno::ENOENT)));
-        assert_eq!(start(c"/etc/passwd"), Err(SpawnError::Exec(Errno::EACCES)));
+        let failure = |command| match start(command) {
+            Err(SpawnError::Exec(error)) => error.kind(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(failure(c"/nowhere/at-all"), io::ErrorKind::NotFound);
+        assert_eq!(failure(c"/etc/passwd"), io::ErrorKind::PermissionDenied);
     }
 }

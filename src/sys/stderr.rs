@@ -9,24 +9,24 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A write of at most this many bytes to a pipe is whole or does not happen (PIPE_BUF, pipe(7)).
 pub const LONGEST_LINE: usize = 4096;
 
 pub struct Stderr {
     /// Found when there is something to say, which in most lives is never.
-    way: Option<Way>,
+    destination: Option<Destination>,
     /// Lines that nobody could be given since the last one that went out.
-    unsaid: u64,
+    dropped: u64,
     lost: u64,
 }
 
-enum Way {
+enum Destination {
     /// Nothing to write to.
     Closed,
-    /// A description of our own, non-blocking.
-    Own(OwnedFd),
+    /// A description of our own, non-blocking. It lives as long as the process.
+    Own(&'static OwnedFd),
     Socket,
     /// Shared: ask first, then write. A regular file never blocks.
     Shared,
@@ -34,21 +34,21 @@ enum Way {
 
 impl Stderr {
     pub fn open() -> Stderr {
-        Stderr { way: None, unsaid: 0, lost: 0 }
+        Stderr { destination: None, dropped: 0, lost: 0 }
     }
 
     /// Writes one line, its newline included, or drops it.
     pub fn write(&mut self, line: &[u8]) {
-        let way = self.way.get_or_insert_with(Way::to_descriptor_2);
-        if self.unsaid > 0 {
-            let note = format!("adieu: {} lines lost: stderr was not being read\n", self.unsaid);
-            if way.write(note.as_bytes()).is_ok() {
-                self.unsaid = 0;
+        let destination = self.destination.get_or_insert_with(Destination::of_descriptor_2);
+        if self.dropped > 0 {
+            let note = format!("adieu: {} lines lost: stderr was not being read\n", self.dropped);
+            if destination.write(note.as_bytes()).is_ok() {
+                self.dropped = 0;
             }
         }
         let line = &line[..line.len().min(LONGEST_LINE)];
-        if self.unsaid > 0 || way.write(line).is_err() {
-            self.unsaid += 1;
+        if self.dropped > 0 || destination.write(line).is_err() {
+            self.dropped += 1;
             self.lost += 1;
         }
     }
@@ -58,48 +58,53 @@ impl Stderr {
         self.lost
     }
 
-    pub fn descriptor(&self) -> Option<RawFd> {
-        match &self.way {
-            Some(Way::Own(own)) => Some(own.as_raw_fd()),
-            Some(Way::Closed | Way::Socket | Way::Shared) | None => None,
+    pub fn descriptor(&self) -> Option<BorrowedFd<'static>> {
+        match &self.destination {
+            Some(Destination::Own(own)) => {
+                let own: &'static OwnedFd = own;
+                Some(own.as_fd())
+            }
+            Some(Destination::Closed | Destination::Socket | Destination::Shared) | None => None,
         }
     }
 }
 
-impl Way {
-    fn to_descriptor_2() -> Way {
-        let Ok(stat) = fstat(two()) else {
-            return Way::Closed;
+impl Destination {
+    fn of_descriptor_2() -> Destination {
+        let Ok(stat) = fstat(descriptor_2()) else {
+            return Destination::Closed;
         };
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-            SFlag::S_IFSOCK => Way::Socket,
+            SFlag::S_IFSOCK => Destination::Socket,
             SFlag::S_IFIFO | SFlag::S_IFCHR => {
                 let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-                open("/proc/self/fd/2", flags, Mode::empty()).map_or(Way::Shared, Way::Own)
+                open("/proc/self/fd/2", flags, Mode::empty())
+                    .map_or(Destination::Shared, |own| Destination::Own(Box::leak(Box::new(own))))
             }
-            _ => Way::Shared,
+            _ => Destination::Shared,
         }
     }
 
     fn write(&self, line: &[u8]) -> Result<(), Errno> {
         match self {
-            Way::Closed => Err(Errno::EBADF),
-            Way::Own(own) => nix::unistd::write(own, line).map(drop),
-            Way::Socket => {
-                send(two().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map(drop)
+            Destination::Closed => Err(Errno::EBADF),
+            Destination::Own(own) => nix::unistd::write(own, line).map(drop),
+            Destination::Socket => {
+                send(descriptor_2().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+                    .map(drop)
             }
-            Way::Shared => {
-                let mut fds = [PollFd::new(two(), PollFlags::POLLOUT)];
+            Destination::Shared => {
+                let mut fds = [PollFd::new(descriptor_2(), PollFlags::POLLOUT)];
                 match poll(&mut fds, PollTimeout::ZERO)? {
                     0 => Err(Errno::EAGAIN),
-                    _ => nix::unistd::write(two(), line).map(drop),
+                    _ => nix::unistd::write(descriptor_2(), line).map(drop),
                 }
             }
         }
     }
 }
 
-fn two() -> BorrowedFd<'static> {
+fn descriptor_2() -> BorrowedFd<'static> {
     // SAFETY: adieu never closes 2 and nothing of its own ever stands there.
     unsafe { BorrowedFd::borrow_raw(2) }
 }

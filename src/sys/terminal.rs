@@ -3,14 +3,16 @@
 //! The app gets a process group of its own and, when adieu held it, the foreground: then the terminal's keys reach the
 //! app directly, once. For job control adieu stands between the shell, which sees only adieu, and the app.
 
-use super::signals;
-use crate::lifecycle::Signal;
+use super::{own_pid, signals};
+use crate::process::Pid;
+use crate::signal::Signal;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-use nix::sys::signal::{SigHandler, Signal as Named};
+use nix::sys::signal::{SigHandler, Signal as NixSignal};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use nix::unistd::{Pid as NixPid, getpgrp, tcgetpgrp, tcsetpgrp};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub struct Terminal {
     tty: OwnedFd,
@@ -38,24 +40,24 @@ impl Terminal {
     ///
     /// # Errors
     /// As tcsetpgrp(3) says; EPERM where `group` is not in our session.
-    pub fn hand_to(&self, group: Pid) -> Result<(), Errno> {
-        tcsetpgrp(&self.tty, group)
+    pub fn hand_to(&self, group: Pid) -> io::Result<()> {
+        Ok(tcsetpgrp(&self.tty, NixPid::from_raw(group.number()))?)
     }
 
     /// Takes the foreground back from `group`, if it holds it.
     pub fn take_back_from(&self, group: Pid) {
-        if tcgetpgrp(&self.tty) == Ok(group) {
+        if tcgetpgrp(&self.tty) == Ok(NixPid::from_raw(group.number())) {
             // A terminal that has hung up has no foreground to take.
             let _ = tcsetpgrp(&self.tty, getpgrp());
         }
     }
 
-    pub fn descriptor(&self) -> RawFd {
-        self.tty.as_raw_fd()
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.tty.as_fd()
     }
 }
 
-fn terminal_at(fd: RawFd) -> Option<OwnedFd> {
+fn terminal_at(fd: i32) -> Option<OwnedFd> {
     // SAFETY: the number is only asked about; a closed one is answered by EBADF.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     tcgetpgrp(fd).ok()?;
@@ -72,15 +74,15 @@ fn terminal_at(fd: RawFd) -> Option<OwnedFd> {
 /// [credentials(7)]: https://man7.org/linux/man-pages/man7/credentials.7.html
 pub fn suspend_self() -> bool {
     // SAFETY: SIG_DFL is no handler of ours that could be called.
-    let before = unsafe { nix::sys::signal::signal(Named::SIGTSTP, SigHandler::SigDfl) };
+    let before = unsafe { nix::sys::signal::signal(NixSignal::SIGTSTP, SigHandler::SigDfl) };
     // Cannot fail: the receiver is ourselves.
-    let _ = signals::send(Pid::this(), Signal(libc::SIGTSTP as u8));
+    let _ = signals::send(own_pid(), Signal::TSTP);
     let mask = signals::set_mask(signals::Mask(!(1 << (libc::SIGTSTP - 1))));
     // Suspended here, if at all, until SIGCONT.
     signals::set_mask(mask);
     if let Ok(before) = before {
         // SAFETY: what was there before is SIG_DFL or SIG_IGN, as adieu installs no handlers.
-        let _ = unsafe { nix::sys::signal::signal(Named::SIGTSTP, before) };
+        let _ = unsafe { nix::sys::signal::signal(NixSignal::SIGTSTP, before) };
     }
-    signals::is_pending(Signal(libc::SIGCONT as u8))
+    signals::is_pending(Signal::CONT)
 }

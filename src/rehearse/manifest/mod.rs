@@ -15,7 +15,6 @@ use saphyr::Yaml;
 use serde::Serialize;
 
 use adieu::settings::{Platform, values};
-use adieu::sys::signals;
 
 /// One container or service of a manifest.
 #[derive(Clone, PartialEq, Debug)]
@@ -190,8 +189,8 @@ impl Brief {
         let stops_by = self.adieu_option("stop-on").unwrap_or_else(|| "TERM".to_owned());
         let known = stops_by
             .split(',')
-            .filter_map(signals::by_name)
-            .any(|signal| i32::from(signal.0) == self.stop_signal as i32);
+            .filter_map(|name| name.parse::<adieu::signal::Signal>().ok())
+            .any(|signal| signal.number() == self.stop_signal as i32);
         if self.adieu.is_some() && !known {
             let name = self.stop_signal.as_str().trim_start_matches("SIG");
             self.misfits.push(Misfit::new(
@@ -294,5 +293,5 @@ impl<'a> Node<'a> {
 
 fn signal_named(text: &str) -> Result<Signal, String> {
     let number = values::signal(text)?;
-    Signal::try_from(i32::from(number.0)).map_err(|_| format!("no platform stops by '{text}'"))
+    Signal::try_from(number.number()).map_err(|_| format!("no platform stops by '{text}'"))
 }

@@ -8,12 +8,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::poll::PollFd;
-use nix::unistd::Pid;
-
-use crate::calls::{Answer, Call, name_of};
-use crate::lifecycle::{Exit, Moment};
+use crate::ask::{Answer, Ask, name_of};
+use crate::moment::Moment;
+use crate::process::{Exit, Pid};
 use crate::settings::Target;
+use crate::sys::poll::PollFds;
 
 /// From asking to asking again.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,14 +33,14 @@ const DRAIN_IDLE_LOOKS: u32 = 2;
 
 /// A question that is asked again and again.
 #[derive(Debug)]
-struct Asked {
+struct Repeated {
     target: Target,
     every: Duration,
     /// At first less than `every`.
     pause: Duration,
     limit: Duration,
-    call: Option<Call>,
-    /// Whether the answer of `call` has been given to the asker.
+    ask: Option<Ask>,
+    /// Whether the answer of `ask` has been given to the asker.
     told: bool,
     asked: Option<Moment>,
     /// At least so long after an answer, which came at that time.
@@ -49,35 +48,35 @@ struct Asked {
     answered: Moment,
 }
 
-impl Asked {
-    fn new(target: &Target, every: Duration, limit: Duration) -> Asked {
-        Asked {
+impl Repeated {
+    fn new(target: &Target, every: Duration, limit: Duration) -> Repeated {
+        Repeated {
             target: target.clone(),
             every,
             pause: every,
             limit,
-            call: None,
+            ask: None,
             told: true,
             asked: None,
             rest: Duration::ZERO,
-            answered: Moment::ZERO,
+            answered: Moment::START,
         }
     }
 
-    fn impatient(self) -> Asked {
-        Asked { pause: AT_FIRST, ..self }
+    fn impatient(self) -> Repeated {
+        Repeated { pause: AT_FIRST, ..self }
     }
 
     /// The answer, in the turn in which it comes.
     fn serve(&mut self, now: Moment) -> Option<Result<Answer, String>> {
-        if let Some(call) = &mut self.call {
-            call.serve(now);
+        if let Some(ask) = &mut self.ask {
+            ask.serve(now);
         }
         if self.told && now >= self.next() {
             if self.asked.replace(now).is_some() {
                 self.pause = (self.pause * 2).min(self.every);
             }
-            self.call = Some(Call::start(&self.target, now, self.limit, &[]));
+            self.ask = Some(Ask::start(&self.target, now, self.limit, &[]));
             self.told = false;
         }
         let answer = self.untold()?;
@@ -90,38 +89,38 @@ impl Asked {
     }
 
     fn next(&self) -> Moment {
-        let due = self.asked.map_or(Moment::ZERO, |asked| asked + self.pause);
+        let due = self.asked.map_or(Moment::START, |asked| asked + self.pause);
         due.max(self.answered + self.rest)
     }
 
     fn untold(&self) -> Option<Result<Answer, String>> {
-        if self.told { None } else { self.call.as_ref()?.answer() }
+        if self.told { None } else { self.ask.as_ref()?.answer() }
     }
 
-    fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if let Some(call) = &self.call {
-            call.poll_fds(fds);
+    fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Some(ask) = &self.ask {
+            ask.poll_fds(fds);
         }
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let call = self.call.as_ref().and_then(Call::deadline);
+        let ask = self.ask.as_ref().and_then(Ask::deadline);
         if self.told {
-            Some(call.map_or(self.next(), |call| call.min(self.next())))
+            Some(ask.map_or(self.next(), |ask| ask.min(self.next())))
         } else if self.untold().is_some() {
-            Some(Moment::ZERO)
+            Some(Moment::START)
         } else {
-            call
+            ask
         }
     }
 
     fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        self.call.as_mut().is_some_and(|call| call.reaped(pid, exit))
+        self.ask.as_mut().is_some_and(|ask| ask.reaped(pid, exit))
     }
 
     fn cut(&mut self) {
-        if let Some(call) = &mut self.call {
-            call.cut("no longer asked".to_owned());
+        if let Some(ask) = &mut self.ask {
+            ask.cut("no longer asked".to_owned());
         }
     }
 }
@@ -137,7 +136,7 @@ pub struct Checks {
 struct Check {
     name: String,
     /// `None` for `notify`, which is told and not asked.
-    asked: Option<Asked>,
+    asked: Option<Repeated>,
     last: Result<(), String>,
     passed_before: bool,
 }
@@ -147,7 +146,7 @@ impl Check {
         let (asked, last) = match target {
             Target::Notify => (None, "the app has not said READY=1"),
             Target::Exec(_) | Target::Http(_) | Target::Tcp(_) => {
-                (Some(Asked::new(target, EVERY, LIMIT).impatient()), "no answer yet")
+                (Some(Repeated::new(target, EVERY, LIMIT).impatient()), "no answer yet")
             }
         };
         Check { name: name_of(target), asked, last: Err(last.to_owned()), passed_before: false }
@@ -174,14 +173,14 @@ impl Checks {
         Checks { checks: targets.iter().map(Check::new).collect(), ceased: false }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         for asked in self.asked() {
             asked.poll_fds(fds);
         }
     }
 
     pub fn deadline(&self) -> Option<Moment> {
-        self.asked().filter_map(Asked::deadline).min()
+        self.asked().filter_map(Repeated::deadline).min()
     }
 
     pub fn serve(&mut self, now: Moment) {
@@ -233,7 +232,7 @@ impl Checks {
         }
     }
 
-    fn asked(&self) -> impl Iterator<Item = &Asked> {
+    fn asked(&self) -> impl Iterator<Item = &Repeated> {
         self.checks.iter().filter(|_| !self.ceased).filter_map(|check| check.asked.as_ref())
     }
 }
@@ -242,7 +241,7 @@ impl Checks {
 #[derive(Debug)]
 pub struct DrainCheck {
     name: String,
-    asked: Asked,
+    asked: Repeated,
     on: bool,
     idle_looks: u32,
     last: Result<(), String>,
@@ -253,7 +252,7 @@ impl DrainCheck {
     pub fn new(target: &Target) -> DrainCheck {
         DrainCheck {
             name: name_of(target),
-            asked: Asked { rest: DRAIN_REST, ..Asked::new(target, DRAIN_EVERY, DRAIN_LIMIT) },
+            asked: Repeated { rest: DRAIN_REST, ..Repeated::new(target, DRAIN_EVERY, DRAIN_LIMIT) },
             on: false,
             idle_looks: 0,
             last: Err("no answer yet".to_owned()),
@@ -271,7 +270,7 @@ impl DrainCheck {
         self.asked.cut();
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if self.on {
             self.asked.poll_fds(fds);
         }
@@ -299,7 +298,7 @@ impl DrainCheck {
 
     /// Our own end of the connection on which the app is being asked: no request of a client's.
     pub fn asks_from(&self) -> Option<SocketAddr> {
-        self.asked.call.as_ref().and_then(Call::asks_from)
+        self.asked.ask.as_ref().and_then(Ask::asks_from)
     }
 
     /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds it.
@@ -322,14 +321,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
 
-    use nix::poll::{PollTimeout, poll};
     use nix::sys::wait::{WaitStatus, waitpid};
 
     use super::*;
     use crate::settings::HttpTarget;
 
     fn seconds(seconds: u64) -> Moment {
-        Duration::from_secs(seconds)
+        Moment::at(Duration::from_secs(seconds))
     }
 
     /// Answers one request with the status.
@@ -348,9 +346,9 @@ mod tests {
 
     /// Waits for the next thing to happen to the checks and serves them at `now`.
     fn turn(checks: &mut Checks, now: Moment) {
-        let mut fds = Vec::new();
+        let mut fds = PollFds::new();
         checks.poll_fds(&mut fds);
-        poll(&mut fds, PollTimeout::from(20u8)).unwrap();
+        fds.wait(Some(Moment::at(Duration::from_millis(20))), Moment::START);
         drop(fds);
         checks.serve(now);
     }
@@ -390,7 +388,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut checks = Checks::new(&[http(listener.local_addr().unwrap())]);
         checks.serve(seconds(0));
-        checks.serve(Duration::from_millis(999));
+        checks.serve(Moment::at(Duration::from_millis(999)));
         assert_eq!(checks.deadline(), Some(seconds(1)));
         checks.serve(seconds(1));
         assert!(checks.reason().unwrap().ends_with("no answer within 1s"));
@@ -406,11 +404,11 @@ mod tests {
         let mut asked = vec![Duration::ZERO];
         while asked.len() < 8 {
             let now = *asked.last().unwrap();
-            checks.serve(now);
+            checks.serve(Moment::at(now));
             while !checks.checks[0].asked.as_ref().unwrap().told {
-                turn(&mut checks, now);
+                turn(&mut checks, Moment::at(now));
             }
-            asked.push(checks.deadline().unwrap());
+            asked.push(checks.deadline().unwrap().since_start());
         }
         let asked: Vec<_> = asked.iter().map(Duration::as_millis).collect();
         assert_eq!(asked, [0, 50, 150, 350, 750, 1550, 2550, 3550]);
@@ -440,8 +438,12 @@ mod tests {
         drain.begin();
         let mut look = |at: Moment| {
             drain.serve(at);
-            let pid = drain.asked.call.as_ref().unwrap().pid().unwrap();
-            let WaitStatus::Exited(_, status) = waitpid(pid, None).unwrap() else { panic!() };
+            let pid = drain.asked.ask.as_ref().unwrap().pid().unwrap();
+            let WaitStatus::Exited(_, status) =
+                waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap()
+            else {
+                panic!()
+            };
             assert!(drain.reaped(pid, Exit::Status(status as u8)));
             drain.serve(at);
             (drain.idle(), drain.reason())

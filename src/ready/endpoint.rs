@@ -5,15 +5,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::resource::{Resource, getrlimit};
-
-use crate::calls::plainly;
-use crate::lifecycle::Moment;
-use crate::status::{Page, View};
+use crate::moment::Moment;
+use crate::ready::pages::{Page, View};
+use crate::sys::poll::PollFds;
+use crate::sys::{describe, descriptors};
 
 /// Connections at a time, and what share of the descriptors that adieu may have they are at most: the drain, hooks and
 /// checks need some, too.
@@ -57,7 +55,7 @@ impl Health {
     pub fn bind(addr: SocketAddr) -> io::Result<Health> {
         let listener = TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
-        let places = places(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft));
+        let places = places(descriptors::limit().unwrap_or(u64::MAX));
         let clients = Vec::new();
         Ok(Health { listener, places, clients, paused: None, unfinished: false, first: 0, answered: 0 })
     }
@@ -68,20 +66,22 @@ impl Health {
     }
 
     /// The listener, for whoever closes all other descriptors.
-    pub fn descriptor(&self) -> RawFd {
-        self.listener.as_raw_fd()
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if self.paused.is_none() && self.clients.len() < self.places {
-            fds.push(PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+            fds.readable(self.listener.as_fd());
         }
-        fds.extend(self.clients.iter().map(Client::poll_fd));
+        for client in &self.clients {
+            client.poll_fds(fds);
+        }
     }
 
     pub fn deadline(&self) -> Option<Moment> {
         if self.unfinished {
-            return Some(Moment::ZERO);
+            return Some(Moment::START);
         }
         let patience = self.patience();
         self.clients.iter().map(|client| client.since + patience).chain(self.paused).min()
@@ -93,13 +93,13 @@ impl Health {
 
     /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the same turn. A loop that
     /// looks at its signals in between never gives an answer that is older than a signal sent before the request.
-    pub fn hear(&mut self, now: Moment) {
+    pub fn read_requests(&mut self, now: Moment) {
         self.paused = self.paused.filter(|until| now < *until);
         self.accept(now);
-        self.clients.iter_mut().for_each(Client::hear);
+        self.clients.iter_mut().for_each(Client::read_requests);
     }
 
-    /// Answers what was heard, and lets go of those whose time is up.
+    /// Answers what was received, and lets go of those whose time is up.
     pub fn serve(&mut self, now: Moment, view: &View) {
         let mut budget = ANSWERS_A_TURN;
         self.serve_clients(now, view, &mut budget);
@@ -116,7 +116,7 @@ impl Health {
         }
         self.first = self.first.wrapping_add(1);
         let patience = self.patience();
-        self.clients.retain(|client| client.stage != Stage::Gone && now < client.since + patience);
+        self.clients.retain(|client| client.state != ClientState::Gone && now < client.since + patience);
     }
 
     fn accept(&mut self, now: Moment) {
@@ -131,7 +131,7 @@ impl Health {
                     // Gone again before we came to it (accept(2)).
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
                     _ => {
-                        log::debug!("cannot accept a health connection: {}", plainly(&error));
+                        log::debug!("cannot accept a health connection: {}", describe(&error));
                         self.paused = Some(now + ACCEPT_PAUSE);
                     }
                 },
@@ -146,7 +146,7 @@ fn places(descriptors: u64) -> usize {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum ClientState {
     /// Requests come and are answered.
     Asking,
     /// The last answer is on its way.
@@ -160,11 +160,11 @@ enum Stage {
 #[derive(Debug)]
 struct Client {
     stream: TcpStream,
-    stage: Stage,
-    heard: Vec<u8>,
+    state: ClientState,
+    received: Vec<u8>,
     /// The client has said all that it will say.
     ended: bool,
-    to_say: Vec<u8>,
+    unsent: Vec<u8>,
     /// When it came, or was last answered.
     since: Moment,
 }
@@ -174,68 +174,71 @@ impl Client {
         stream.set_nonblocking(true).ok()?;
         Some(Client {
             stream,
-            stage: Stage::Asking,
-            heard: Vec::new(),
+            state: ClientState::Asking,
+            received: Vec::new(),
             ended: false,
-            to_say: Vec::new(),
+            unsent: Vec::new(),
             since: now,
         })
     }
 
-    fn poll_fd(&self) -> PollFd<'_> {
-        let wanted = if self.to_say.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
-        PollFd::new(self.stream.as_fd(), wanted)
+    fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if self.unsent.is_empty() {
+            fds.readable(self.stream.as_fd());
+        } else {
+            fds.writable(self.stream.as_fd());
+        }
     }
 
     fn serve(&mut self, now: Moment, view: &View, budget: &mut usize) {
-        if self.flush() && self.stage == Stage::Asking {
+        if self.flush() && self.state == ClientState::Asking {
             self.answer(now, view, budget);
-            let waiting = !self.to_say.is_empty() || *budget == 0;
-            if self.ended && self.stage == Stage::Asking && !waiting {
-                self.stage = Stage::Gone;
+            let waiting = !self.unsent.is_empty() || *budget == 0;
+            if self.ended && self.state == ClientState::Asking && !waiting {
+                self.state = ClientState::Gone;
             }
         }
-        if self.stage == Stage::Closing && self.to_say.is_empty() {
+        if self.state == ClientState::Closing && self.unsent.is_empty() {
             // The client learns that nothing more comes; if it cannot be told, reading will find out.
             let _ = self.stream.shutdown(Shutdown::Write);
-            self.stage = Stage::Lingering;
+            self.state = ClientState::Lingering;
         }
-        if self.stage == Stage::Lingering {
+        if self.state == ClientState::Lingering {
             self.linger();
         }
     }
 
     /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a client can have us
     /// keep stays bounded.
-    fn hear(&mut self) {
+    fn read_requests(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
-        let room = REQUEST_LIMIT - self.heard.len();
-        if room == 0 || self.stage != Stage::Asking || !self.to_say.is_empty() {
+        let room = REQUEST_LIMIT - self.received.len();
+        if room == 0 || self.state != ClientState::Asking || !self.unsent.is_empty() {
             return;
         }
         match self.stream.read(&mut piece[..room]) {
             Ok(0) => self.ended = true,
-            Ok(read) => self.heard.extend_from_slice(&piece[..read]),
+            Ok(read) => self.received.extend_from_slice(&piece[..read]),
             Err(error) if later(&error) => {}
-            Err(_) => self.stage = Stage::Gone,
+            Err(_) => self.state = ClientState::Gone,
         }
     }
 
     fn answer(&mut self, now: Moment, view: &View, budget: &mut usize) {
-        while *budget > 0 && self.stage == Stage::Asking {
-            if self.to_say.len() >= REQUEST_LIMIT && !self.flush() {
+        while *budget > 0 && self.state == ClientState::Asking {
+            if self.unsent.len() >= REQUEST_LIMIT && !self.flush() {
                 return;
             }
-            let Some(asked) = next_request(&mut self.heard) else {
+            let Some(asked) = next_request(&mut self.received) else {
                 break;
             };
             *budget -= 1;
-            self.say(&asked, now, view);
+            self.respond(&asked, now, view);
         }
         self.flush();
     }
 
-    fn say(&mut self, asked: &Asked, now: Moment, view: &View) {
+    fn respond(&mut self, asked: &Request, now: Moment, view: &View) {
         let (status, kind, body) = asked.page.render(now, view);
         let allow = if asked.page == Page::NotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
         let keep = match asked.keep {
@@ -247,25 +250,25 @@ impl Client {
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{allow}{keep}\r\n",
             body.len()
         );
-        self.to_say.extend(head.as_bytes());
+        self.unsent.extend(head.as_bytes());
         if !asked.head_only {
-            self.to_say.extend(body.as_bytes());
+            self.unsent.extend(body.as_bytes());
         }
         self.since = now;
         if asked.keep == Keep::No {
-            self.stage = Stage::Closing;
-            self.heard.clear();
+            self.state = ClientState::Closing;
+            self.received.clear();
         }
     }
 
     /// True when everything has been said.
     fn flush(&mut self) -> bool {
-        while !self.to_say.is_empty() {
-            match self.stream.write(&self.to_say) {
-                Ok(written) => drop(self.to_say.drain(..written)),
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
                 Err(error) if later(&error) => return false,
                 Err(_) => {
-                    self.stage = Stage::Gone;
+                    self.state = ClientState::Gone;
                     return false;
                 }
             }
@@ -284,7 +287,7 @@ impl Client {
                 Err(_) => break,
             }
         }
-        self.stage = Stage::Gone;
+        self.state = ClientState::Gone;
     }
 }
 
@@ -294,7 +297,7 @@ fn later(error: &io::Error) -> bool {
 
 /// One request, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Asked {
+struct Request {
     page: Page,
     head_only: bool,
     keep: Keep,
@@ -308,34 +311,34 @@ enum Keep {
     No,
 }
 
-impl Asked {
-    fn wrong(page: Page) -> Asked {
-        Asked { page, head_only: false, keep: Keep::No }
+impl Request {
+    fn wrong(page: Page) -> Request {
+        Request { page, head_only: false, keep: Keep::No }
     }
 }
 
-/// Takes the first request off what was heard; `None` while it is incomplete.
-fn next_request(heard: &mut Vec<u8>) -> Option<Asked> {
-    if heard.is_empty() {
+/// Takes the first request off what was received; `None` while it is incomplete.
+fn next_request(received: &mut Vec<u8>) -> Option<Request> {
+    if received.is_empty() {
         return None;
     }
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
-    match request.parse(heard) {
+    match request.parse(received) {
         Ok(httparse::Status::Complete(length)) => {
             let asked = understand(&request);
-            heard.drain(..length);
+            received.drain(..length);
             Some(asked)
         }
-        Ok(httparse::Status::Partial) if heard.len() < REQUEST_LIMIT => None,
+        Ok(httparse::Status::Partial) if received.len() < REQUEST_LIMIT => None,
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            Some(Asked::wrong(Page::TooLarge))
+            Some(Request::wrong(Page::TooLarge))
         }
-        Err(_) => Some(Asked::wrong(Page::Bad)),
+        Err(_) => Some(Request::wrong(Page::Bad)),
     }
 }
 
-fn understand(request: &httparse::Request) -> Asked {
+fn understand(request: &httparse::Request) -> Request {
     let method = request.method.unwrap_or_default();
     let head_only = method == "HEAD";
     let mut page = Page::at(path_of(request.path.unwrap_or_default()));
@@ -359,7 +362,7 @@ fn understand(request: &httparse::Request) -> Asked {
     } else {
         Keep::No
     };
-    Asked { page, head_only, keep }
+    Request { page, head_only, keep }
 }
 
 /// Without the query, and without what an absolute target puts before it (RFC 9112, 3.2.2).
@@ -376,7 +379,6 @@ mod tests {
     use std::thread::{self, JoinHandle};
     use std::time::Instant;
 
-    use nix::poll::{PollTimeout, poll};
     use proptest::prelude::*;
 
     use super::*;
@@ -384,7 +386,7 @@ mod tests {
 
     const READY: View = View {
         phase: Phase::Running,
-        since: Duration::ZERO,
+        since: Moment::at(Duration::ZERO),
         ready: Ok(()),
         app: Some(7),
         app_alive: true,
@@ -401,12 +403,12 @@ mod tests {
 
     /// One turn of a loop that has nothing else to do.
     fn turn(health: &mut Health, now: Moment, view: &View) {
-        let mut fds = Vec::new();
+        let mut fds = PollFds::new();
         health.poll_fds(&mut fds);
-        let spare = if health.deadline() == Some(Moment::ZERO) { 0u8 } else { 10 };
-        poll(&mut fds, PollTimeout::from(spare)).unwrap();
+        let spare = if health.deadline() == Some(Moment::START) { 0 } else { 10 };
+        fds.wait(Some(Moment::at(Duration::from_millis(spare))), Moment::START);
         drop(fds);
-        health.hear(now);
+        health.read_requests(now);
         health.serve(now, view);
     }
 
@@ -415,7 +417,7 @@ mod tests {
         let begin = Instant::now();
         while !client.is_finished() {
             assert!(begin.elapsed() < Duration::from_secs(120), "the client hangs: {health:?}");
-            turn(health, begin.elapsed(), view);
+            turn(health, Moment::at(begin.elapsed()), view);
         }
         client.join().unwrap()
     }
@@ -524,15 +526,15 @@ mod tests {
         let mut stream = TcpStream::connect(health.address().unwrap()).unwrap();
         stream.write_all(&b"GET /livez HTTP/1.1\r\n\r\n".repeat(150)).unwrap();
         while health.answered == 0 {
-            turn(&mut health, Duration::ZERO, &READY);
+            turn(&mut health, Moment::at(Duration::ZERO), &READY);
         }
         assert_eq!(health.answered, 64);
-        assert_eq!(health.deadline(), Some(Moment::ZERO));
-        health.serve(Duration::ZERO, &READY);
-        health.serve(Duration::ZERO, &READY);
-        health.serve(Duration::ZERO, &READY);
+        assert_eq!(health.deadline(), Some(Moment::START));
+        health.serve(Moment::at(Duration::ZERO), &READY);
+        health.serve(Moment::at(Duration::ZERO), &READY);
+        health.serve(Moment::at(Duration::ZERO), &READY);
         assert_eq!(health.answered, 150);
-        assert_eq!(health.deadline(), Some(PATIENCE));
+        assert_eq!(health.deadline(), Some(PATIENCE).map(Moment::at));
     }
 
     #[test]
@@ -567,8 +569,8 @@ mod tests {
         let begin = Instant::now();
         while !client.is_finished() {
             assert!(begin.elapsed() < Duration::from_secs(120));
-            turn(&mut health, begin.elapsed(), &READY);
-            let kept: usize = health.clients.iter().map(|c| c.to_say.len() + c.heard.len()).sum();
+            turn(&mut health, Moment::at(begin.elapsed()), &READY);
+            let kept: usize = health.clients.iter().map(|c| c.unsent.len() + c.received.len()).sum();
             assert!(kept < 4 * REQUEST_LIMIT, "{kept}");
         }
         client.join().unwrap();
@@ -580,30 +582,34 @@ mod tests {
         let addr = health.address().unwrap();
         let mut slow: Vec<TcpStream> = (1..PLACES).map(|_| TcpStream::connect(addr).unwrap()).collect();
         while health.clients.len() < PLACES - 1 {
-            turn(&mut health, Duration::ZERO, &READY);
+            turn(&mut health, Moment::at(Duration::ZERO), &READY);
         }
-        assert_eq!(health.deadline(), Some(PATIENCE));
+        assert_eq!(health.deadline(), Some(PATIENCE).map(Moment::at));
         for at in [500, 1000, 1500, 1999] {
             for stream in &mut slow {
                 stream.write_all(b"G").unwrap();
             }
-            turn(&mut health, Duration::from_millis(at), &READY);
+            turn(&mut health, Moment::at(Duration::from_millis(at)), &READY);
             assert_eq!(health.clients.len(), PLACES - 1);
         }
-        assert_eq!(health.deadline(), Some(PATIENCE), "bytes that make no request win no time");
+        assert_eq!(
+            health.deadline(),
+            Some(PATIENCE).map(Moment::at),
+            "bytes that make no request win no time"
+        );
         slow.push(TcpStream::connect(addr).unwrap());
         let mut probe = TcpStream::connect(addr).unwrap();
         probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
         while health.clients.len() < PLACES {
-            turn(&mut health, Duration::from_millis(100), &READY);
+            turn(&mut health, Moment::at(Duration::from_millis(100)), &READY);
         }
-        let mut fds = Vec::new();
+        let mut fds = PollFds::new();
         health.poll_fds(&mut fds);
         assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
         drop(fds);
-        assert_eq!(health.deadline(), Some(PRESSED));
+        assert_eq!(health.deadline(), Some(PRESSED).map(Moment::at));
         while health.answered == 0 {
-            turn(&mut health, PRESSED, &READY);
+            turn(&mut health, Moment::at(PRESSED), &READY);
         }
         let mut answer = [0; 12];
         probe.read_exact(&mut answer).unwrap();
@@ -635,14 +641,14 @@ mod tests {
     #[test]
     fn a_failing_accept_is_tried_again_later_and_not_at_once() {
         let mut health = local();
-        health.paused = Some(Duration::from_secs(3));
-        let mut fds = Vec::new();
+        health.paused = Some(Moment::at(Duration::from_secs(3)));
+        let mut fds = PollFds::new();
         health.poll_fds(&mut fds);
-        assert!(fds.is_empty());
+        assert_eq!(fds.len(), 0);
         drop(fds);
-        assert_eq!(health.deadline(), Some(Duration::from_secs(3)));
-        health.hear(Duration::from_secs(3));
-        health.serve(Duration::from_secs(3), &READY);
+        assert_eq!(health.deadline(), Some(Duration::from_secs(3)).map(Moment::at));
+        health.read_requests(Moment::at(Duration::from_secs(3)));
+        health.serve(Moment::at(Duration::from_secs(3)), &READY);
         assert_eq!(health.deadline(), None, "nothing to do, nobody to wake");
     }
 
@@ -673,16 +679,16 @@ mod tests {
         /// However the bytes come, the first request is found whole or refused, and nothing panics or waits for ever.
         #[test]
         fn any_bytes_are_digested(bytes in prop::collection::vec(any::<u8>(), 0..REQUEST_LIMIT)) {
-            let mut heard = bytes;
-            let mut left = heard.len();
-            while let Some(asked) = next_request(&mut heard) {
+            let mut received = bytes;
+            let mut left = received.len();
+            while let Some(asked) = next_request(&mut received) {
                 if asked.keep == Keep::No {
                     return Ok(());
                 }
-                prop_assert!(heard.len() < left);
-                left = heard.len();
+                prop_assert!(received.len() < left);
+                left = received.len();
             }
-            prop_assert!(heard.len() < REQUEST_LIMIT);
+            prop_assert!(received.len() < REQUEST_LIMIT);
         }
 
         /// Nearly right requests, in pieces, mean the same as whole.
@@ -698,11 +704,11 @@ mod tests {
             let expected = next_request(&mut whole.clone());
             prop_assert!(expected.is_some());
             let (first, rest) = whole.split_at(cut.index(whole.len()));
-            let mut heard = first.to_vec();
-            prop_assert_eq!(next_request(&mut heard), None);
-            heard.extend(rest);
-            prop_assert_eq!(next_request(&mut heard), expected);
-            prop_assert!(heard.is_empty());
+            let mut received = first.to_vec();
+            prop_assert_eq!(next_request(&mut received), None);
+            received.extend(rest);
+            prop_assert_eq!(next_request(&mut received), expected);
+            prop_assert!(received.is_empty());
         }
     }
 }

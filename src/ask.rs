@@ -5,21 +5,21 @@
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
-use nix::unistd::Pid;
-
-use crate::lifecycle::{Exit, Moment, Signal};
+use crate::moment::Moment;
+use crate::process::{Exit, Pid};
 use crate::settings::{HttpTarget, Target};
+use crate::signal::Signal;
+use crate::sys::describe;
+use crate::sys::poll::PollFds;
+use crate::sys::sockets::begin_to_connect;
 
 /// How much of an HTTP answer is read; whoever sends more is cut off, its status counts all the same.
 const ANSWER_LIMIT: usize = 8 * 1024;
 
-/// What was heard. Whether that is good is for the asker to say.
+/// What was received. Whether that is good is for the asker to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The port took a connection.
@@ -37,9 +37,7 @@ impl Answer {
             Answer::Accepted | Answer::Status(200..=299) | Answer::Ended(Exit::Status(0)) => Ok(()),
             Answer::Status(status) => Err(format!("answered {status}")),
             Answer::Ended(Exit::Status(status)) => Err(format!("exit status {status}")),
-            Answer::Ended(Exit::Killed(signal)) => {
-                Err(format!("died of {}", crate::sys::signals::name(signal)))
-            }
+            Answer::Ended(Exit::Killed(signal)) => Err(format!("died of {signal}")),
         }
     }
 
@@ -54,7 +52,7 @@ impl Answer {
 
 /// One question in flight, or answered.
 #[derive(Debug)]
-pub struct Call {
+pub struct Ask {
     limit: Duration,
     deadline: Moment,
     work: Work,
@@ -63,25 +61,25 @@ pub struct Call {
 
 #[derive(Debug)]
 enum Work {
-    Talking(Talk),
+    Exchanging(Exchange),
     Running { pid: Pid },
     Over,
 }
 
 /// A connection to somebody, from the first SYN to the last byte.
 #[derive(Debug)]
-struct Talk {
+struct Exchange {
     stream: TcpStream,
-    stage: Stage,
+    progress: Progress,
     /// What is yet to be sent; `None` when a connection is all that was asked for.
     request: Option<Vec<u8>>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
     /// The status, as soon as it is known.
     status: Option<u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum Progress {
     Connecting,
     Sending,
     /// Until the other side closes, even when the status is known: closing earlier would make a correct server complain
@@ -89,24 +87,24 @@ enum Stage {
     Receiving,
 }
 
-impl Call {
+impl Ask {
     /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a command. What fails at
     /// once is an answer like any other. [`Target::Notify`] cannot be asked, since the app speaks by itself.
-    pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Call {
+    pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Ask {
         let begun = match target {
             Target::Exec(argv) => run(argv, env),
-            Target::Http(http) => dial(http.addr, Some(request(http))),
-            Target::Tcp(addr) => dial(*addr, None),
+            Target::Http(http) => connect_to(http.addr, Some(request(http))),
+            Target::Tcp(addr) => connect_to(*addr, None),
             Target::Notify => Err("the app speaks by itself".to_owned()),
         };
         let (work, answer) = match begun {
             Ok(work) => (work, None),
             Err(reason) => (Work::Over, Some(Err(reason))),
         };
-        Call { limit, deadline: now + limit, work, answer }
+        Ask { limit, deadline: now + limit, work, answer }
     }
 
-    /// What was heard, once it was: `Err` in one line when there was no answer.
+    /// What was received, once it was: `Err` in one line when there was no answer.
     pub fn answer(&self) -> Option<Result<Answer, String>> {
         self.answer.clone()
     }
@@ -121,13 +119,12 @@ impl Call {
         matches!(self.work, Work::Over)
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if let Work::Talking(talk) = &self.work {
-            let wanted = match talk.stage {
-                Stage::Connecting | Stage::Sending => PollFlags::POLLOUT,
-                Stage::Receiving => PollFlags::POLLIN,
-            };
-            fds.push(PollFd::new(talk.stream.as_fd(), wanted));
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Work::Exchanging(exchange) = &self.work {
+            match exchange.progress {
+                Progress::Connecting | Progress::Sending => fds.writable(exchange.stream.as_fd()),
+                Progress::Receiving => fds.readable(exchange.stream.as_fd()),
+            }
         }
     }
 
@@ -135,14 +132,14 @@ impl Call {
     pub fn pid(&self) -> Option<Pid> {
         match self.work {
             Work::Running { pid } => Some(pid),
-            Work::Talking(_) | Work::Over => None,
+            Work::Exchanging(_) | Work::Over => None,
         }
     }
 
     /// Our own end of the connection, while there is one.
     pub fn asks_from(&self) -> Option<SocketAddr> {
         match &self.work {
-            Work::Talking(talk) => talk.stream.local_addr().ok(),
+            Work::Exchanging(exchange) => exchange.stream.local_addr().ok(),
             Work::Running { .. } | Work::Over => None,
         }
     }
@@ -187,11 +184,11 @@ impl Call {
 
     /// As far as it goes without waiting.
     fn advance(&mut self) {
-        let Work::Talking(talk) = &mut self.work else {
+        let Work::Exchanging(exchange) = &mut self.work else {
             return;
         };
-        let over = talk.advance();
-        if let Some(status) = talk.status {
+        let over = exchange.advance();
+        if let Some(status) = exchange.status {
             self.answer.get_or_insert(Ok(Answer::Status(status)));
         }
         if let Some(answer) = over {
@@ -200,18 +197,18 @@ impl Call {
     }
 }
 
-impl Talk {
-    /// The end of the talk, once it is over.
+impl Exchange {
+    /// The end of the exchange, once it is over.
     fn advance(&mut self) -> Option<Result<Answer, String>> {
         loop {
-            let end = match self.stage {
-                Stage::Connecting => self.connect(),
-                Stage::Sending => self.send(),
-                Stage::Receiving => self.receive(),
+            let end = match self.progress {
+                Progress::Connecting => self.connect(),
+                Progress::Sending => self.send(),
+                Progress::Receiving => self.receive(),
             };
             match end {
                 Step::Wait => return None,
-                Step::Next(stage) => self.stage = stage,
+                Step::Next(progress) => self.progress = progress,
                 Step::End(answer) => return Some(answer),
             }
         }
@@ -227,7 +224,7 @@ impl Talk {
                     Step::End(Err("cannot connect: connection refused".to_owned()))
                 }
                 Ok(_) if self.request.is_none() => Step::End(Ok(Answer::Accepted)),
-                Ok(_) => Step::Next(Stage::Sending),
+                Ok(_) => Step::Next(Progress::Sending),
                 Err(_) => Step::Wait,
             },
             Ok(Some(error)) | Err(error) => Step::failed("cannot connect", &error),
@@ -236,12 +233,12 @@ impl Talk {
 
     fn send(&mut self) -> Step {
         let Some(request) = self.request.as_mut().filter(|request| !request.is_empty()) else {
-            return Step::Next(Stage::Receiving);
+            return Step::Next(Progress::Receiving);
         };
         match self.stream.write(request) {
             Ok(sent) => {
                 request.drain(..sent);
-                Step::Next(Stage::Sending)
+                Step::Next(Progress::Sending)
             }
             Err(error) if later(&error) => Step::Wait,
             Err(error) => Step::failed("cannot send the request", &error),
@@ -253,16 +250,16 @@ impl Talk {
         match self.stream.read(&mut piece) {
             Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
-                self.heard.extend_from_slice(&piece[..read]);
+                self.received.extend_from_slice(&piece[..read]);
                 if self.status.is_none()
                     && let Err(error) = self.read_status()
                 {
                     return Step::End(Err(format!("no HTTP answer: {error}")));
                 }
-                if self.heard.len() >= ANSWER_LIMIT {
+                if self.received.len() >= ANSWER_LIMIT {
                     return Step::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
                 }
-                Step::Next(Stage::Receiving)
+                Step::Next(Progress::Receiving)
             }
             Err(error) if later(&error) => Step::Wait,
             Err(error) => match self.verdict() {
@@ -281,10 +278,10 @@ impl Talk {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 64];
             let mut head = httparse::Response::new(&mut headers);
-            match head.parse(&self.heard)? {
+            match head.parse(&self.received)? {
                 httparse::Status::Partial => return Ok(()),
                 httparse::Status::Complete(length) => match head.code {
-                    Some(100..=199) => drop(self.heard.drain(..length)),
+                    Some(100..=199) => drop(self.received.drain(..length)),
                     code => {
                         self.status = code;
                         return Ok(());
@@ -297,34 +294,27 @@ impl Talk {
 
 enum Step {
     Wait,
-    Next(Stage),
+    Next(Progress),
     End(Result<Answer, String>),
 }
 
 impl Step {
     fn failed(what: &str, error: &std::io::Error) -> Step {
-        Step::End(Err(format!("{what}: {}", plainly(error))))
+        Step::End(Err(format!("{what}: {}", describe(error))))
     }
 }
 
 fn run(argv: &[OsString], env: &[(String, String)]) -> Result<Work, String> {
     match crate::sys::spawn::helper(argv, env) {
         Ok(pid) => Ok(Work::Running { pid }),
-        Err(error) => Err(format!("cannot start: {}", plainly(&error))),
+        Err(error) => Err(format!("cannot start: {}", describe(&error))),
     }
 }
 
-fn dial(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
-    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(family, SockType::Stream, flags, None)
-        .map_err(|e| format!("cannot open a socket: {}", words(e)))?;
-    match connect(socket.as_raw_fd(), &SockaddrStorage::from(addr)) {
-        Ok(()) | Err(Errno::EINPROGRESS) => {}
-        Err(error) => return Err(format!("cannot connect: {}", words(error))),
-    }
-    let stream = TcpStream::from(socket);
-    Ok(Work::Talking(Talk { stream, stage: Stage::Connecting, request, heard: Vec::new(), status: None }))
+fn connect_to(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
+    let stream = begin_to_connect(addr).map_err(|error| format!("cannot connect: {}", describe(&error)))?;
+    let progress = Progress::Connecting;
+    Ok(Work::Exchanging(Exchange { stream, progress, request, received: Vec::new(), status: None }))
 }
 
 fn request(http: &HttpTarget) -> Vec<u8> {
@@ -341,15 +331,6 @@ fn request(http: &HttpTarget) -> Vec<u8> {
 
 fn later(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// `connection refused`, without the number that std adds.
-pub(crate) fn plainly(error: &std::io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |raw| words(Errno::from_raw(raw)))
-}
-
-fn words(errno: Errno) -> String {
-    errno.desc().to_lowercase()
 }
 
 /// A whole number of seconds where it is one: `1s`, `1.5s`, `300ms`.
@@ -387,7 +368,6 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
-    use nix::poll::{PollTimeout, poll};
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use proptest::prelude::*;
 
@@ -396,33 +376,34 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     /// Serves the call as the one loop does, reaper included, until it is over.
-    fn finish(mut call: Call) -> Result<Answer, String> {
+    fn finish(mut call: Ask) -> Result<Answer, String> {
         let begin = Instant::now();
         while !call.is_over() {
-            let mut fds = Vec::new();
+            let mut fds = PollFds::new();
             call.poll_fds(&mut fds);
-            poll(&mut fds, PollTimeout::from(10u8)).unwrap();
+            fds.wait(Some(Moment::at(Duration::from_millis(10))), Moment::START);
             drop(fds);
             if let Some(pid) = call.pid() {
                 reap(&mut call, pid);
             }
-            call.serve(begin.elapsed());
+            call.serve(Moment::at(begin.elapsed()));
         }
         call.answer().unwrap()
     }
 
-    fn reap(call: &mut Call, pid: Pid) {
-        let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
-            WaitStatus::Exited(_, status) => Exit::Status(status as u8),
-            WaitStatus::Signaled(_, signal, _) => Exit::Killed(Signal(signal as u8)),
-            _ => return,
-        };
-        assert!(!call.reaped(Pid::from_raw(1), exit), "not its process");
+    fn reap(call: &mut Ask, pid: Pid) {
+        let exit =
+            match waitpid(nix::unistd::Pid::from_raw(pid.number()), Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::Exited(_, status) => Exit::Status(status as u8),
+                WaitStatus::Signaled(_, signal, _) => Exit::Killed(Signal::new(signal as i32).unwrap()),
+                _ => return,
+            };
+        assert!(!call.reaped(Pid::new(1).unwrap(), exit), "not its process");
         assert!(call.reaped(pid, exit));
     }
 
     fn ask(target: &Target) -> Result<Answer, String> {
-        finish(Call::start(target, Duration::ZERO, LIMIT, &[]))
+        finish(Ask::start(target, Moment::at(Duration::ZERO), LIMIT, &[]))
     }
 
     fn http(addr: SocketAddr) -> Target {
@@ -484,27 +465,28 @@ mod tests {
     fn a_silent_server_is_given_up_at_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = http(listener.local_addr().unwrap());
-        let mut call = Call::start(&target, Duration::from_secs(5), Duration::from_secs(1), &[]);
-        call.serve(Duration::from_millis(5999));
+        let mut call = Ask::start(&target, Moment::at(Duration::from_secs(5)), Duration::from_secs(1), &[]);
+        call.serve(Moment::at(Duration::from_millis(5999)));
         assert_eq!(call.result(), None);
-        assert_eq!(call.deadline(), Some(Duration::from_secs(6)));
-        call.serve(Duration::from_secs(6));
+        assert_eq!(call.deadline(), Some(Duration::from_secs(6)).map(Moment::at));
+        call.serve(Moment::at(Duration::from_secs(6)));
         assert_eq!(call.result(), Some(Err("no answer within 1s".to_owned())));
         assert_eq!(call.deadline(), None);
-        call.serve(Duration::from_secs(7));
+        call.serve(Moment::at(Duration::from_secs(7)));
     }
 
     #[test]
     fn a_status_counts_although_the_server_never_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut call = Call::start(&http(listener.local_addr().unwrap()), Duration::ZERO, LIMIT, &[]);
+        let mut call =
+            Ask::start(&http(listener.local_addr().unwrap()), Moment::at(Duration::ZERO), LIMIT, &[]);
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         while call.result().is_none() {
-            call.serve(Duration::from_secs(1));
+            call.serve(Moment::at(Duration::from_secs(1)));
         }
         assert!(!call.is_over(), "it lets the server finish");
-        call.serve(LIMIT);
+        call.serve(Moment::at(LIMIT));
         assert_eq!(call.result(), Some(Ok(())));
         assert!(call.is_over());
     }
@@ -531,24 +513,28 @@ mod tests {
     fn a_command_answers_by_its_exit() {
         assert_eq!(ask(&sh("exit 0")).unwrap().good(), Ok(()));
         assert_eq!(ask(&sh("exit 3")).unwrap().good(), Err("exit status 3".to_owned()));
-        assert_eq!(ask(&sh("kill -9 $$")), Ok(Answer::Ended(Exit::Killed(Signal(9)))));
+        assert_eq!(ask(&sh("kill -9 $$")), Ok(Answer::Ended(Exit::Killed(Signal::KILL))));
     }
 
     #[test]
     fn a_command_sees_what_was_added_to_its_environment() {
         let env = [("ADIEU_PHASE".to_owned(), "pre-stop".to_owned())];
-        let call = Call::start(&sh("test \"$ADIEU_PHASE\" = pre-stop"), Duration::ZERO, LIMIT, &env);
+        let call =
+            Ask::start(&sh("test \"$ADIEU_PHASE\" = pre-stop"), Moment::at(Duration::ZERO), LIMIT, &env);
         assert_eq!(finish(call), Ok(Answer::Ended(Exit::Status(0))));
     }
 
     #[test]
     fn a_command_that_hangs_is_killed_with_all_its_children() {
-        let mut call = Call::start(&sh("sleep 1000 & sleep 1000"), Duration::ZERO, LIMIT, &[]);
+        let mut call = Ask::start(&sh("sleep 1000 & sleep 1000"), Moment::at(Duration::ZERO), LIMIT, &[]);
         let pid = call.pid().unwrap();
-        call.serve(LIMIT);
+        call.serve(Moment::at(LIMIT));
         assert_eq!(call.result(), Some(Err("no answer within 20s".to_owned())));
-        assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Signaled(..)));
-        assert!(!call.reaped(pid, Exit::Killed(Signal(9))), "given up, it is nobody's");
+        assert!(matches!(
+            waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap(),
+            WaitStatus::Signaled(..)
+        ));
+        assert!(!call.reaped(pid, Exit::Killed(Signal::KILL)), "given up, it is nobody's");
     }
 
     #[test]
@@ -562,7 +548,7 @@ mod tests {
         #[test]
         fn any_answer_is_digested(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 0..4), http in any::<bool>()) {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let call = Call::start(&super::tests::http(listener.local_addr().unwrap()), Duration::ZERO, LIMIT, &[]);
+            let call = Ask::start(&super::tests::http(listener.local_addr().unwrap()), Moment::at(Duration::ZERO), LIMIT, &[]);
             let (mut stream, _) = listener.accept().unwrap();
             if http {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");

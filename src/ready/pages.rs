@@ -2,11 +2,13 @@
 //! time give the same words.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::lifecycle::{Moment, Phase};
+use crate::lifecycle::Phase;
+use crate::moment::Moment;
 use crate::settings::Origin;
 
 /// All there is to know about adieu and its app at one moment.
@@ -121,8 +123,8 @@ impl Serialize for Settings<'_> {
 fn status(now: Moment, view: &View) -> String {
     let status = Status {
         phase: view.phase.name(),
-        since_seconds: seconds(now.saturating_sub(view.since)),
-        uptime_seconds: seconds(now),
+        since_seconds: seconds(now.since(view.since)),
+        uptime_seconds: seconds(now.since_start()),
         ready: view.ready.is_ok(),
         reason: view.ready.err(),
         app_pid: view.app,
@@ -140,7 +142,7 @@ fn status(now: Moment, view: &View) -> String {
 }
 
 /// Rounded to milliseconds.
-fn seconds(time: Moment) -> f64 {
+fn seconds(time: Duration) -> f64 {
     time.as_millis() as f64 / 1000.0
 }
 
@@ -164,8 +166,8 @@ fn metrics(now: Moment, view: &View) -> String {
     };
     put("adieu_ready", "gauge", "Whether /readyz says 200.", f64::from(u8::from(view.ready.is_ok())));
     put("adieu_app_alive", "gauge", "Whether the app runs.", f64::from(u8::from(view.app_alive)));
-    put("adieu_uptime_seconds", "gauge", "How long adieu has been running.", seconds(now));
-    let since = seconds(now.saturating_sub(view.since));
+    put("adieu_uptime_seconds", "gauge", "How long adieu has been running.", seconds(now.since_start()));
+    let since = seconds(now.since(view.since));
     put("adieu_phase_seconds", "gauge", "How long the phase has lasted.", since);
     if let Some(in_flight) = view.in_flight {
         put("adieu_in_flight", "gauge", "Requests in flight at the last look.", in_flight as f64);
@@ -195,7 +197,7 @@ mod tests {
     fn view<'a>(settings: &'a [(&'static str, String, Origin)]) -> View<'a> {
         View {
             phase: Phase::PreStop,
-            since: Duration::from_millis(1500),
+            since: Moment::at(Duration::from_millis(1500)),
             ready: Err("stopping \"now\""),
             app: Some(7),
             app_alive: true,
@@ -210,7 +212,8 @@ mod tests {
     fn the_status_is_json_in_a_fixed_order() {
         let settings =
             [("stop.grace", "30s".to_owned(), Origin::Default), ("x", "20s".to_owned(), Origin::Flag("x"))];
-        let (status, kind, body) = Page::Status.render(Duration::from_millis(4000), &view(&settings));
+        let (status, kind, body) =
+            Page::Status.render(Moment::at(Duration::from_millis(4000)), &view(&settings));
         assert_eq!((status, kind), ("200 OK", "application/json"));
         assert_eq!(
             body,
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn metrics_tell_one_phase_and_each_name_once() {
-        let (_, _, body) = Page::Metrics.render(Duration::from_secs(4), &view(&[]));
+        let (_, _, body) = Page::Metrics.render(Moment::at(Duration::from_secs(4)), &view(&[]));
         assert!(body.contains("\nadieu_in_flight 3\n"), "{body}");
         assert!(body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"), "{body}");
         let phases = body.lines().filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));

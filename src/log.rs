@@ -3,19 +3,19 @@
 //! Times count from the stop request, since that is the story one wants to read; before it a line has none. Writing
 //! never waits: what nobody reads is dropped and counted (see [`crate::sys::stderr`]).
 
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::sys::Clock;
 use crate::sys::stderr::{LONGEST_LINE, Stderr};
 use env_filter::Filter;
 use log::{Level, Log, Metadata, Record};
 use serde::Serialize;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-static VOICE: OnceLock<Voice> = OnceLock::new();
+static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-struct Voice {
+struct Logger {
     filter: Filter,
     json: bool,
     clock: Clock,
@@ -48,27 +48,27 @@ pub fn start(filter: &str, json: bool, clock: Clock) {
     let filter = builder.build();
     let level = filter.filter();
     let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None });
-    let voice = VOICE.get_or_init(|| Voice { filter, json, clock, state });
-    // A second start within one process would find the first one's voice; adieu starts it once.
-    let _ = log::set_logger(voice);
+    let logger = LOGGER.get_or_init(|| Logger { filter, json, clock, state });
+    // A second start within one process would find the first one's logger; adieu starts it once.
+    let _ = log::set_logger(logger);
     log::set_max_level(level);
 }
 
 /// From here on lines carry the time since the stop was asked for.
 pub fn stop_asked(at: Moment) {
-    if let Some(voice) = VOICE.get() {
-        voice.state().stop_asked_at = Some(at);
+    if let Some(logger) = LOGGER.get() {
+        logger.state().stop_asked_at = Some(at);
     }
 }
 
 /// How many lines were dropped because nobody read them.
 pub fn lines_lost() -> u64 {
-    VOICE.get().map_or(0, |voice| voice.state().stderr.lost())
+    LOGGER.get().map_or(0, |logger| logger.state().stderr.lost())
 }
 
 /// The descriptor that lines go to, when it is one of adieu's own.
-pub fn descriptor() -> Option<RawFd> {
-    VOICE.get().and_then(|voice| voice.state().stderr.descriptor())
+pub fn descriptor() -> Option<BorrowedFd<'static>> {
+    LOGGER.get().and_then(|logger| logger.state().stderr.descriptor())
 }
 
 /// Says why adieu does not start; for the time before [`start`].
@@ -76,13 +76,13 @@ pub fn refusal(why: &str) {
     Stderr::open().write(one_line(&format!("adieu: {why}")).as_bytes());
 }
 
-impl Voice {
+impl Logger {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Log for Voice {
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata) -> bool {
         self.filter.enabled(metadata)
     }
@@ -93,7 +93,7 @@ impl Log for Voice {
         }
         let now = self.clock.now();
         let mut state = self.state();
-        let since_stop = state.stop_asked_at.map(|at| now.saturating_sub(at));
+        let since_stop = state.stop_asked_at.map(|at| now.since(at));
         let message = record.args().to_string();
         let line = match self.json {
             true => json(record.level(), since_stop, &message),
@@ -105,7 +105,7 @@ impl Log for Voice {
     fn flush(&self) {}
 }
 
-fn text(level: Level, since_stop: Option<Moment>, message: &str) -> String {
+fn text(level: Level, since_stop: Option<Duration>, message: &str) -> String {
     let time = since_stop.map_or_else(String::new, |at| format!("{:.1}s  ", at.as_secs_f64()));
     let weight = match level {
         Level::Warn => "warning: ",
@@ -114,7 +114,7 @@ fn text(level: Level, since_stop: Option<Moment>, message: &str) -> String {
     format!("adieu: {time}{weight}{message}")
 }
 
-fn json(level: Level, since_stop: Option<Moment>, message: &str) -> String {
+fn json(level: Level, since_stop: Option<Duration>, message: &str) -> String {
     let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let since_stop = since_stop.map(|at| rounded(at.as_secs_f64()));
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn json_lines_can_be_read_back() {
-        let line = json(Level::Info, Some(Moment::from_millis(1500)), "a \"quoted\" word");
+        let line = json(Level::Info, Some(Duration::from_millis(1500)), "a \"quoted\" word");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["msg"], "a \"quoted\" word");
         assert_eq!(value["since_stop"], 1.5);

@@ -1,4 +1,4 @@
-//! The story's way into files, which never waits for anybody and never leaves half a report.
+//! Files written whole or not at all, without ever waiting for a reader.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};

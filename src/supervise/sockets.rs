@@ -1,16 +1,17 @@
 //! The sockets through which others reach adieu: the health endpoint, the service manager's socket, and the app's. They
 //! are opened before the app is started, since a port that is taken must be found out while nothing has happened yet.
 
-use crate::health::Health;
-use crate::lifecycle::Moment;
+use crate::moment::Moment;
 use crate::notify::{Inbound, Outbound};
-use crate::settings::{Refusal, Settings, Target, typed::plain};
+use crate::ready::endpoint::Health;
+use crate::settings::{Refusal, Settings, Target};
+use crate::sys::describe;
 use log::warn;
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub struct Doors {
+pub struct Sockets {
     pub health: Option<Health>,
     /// The service manager, if it gave us a socket.
     pub manager: Option<Outbound>,
@@ -18,19 +19,19 @@ pub struct Doors {
     pub app: Option<Inbound>,
 }
 
-impl Doors {
+impl Sockets {
     /// # Errors
     /// A health address that cannot be listened on.
-    pub fn open(settings: &Settings) -> Result<Doors, Refusal> {
+    pub fn open(settings: &Settings) -> Result<Sockets, Refusal> {
         let health = settings.ready.health.map(|address| {
             Health::bind(address).map_err(|error| {
-                Refusal(format!("cannot listen on health address '{address}': {}", plain(&error)))
+                Refusal(format!("cannot listen on health address '{address}': {}", describe(&error)))
             })
         });
         let manager = manager();
         let wanted = manager.is_some() || settings.ready.checks.contains(&Target::Notify);
-        let app = if wanted { said(Inbound::open()) } else { None };
-        Ok(Doors { health: health.transpose()?, manager, app })
+        let app = if wanted { or_warn(Inbound::open()) } else { None };
+        Ok(Sockets { health: health.transpose()?, manager, app })
     }
 
     /// What the app is told of them in its environment. A watchdog that is meant for adieu is the app's as well, if it
@@ -42,7 +43,7 @@ impl Doors {
         notify.into_iter().chain(watchdog).filter_map(|variable| CString::new(variable).ok()).collect()
     }
 
-    pub fn descriptors(&self) -> Vec<RawFd> {
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let health = self.health.as_ref().map(Health::descriptor);
         let manager = self.manager.as_ref().map(Outbound::descriptor);
         let app = self.app.as_ref().map(Inbound::descriptor);
@@ -52,9 +53,9 @@ impl Doors {
 
 fn manager() -> Option<Outbound> {
     let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
-    let mut manager = said(Outbound::open(&address))?;
+    let mut manager = or_warn(Outbound::open(&address))?;
     if let Some(interval) = watchdog() {
-        manager.ping_every(interval, Moment::ZERO);
+        manager.ping_every(interval, Moment::START);
     }
     Some(manager)
 }
@@ -70,6 +71,6 @@ fn watchdog() -> Option<Duration> {
 }
 
 /// The app runs without notifications rather than not at all.
-fn said<T>(opened: Result<T, String>) -> Option<T> {
+fn or_warn<T>(opened: Result<T, String>) -> Option<T> {
     opened.map_err(|error| warn!("{error}")).ok()
 }

@@ -2,23 +2,24 @@
 //! Nothing here waits. Each part says which descriptors it is interested in and when it wants to be called; what
 //! it found comes out as events for the lifecycle.
 
-use super::doors::Doors;
-use crate::checks::{Checks, DrainCheck};
+use super::sockets::Sockets;
 use crate::drain::{Drain, Look, Verdict};
-use crate::health::Health;
-use crate::hooks::{Done, Hooks, News};
-use crate::lifecycle::{Event, Exit, Moment, Phase, Stage};
+use crate::hooks::{Finished, HookEnvironment, Hooks};
+use crate::lifecycle::{Event, HookPoint, Phase};
+use crate::moment::Moment;
 use crate::notify::Outbound;
+use crate::process::{Exit, Pid};
+use crate::ready::checks::{Checks, DrainCheck};
+use crate::ready::endpoint::Health;
+use crate::ready::pages::View;
 use crate::settings::{HookSettings, Settings};
-use crate::status::View;
+use crate::sys::poll::PollFds;
 use log::{info, warn};
-use nix::poll::PollFd;
-use nix::unistd::Pid;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub struct Outside {
-    doors: Doors,
+pub struct Services {
+    sockets: Sockets,
     checks: Option<Checks>,
     hooks: Hooks,
     hook_settings: HookSettings,
@@ -31,16 +32,16 @@ pub struct Outside {
     last_look: Option<Look>,
 }
 
-impl Outside {
-    pub fn new(settings: &Settings, doors: Doors, app: Pid) -> Outside {
-        let health = doors.health.as_ref().and_then(|health| health.address().ok());
+impl Services {
+    pub fn new(settings: &Settings, sockets: Sockets, app: Pid) -> Services {
+        let health = sockets.health.as_ref().and_then(|health| health.address().ok());
         // Of an earlier life that was cut short: nothing is ready yet.
         if let Some(path) = &settings.ready.file {
             let _ = std::fs::remove_file(path);
         }
         let own_ports: Vec<u16> = health.map(|health| health.port()).into_iter().collect();
-        Outside {
-            doors,
+        Services {
+            sockets,
             checks: (!settings.ready.checks.is_empty()).then(|| Checks::new(&settings.ready.checks)),
             hooks: Hooks::new(settings.hooks.timeout),
             hook_settings: settings.hooks.clone(),
@@ -53,11 +54,11 @@ impl Outside {
         }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        if let Some(health) = &self.doors.health {
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Some(health) = &self.sockets.health {
             health.poll_fds(fds);
         }
-        if let Some(app) = &self.doors.app {
+        if let Some(app) = &self.sockets.app {
             app.poll_fds(fds);
         }
         self.hooks.poll_fds(fds);
@@ -72,8 +73,8 @@ impl Outside {
     pub fn deadline(&self) -> Option<Moment> {
         let checks = self.checks.as_ref().and_then(Checks::deadline);
         let drain_check = self.drain_check.as_ref().and_then(DrainCheck::deadline);
-        let health = self.doors.health.as_ref().and_then(Health::deadline);
-        let manager = self.doors.manager.as_ref().and_then(Outbound::deadline);
+        let health = self.sockets.health.as_ref().and_then(Health::deadline);
+        let manager = self.sockets.manager.as_ref().and_then(Outbound::deadline);
         let drain = self.drain.deadline();
         [self.hooks.deadline(), checks, drain_check, drain, health, manager].into_iter().flatten().min()
     }
@@ -87,9 +88,9 @@ impl Outside {
             events.push(Event::Ready(checks.ready()));
         }
         self.hooks.serve(now);
-        for stage in [Stage::Stop, Stage::Exit] {
-            if !self.targets(stage).is_empty() && self.hooks.done(stage) {
-                events.push(Event::HooksEnded(stage));
+        for point in [HookPoint::Stop, HookPoint::Exit] {
+            if !self.targets(point).is_empty() && self.hooks.done(point) {
+                events.push(Event::HooksEnded(point));
             }
         }
         events.extend(self.look(now));
@@ -97,8 +98,8 @@ impl Outside {
     }
 
     fn serve_notifications(&mut self, now: Moment) {
-        let manager = &mut self.doors.manager;
-        if let Some(app) = &mut self.doors.app
+        let manager = &mut self.sockets.manager;
+        if let Some(app) = &mut self.sockets.app
             && app.serve(manager.as_mut())
             && let Some(checks) = &mut self.checks
         {
@@ -112,20 +113,20 @@ impl Outside {
     /// Takes the requests that have come to the health endpoint, before the signals are looked at: whoever asks after he
     /// has asked for a stop must not hear that all is well.
     pub fn hear(&mut self, now: Moment) {
-        if let Some(health) = &mut self.doors.health {
-            health.hear(now);
+        if let Some(health) = &mut self.sockets.health {
+            health.read_requests(now);
         }
     }
 
     /// Answers whoever asks at the health endpoint, last of all, so that the answers are those of this very turn.
     pub fn answer(&mut self, now: Moment, view: &View) {
-        if let Some(health) = &mut self.doors.health {
+        if let Some(health) = &mut self.sockets.health {
             health.serve(now, view);
         }
     }
 
     pub fn is_asked(&self) -> bool {
-        self.doors.health.is_some()
+        self.sockets.health.is_some()
     }
 
     /// Why the checks do not pass.
@@ -133,11 +134,11 @@ impl Outside {
         self.checks.as_ref().and_then(Checks::reason)
     }
 
-    fn targets(&self, stage: Stage) -> &[crate::settings::Target] {
-        match stage {
-            Stage::Start => &self.hook_settings.on_start,
-            Stage::Stop => &self.hook_settings.on_stop,
-            Stage::Exit => &self.hook_settings.on_exit,
+    fn targets(&self, point: HookPoint) -> &[crate::settings::Target] {
+        match point {
+            HookPoint::Start => &self.hook_settings.on_start,
+            HookPoint::Stop => &self.hook_settings.on_stop,
+            HookPoint::Exit => &self.hook_settings.on_exit,
         }
     }
 
@@ -150,7 +151,7 @@ impl Outside {
 
     /// A new phase has begun; `rest` is what is left of the grace, once a stop was asked for.
     pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
-        if let Some(manager) = &mut self.doors.manager {
+        if let Some(manager) = &mut self.sockets.manager {
             manager.enter(phase, rest, now);
         }
         match phase {
@@ -187,10 +188,10 @@ impl Outside {
         }
     }
 
-    pub fn run_hooks(&mut self, stage: Stage, now: Moment, news: News) {
-        let targets = self.targets(stage).to_vec();
+    pub fn run_hooks(&mut self, point: HookPoint, now: Moment, environment: HookEnvironment) {
+        let targets = self.targets(point).to_vec();
         if !targets.is_empty() {
-            self.hooks.run(stage, &targets, now, news);
+            self.hooks.run(point, &targets, now, environment);
         }
     }
 
@@ -199,7 +200,7 @@ impl Outside {
     }
 
     /// How those hooks went that have ended since this was asked last.
-    pub fn hooks_done(&mut self) -> Vec<Done> {
+    pub fn hooks_done(&mut self) -> Vec<Finished> {
         self.hooks.take_done()
     }
 
@@ -250,7 +251,7 @@ impl Outside {
 
     /// Keeps the ready file: it exists exactly while ready.
     pub fn announce(&mut self, ready: bool, now: Moment) {
-        if let Some(manager) = self.doors.manager.as_mut().filter(|_| ready) {
+        if let Some(manager) = self.sockets.manager.as_mut().filter(|_| ready) {
             manager.ready(now);
         }
         let Some(path) = &self.ready_file else {

@@ -1,7 +1,7 @@
 //! `adieu --probe readyz`: asks a running adieu, for images that have no curl. A process of its own that lives for one
 //! question, so it may simply block, with a limit.
 
-use crate::calls::plainly;
+use crate::sys::describe;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub fn ask(address: SocketAddr, what: &str) -> Result<Said, String> {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             format!("no answer from '{address}' within 2s")
         }
-        _ => format!("cannot ask '{address}': {}", plainly(&error)),
+        _ => format!("cannot ask '{address}': {}", describe(&error)),
     })?;
     understand(&answer).ok_or_else(|| format!("what listens on '{address}' is not adieu"))
 }

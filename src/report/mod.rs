@@ -2,13 +2,11 @@
 //! is collected while it happens, at a bounded cost, and told three times: as JSON for machines (`--report`), as one line
 //! in the log, and as the message that Kubernetes shows for a terminated container.
 
-mod files;
-
-pub use files::{TERMINATION_LOG, write_termination, write_whole};
-
-use crate::hooks::{self, stage_name};
-use crate::lifecycle::{Arrival, Exit, Moment, Phase, Sender, Signal};
-use crate::sys::signals;
+use crate::hooks::{self, point_name};
+use crate::lifecycle::Phase;
+use crate::moment::Moment;
+use crate::process::Exit;
+use crate::signal::{Arrival, Sender, Signal};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,14 +21,14 @@ const TERMINATION_LIMIT: usize = 4096;
 /// What happened. The order of the fields is the order of the keys in the report; times are milliseconds since adieu's
 /// start; what is not known is null.
 #[derive(Clone, Debug, Serialize)]
-pub struct Story {
+pub struct Report {
     /// adieu's version.
     adieu: &'static str,
     command: Vec<String>,
     platform: String,
     /// The stop request; null when the app ended by itself.
-    asked: Option<Asked>,
-    phases: Vec<Span>,
+    asked: Option<StopRequest>,
+    phases: Vec<PhaseSpan>,
     /// Each change of what is in flight.
     in_flight: Vec<Sample>,
     /// Signals sent to the app, forwarded ones as well.
@@ -44,7 +42,7 @@ pub struct Story {
     reaped: u64,
     /// Log lines that nobody read in time.
     log_lines_lost: u64,
-    app: Option<End>,
+    app: Option<AppEnd>,
     /// adieu's own exit status, and when it left.
     status: Option<u8>,
     left_ms: Option<u64>,
@@ -56,7 +54,7 @@ pub struct Story {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Asked {
+struct StopRequest {
     at_ms: u64,
     signal: String,
     /// 0 for a process outside of our PID namespace, null for the kernel.
@@ -64,7 +62,7 @@ struct Asked {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Span {
+struct PhaseSpan {
     phase: &'static str,
     begin_ms: u64,
     end_ms: Option<u64>,
@@ -116,7 +114,7 @@ struct Hook {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct End {
+struct AppEnd {
     at_ms: u64,
     /// As a shell counts: 128+n for a death by signal n.
     status: u8,
@@ -124,12 +122,12 @@ struct End {
 }
 
 fn ms(moment: Moment) -> u64 {
-    u64::try_from(moment.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(moment.since_start().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Story {
-    pub fn new(command: &[OsString], platform: &str) -> Story {
-        Story {
+impl Report {
+    pub fn new(command: &[OsString], platform: &str) -> Report {
+        Report {
             adieu: env!("CARGO_PKG_VERSION"),
             command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             platform: platform.to_owned(),
@@ -155,11 +153,12 @@ impl Story {
     pub fn asked(&mut self, arrival: Arrival, now: Moment) {
         let sender_pid = match arrival.from {
             Sender::Kernel => None,
-            Sender::Process(pid) => Some(pid),
+            Sender::Outside => Some(0),
+            Sender::Process(pid) => Some(pid.number()),
         };
-        self.asked.get_or_insert_with(|| Asked {
+        self.asked.get_or_insert_with(|| StopRequest {
             at_ms: ms(now),
-            signal: signals::name(arrival.signal),
+            signal: arrival.signal.to_string(),
             sender_pid,
         });
     }
@@ -174,7 +173,7 @@ impl Story {
             self.cut_off.at_stopping = self.now_in_flight;
         }
         let why = why.to_owned();
-        self.phases.push(Span { phase: phase.name(), begin_ms: at_ms, end_ms: None, why, which: phase });
+        self.phases.push(PhaseSpan { phase: phase.name(), begin_ms: at_ms, end_ms: None, why, which: phase });
     }
 
     /// What a look at the app's connections has shown.
@@ -195,7 +194,7 @@ impl Story {
     /// A signal was sent to the app.
     pub fn signalled(&mut self, signal: Signal, now: Moment) {
         if self.signals.len() < ENTRIES {
-            self.signals.push(Sent { at_ms: ms(now), signal: signals::name(signal) });
+            self.signals.push(Sent { at_ms: ms(now), signal: signal.to_string() });
         }
     }
 
@@ -217,10 +216,10 @@ impl Story {
         self.leftovers.killed = true;
     }
 
-    pub fn hook(&mut self, done: &hooks::Done) {
+    pub fn hook(&mut self, done: &hooks::Finished) {
         if self.hooks.len() < ENTRIES {
             self.hooks.push(Hook {
-                stage: stage_name(done.stage),
+                stage: point_name(done.point),
                 hook: done.hook.clone(),
                 begin_ms: ms(done.began),
                 end_ms: ms(done.ended),
@@ -235,9 +234,9 @@ impl Story {
         }
         let signal = match exit {
             Exit::Status(_) => None,
-            Exit::Killed(signal) => Some(signals::name(signal)),
+            Exit::Killed(signal) => Some(signal.to_string()),
         };
-        self.app.get_or_insert(End { at_ms: ms(now), status: exit.code(), signal });
+        self.app.get_or_insert(AppEnd { at_ms: ms(now), status: exit.code(), signal });
     }
 
     /// adieu leaves with this status.
@@ -388,19 +387,21 @@ fn requests(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::Stage;
+    use crate::lifecycle::HookPoint;
+    use crate::process::Pid;
     use std::time::Duration;
 
     fn at(ms: u64) -> Moment {
-        Duration::from_millis(ms)
+        Moment::at(Duration::from_millis(ms))
     }
 
-    const TERM: Arrival = Arrival { signal: Signal::TERM, from: Sender::Process(12), value: None };
+    const TERM: Arrival =
+        Arrival { signal: Signal::TERM, from: Sender::Process(Pid::new(12).unwrap()), value: None };
 
-    fn stopped(in_flight: &[(u64, usize)], exit: Exit) -> Story {
-        let mut story = Story::new(&["web".into(), "--port=80".into()], "kubernetes");
+    fn stopped(in_flight: &[(u64, usize)], exit: Exit) -> Report {
+        let mut story = Report::new(&["web".into(), "--port=80".into()], "kubernetes");
         let mut samples = in_flight.iter().copied().peekable();
-        let mut look = |story: &mut Story, until: u64| {
+        let mut look = |story: &mut Report, until: u64| {
             while let Some((ms, count)) = samples.next_if(|(ms, _)| *ms <= until) {
                 story.in_flight(count, at(ms));
             }
@@ -444,7 +445,7 @@ mod tests {
         let line = stopped(&[], Exit::Status(7)).summary_line();
         assert!(line.ends_with("stopping 0.2s; exit 7"), "nothing seen, nothing claimed: {line}");
 
-        let mut story = Story::new(&[], "none");
+        let mut story = Report::new(&[], "none");
         story.asked(TERM, at(0));
         story.enter(Phase::PreStop, "", at(0));
         story.in_flight(2, at(1));
@@ -472,7 +473,7 @@ mod tests {
 
     #[test]
     fn an_end_without_a_stop_is_said_so() {
-        let mut story = Story::new(&[], "none");
+        let mut story = Report::new(&[], "none");
         story.enter(Phase::Running, "", at(0));
         story.app_ended(Exit::Status(3), at(12_340));
         story.left(3, at(12_341));
@@ -483,8 +484,8 @@ mod tests {
     #[test]
     fn the_report_is_json_with_its_keys_in_order() {
         let mut story = stopped(&[(1000, 1), (1200, 1), (1300, 0)], Exit::Status(0));
-        story.hook(&hooks::Done {
-            stage: Stage::Stop,
+        story.hook(&hooks::Finished {
+            point: HookPoint::Stop,
             hook: "exec:x".to_owned(),
             began: at(1000),
             ended: at(1100),
@@ -524,10 +525,10 @@ mod tests {
 
     #[test]
     fn a_long_life_costs_a_bounded_heap() {
-        let mut story = Story::new(&[], "none");
+        let mut story = Report::new(&[], "none");
         for n in 0..10_000 {
             story.in_flight(n, at(n as u64));
-            story.signalled(Signal(10), at(n as u64));
+            story.signalled(Signal::new(10).unwrap(), at(n as u64));
         }
         assert_eq!((story.in_flight.len(), story.signals.len()), (SAMPLES, ENTRIES));
         assert_eq!(story.in_flight.last().unwrap().count, 9999);
@@ -535,10 +536,10 @@ mod tests {
 
     #[test]
     fn a_termination_message_keeps_the_limit_between_characters() {
-        let mut story = Story::new(&[], "none");
+        let mut story = Report::new(&[], "none");
         for _ in 0..200 {
-            story.hook(&hooks::Done {
-                stage: Stage::Exit,
+            story.hook(&hooks::Finished {
+                point: HookPoint::Exit,
                 hook: "exec:später".to_owned(),
                 began: at(0),
                 ended: at(1),

@@ -41,16 +41,19 @@ fn imports_run_one_way() {
     let may_know = |file: &str| -> Option<&[&str]> {
         let room = file.split(['/', '.']).next().unwrap_or("");
         match room {
-            "lifecycle" => Some(&[]),
-            "sys" => Some(&["lifecycle", "sys"]),
-            "settings" => Some(&["lifecycle", "sys", "settings"]),
-            "drain" => Some(&["lifecycle", "settings", "sys", "drain"]),
-            "status" => Some(&["lifecycle", "settings"]),
-            "calls" => Some(&["lifecycle", "settings", "sys", "calls"]),
-            "checks" | "hooks" => Some(&["lifecycle", "settings", "sys", "calls"]),
-            "health" => Some(&["lifecycle", "status", "calls"]),
-            "notify" => Some(&["lifecycle", "sys"]),
-            "say" => Some(&["lifecycle", "sys"]),
+            "moment" => Some(&[]),
+            "process" => Some(&["signal"]),
+            "signal" => Some(&["process"]),
+            "lifecycle" => Some(&["moment", "process", "signal"]),
+            "sys" => Some(&["moment", "process", "signal", "sys"]),
+            "settings" => Some(&["lifecycle", "signal", "sys", "settings"]),
+            "drain" => Some(&["moment", "process", "settings", "sys", "drain"]),
+            "ask" => Some(&["moment", "process", "signal", "settings", "sys"]),
+            "hooks" => Some(&["lifecycle", "moment", "process", "signal", "settings", "sys", "ask"]),
+            "ready" => Some(&["lifecycle", "moment", "process", "settings", "sys", "ask", "ready"]),
+            "notify" => Some(&["lifecycle", "moment", "sys"]),
+            "log" => Some(&["moment", "sys"]),
+            "report" => Some(&["lifecycle", "moment", "process", "signal", "hooks"]),
             _ => None,
         }
     };
@@ -62,18 +65,41 @@ fn imports_run_one_way() {
     }
 }
 
+/// The rooms that decide, and that know the standard library alone.
+const PURE: [&str; 4] = ["lifecycle.rs", "moment.rs", "process.rs", "signal.rs"];
+
 #[test]
-fn the_lifecycle_knows_the_standard_library_alone() {
-    let (_, text) = sources().into_iter().find(|(file, _)| file == "lifecycle.rs").expect("the lifecycle");
-    for line in text.lines().filter(|line| line.trim_start().starts_with("use ")) {
-        assert!(line.starts_with("use std::time::"), "{line}");
+fn what_decides_knows_the_standard_library_alone() {
+    for (file, text) in sources().into_iter().filter(|(file, _)| PURE.contains(&file.as_str())) {
+        for line in text.lines().filter(|line| line.trim_start().starts_with("use ")) {
+            let pure =
+                PURE.iter().any(|room| line.starts_with(&format!("use crate::{}", &room[..room.len() - 3])));
+            assert!(line.starts_with("use std::") || pure, "{file}: {line}");
+        }
+        for word in ["Instant", "SystemTime", "libc::", "nix::", "log::", "println", "fd"] {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let mut words = code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != ':'));
+            assert!(!words.any(|found| found == word), "{file} reads no clock, no descriptor and no log");
+        }
     }
-    for word in ["Instant", "SystemTime", "libc::", "nix::", "log::", "println", "fd"] {
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found = code
-            .clone()
-            .find(|line| line.split(|c: char| !c.is_alphanumeric() && c != ':').any(|w| w == word));
-        assert_eq!(found, None, "the lifecycle reads no clock, no descriptor and no log");
+}
+
+/// A path of one of the crates that speak to the kernel: `nix::`, and not `unix::`.
+fn names_kernel(line: &str) -> bool {
+    let mut words = line.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+    words.any(|word| ["nix::", "libc::", "netlink_"].iter().any(|kernel| word.starts_with(kernel)))
+}
+
+#[test]
+fn only_sys_speaks_to_the_kernel() {
+    for (file, text) in sources().into_iter().filter(|(file, _)| !file.starts_with("rehearse/")) {
+        // drain/ is on its way there.
+        if file.starts_with("sys/") || file.starts_with("drain/") {
+            continue;
+        }
+        let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found = code.find(|line| names_kernel(line));
+        assert_eq!(found, None, "{file} asks the kernel through sys");
     }
 }
 

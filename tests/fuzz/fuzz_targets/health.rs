@@ -2,13 +2,13 @@
 //! served.
 #![no_main]
 
-use adieu::health::Health;
 use adieu::lifecycle::Phase;
-use adieu::status::View;
+use adieu::moment::Moment;
+use adieu::ready::endpoint::Health;
+use adieu::ready::pages::View;
 use libfuzzer_sys::fuzz_target;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
 
 /// How often the endpoint is asked to go on before a client counts as not served.
 const TURNS: usize = 10_000;
@@ -29,8 +29,8 @@ fn answer(health: &mut Health, bytes: &[u8]) -> Vec<u8> {
     client.set_nonblocking(true).expect("a socket");
     let mut answer = Vec::new();
     for _ in 0..TURNS {
-        health.hear(Duration::ZERO);
-        health.serve(Duration::ZERO, &view());
+        health.read_requests(Moment::START);
+        health.serve(Moment::START, &view());
         match client.read_to_end(&mut answer) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Ok(_) | Err(_) => break,
@@ -43,7 +43,7 @@ fn answer(health: &mut Health, bytes: &[u8]) -> Vec<u8> {
 fn view() -> View<'static> {
     View {
         phase: Phase::Running,
-        since: Duration::ZERO,
+        since: Moment::START,
         ready: Ok(()),
         app: Some(2),
         app_alive: true,

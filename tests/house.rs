@@ -47,7 +47,7 @@ fn imports_run_one_way() {
             "lifecycle" => Some(&["moment", "process", "signal"]),
             "sys" => Some(&["moment", "process", "signal", "sys"]),
             "settings" => Some(&["lifecycle", "signal", "sys", "settings"]),
-            "drain" => Some(&["moment", "process", "settings", "sys", "drain"]),
+            "drain" => Some(&["lifecycle", "moment", "process", "settings", "sys", "drain"]),
             "ask" => Some(&["moment", "process", "signal", "settings", "sys"]),
             "hooks" => Some(&["lifecycle", "moment", "process", "signal", "settings", "sys", "ask"]),
             "ready" => Some(&["lifecycle", "moment", "process", "settings", "sys", "ask", "ready"]),

@@ -133,3 +133,42 @@ fn nothing_sleeps_and_the_init_has_no_threads() {
         assert!(!starts_threads || file.starts_with("rehearse/"), "{file} is part of the init");
     }
 }
+
+/// The modules of the rehearsal that a file of its imports: `use super::plan::Plan` in `ready.rs` is `plan`.
+fn imports_of(file: &str, text: &str) -> Vec<String> {
+    let folder = file.rsplit_once('/').map(|(folder, _)| folder);
+    let uses = text.lines().filter_map(|line| line.trim().strip_prefix("use "));
+    let below = |rest: &str| rest.split([':', ';']).next().unwrap_or("").to_owned();
+    uses.filter_map(|path| match (path.strip_prefix("super::"), path.strip_prefix("crate::"), folder) {
+        (Some(rest), _, Some(folder)) => Some(format!("{folder}/{}", below(rest))),
+        (Some(rest), _, None) | (None, Some(rest), _) => Some(below(rest)),
+        (None, None, _) => None,
+    })
+    .collect()
+}
+
+#[test]
+fn no_two_files_of_the_rehearsal_import_each_other() {
+    let files: Vec<(String, Vec<String>)> = sources()
+        .into_iter()
+        .filter_map(|(file, text)| {
+            let name = file.strip_prefix("rehearse/")?.strip_suffix(".rs")?.to_owned();
+            let imports = imports_of(&name, &text);
+            Some((name.trim_end_matches("/mod").to_owned(), imports))
+        })
+        .collect();
+    assert!(files.iter().map(|(_, imports)| imports.len()).sum::<usize>() > 50, "imports are found");
+    let imports = |name: &str| -> Vec<String> {
+        files.iter().find(|(file, _)| file == name).map(|(_, imports)| imports.clone()).unwrap_or_default()
+    };
+    for (file, direct) in &files {
+        let (mut seen, mut next) = (Vec::new(), direct.clone());
+        while let Some(name) = next.pop() {
+            assert_ne!(&name, file, "{file} imports itself by way of {seen:?}");
+            if !seen.contains(&name) {
+                next.extend(imports(&name));
+                seen.push(name);
+            }
+        }
+    }
+}

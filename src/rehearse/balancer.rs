@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 
 /// Shared by all clients of one rehearsal.
 #[derive(Default)]
-pub struct Balancer {
+pub(crate) struct Balancer {
     removed: Mutex<bool>,
     news: Condvar,
 }
 
 impl Balancer {
     /// From now on nothing is sent to the app.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         *self.removed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.news.notify_all();
     }
 
     /// Waits so long and tells whether the app is still sent requests; returns early when that ends.
-    #[must_use]
-    pub fn routes_after(&self, pause: Duration) -> bool {
+    pub(crate) fn routes_after(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
         while !*removed {

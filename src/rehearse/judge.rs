@@ -1,23 +1,25 @@
-//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen. Each lost request is laid at the
-//! door of one point, the one that caused it, so that a single flaw shows as a single failure with the advice that mends it; a
+//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen. Each lost request counts
+//! against one point, the one that caused it, so that a single flaw shows as a single failure with the advice that mends it; a
 //! point that could only repeat another's failure counts as not seen.
 
 use std::collections::BTreeMap;
 
 use adieu::signal::Signal;
 
-use super::recording::{At, Connection, Ending, Fate, LineEnd, Outbound, Recording, Request, Way};
+use super::recording::{
+    At, Connection, ConnectionEnd, DatabaseConnection, Exit, Fate, Mode, Recording, Request,
+};
 use super::verdict::{Finding, Outcome, Point, Verdict};
 
 #[must_use]
 pub fn judge(recording: &Recording) -> Verdict {
-    let bench = Bench::new(recording);
-    let findings = Point::ALL.into_iter().map(|point| bench.find(point)).collect();
+    let evidence = Evidence::new(recording);
+    let findings = Point::ALL.into_iter().map(|point| evidence.find(point)).collect();
     Verdict { tally: recording.tally(), findings }
 }
 
 /// The recording, and what several points ask of it.
-struct Bench<'a> {
+struct Evidence<'a> {
     seen: &'a Recording,
     /// The time of the SIGKILL that ended the app, whoever sent it.
     forced: Option<At>,
@@ -38,19 +40,19 @@ fn not_seen(seen: impl Into<String>) -> (Outcome, String, String) {
     (Outcome::NotSeen, seen.into(), String::new())
 }
 
-impl<'a> Bench<'a> {
-    fn new(seen: &'a Recording) -> Bench<'a> {
+impl<'a> Evidence<'a> {
+    fn new(seen: &'a Recording) -> Evidence<'a> {
         let forced = forced(seen);
         let reacted = match forced {
             None => true,
             Some(kill) => seen.closed.is_some_and(|closed| closed.0 < kill.0 - 20),
         };
-        let mut bench = Bench { seen, forced, reacted, blame: BTreeMap::new() };
+        let mut evidence = Evidence { seen, forced, reacted, blame: BTreeMap::new() };
         for request in seen.lost() {
-            let point = bench.cause(request);
-            bench.blame.entry(point).or_default().push(request);
+            let point = evidence.cause(request);
+            evidence.blame.entry(point).or_default().push(request);
         }
-        bench
+        evidence
     }
 
     /// The point that a lost request is laid to.
@@ -86,7 +88,7 @@ impl<'a> Bench<'a> {
 
     /// When adieu's drain ended with requests still in flight, and how many.
     fn drain_gave_up(&self) -> Option<(At, u64)> {
-        let draining = self.seen.phases().iter().find(|band| band.phase == "draining")?;
+        let draining = self.seen.phases().iter().find(|span| span.phase == "draining")?;
         draining.in_flight.filter(|in_flight| *in_flight > 0).map(|in_flight| (draining.to, in_flight))
     }
 
@@ -129,11 +131,11 @@ impl<'a> Bench<'a> {
             0 => String::new(),
             lost => format!(", with {}", requests(lost)),
         };
-        let advice = match self.seen.way {
-            Way::Bare => {
+        let advice = match self.seen.mode {
+            Mode::Bare => {
                 "as PID 1 an app without a handler never gets the signal: wrap it in adieu, or handle it"
             }
-            Way::Adieu | Way::Init => {
+            Mode::Adieu | Mode::Init => {
                 "it ignores the signal: handle it, or give adieu one that it understands (--stop INT)"
             }
         };
@@ -145,11 +147,11 @@ impl<'a> Bench<'a> {
         if let Some(first) = turned_away.first() {
             let from = turned_away.iter().map(|request| request.from).min().unwrap_or(first.from);
             let removal = At(self.seen.limits.removal_ms as i64);
-            let advice = match self.seen.way {
-                Way::Bare | Way::Init => {
+            let advice = match self.seen.mode {
+                Mode::Bare | Mode::Init => {
                     "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
                 }
-                Way::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
+                Mode::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
             };
             return fail(
                 format!(
@@ -217,9 +219,9 @@ impl<'a> Bench<'a> {
                     format!("lost {}, {early} of them before the stop was asked for", requests(lost.len()))
                 }
             };
-            let advice = match self.seen.way {
-                Way::Bare | Way::Init => "wrap it in adieu, or finish requests in a handler of the signal",
-                Way::Adieu => {
+            let advice = match self.seen.mode {
+                Mode::Bare | Mode::Init => "wrap it in adieu, or finish requests in a handler of the signal",
+                Mode::Adieu => {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
                 }
             };
@@ -266,9 +268,9 @@ impl<'a> Bench<'a> {
     }
 
     fn closes_databases(&self) -> (Outcome, String, String) {
-        let lines = &self.seen.outbound;
+        let lines = &self.seen.databases;
         let all = lines.len();
-        let unclosed = lines.iter().filter(|line| !matches!(line.end, LineEnd::Closed(_))).count();
+        let unclosed = lines.iter().filter(|line| !matches!(line.end, ConnectionEnd::Closed(_))).count();
         if all == 0 {
             return not_seen("no connection to a database was open when the stop came");
         }
@@ -278,16 +280,18 @@ impl<'a> Bench<'a> {
         if self.forced.is_some() {
             return not_seen("it was killed before it could");
         }
-        let died = |ending: Ending| matches!(ending, Ending::Signal(_));
-        let of_signal = match self.seen.way {
-            Way::Bare => died(self.seen.end.ending),
-            Way::Adieu | Way::Init => self.seen.told.as_ref().and_then(|told| told.app_end).is_some_and(died),
+        let died = |exit: Exit| matches!(exit, Exit::Signal(_));
+        let of_signal = match self.seen.mode {
+            Mode::Bare => died(self.seen.end.exit),
+            Mode::Adieu | Mode::Init => {
+                self.seen.adieu_report.as_ref().and_then(|report| report.app_end).is_some_and(died)
+            }
         };
         // A process that dies of a signal closes nothing; one that was held at its exit was looked at afterwards.
-        let left_open = |line: &&Outbound| match line.end {
-            LineEnd::Closed(_) => false,
-            LineEnd::WithOwner => line.main && of_signal,
-            LineEnd::Open => self.seen.held_at_exit || (line.main && of_signal),
+        let left_open = |line: &&DatabaseConnection| match line.end {
+            ConnectionEnd::Closed(_) => false,
+            ConnectionEnd::WithOwner => line.main && of_signal,
+            ConnectionEnd::Open => self.seen.held_at_exit || (line.main && of_signal),
         };
         let open = lines.iter().filter(left_open).count();
         if open > 0 {
@@ -312,11 +316,11 @@ impl<'a> Bench<'a> {
             return not_seen("it was killed before it could end its processes");
         }
         let advice = "end the children before leaving, and let none of them ignore the signal";
-        match &self.seen.told {
-            Some(told) if told.killed_leftovers => {
+        match &self.seen.adieu_report {
+            Some(report) if report.killed_leftovers => {
                 return fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice);
             }
-            Some(told) if told.swept => return pass(format!("left {names}, which adieu ended in order")),
+            Some(report) if report.swept => return pass(format!("left {names}, which adieu ended in order")),
             Some(_) | None if self.seen.leftovers.is_empty() => return pass("none was left"),
             Some(_) | None => {}
         }
@@ -344,16 +348,16 @@ impl<'a> Bench<'a> {
             };
         }
         let signal = self.seen.limits.stop_signal.parse::<Signal>().ok().map(|signal| signal.number() as u8);
-        let clean = match end.ending {
-            Ending::Status(0) => true,
-            Ending::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
-            Ending::Signal(number) => signal == Some(number),
+        let clean = match end.exit {
+            Exit::Status(0) => true,
+            Exit::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
+            Exit::Signal(number) => signal == Some(number),
         };
         if clean {
-            return pass(format!("{} at {} of {grace}", end.ending, end.at));
+            return pass(format!("{} at {} of {grace}", end.exit, end.at));
         }
         fail(
-            format!("{} at {}, as if it had failed", end.ending, end.at),
+            format!("{} at {}, as if it had failed", end.exit, end.at),
             "exit 0 after an orderly stop; if the status is meant, tell adieu (--success-on-stop)",
         )
     }
@@ -361,10 +365,10 @@ impl<'a> Bench<'a> {
 
 /// A SIGKILL ended it: the platform's, or adieu's own shortly before.
 fn forced(seen: &Recording) -> Option<At> {
-    seen.killed.or_else(|| match seen.way {
-        Way::Bare => None,
-        Way::Adieu => seen.told.as_ref().and_then(|told| told.killed),
-        Way::Init => (seen.end.ending == Ending::Status(137)).then_some(seen.end.at),
+    seen.killed.or_else(|| match seen.mode {
+        Mode::Bare => None,
+        Mode::Adieu => seen.adieu_report.as_ref().and_then(|report| report.killed),
+        Mode::Init => (seen.end.exit == Exit::Status(137)).then_some(seen.end.at),
     })
 }
 
@@ -380,20 +384,9 @@ fn them(number: usize) -> &'static str {
 fn reasons(lost: &[&Request]) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for request in lost {
-        *counts.entry(reason(&request.fate)).or_default() += 1;
+        *counts.entry(request.fate.to_string()).or_default() += 1;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts.iter().map(|(why, count)| format!("{why} ({count})")).collect::<Vec<_>>().join(", ")
-}
-
-/// A fate in words.
-#[must_use]
-pub fn reason(fate: &Fate) -> String {
-    match fate {
-        Fate::Answered { status } => format!("answered {status}"),
-        Fate::Failed { status } => format!("answered {status}"),
-        Fate::Refused { why } | Fate::CutOff { why } => why.clone(),
-        Fate::TimedOut => "no answer in time".to_owned(),
-    }
 }

@@ -14,7 +14,7 @@ use signal_hook::consts::SIGTERM;
 const SLOW: Duration = Duration::from_secs(2);
 
 /// Serves on a free port until a signal ends it.
-pub fn serve() -> io::Result<()> {
+pub(crate) fn serve() -> io::Result<()> {
     let always = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(SIGTERM, 143, always)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,29 +1,37 @@
 //! The rehearsal: does my app shut down well? The question is answered before production asks it.
 //!
-//! [`options`] and [`manifest`] say what to rehearse; together they make a [`plan`]. [`perform`] carries it out: on a [`stage`]
-//! that stands in for the container, raised by a [`stagehand`], it starts the app, puts [`load`] on it, plays the [`balancer`] and the platform, and lets
-//! [`watch`] look on. What comes out is a [`recording`], plain data; [`judge`] makes the checklist of it, a [`verdict`], and
-//! [`show`] shows both.
+//! Everything flows one way:
+//!
+//! - `options` and [`manifest`] say what to rehearse; together they make a `plan`.
+//! - `perform` carries it out. In a `sandbox` that stands in for the container, it starts the app, waits until it is `ready`,
+//!   puts `load` on it through the `balancer` while `watch` looks on, and plays the platform's `shutdown`.
+//! - What comes out is a [`recording`], plain data; [`judge`] makes a [`verdict`] of it, and [`show`] shows both.
+//!
+//! No two files import each other; a test of the init's holds that.
 
-pub mod balancer;
+mod adieu_report;
+mod balancer;
 pub mod judge;
-pub mod legacy;
-pub mod load;
-pub mod look;
+mod legacy;
+pub mod lint;
+mod live;
+mod load;
 pub mod manifest;
-pub mod notes;
-pub mod options;
-pub mod perform;
-pub mod plan;
-pub mod progress;
-pub mod ready;
+mod namespace;
+mod observations;
+mod options;
+mod perform;
+mod plan;
+mod progress;
+mod ready;
 pub mod recording;
+mod sandbox;
+mod session;
 pub mod show;
-pub mod stage;
-pub mod stagehand;
-pub mod story;
+mod shutdown;
+mod snapshot;
 pub mod verdict;
-pub mod watch;
+mod watch;
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
@@ -37,17 +45,17 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
-use manifest::Misfit;
+use lint::Lint;
 use options::Options;
-use perform::{House, Interrupted, Trouble};
 use plan::{Plan, Subject};
 use progress::Progress;
-use recording::{Ground, Recording, Way};
-use show::Run;
+use recording::{Isolation, Mode, Recording};
+use session::{Failure, Interrupted, Session};
+use show::run::Run;
 
 /// The argument by which this binary is the built-in app.
 const LEGACY: &str = "--as-legacy-app";
-/// What the show of the built-in app ends with.
+/// What follows the result of the built-in app.
 const INVITATION: &str =
     "\nNow your own: adieu-rehearse --compare --url / --url /something-slow -- COMMAND\n";
 /// It could not be rehearsed: as adieu's own failures.
@@ -58,14 +66,14 @@ const FAILED: i32 = 125;
 pub fn main(args: &[OsString]) -> i32 {
     let hidden = args.first().and_then(|word| word.to_str());
     match hidden {
-        Some(stagehand::STAGEHAND) => told("stage", stagehand::serve(&args[1..])),
-        Some(stagehand::INSIDE) => told("stage", stagehand::become_program(&args[1..])),
-        Some(LEGACY) => told("legacy app", legacy::serve()),
+        Some(namespace::NAMESPACE) => exit_status("sandbox", namespace::serve(&args[1..])),
+        Some(namespace::PID_ONE) => exit_status("sandbox", namespace::become_program(&args[1..])),
+        Some(LEGACY) => exit_status("legacy app", legacy::serve()),
         _ => front(args),
     }
 }
 
-fn told(who: &str, done: io::Result<()>) -> i32 {
+fn exit_status(who: &str, done: io::Result<()>) -> i32 {
     match done {
         Ok(()) => 0,
         Err(error) => {
@@ -88,11 +96,11 @@ fn front(args: &[OsString]) -> i32 {
     match rehearse(&options) {
         Ok(true) => 0,
         Ok(false) => 1,
-        Err(Trouble::Interrupted) => {
+        Err(Failure::Interrupted) => {
             eprintln!("\nadieu-rehearse: interrupted; nothing was left running");
             130
         }
-        Err(Trouble::Cannot(why)) => {
+        Err(Failure::Cannot(why)) => {
             eprintln!("adieu-rehearse: {why}");
             FAILED
         }
@@ -100,36 +108,37 @@ fn front(args: &[OsString]) -> i32 {
 }
 
 /// Every run that was asked for, shown; whether all was well.
-fn rehearse(options: &Options) -> Result<bool, Trouble> {
+fn rehearse(options: &Options) -> Result<bool, Failure> {
     let interrupted = Interrupted::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signal_hook::flag::register(signal as i32, Arc::clone(&interrupted))
-            .map_err(|error| Trouble::Cannot(format!("cannot listen to {signal}: {error}")))?;
+            .map_err(|error| Failure::Cannot(format!("cannot listen to {signal}: {error}")))?;
     }
     let subject = subject(options)?;
     let folder = Folder::new()?;
     let progress = Progress::new(options.quiet);
-    let ground = stage::find_ground();
-    if let Ground::Ordinary { why } = &ground {
+    let isolation = sandbox::find_isolation();
+    if let Isolation::Ordinary { why } = &isolation {
         progress.say(&format!(
             "no namespaces are permitted here ({why}): the app will be an ordinary process, not PID 1"
         ));
     }
-    let house = House { progress: &progress, interrupted: &interrupted, folder: folder.0.clone(), ground };
+    let session =
+        Session { progress: &progress, interrupted: &interrupted, folder: folder.0.clone(), isolation };
     let mut runs: Vec<Run> = Vec::new();
     let removals: Vec<Duration> = (0..options.repeat).map(|_| choose(&options.removal)).collect();
-    for way in ways(options) {
+    for mode in modes(options) {
         let mut worst: Option<Run> = None;
         for (number, removal) in removals.iter().enumerate() {
-            let plan = Plan::new(options, &subject, way, *removal);
+            let plan = Plan::new(options, &subject, mode, *removal);
             if options.repeat > 1 {
-                progress.say(&format!("{}: rehearsal {} of {}", way.label(), number + 1, options.repeat));
+                progress.say(&format!("{}: rehearsal {} of {}", mode.label(), number + 1, options.repeat));
             }
-            let mut recording = perform::perform(&plan, &house)?;
-            recording.misfits.extend(room_for_slowest(&plan, &recording));
+            let mut recording = perform::perform(&plan, &session)?;
+            recording.lints.extend(room_for_slowest(&plan, &recording));
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
-            let (tally, label) = (run.verdict.tally, way.label());
+            let (tally, label) = (run.verdict.tally, mode.label());
             progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
             if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
                 worst = Some(run);
@@ -143,9 +152,9 @@ fn rehearse(options: &Options) -> Result<bool, Trouble> {
 }
 
 /// Whether the longest request fits behind the sleeps that the manifest asks for.
-fn room_for_slowest(plan: &Plan, recording: &Recording) -> Option<Misfit> {
+fn room_for_slowest(plan: &Plan, recording: &Recording) -> Option<Lint> {
     let slowest = recording.targets.iter().map(|target| target.first_ms).max()?;
-    manifest::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
+    manifest::workload::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
 }
 
 fn badness(run: &Run) -> (usize, usize) {
@@ -153,42 +162,42 @@ fn badness(run: &Run) -> (usize, usize) {
 }
 
 /// The last one decides.
-fn ways(options: &Options) -> Vec<Way> {
-    let wrapped = if options.init.is_some() { Way::Init } else { Way::Adieu };
+fn modes(options: &Options) -> Vec<Mode> {
+    let wrapped = if options.init.is_some() { Mode::Init } else { Mode::Adieu };
     let built_in = options.command.is_empty() && options.manifest.is_none();
     match (options.bare, options.compare || built_in) {
-        (true, _) => vec![Way::Bare],
-        (false, true) => vec![Way::Bare, wrapped],
+        (true, _) => vec![Mode::Bare],
+        (false, true) => vec![Mode::Bare, wrapped],
         (false, false) => vec![wrapped],
     }
 }
 
 /// What the options name; the command line's command wins over the manifest's.
-fn subject(options: &Options) -> Result<Subject, Trouble> {
+fn subject(options: &Options) -> Result<Subject, Failure> {
     let Some(path) = &options.manifest else {
         return Ok(match options.command.as_slice() {
             [] => Subject::BuiltIn(legacy_command()?),
             command => Subject::Command(command.to_vec()),
         });
     };
-    let mut brief = manifest::read(path, options.container.as_deref()).map_err(Trouble::Cannot)?;
+    let mut workload = manifest::read(path, options.container.as_deref()).map_err(Failure::Cannot)?;
     if !options.command.is_empty() {
-        brief.command.clone_from(&options.command);
+        workload.command.clone_from(&options.command);
     }
-    if brief.command.is_empty() {
+    if workload.command.is_empty() {
         let why = format!(
             "'{}' leaves the command of '{}' to its image: give it after --",
             path.display(),
-            brief.name
+            workload.name
         );
-        return Err(Trouble::Cannot(why));
+        return Err(Failure::Cannot(why));
     }
-    Ok(Subject::Manifest(Box::new(brief)))
+    Ok(Subject::Manifest(Box::new(workload)))
 }
 
-fn legacy_command() -> Result<Vec<OsString>, Trouble> {
+fn legacy_command() -> Result<Vec<OsString>, Failure> {
     let own = std::env::current_exe()
-        .map_err(|error| Trouble::Cannot(format!("cannot find this program itself: {error}")))?;
+        .map_err(|error| Failure::Cannot(format!("cannot find this program itself: {error}")))?;
     Ok(vec![own.into(), LEGACY.into()])
 }
 
@@ -199,7 +208,7 @@ fn choose(range: &RangeInclusive<Duration>) -> Duration {
     *range.start() + Duration::from_millis(chance % (spread + 1))
 }
 
-fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Trouble> {
+fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Failure> {
     if options.json {
         print(&show::json::json(runs, good));
     } else {
@@ -224,19 +233,19 @@ fn print(text: &str) {
     let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-fn save(path: &Path, text: &str) -> Result<(), Trouble> {
+fn save(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
-        .map_err(|error| Trouble::Cannot(format!("cannot write '{}': {error}", path.display())))
+        .map_err(|error| Failure::Cannot(format!("cannot write '{}': {error}", path.display())))
 }
 
 /// A temporary folder that goes with us.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Folder, Trouble> {
+    fn new() -> Result<Folder, Failure> {
         let path = std::env::temp_dir().join(format!("adieu-rehearse-{}", std::process::id()));
         std::fs::create_dir_all(&path)
-            .map_err(|error| Trouble::Cannot(format!("cannot make '{}': {error}", path.display())))?;
+            .map_err(|error| Failure::Cannot(format!("cannot make '{}': {error}", path.display())))?;
         Ok(Folder(path))
     }
 }

@@ -1,4 +1,4 @@
-//! The users: some keep one connection alive for all their requests, some open a new one each time, and for slow addresses
+//! The clients: some keep one connection alive for all their requests, some open a new one each time, and for slow addresses
 //! enough of them, out of step, that requests are in flight at any moment. Each is a thread with a real HTTP client, which
 //! notes when it asked and what became of it.
 
@@ -11,33 +11,32 @@ use super::recording::{Connection, Fate, Target};
 
 /// Between an answer and the client's next request.
 const PAUSE: Duration = Duration::from_millis(40);
-/// After a loss: a person tries again, but not at once.
+/// After a loss: a user tries again, but not at once.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// One client's plan.
 #[derive(Clone)]
-pub struct Client {
-    pub number: u16,
-    pub connection: Connection,
-    pub target: u16,
-    pub url: String,
+pub(crate) struct Client {
+    pub(crate) number: u16,
+    pub(crate) connection: Connection,
+    pub(crate) target: u16,
+    pub(crate) url: String,
     /// Before the first request, so that clients of a slow address are out of step.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
 }
 
 /// One request as its client saw it.
-pub struct Sent {
-    pub client: u16,
-    pub connection: Connection,
-    pub target: u16,
-    pub from: Instant,
-    pub to: Instant,
-    pub fate: Fate,
+pub(crate) struct Sent {
+    pub(crate) client: u16,
+    pub(crate) connection: Connection,
+    pub(crate) target: u16,
+    pub(crate) from: Instant,
+    pub(crate) to: Instant,
+    pub(crate) fate: Fate,
 }
 
 /// `each` clients of either kind for every fast target, and two more of the new-connection kind for slow ones.
-#[must_use]
-pub fn clients(targets: &[Target], each: u16) -> Vec<Client> {
+pub(crate) fn clients(targets: &[Target], each: u16) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         for connection in [Connection::Kept, Connection::New] {
@@ -60,8 +59,7 @@ pub fn clients(targets: &[Target], each: u16) -> Vec<Client> {
 }
 
 /// Sets a client to work until the balancer sends nothing more; the thread gives back what it did.
-#[must_use]
-pub fn start(client: Client, balancer: Arc<Balancer>, patience: Duration) -> JoinHandle<Vec<Sent>> {
+pub(crate) fn start(client: Client, balancer: Arc<Balancer>, patience: Duration) -> JoinHandle<Vec<Sent>> {
     std::thread::spawn(move || {
         let agent = agent(client.connection, patience);
         let mut sent = Vec::new();
@@ -85,8 +83,7 @@ pub fn start(client: Client, balancer: Arc<Balancer>, patience: Duration) -> Joi
 }
 
 /// An HTTP client that follows no proxy, no redirect, and takes every status for an answer.
-#[must_use]
-pub fn agent(connection: Connection, patience: Duration) -> ureq::Agent {
+pub(crate) fn agent(connection: Connection, patience: Duration) -> ureq::Agent {
     let kept = match connection {
         Connection::New => 0,
         Connection::Kept => 1,
@@ -104,8 +101,7 @@ pub fn agent(connection: Connection, patience: Duration) -> ureq::Agent {
 }
 
 /// Asks once and reads the answer to its end: an answer that breaks off is none.
-#[must_use]
-pub fn ask(agent: &ureq::Agent, url: &str) -> Fate {
+pub(crate) fn ask(agent: &ureq::Agent, url: &str) -> Fate {
     let answer = agent.get(url).call().and_then(|mut response| {
         response.body_mut().with_config().limit(u64::MAX).read_to_vec()?;
         Ok(response.status().as_u16())

@@ -17,118 +17,118 @@ use adieu::settings::{Platform, values};
 /// adieu, in less than 40 seconds.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "adieu-rehearse", version, max_term_width = 100, after_help = AFTER)]
-pub struct Options {
+pub(crate) struct Options {
     /// The app and its arguments.
     #[arg(last = true)]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 
     /// Without adieu: the app itself is PID 1.
     #[arg(long, conflicts_with = "compare")]
-    pub bare: bool,
+    pub(crate) bare: bool,
 
     /// Both ways, side by side.
     #[arg(long)]
-    pub compare: bool,
+    pub(crate) compare: bool,
 
     /// Rehearse so many times; the worst run counts, and is the one shown.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub repeat: u16,
+    pub(crate) repeat: u16,
 
     /// Take command, times, probes and variables from a Kubernetes manifest, a compose file or a systemd unit.
     #[arg(long, value_name = "FILE")]
-    pub manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<PathBuf>,
 
     /// Which container or service of the manifest.
     #[arg(long, value_name = "NAME", requires = "manifest")]
-    pub container: Option<String>,
+    pub(crate) container: Option<String>,
 
     /// Whose time limits to play: kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker or none.
     #[arg(long, value_name = "NAME", value_parser = platform, help_heading = "Time")]
-    pub platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
 
     /// From the stop request to the platform's SIGKILL [default: by platform, else 30s].
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
-    pub grace: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
 
     /// adieu's pre-stop sleep [default: adieu's own].
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
-    pub pre_stop: Option<Duration>,
+    pub(crate) pre_stop: Option<Duration>,
 
     /// When the balancer sends nothing more, counted from the stop request: a time, or a range to choose from.
     #[arg(long, value_name = "RANGE", value_parser = range, default_value = "0.5s..3s", help_heading = "Time")]
-    pub removal: RangeInclusive<Duration>,
+    pub(crate) removal: RangeInclusive<Duration>,
 
     /// How long the app may take to its first answer.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s", help_heading = "Time")]
-    pub start: Duration,
+    pub(crate) start: Duration,
 
     /// How long there is load before the stop; longer by itself for slow addresses.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "2s", help_heading = "Time")]
-    pub warm_up: Duration,
+    pub(crate) warm_up: Duration,
 
     /// The port to wait for, repeatable [default: what the app listens on].
     #[arg(long, value_name = "PORT", help_heading = "Load")]
-    pub port: Vec<u16>,
+    pub(crate) port: Vec<u16>,
 
     /// A URL, or a path on the app's first port, to send requests to; repeatable, slow ones too [default: /].
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "Load")]
-    pub url: Vec<String>,
+    pub(crate) url: Vec<String>,
 
     /// Clients of either kind (kept and new connections) for each URL.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Load")]
-    pub clients: u16,
+    pub(crate) clients: u16,
 
     /// A worker that listens nowhere.
     #[arg(long, conflicts_with_all = ["port", "url"], help_heading = "Load")]
-    pub no_load: bool,
+    pub(crate) no_load: bool,
 
     /// The app's own readiness address, which a balancer would ask when there is no adieu.
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "What to watch")]
-    pub readiness: Option<String>,
+    pub(crate) readiness: Option<String>,
 
     /// A remote port that is a database's, besides the well-known ones; repeatable.
     #[arg(long, value_name = "PORT", help_heading = "What to watch")]
-    pub database: Vec<u16>,
+    pub(crate) database: Vec<u16>,
 
     /// An option of adieu's own, as KEY or KEY=VALUE: -o pre-stop=2s -o drain=off; repeatable.
     #[arg(short = 'o', long = "option", value_name = "KEY[=VALUE]", help_heading = "How to start it")]
-    pub option: Vec<OsString>,
+    pub(crate) option: Vec<OsString>,
 
     /// The adieu to use [default: the one inside this program].
     #[arg(long, value_name = "PATH", conflicts_with = "init", help_heading = "How to start it")]
-    pub adieu: Option<PathBuf>,
+    pub(crate) adieu: Option<PathBuf>,
 
     /// Another init instead of adieu, such as tini, for contrast; -o gives it options.
     #[arg(long, value_name = "PATH", help_heading = "How to start it")]
-    pub init: Option<PathBuf>,
+    pub(crate) init: Option<PathBuf>,
 
     /// A variable for the app, as NAME=VALUE; repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable, help_heading = "How to start it")]
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
 
     /// The signal by which the platform asks for the stop.
     #[arg(long, value_name = "SIG", value_parser = signal, help_heading = "How to start it")]
-    pub stop_signal: Option<Signal>,
+    pub(crate) stop_signal: Option<Signal>,
 
     /// Keep the app's and adieu's output in this file [default: a temporary one].
     #[arg(long, value_name = "FILE", help_heading = "How to start it")]
-    pub log: Option<PathBuf>,
+    pub(crate) log: Option<PathBuf>,
 
     /// The result as JSON on stdout, instead of text.
     #[arg(long, help_heading = "Output")]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Draw the timeline into this file.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub svg: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
 
     /// Write the checklist as JUnit XML, for CI systems.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub junit: Option<PathBuf>,
+    pub(crate) junit: Option<PathBuf>,
 
     /// No progress on stderr.
     #[arg(short, long, help_heading = "Output")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
 const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the checklist failed, 1 when something was or did, 125 when it

@@ -1,48 +1,47 @@
-//! What the person sees while a rehearsal runs: on a terminal a line for each step and a clock during the stop, elsewhere the
+//! What the user sees while a rehearsal runs: on a terminal a line for each step and a clock during the stop, elsewhere the
 //! steps alone. It goes to stderr, so that stdout stays clean for the result.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-pub struct Progress {
-    voice: Voice,
+pub(crate) struct Progress {
+    output: Output,
     begun: Instant,
     last_tick: Mutex<Option<u64>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Voice {
+enum Output {
     Silent,
     Lines,
     Terminal,
 }
 
 impl Progress {
-    #[must_use]
-    pub fn new(quiet: bool) -> Progress {
-        let voice = match (quiet, stderr().is_terminal()) {
-            (true, _) => Voice::Silent,
-            (false, true) => Voice::Terminal,
-            (false, false) => Voice::Lines,
+    pub(crate) fn new(quiet: bool) -> Progress {
+        let output = match (quiet, stderr().is_terminal()) {
+            (true, _) => Output::Silent,
+            (false, true) => Output::Terminal,
+            (false, false) => Output::Lines,
         };
-        Progress { voice, begun: Instant::now(), last_tick: Mutex::new(None) }
+        Progress { output, begun: Instant::now(), last_tick: Mutex::new(None) }
     }
 
     /// One step.
-    pub fn say(&self, what: &str) {
-        let erase = match self.voice {
-            Voice::Silent => return,
-            Voice::Lines => "",
-            Voice::Terminal => "\r\x1b[K",
+    pub(crate) fn say(&self, what: &str) {
+        let erase = match self.output {
+            Output::Silent => return,
+            Output::Lines => "",
+            Output::Terminal => "\r\x1b[K",
         };
         // Nobody reads it any more: the result on stdout still counts.
         let _unread = writeln!(stderr(), "{erase}{:5.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 
     /// The clock of the stop; redrawn in place, ten times a second.
-    pub fn clock(&self, label: &str, since: Duration, grace: Duration) {
-        if self.voice != Voice::Terminal {
+    pub(crate) fn clock(&self, label: &str, since: Duration, grace: Duration) {
+        if self.output != Output::Terminal {
             return;
         }
         let tick = since.as_millis() as u64 / 100;

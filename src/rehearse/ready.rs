@@ -3,75 +3,75 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::judge::reason;
+use super::live::observer;
 use super::load;
-use super::look::Eye;
-use super::perform::{HEARING, House, Trouble, eye, hold};
-use super::plan::{Aim, Plan};
+use super::plan::{Endpoints, Plan};
 use super::recording::{Connection, Fate, Target};
-use super::stage::Stage;
+use super::sandbox::Sandbox;
+use super::session::{Failure, POLL, Session};
+use super::snapshot::Observer;
 
 /// Waits until the app listens and answers each address once, and notes how long each takes: the ports, the targets, and how long
 /// the first answer took.
 ///
 /// # Errors
-/// When it takes too long, ends, or the person interrupts.
-pub fn await_first_answer(
+/// When it takes too long, ends, or the user interrupts.
+pub(crate) fn await_first_answer(
     plan: &Plan,
-    house: &House,
-    stage: &Stage,
+    session: &Session,
+    sandbox: &Sandbox,
     begun: Instant,
-) -> Result<(Vec<u16>, Vec<Target>, Duration), Trouble> {
-    let Some(aim) = &plan.load.aim else {
+) -> Result<(Vec<u16>, Vec<Target>, Duration), Failure> {
+    let Some(endpoints) = &plan.load.endpoints else {
         // A worker gives no sign; it gets the warm-up to settle.
         return Ok((Vec::new(), Vec::new(), begun.elapsed()));
     };
     let until = begun + plan.limits.start;
-    let mut eye = eye(plan, stage);
+    let mut observer = observer(plan, sandbox);
     let ports = loop {
-        hold(plan, house, stage, HEARING)?;
-        let found = listening_ports(&mut eye, aim);
+        session.wait(plan, sandbox, POLL)?;
+        let found = listening_ports(&mut observer, endpoints);
         if !found.is_empty() {
             break found;
         }
         if Instant::now() >= until {
             let wanted =
-                aim.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
-            return Err(Trouble::Cannot(format!(
+                endpoints.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
+            return Err(Failure::Cannot(format!(
                 "'{}' did not listen on {wanted} within {} s (a worker without a port: --no-load); it last said: {}",
                 plan.app,
                 plan.limits.start.as_secs(),
-                stage.last_words()
+                sandbox.last_words()
             )));
         }
     };
     let mut targets = Vec::new();
     let mut ready_after = None;
-    for url in &aim.urls {
+    for url in &endpoints.urls {
         let asked = begun.elapsed();
-        targets.push(first_answer(plan, house, stage, whole(url, &ports), until)?);
+        targets.push(first_answer(plan, session, sandbox, whole(url, &ports), until)?);
         ready_after.get_or_insert(asked);
     }
     Ok((ports, targets, ready_after.unwrap_or_else(|| begun.elapsed())))
 }
 
 /// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones must be there.
-fn listening_ports(eye: &mut Eye, aim: &Aim) -> Vec<u16> {
-    let found = eye.look().listening;
-    if aim.ports.is_empty() {
+fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
+    let found = observer.snapshot().listening;
+    if endpoints.ports.is_empty() {
         return found;
     }
-    if aim.ports.iter().all(|port| found.contains(port)) { aim.ports.clone() } else { Vec::new() }
+    if endpoints.ports.iter().all(|port| found.contains(port)) { endpoints.ports.clone() } else { Vec::new() }
 }
 
 /// Asks until there is an answer.
 fn first_answer(
     plan: &Plan,
-    house: &House,
-    stage: &Stage,
+    session: &Session,
+    sandbox: &Sandbox,
     url: String,
     until: Instant,
-) -> Result<Target, Trouble> {
+) -> Result<Target, Failure> {
     let agent = load::agent(Connection::New, plan.limits.start);
     loop {
         let from = Instant::now();
@@ -83,20 +83,18 @@ fn first_answer(
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut
                 if Instant::now() >= until =>
             {
-                let why = reason(&fate);
-                return Err(Trouble::Cannot(format!(
-                    "{url} gave no good answer: {why} (--port or --url name another)"
+                return Err(Failure::Cannot(format!(
+                    "{url} gave no good answer: {fate} (--port or --url name another)"
                 )));
             }
             Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {}
         }
-        hold(plan, house, stage, HEARING)?;
+        session.wait(plan, sandbox, POLL)?;
     }
 }
 
 /// A path is one on the app's first port, by whichever loopback address reaches it.
-#[must_use]
-pub fn whole(url: &str, ports: &[u16]) -> String {
+pub(crate) fn whole(url: &str, ports: &[u16]) -> String {
     if url.starts_with("http://") {
         return url.to_owned();
     }
@@ -107,9 +105,8 @@ pub fn whole(url: &str, ports: &[u16]) -> String {
     format!("http://{host}:{port}{url}")
 }
 
-/// What the person is told.
-#[must_use]
-pub fn ready_line(ports: &[u16], after: Duration) -> String {
+/// What the user is told.
+pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
     match ports {
         [] => "runs; it has no port, so there is no load".to_owned(),
         ports => {
@@ -120,8 +117,7 @@ pub fn ready_line(ports: &[u16], after: Duration) -> String {
 }
 
 /// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
-#[must_use]
-pub fn warm_up(plan: &Plan, targets: &[Target]) -> Duration {
+pub(crate) fn warm_up(plan: &Plan, targets: &[Target]) -> Duration {
     let slowest = targets.iter().map(|target| target.first_ms).max().unwrap_or_default();
     plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
 }

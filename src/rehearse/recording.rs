@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Misfit;
+use super::lint::Lint;
 
 /// A point in time: milliseconds since the stop request, negative before it.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,8 +28,8 @@ impl fmt::Display for At {
 pub struct Recording {
     /// The command as it was typed.
     pub app: String,
-    pub way: Way,
-    pub ground: Ground,
+    pub mode: Mode,
+    pub isolation: Isolation,
     pub limits: Limits,
     /// The ports that the app listened on.
     pub ports: Vec<u16>,
@@ -40,28 +40,28 @@ pub struct Recording {
     pub requests: Vec<Request>,
     pub readiness: Readiness,
     /// What adieu itself says of the stop; nothing without it.
-    pub told: Option<Told>,
+    pub adieu_report: Option<AdieuReport>,
     /// When the app was first seen to listen no more, if that was before its end.
     pub closed: Option<At>,
     /// Processes beside the main one that the last look before the end still saw.
     pub leftovers: Vec<String>,
-    pub outbound: Vec<Outbound>,
+    pub databases: Vec<DatabaseConnection>,
     /// The last look at processes and sockets before the end: what happened later was not seen.
     pub last_look: At,
-    /// The last look was taken while the kernel held the main process at the very brink of its end, so that nothing can have
+    /// The last look was taken while the kernel held the main process at its exit, so that nothing can have
     /// happened later.
     pub held_at_exit: bool,
     /// When the platform sent SIGKILL, if it had to.
     pub killed: Option<At>,
     pub end: End,
     /// What the manifest says that does not fit.
-    pub misfits: Vec<Misfit>,
+    pub lints: Vec<Lint>,
 }
 
 /// Who is the app's parent.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum Mode {
     /// Nobody: the app itself is PID 1, as in a container without an init.
     Bare,
     /// adieu is PID 1 and the app its child.
@@ -70,13 +70,13 @@ pub enum Way {
     Init,
 }
 
-impl Way {
+impl Mode {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Way::Bare => "bare",
-            Way::Adieu => "under adieu",
-            Way::Init => "other init",
+            Mode::Bare => "bare",
+            Mode::Adieu => "under adieu",
+            Mode::Init => "other init",
         }
     }
 }
@@ -84,7 +84,7 @@ impl Way {
 /// What the app ran on.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum Ground {
+pub enum Isolation {
     /// A PID namespace of its own, made as root.
     PidNamespace,
     /// A PID namespace inside a user namespace, made without root.
@@ -175,6 +175,16 @@ impl Fate {
     }
 }
 
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Answered { status } | Fate::Failed { status } => write!(f, "answered {status}"),
+            Fate::Refused { why } | Fate::CutOff { why } => f.write_str(why),
+            Fate::TimedOut => f.write_str("no answer in time"),
+        }
+    }
+}
+
 /// What a balancer could have learnt before the app was gone.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Readiness {
@@ -186,10 +196,10 @@ pub struct Readiness {
 
 /// What adieu's report says, on the time scale of the stop.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct Told {
-    pub phases: Vec<Band>,
+pub struct AdieuReport {
+    pub phases: Vec<PhaseSpan>,
     /// How the app itself ended, which its own end may hide.
-    pub app_end: Option<Ending>,
+    pub app_end: Option<Exit>,
     /// When it had to kill the app.
     pub killed: Option<At>,
     /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
@@ -198,7 +208,7 @@ pub struct Told {
 }
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct Band {
+pub struct PhaseSpan {
     /// A phase as adieu names it: `pre-stop`, `draining`.
     pub phase: String,
     pub from: At,
@@ -209,18 +219,18 @@ pub struct Band {
 
 /// A connection that the app had opened to a database by the time of the stop.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Outbound {
+pub struct DatabaseConnection {
     pub local: SocketAddr,
     pub remote: SocketAddr,
     /// It belonged to the app's first process, whose end is known best.
     pub main: bool,
-    pub end: LineEnd<At>,
+    pub end: ConnectionEnd<At>,
 }
 
 /// What became of a connection.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
-pub enum LineEnd<T> {
+pub enum ConnectionEnd<T> {
     /// It was closed while its process lived.
     Closed(T),
     /// It went between the same two looks as its process.
@@ -232,22 +242,22 @@ pub enum LineEnd<T> {
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
     pub at: At,
-    pub ending: Ending,
+    pub exit: Exit,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ending {
+pub enum Exit {
     Status(u8),
     Signal(u8),
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ending::Status(status) => write!(f, "status {status}"),
-            Ending::Signal(9) => f.write_str("SIGKILL"),
-            Ending::Signal(number) => write!(f, "signal {number}"),
+            Exit::Status(status) => write!(f, "status {status}"),
+            Exit::Signal(9) => f.write_str("SIGKILL"),
+            Exit::Signal(number) => write!(f, "signal {number}"),
         }
     }
 }
@@ -255,8 +265,8 @@ impl fmt::Display for Ending {
 impl Recording {
     /// adieu's phases.
     #[must_use]
-    pub fn phases(&self) -> &[Band] {
-        self.told.as_ref().map_or(&[], |told| &told.phases)
+    pub fn phases(&self) -> &[PhaseSpan] {
+        self.adieu_report.as_ref().map_or(&[], |report| &report.phases)
     }
 
     pub fn lost(&self) -> impl Iterator<Item = &Request> {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::load;
-use super::look::{Eye, Line, Look};
-use super::recording::{Connection, Fate, LineEnd};
+use super::recording::{Connection, ConnectionEnd, Fate};
+use super::snapshot::{Observer, Snapshot, Socket};
 
 /// Between two looks at /proc; a look itself takes a few milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
@@ -17,101 +17,95 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 
 /// A thread that watches until it is asked for what it saw.
-pub struct Watcher<T> {
+pub(crate) struct Watcher<T> {
     thread: JoinHandle<T>,
     until: Sender<()>,
 }
 
 impl<T: Send + 'static> Watcher<T> {
     fn start(watch: impl FnOnce(Receiver<()>) -> T + Send + 'static) -> Watcher<T> {
-        let (until, told) = channel();
-        Watcher { thread: std::thread::spawn(move || watch(told)), until }
+        let (until, ended) = channel();
+        Watcher { thread: std::thread::spawn(move || watch(ended)), until }
     }
 
     /// Ends the watching.
-    #[must_use]
-    pub fn what_it_saw(self) -> Option<T> {
+    pub(crate) fn what_it_saw(self) -> Option<T> {
         drop(self.until);
         self.thread.join().ok()
     }
 }
 
 /// True as long as nobody has asked; takes so long.
-fn go_on(told: &Receiver<()>, pause: Duration) -> bool {
-    matches!(told.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
+fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
+    matches!(ended.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
 }
 
 /// What became of the app's processes and sockets.
-pub struct Scenes {
+pub(crate) struct History {
     /// The looks that differed from the one before them.
-    pub changes: Vec<(Instant, Look)>,
+    pub(crate) changes: Vec<(Instant, Snapshot)>,
     /// The last look at which the main process was alive.
-    pub last: Instant,
+    pub(crate) last: Instant,
 }
 
-impl Scenes {
+impl History {
     /// Adds a look that was taken later than all others.
-    pub fn extend(&mut self, held: Option<(Instant, Look)>) {
-        let Some((at, look)) = held else { return };
+    pub(crate) fn extend(&mut self, held: Option<(Instant, Snapshot)>) {
+        let Some((at, snapshot)) = held else { return };
         // What was seen later was seen of a process that was being held.
         self.changes.retain(|(before, _)| *before < at);
-        self.changes.push((at, look));
+        self.changes.push((at, snapshot));
         self.last = at;
     }
 
     /// The last look before the end.
-    #[must_use]
-    pub fn last_look(&self) -> Option<&Look> {
-        self.changes.iter().rfind(|(at, _)| *at <= self.last).map(|(_, look)| look)
+    pub(crate) fn last_look(&self) -> Option<&Snapshot> {
+        self.changes.iter().rfind(|(at, _)| *at <= self.last).map(|(_, snapshot)| snapshot)
     }
 
     /// The look that was in force at this time.
-    #[must_use]
-    pub fn at(&self, time: Instant) -> Option<&Look> {
-        self.changes.iter().rfind(|(at, _)| *at <= time).map(|(_, look)| look)
+    pub(crate) fn at(&self, time: Instant) -> Option<&Snapshot> {
+        self.changes.iter().rfind(|(at, _)| *at <= time).map(|(_, snapshot)| snapshot)
     }
 
     /// When, after this time and before the end, the app was first seen not to listen on any of these ports.
-    #[must_use]
-    pub fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
-        let open = |look: &Look| look.listening.iter().any(|port| ports.contains(port));
+    pub(crate) fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
+        let open = |snapshot: &Snapshot| snapshot.listening.iter().any(|port| ports.contains(port));
         self.changes
             .iter()
-            .find(|(at, look)| *at > time && *at <= self.last && !open(look))
+            .find(|(at, snapshot)| *at > time && *at <= self.last && !open(snapshot))
             .map(|(at, _)| *at)
     }
 
     /// What became of this connection after this time, as far as it was seen.
-    #[must_use]
-    pub fn end_of(&self, line: &Line, time: Instant) -> LineEnd<Instant> {
-        let gone = |look: &Look| !look.outbound.contains(line);
-        match self.changes.iter().find(|(at, look)| *at > time && *at <= self.last && gone(look)) {
-            None => LineEnd::Open,
-            Some((at, look)) if look.processes.iter().any(|seen| seen.pid == line.owner) => {
-                LineEnd::Closed(*at)
+    pub(crate) fn end_of(&self, line: &Socket, time: Instant) -> ConnectionEnd<Instant> {
+        let gone = |snapshot: &Snapshot| !snapshot.databases.contains(line);
+        match self.changes.iter().find(|(at, snapshot)| *at > time && *at <= self.last && gone(snapshot)) {
+            None => ConnectionEnd::Open,
+            Some((at, snapshot)) if snapshot.processes.iter().any(|seen| seen.pid == line.owner) => {
+                ConnectionEnd::Closed(*at)
             }
-            Some(_) => LineEnd::WithOwner,
+            Some(_) => ConnectionEnd::WithOwner,
         }
     }
 }
 
 /// Watches processes and sockets.
-#[must_use]
-pub fn scenes(mut eye: Eye, main: Pid) -> Watcher<Scenes> {
-    Watcher::start(move |told| {
-        let mut scenes = Scenes { changes: Vec::new(), last: Instant::now() };
+pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<History> {
+    Watcher::start(move |ended| {
+        let mut history = History { changes: Vec::new(), last: Instant::now() };
         loop {
             let at = Instant::now();
-            let seen = eye.look();
+            let seen = observer.snapshot();
             // Looked at afterwards: if it is alive now, it was so during the whole look.
             if alive(main) {
-                scenes.last = at;
-                if scenes.changes.last().is_none_or(|(_, before)| *before != seen) {
-                    scenes.changes.push((at, seen));
+                history.last = at;
+                if history.changes.last().is_none_or(|(_, before)| *before != seen) {
+                    history.changes.push((at, seen));
                 }
             }
-            if !go_on(&told, BETWEEN_LOOKS) {
-                return scenes;
+            if !goes_on(&ended, BETWEEN_LOOKS) {
+                return history;
             }
         }
     })
@@ -127,7 +121,7 @@ fn alive(main: Pid) -> bool {
 
 /// What a readiness address said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Ready,
     NotReady,
     /// Nobody answered.
@@ -135,15 +129,14 @@ pub enum Answer {
 }
 
 /// The answers that differed from the one before.
-pub type Answers = Vec<(Instant, Answer)>;
+pub(crate) type Answers = Vec<(Instant, Answer)>;
 
 /// Asks a readiness address again and again, on a new connection each time.
-#[must_use]
-pub fn readiness(url: String) -> Watcher<Answers> {
-    Watcher::start(move |told| {
+pub(crate) fn readiness(url: String) -> Watcher<Answers> {
+    Watcher::start(move |ended| {
         let agent = load::agent(Connection::New, Duration::from_secs(2));
         let mut answers = Answers::new();
-        while go_on(&told, BETWEEN_QUESTIONS) {
+        while goes_on(&ended, BETWEEN_QUESTIONS) {
             let answer = match load::ask(&agent, &url) {
                 Fate::Answered { status: 200..=299 } => Answer::Ready,
                 Fate::Answered { .. } | Fate::Failed { .. } => Answer::NotReady,

@@ -113,10 +113,10 @@ impl Said {
         let requests = recording["requests"].as_array().into_iter().flatten();
         let lost: Vec<_> = requests.filter(|request| request["fate"]["kind"] != "answered").collect();
         format!(
-            "{:#}\nlost: {lost:?}\nclosed: {}\ntold: {}",
+            "{:#}\nlost: {lost:?}\nclosed: {}\nadieu: {}",
             self.run()["verdict"],
             recording["closed"],
-            recording["told"]
+            recording["adieu_report"]
         )
     }
 }

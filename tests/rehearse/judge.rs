@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use adieu_rehearse::judge::judge;
 use adieu_rehearse::manifest;
 use adieu_rehearse::recording::{
-    At, Connection, End, Ending, Fate, LineEnd, Outbound, Recording, Request, Told, Way,
+    AdieuReport, At, Connection, ConnectionEnd, DatabaseConnection, End, Exit, Fate, Mode, Recording, Request,
 };
-use adieu_rehearse::show::{Run, json, junit, svg, text};
+use adieu_rehearse::show::{json, junit, run::Run, svg, text};
 use adieu_rehearse::verdict::{Outcome, Point, Verdict};
 
 fn folder() -> PathBuf {
@@ -50,8 +50,8 @@ fn failures(recording: &Recording) -> Vec<Point> {
     judge(recording).failures().map(|finding| finding.point).collect()
 }
 
-fn told(recording: &mut Recording) -> &mut Told {
-    recording.told.as_mut().expect("adieu's report")
+fn report(recording: &mut Recording) -> &mut AdieuReport {
+    recording.adieu_report.as_mut().expect("adieu's report")
 }
 
 fn lose(recording: &mut Recording, connection: Connection, from: i64, to: i64, fate: Fate) {
@@ -151,9 +151,9 @@ fn readiness_that_stays_good_to_the_end_fails() {
 /// As a platform kills an app that it has to.
 fn kill(recording: &mut Recording) {
     recording.killed = Some(At(10_000));
-    recording.end = End { at: At(10_002), ending: Ending::Signal(9) };
+    recording.end = End { at: At(10_002), exit: Exit::Signal(9) };
     recording.requests.retain(|request| !request.fate.lost());
-    recording.outbound.clear();
+    recording.databases.clear();
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn requests_that_outlast_the_grace_are_laid_to_the_grace() {
 #[test]
 fn a_drain_that_gave_up_is_laid_to_the_grace() {
     let mut recording = wrapped();
-    told(&mut recording).phases[1].in_flight = Some(1);
+    report(&mut recording).phases[1].in_flight = Some(1);
     lose(&mut recording, Connection::Kept, 0, 4075, cut());
     assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
 }
@@ -195,61 +195,66 @@ fn a_drain_that_gave_up_is_laid_to_the_grace() {
 #[test]
 fn a_kill_by_adieu_is_a_kill() {
     let mut recording = wrapped();
-    told(&mut recording).killed = Some(At(9000));
-    recording.end.ending = Ending::Status(137);
+    report(&mut recording).killed = Some(At(9000));
+    recording.end.exit = Exit::Status(137);
     assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
 }
 
 #[test]
 fn a_strange_status_fails_and_the_usual_ones_pass() {
-    for (ending, clean) in [
-        (Ending::Status(0), true),
-        (Ending::Status(143), true),
-        (Ending::Signal(15), true),
-        (Ending::Status(1), false),
-        (Ending::Status(139), false),
-        (Ending::Signal(11), false),
+    for (exit, clean) in [
+        (Exit::Status(0), true),
+        (Exit::Status(143), true),
+        (Exit::Signal(15), true),
+        (Exit::Status(1), false),
+        (Exit::Status(139), false),
+        (Exit::Signal(11), false),
     ] {
         let mut recording = wrapped();
-        recording.end.ending = ending;
-        assert_eq!(failures(&recording).is_empty(), clean, "{ending:?}");
+        recording.end.exit = exit;
+        assert_eq!(failures(&recording).is_empty(), clean, "{exit:?}");
     }
 }
 
-fn to_postgres(end: LineEnd<At>) -> Outbound {
+fn to_postgres(end: ConnectionEnd<At>) -> DatabaseConnection {
     let address = |text: &str| text.parse().expect("an address");
-    Outbound { local: address("127.0.0.1:40000"), remote: address("127.0.0.1:5432"), main: true, end }
+    DatabaseConnection {
+        local: address("127.0.0.1:40000"),
+        remote: address("127.0.0.1:5432"),
+        main: true,
+        end,
+    }
 }
 
 #[test]
 fn database_connections_are_judged_by_what_was_seen_of_them() {
     let mut recording = wrapped();
-    recording.outbound = vec![to_postgres(LineEnd::Closed(At(4000)))];
+    recording.databases = vec![to_postgres(ConnectionEnd::Closed(At(4000)))];
     assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::Pass);
-    recording.outbound.push(to_postgres(LineEnd::Open));
-    told(&mut recording).app_end = Some(Ending::Status(0));
+    recording.databases.push(to_postgres(ConnectionEnd::Open));
+    report(&mut recording).app_end = Some(Exit::Status(0));
     assert_eq!(
         outcome(&judge(&recording), Point::ClosesDatabases),
         Outcome::NotSeen,
         "it may have closed it after the last look"
     );
-    told(&mut recording).app_end = Some(Ending::Signal(15));
+    report(&mut recording).app_end = Some(Exit::Signal(15));
     assert_eq!(
         failures(&recording),
         [Point::ClosesDatabases],
         "a process that dies of a signal closes nothing"
     );
-    recording.outbound[1].end = LineEnd::WithOwner;
+    recording.databases[1].end = ConnectionEnd::WithOwner;
     assert_eq!(failures(&recording), [Point::ClosesDatabases]);
-    recording.outbound[1].main = false;
+    recording.databases[1].main = false;
     assert_eq!(
         outcome(&judge(&recording), Point::ClosesDatabases),
         Outcome::NotSeen,
         "a worker may have closed it as it ended"
     );
-    recording.outbound[1].end = LineEnd::Open;
-    recording.way = Way::Bare;
-    recording.end.ending = Ending::Status(0);
+    recording.databases[1].end = ConnectionEnd::Open;
+    recording.mode = Mode::Bare;
+    recording.end.exit = Exit::Status(0);
     recording.held_at_exit = true;
     assert_eq!(failures(&recording), [Point::ClosesDatabases], "at the brink of its exit it was open");
 }
@@ -258,12 +263,12 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
 fn leftovers_fail_where_they_were_certainly_left() {
     let mut recording = wrapped();
     recording.leftovers = vec!["sleep".into()];
-    told(&mut recording).swept = true;
+    report(&mut recording).swept = true;
     assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::Pass, "adieu swept it");
-    told(&mut recording).killed_leftovers = true;
+    report(&mut recording).killed_leftovers = true;
     assert_eq!(failures(&recording), [Point::LeavesNoProcess], "adieu had to kill it");
-    recording.way = Way::Bare;
-    recording.told = None;
+    recording.mode = Mode::Bare;
+    recording.adieu_report = None;
     assert_eq!(outcome(&judge(&recording), Point::LeavesNoProcess), Outcome::NotSeen);
     recording.held_at_exit = true;
     assert_eq!(failures(&recording), [Point::LeavesNoProcess]);
@@ -281,20 +286,20 @@ fn a_worker_without_load_shows_half_of_the_points() {
     }
 }
 
-fn brief(file: &str, name: &str) -> manifest::Brief {
+fn workload(file: &str, name: &str) -> manifest::workload::Workload {
     let text = std::fs::read_to_string(folder().join("manifests").join(file)).expect("the manifest is kept");
-    let briefs = manifest::parse(&text, &|_| None).expect("a manifest");
-    briefs.into_iter().find(|brief| brief.name == name).expect("the container is in it")
+    let workloads = manifest::parse(&text, &|_| None).expect("a manifest");
+    workloads.into_iter().find(|workload| workload.name == name).expect("the container is in it")
 }
 
 /// What is said about it, one line each.
-fn said(brief: &manifest::Brief) -> Vec<String> {
-    brief.misfits.iter().map(|misfit| misfit.what.clone()).collect()
+fn said(workload: &manifest::workload::Workload) -> Vec<String> {
+    workload.lints.iter().map(|lint| lint.what.clone()).collect()
 }
 
 #[test]
-fn a_kubernetes_deployment_is_understood_and_its_misfits_named() {
-    let shop = brief("deployment.yaml", "shop");
+fn a_kubernetes_deployment_is_understood_and_its_lints_named() {
+    let shop = workload("deployment.yaml", "shop");
     assert_eq!(shop.command, ["sh", "-c", "python3 app.py --port 8080"]);
     assert_eq!(shop.grace.as_secs(), 15);
     assert_eq!(shop.hook.as_secs(), 10);
@@ -312,14 +317,14 @@ fn a_kubernetes_deployment_is_understood_and_its_misfits_named() {
             "the readiness probe asks the app (:8080/health), which knows nothing of the stop",
         ]
     );
-    let sidecar = brief("deployment.yaml", "sidecar");
+    let sidecar = workload("deployment.yaml", "sidecar");
     assert!(sidecar.command.is_empty(), "args belong to an entrypoint that only the image knows");
     assert_eq!(sidecar.adieu, None);
 }
 
 #[test]
-fn a_compose_file_is_understood_and_its_misfits_named() {
-    let web = brief("compose.yaml", "web");
+fn a_compose_file_is_understood_and_its_lints_named() {
+    let web = workload("compose.yaml", "web");
     assert_eq!(web.command, ["python3", "my app.py", "--port", "8080"]);
     assert_eq!(web.adieu.as_deref(), Some(&[][..]));
     assert_eq!(web.grace.as_secs(), 10);
@@ -333,15 +338,15 @@ fn a_compose_file_is_understood_and_its_misfits_named() {
             "the platform stops with INT, which adieu would forward and not take for a stop request",
         ]
     );
-    let worker = brief("compose.yaml", "worker");
+    let worker = workload("compose.yaml", "worker");
     assert_eq!(worker.command, ["python3", "worker.py"]);
     assert_eq!(worker.grace.as_secs(), 90);
     assert_eq!(said(&worker), Vec::<String>::new());
 }
 
 #[test]
-fn a_systemd_unit_is_understood_and_its_misfits_named() {
-    let service = brief("app.service", "service");
+fn a_systemd_unit_is_understood_and_its_lints_named() {
+    let service = workload("app.service", "service");
     assert_eq!(service.command, ["/usr/bin/python3", "/srv/app.py"]);
     assert_eq!(service.adieu.as_deref(), Some(&["--pre-stop".to_owned(), "2s".to_owned()][..]));
     assert_eq!(service.grace.as_secs(), 90);
@@ -363,10 +368,10 @@ fn adieu_in_an_image_is_known_by_its_variables() {
         let path =
             std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("packaging").join(file);
         let text = std::fs::read_to_string(path).expect("an example");
-        let briefs = manifest::parse(&text, &|_| None).expect("a manifest");
-        assert!(briefs.iter().all(|brief| brief.adieu.is_some()), "{file}");
-        for brief in &briefs {
-            assert_eq!(said(brief), Vec::<String>::new(), "{file} fits");
+        let workloads = manifest::parse(&text, &|_| None).expect("a manifest");
+        assert!(workloads.iter().all(|workload| workload.adieu.is_some()), "{file}");
+        for workload in &workloads {
+            assert_eq!(said(workload), Vec::<String>::new(), "{file} fits");
         }
     }
 }
@@ -388,6 +393,6 @@ fn what_is_no_manifest_is_refused() {
 #[test]
 fn a_request_too_long_for_the_grace_is_named() {
     let second = std::time::Duration::from_secs;
-    assert!(manifest::too_short(second(10), second(5), second(2)).is_none());
-    assert!(manifest::too_short(second(10), second(5), second(6)).is_some());
+    assert!(manifest::workload::too_short(second(10), second(5), second(2)).is_none());
+    assert!(manifest::workload::too_short(second(10), second(5), second(6)).is_some());
 }

@@ -177,7 +177,7 @@ fn a_manifest_is_rehearsed_as_it_says() {
     assert_eq!(recording["limits"]["hook_ms"], 1000);
     let end = recording["end"]["at"].as_i64().expect("a time");
     assert!(end >= 2000, "the hook and the pre-stop sleep take two seconds: {end}");
-    let pre_stop = &recording["told"]["phases"][0];
+    let pre_stop = &recording["adieu_report"]["phases"][0];
     assert_eq!(pre_stop["phase"], "pre-stop");
     assert!(pre_stop["from"].as_i64().expect("a time") >= 900, "adieu is asked after the hook: {pre_stop}");
 }

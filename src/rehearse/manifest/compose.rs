@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Brief, Misfit, Node, adieu_in_image, signal_named, unwrap_adieu};
+use super::workload::{Workload, adieu_in_image, signal_named, unwrap_adieu};
+use super::yaml::Node;
+use crate::lint::Lint;
 use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-pub fn read(file: Node, variable: Lookup) -> Result<Vec<Brief>, String> {
+pub(crate) fn read(file: Node, variable: Lookup) -> Result<Vec<Workload>, String> {
     let services = file.get("services").map(Node::entries).unwrap_or_default();
-    services.into_iter().map(|(name, service)| brief(name, service, variable)).collect()
+    services.into_iter().map(|(name, service)| workload(name, service, variable)).collect()
 }
 
-fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String> {
+fn workload(name: String, service: Node, variable: Lookup) -> Result<Workload, String> {
     let fill = |text: String| interpolate(&text, variable);
     let mut words = words(service.get("entrypoint"), &fill)?;
     words.extend(self::words(service.get("command"), &fill)?);
@@ -23,9 +25,9 @@ fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String>
     let (adieu, command) = unwrap_adieu(words);
     let grace = service.get("stop_grace_period").and_then(Node::text).map(fill);
     let stop_signal = service.get("stop_signal").and_then(Node::text).map(fill);
-    let (env, misfits) = environment(service, &fill, variable);
+    let (env, lints) = environment(service, &fill, variable);
     let adieu = adieu.or_else(|| adieu_in_image(&env));
-    let mut brief = Brief {
+    let mut workload = Workload {
         name,
         platform: Platform::Docker,
         command,
@@ -35,24 +37,25 @@ fn brief(name: String, service: Node, variable: Lookup) -> Result<Brief, String>
         hook: Duration::ZERO,
         stop_signal: stop_signal.map_or(Ok(Signal::SIGTERM), |text| signal_named(&text))?,
         readiness: None,
-        misfits,
+        lints,
     };
-    if brief.adieu.is_some() && service.get("init").and_then(Node::text).as_deref() == Some("true") {
-        brief.misfits.push(Misfit::new(
+    if workload.adieu.is_some() && service.get("init").and_then(Node::text).as_deref() == Some("true") {
+        workload.lints.push(Lint::new(
             "init: true puts another init in front of adieu, which is then not PID 1",
             "drop init: true",
         ));
     }
-    if !from_image && brief.grace <= Platform::Docker.grace() && service.get("stop_grace_period").is_none() {
-        brief.misfits.push(Misfit::new(
+    if !from_image && workload.grace <= Platform::Docker.grace() && service.get("stop_grace_period").is_none()
+    {
+        workload.lints.push(Lint::new(
             "there is no stop_grace_period: the engine kills after 10 s",
             "set it to the pre-stop sleep, the longest request and some seconds more: stop_grace_period: 30s",
         ));
     }
-    check_healthcheck(&mut brief, service);
-    brief.check_shell();
-    brief.check_times();
-    Ok(brief)
+    check_healthcheck(&mut workload, service);
+    workload.check_shell();
+    workload.check_times();
+    Ok(workload)
 }
 
 /// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.
@@ -68,7 +71,7 @@ fn environment(
     service: Node,
     fill: &dyn Fn(String) -> String,
     variable: Lookup,
-) -> (Vec<(String, String)>, Vec<Misfit>) {
+) -> (Vec<(String, String)>, Vec<Lint>) {
     let Some(node) = service.get("environment") else { return (Vec::new(), Vec::new()) };
     let mut pairs: Vec<(String, Option<String>)> =
         node.entries().into_iter().map(|(name, value)| (name, value.text())).collect();
@@ -76,17 +79,17 @@ fn environment(
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (line, None),
     }));
-    let (mut env, mut misfits) = (Vec::new(), Vec::new());
+    let (mut env, mut lints) = (Vec::new(), Vec::new());
     for (name, value) in pairs {
         match value.map(fill).or_else(|| variable(&name)) {
             Some(value) => env.push((name, value)),
-            None => misfits.push(Misfit::new(
+            None => lints.push(Lint::new(
                 format!("the value of {name} is not in the manifest"),
                 format!("give it: --env {name}=VALUE"),
             )),
         }
     }
-    (env, misfits)
+    (env, lints)
 }
 
 /// `$NAME`, `${NAME}`, `${NAME:-default}` and `$$`, as compose fills them in.
@@ -118,15 +121,15 @@ fn interpolate(text: &str, variable: Lookup) -> String {
     out + rest
 }
 
-fn check_healthcheck(brief: &mut Brief, service: Node) {
+fn check_healthcheck(workload: &mut Workload, service: Node) {
     let Some(test) = service.at("healthcheck.test") else { return };
     let asked = test.text().unwrap_or_else(|| test.texts().join(" "));
-    if brief.adieu.is_some()
+    if workload.adieu.is_some()
         && !asked.contains("readyz")
         && !asked.contains("--probe")
         && !asked.contains("/health/ready")
     {
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             format!("the healthcheck asks the app, which knows nothing of the stop: {asked}"),
             "let it ask adieu: test: [CMD, /adieu, --probe, readyz], with ADIEU_HEALTH set",
         ));

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Brief, Misfit, Node, Probe, adieu_in_image, unwrap_adieu};
+use super::workload::{Probe, Workload, adieu_in_image, unwrap_adieu};
+use super::yaml::Node;
+use crate::lint::Lint;
 use adieu::settings::Platform;
 
 /// The containers of one object; none when it has no pod.
-pub fn read(object: Node) -> Result<Vec<Brief>, String> {
+pub(crate) fn read(object: Node) -> Result<Vec<Workload>, String> {
     if object.get("kind").and_then(Node::text).as_deref() == Some("List") {
         let items = object.get("items").map(Node::items).unwrap_or_default();
         return Ok(items
@@ -27,10 +29,10 @@ pub fn read(object: Node) -> Result<Vec<Brief>, String> {
     };
     let Some(pod) = pod else { return Ok(Vec::new()) };
     let containers = pod.get("containers").map(Node::items).unwrap_or_default();
-    Ok(containers.into_iter().map(|container| brief(pod, container)).collect())
+    Ok(containers.into_iter().map(|container| workload(pod, container)).collect())
 }
 
-fn brief(pod: Node, container: Node) -> Brief {
+fn workload(pod: Node, container: Node) -> Workload {
     let env = env(container);
     let words = command(container, &env.known);
     let (adieu, command) = unwrap_adieu(words);
@@ -38,7 +40,7 @@ fn brief(pod: Node, container: Node) -> Brief {
     let grace = pod.get("terminationGracePeriodSeconds").and_then(Node::number).unwrap_or(30);
     let hook = container.at("lifecycle.preStop");
     let readiness = container.get("readinessProbe");
-    let mut brief = Brief {
+    let mut workload = Workload {
         name: container.get("name").and_then(Node::text).unwrap_or_else(|| "container".into()),
         platform: Platform::Kubernetes,
         command,
@@ -48,29 +50,29 @@ fn brief(pod: Node, container: Node) -> Brief {
         hook: hook.and_then(hook_sleep).unwrap_or_default(),
         stop_signal: Signal::SIGTERM,
         readiness: readiness.and_then(|probe| http_probe(probe, container)),
-        misfits: env.misfits,
+        lints: env.lints,
     };
     if grace == 0 {
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             "terminationGracePeriodSeconds is 0: the pod is killed at once",
             "leave it out, or give the app time",
         ));
     }
     if let Some(hook) = hook.filter(|hook| hook_sleep(*hook).is_none()) {
         let what = hook.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             format!("the preStop hook is not a sleep and is not rehearsed: {what}")
                 .trim_end_matches([':', ' '])
                 .to_owned(),
             "with adieu it can be an --on-stop hook, which is",
         ));
     }
-    check_readiness(&mut brief, container);
-    check_pid_one(&mut brief, pod);
-    brief.check_shell();
-    brief.check_times();
-    brief.check_probe();
-    brief
+    check_readiness(&mut workload, container);
+    check_pid_one(&mut workload, pod);
+    workload.check_shell();
+    workload.check_times();
+    workload.check_probe();
+    workload
 }
 
 /// `command` and `args` with $(NAME) filled in, as the kubelet does; `args` alone belong to an entrypoint that only the image knows.
@@ -90,23 +92,23 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
 
 struct Env {
     known: Vec<(String, String)>,
-    misfits: Vec<Misfit>,
+    lints: Vec<Lint>,
 }
 
 fn env(container: Node) -> Env {
-    let mut env = Env { known: Vec::new(), misfits: Vec::new() };
+    let mut env = Env { known: Vec::new(), lints: Vec::new() };
     for entry in container.get("env").map(Node::items).unwrap_or_default() {
         let Some(name) = entry.get("name").and_then(Node::text) else { continue };
         match entry.get("value").and_then(Node::text) {
             Some(value) => env.known.push((name, value)),
-            None => env.misfits.push(elsewhere(&name)),
+            None => env.lints.push(elsewhere(&name)),
         }
     }
     env
 }
 
-fn elsewhere(name: &str) -> Misfit {
-    Misfit::new(format!("the value of {name} is not in the manifest"), format!("give it: --env {name}=VALUE"))
+fn elsewhere(name: &str) -> Lint {
+    Lint::new(format!("the value of {name} is not in the manifest"), format!("give it: --env {name}=VALUE"))
 }
 
 /// A hook that only sleeps: the `sleep` action, or `sleep N`, with or without a shell in front.
@@ -116,7 +118,7 @@ fn hook_sleep(hook: Node) -> Option<Duration> {
     }
     let words = hook.at("exec.command")?.texts();
     let line = match words.as_slice() {
-        [shell, flag, script] if shell.ends_with("sh") && flag.ends_with('c') => script.clone(),
+        [shell, flag, launch] if shell.ends_with("sh") && flag.ends_with('c') => launch.clone(),
         words => words.join(" "),
     };
     let mut parts = line.split_whitespace();
@@ -142,9 +144,9 @@ fn http_probe(probe: Node, container: Node) -> Option<Probe> {
     Some(Probe { port, path: http.get("path").and_then(Node::text).unwrap_or_else(|| "/".into()) })
 }
 
-fn check_readiness(brief: &mut Brief, container: Node) {
+fn check_readiness(workload: &mut Workload, container: Node) {
     if container.get("readinessProbe").is_none() && container.get("ports").is_some() {
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             "there is no readiness probe: requests come as soon as the container has started",
             "add one; with adieu: --health 0.0.0.0:9000 and path /readyz",
         ));
@@ -154,17 +156,17 @@ fn check_readiness(brief: &mut Brief, container: Node) {
         .as_ref()
         .is_some_and(|probe| probe.path.ends_with("/readyz") || probe.path.ends_with("/health/ready"));
     if asks_readiness {
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             "the liveness probe asks for readiness: the kubelet would kill the pod while it drains",
             "let it ask /livez",
         ));
     }
 }
 
-fn check_pid_one(brief: &mut Brief, pod: Node) {
+fn check_pid_one(workload: &mut Workload, pod: Node) {
     for key in ["shareProcessNamespace", "hostPID"] {
-        if brief.adieu.is_some() && pod.get(key).and_then(Node::text).as_deref() == Some("true") {
-            brief.misfits.push(Misfit::new(
+        if workload.adieu.is_some() && pod.get(key).and_then(Node::text).as_deref() == Some("true") {
+            workload.lints.push(Lint::new(
                 format!("with {key}, adieu is not PID 1; it reaps its own descendants only"),
                 "nothing is wrong with that, but it is not what is rehearsed here",
             ));

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{Brief, Misfit, signal_named, unwrap_adieu};
+use super::workload::{Workload, signal_named, unwrap_adieu};
+use crate::lint::Lint;
 use adieu::settings::{Platform, values};
 
-pub fn read(text: &str) -> Result<Brief, String> {
+pub(crate) fn read(text: &str) -> Result<Workload, String> {
     let settings = section(text);
     let last = |key: &'static str| all(&settings, key).last();
     let start = last("ExecStart").ok_or("there is no ExecStart in [Service]")?;
@@ -16,7 +17,7 @@ pub fn read(text: &str) -> Result<Brief, String> {
     let words = split(start.trim_start_matches(['@', '-', ':', '+', '!']))?;
     let (adieu, command) = unwrap_adieu(words);
     let timeout = last("TimeoutStopSec").or(last("TimeoutSec"));
-    let mut brief = Brief {
+    let mut workload = Workload {
         name: last("SyslogIdentifier").unwrap_or("service").to_owned(),
         platform: Platform::Systemd,
         command,
@@ -32,45 +33,44 @@ pub fn read(text: &str) -> Result<Brief, String> {
         hook: Duration::ZERO,
         stop_signal: last("KillSignal").map_or(Ok(Signal::SIGTERM), signal_named)?,
         readiness: None,
-        misfits: Vec::new(),
+        lints: Vec::new(),
     };
-    check_kill_mode(&mut brief, last("KillMode"));
+    check_kill_mode(&mut workload, last("KillMode"));
     if let Some(stop) = last("ExecStop") {
-        brief.misfits.push(Misfit::new(
+        workload.lints.push(Lint::new(
             format!("ExecStop runs before the stop signal and is not rehearsed: {stop}"),
             "with adieu it can be an --on-stop hook, which is",
         ));
     }
     if let Some(file) = last("EnvironmentFile") {
-        brief.misfits.push(Misfit::new(
-            format!("the variables in {file} are not read"),
-            "give them: --env NAME=VALUE",
-        ));
+        workload
+            .lints
+            .push(Lint::new(format!("the variables in {file} are not read"), "give them: --env NAME=VALUE"));
     }
     if last("SendSIGKILL").is_some_and(|value| ["no", "false", "0", "off"].contains(&value)) {
-        brief
-            .misfits
-            .push(Misfit::new("SendSIGKILL=no lets a service that hangs hang forever", "leave it out"));
+        workload
+            .lints
+            .push(Lint::new("SendSIGKILL=no lets a service that hangs hang forever", "leave it out"));
     }
-    brief.check_shell();
-    brief.check_times();
-    Ok(brief)
+    workload.check_shell();
+    workload.check_times();
+    Ok(workload)
 }
 
-fn check_kill_mode(brief: &mut Brief, mode: Option<&str>) {
-    let misfit = match (mode.unwrap_or("control-group"), brief.adieu.is_some()) {
+fn check_kill_mode(workload: &mut Workload, mode: Option<&str>) {
+    let lint = match (mode.unwrap_or("control-group"), workload.adieu.is_some()) {
         ("mixed", _) | ("control-group", false) => return,
-        ("control-group", true) => Misfit::new(
+        ("control-group", true) => Lint::new(
             "KillMode=control-group sends the stop signal to the app as well, behind adieu's back",
             "set KillMode=mixed: the signal goes to adieu alone, the final SIGKILL to all",
         ),
-        ("process", _) => Misfit::new(
+        ("process", _) => Lint::new(
             "KillMode=process leaves the service's other processes running after a stop",
             "set KillMode=mixed",
         ),
-        (other, _) => Misfit::new(format!("KillMode={other} stops nothing"), "set KillMode=mixed"),
+        (other, _) => Lint::new(format!("KillMode={other} stops nothing"), "set KillMode=mixed"),
     };
-    brief.misfits.push(misfit);
+    workload.lints.push(lint);
 }
 
 /// The assignments of [Service]; a line that ends with a backslash goes on in the next, systemd.syntax(7). An empty value takes

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Run;
+use super::run::Run;
 
 #[derive(Serialize)]
 struct Page<'a> {
@@ -16,5 +16,5 @@ struct Page<'a> {
 #[must_use]
 pub fn json(runs: &[Run], good: bool) -> String {
     // Plain data with string keys: there is nothing in it that JSON cannot say.
-    serde_json::to_string_pretty(&Page { version: 1, good, runs }).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&Page { version: 2, good, runs }).unwrap_or_default() + "\n"
 }

@@ -2,7 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::Run;
+use super::run::Run;
 use crate::verdict::{Finding, Outcome};
 
 /// JUnit XML, without times of day, so that equal rehearsals give equal files.
@@ -10,7 +10,7 @@ use crate::verdict::{Finding, Outcome};
 pub fn junit(runs: &[Run]) -> String {
     let mut report = Report::new("adieu-rehearse");
     for run in runs {
-        let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.way.label()));
+        let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.mode.label()));
         suite.add_test_case(no_loss(run));
         suite.add_test_cases(run.verdict.findings.iter().map(case));
         report.add_test_suite(suite);

@@ -3,22 +3,21 @@
 
 use anstyle::Style;
 
-use super::text::{BAD, GOOD, WARN, line, paint, shorten};
-use super::{Stretch, path_of};
-use crate::recording::{At, Band, Connection, Fate, Recording};
+use super::run::{TimeRange, path_of};
+use super::style::{BAD, GOOD, WARN, line, paint, shorten};
+use crate::recording::{At, Connection, Fate, PhaseSpan, Recording};
 
 /// Columns of the labels and of the lanes.
 const LABEL: usize = 18;
 const LANE: usize = 60;
 
 /// The lanes: what the platform did, what adieu did, and each kind of request.
-#[must_use]
-pub fn lanes(recording: &Recording, stretch: Stretch) -> String {
+pub(crate) fn lanes(recording: &Recording, range: TimeRange) -> String {
     let mut page = String::new();
-    line(&mut page, &row("seconds", &ruler(stretch)));
-    line(&mut page, &row("platform", &platform_lane(recording, stretch)));
+    line(&mut page, &row("seconds", &ruler(range)));
+    line(&mut page, &row("platform", &platform_lane(recording, range)));
     if !recording.phases().is_empty() {
-        line(&mut page, &row("adieu", &phase_lane(recording.phases(), stretch)));
+        line(&mut page, &row("adieu", &phase_lane(recording.phases(), range)));
     }
     for (index, target) in recording.targets.iter().enumerate() {
         for connection in [Connection::Kept, Connection::New] {
@@ -27,7 +26,7 @@ pub fn lanes(recording: &Recording, stretch: Stretch) -> String {
                 Connection::New => "new ",
             };
             let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 8));
-            line(&mut page, &row(&label, &request_lane(recording, index as u16, connection, stretch)));
+            line(&mut page, &row(&label, &request_lane(recording, index as u16, connection, range)));
         }
     }
     page
@@ -37,20 +36,20 @@ fn row(label: &str, lane: &str) -> String {
     format!("  {label:<width$}{lane}", width = LABEL - 2)
 }
 
-fn column(at: At, stretch: Stretch) -> usize {
-    let place = (at.0 - stretch.from.0) * LANE as i64 / stretch.length();
+fn column(at: At, range: TimeRange) -> usize {
+    let place = (at.0 - range.from.0) * LANE as i64 / range.length();
     place.clamp(0, LANE as i64 - 1) as usize
 }
 
-fn ruler(stretch: Stretch) -> String {
+fn ruler(range: TimeRange) -> String {
     let mut cells = vec![' '; LANE];
-    for at in stretch.ticks(12) {
+    for at in range.ticks(12) {
         let text = if at.0 % 1000 == 0 {
             format!("{}", at.0 / 1000)
         } else {
             format!("{:.1}", at.0 as f64 / 1000.0)
         };
-        let place = column(at, stretch);
+        let place = column(at, range);
         if place + text.len() > LANE {
             continue;
         }
@@ -62,7 +61,7 @@ fn ruler(stretch: Stretch) -> String {
 }
 
 /// Marks with their names behind them, where there is room.
-fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
+fn platform_lane(recording: &Recording, range: TimeRange) -> String {
     let mut marks = vec![
         (At(0), "stop"),
         (At(recording.limits.removal_ms as i64), "removed"),
@@ -74,16 +73,16 @@ fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
     }
     if let Some(kill) = recording.killed {
         marks.push((kill, "KILL"));
-    } else if At(recording.limits.grace_ms as i64) <= stretch.to {
+    } else if At(recording.limits.grace_ms as i64) <= range.to {
         marks.push((At(recording.limits.grace_ms as i64), "(kill)"));
     }
     marks.sort_by_key(|(at, _)| *at);
     let mut cells: Vec<char> = vec![' '; LANE];
     for (number, (at, name)) in marks.iter().enumerate() {
-        let place = column(*at, stretch);
+        let place = column(*at, range);
         cells[place] = '|';
         let room =
-            marks.get(number + 1).map_or(LANE, |(next, _)| column(*next, stretch)).saturating_sub(place + 1);
+            marks.get(number + 1).map_or(LANE, |(next, _)| column(*next, range)).saturating_sub(place + 1);
         if name.len() <= room {
             for (offset, letter) in name.chars().enumerate() {
                 cells[place + 1 + offset] = letter;
@@ -94,13 +93,13 @@ fn platform_lane(recording: &Recording, stretch: Stretch) -> String {
 }
 
 /// Each phase as a stretch of dashes with its name in it.
-fn phase_lane(phases: &[Band], stretch: Stretch) -> String {
+fn phase_lane(phases: &[PhaseSpan], range: TimeRange) -> String {
     let mut cells: Vec<char> = vec![' '; LANE];
-    for band in phases.iter().filter(|band| band.to > stretch.from) {
-        let (from, to) = (column(band.from, stretch), column(band.to, stretch));
+    for span in phases.iter().filter(|span| span.to > range.from) {
+        let (from, to) = (column(span.from, range), column(span.to, range));
         cells[from..to.max(from + 1)].fill('-');
         cells[from] = '|';
-        let name = band.phase.as_str();
+        let name = span.phase.as_str();
         if from + 1 + name.len() <= to {
             for (offset, letter) in name.chars().enumerate() {
                 cells[from + 1 + offset] = letter;
@@ -119,14 +118,14 @@ enum Cell {
     CutOff,
 }
 
-fn request_lane(recording: &Recording, target: u16, connection: Connection, stretch: Stretch) -> String {
+fn request_lane(recording: &Recording, target: u16, connection: Connection, range: TimeRange) -> String {
     let mut cells = [Cell::Empty; LANE];
     let lane = recording
         .requests
         .iter()
-        .filter(|r| r.target == target && r.connection == connection && r.to >= stretch.from);
+        .filter(|r| r.target == target && r.connection == connection && r.to >= range.from);
     for request in lane {
-        let (from, to) = (column(request.from, stretch), column(request.to, stretch));
+        let (from, to) = (column(request.from, range), column(request.to, range));
         for cell in &mut cells[from..=to] {
             *cell = (*cell).max(Cell::Busy);
         }

@@ -5,9 +5,8 @@
 
 use std::fmt::Write;
 
-use super::{Run, Stretch, path_of, played};
-use crate::judge::reason;
-use crate::recording::{At, Band, Connection, Fate, Ground, Recording, Request};
+use super::run::{Run, TimeRange, path_of, played};
+use crate::recording::{At, Connection, Fate, Isolation, PhaseSpan, Recording, Request};
 use crate::verdict::{Finding, Outcome};
 
 const WIDTH: i64 = 960;
@@ -39,11 +38,11 @@ text{font:12px ui-sans-serif,system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:
 /// The picture of all runs.
 #[must_use]
 pub fn svg(runs: &[Run]) -> String {
-    let stretch = Stretch::of(runs);
+    let range = TimeRange::of(runs);
     let mut body = String::new();
     let mut top = 16;
     for run in runs {
-        top += panel(&mut body, run, stretch, top) + 18;
+        top += panel(&mut body, run, range, top) + 18;
     }
     legend(&mut body, top + 6);
     let height = top + 32;
@@ -62,7 +61,7 @@ fn summary(runs: &[Run]) -> String {
         format!(
             "{}, {}: {} of {} requests lost",
             run.recording.app,
-            run.recording.way.label(),
+            run.recording.mode.label(),
             tally.lost(),
             tally.sent
         )
@@ -87,12 +86,12 @@ fn write_anchored(out: &mut String, x: i64, y: i64, class: &str, anchor: &str, t
     );
 }
 
-fn x_of(at: At, stretch: Stretch) -> i64 {
-    (LEFT + (at.0 - stretch.from.0) * (RIGHT - LEFT) / stretch.length()).clamp(LEFT, RIGHT)
+fn x_of(at: At, range: TimeRange) -> i64 {
+    (LEFT + (at.0 - range.from.0) * (RIGHT - LEFT) / range.length()).clamp(LEFT, RIGHT)
 }
 
 /// One run; returns its height.
-fn panel(out: &mut String, run: &Run, stretch: Stretch, top: i64) -> i64 {
+fn panel(out: &mut String, run: &Run, range: TimeRange, top: i64) -> i64 {
     let recording = &run.recording;
     let clients = recording.requests.iter().map(|request| request.client + 1).max().unwrap_or(0);
     let rows = (i64::from(clients) * ROW).max(ROW * 2);
@@ -105,22 +104,22 @@ fn panel(out: &mut String, run: &Run, stretch: Stretch, top: i64) -> i64 {
         WIDTH - 16
     );
     heading(out, run, top);
-    for band in recording.phases() {
-        phase(out, band, stretch, lanes, rows);
+    for span in recording.phases() {
+        phase(out, span, range, lanes, rows);
     }
-    axis(out, stretch, lanes, rows);
+    axis(out, range, lanes, rows);
     labels(out, recording, lanes);
     for client in 0..clients {
-        bars(out, recording, client, stretch, lanes + i64::from(client) * ROW + ROW / 2 + 1);
+        bars(out, recording, client, range, lanes + i64::from(client) * ROW + ROW / 2 + 1);
     }
-    marks(out, recording, stretch, lanes, rows);
+    marks(out, recording, range, lanes, rows);
     checklist(out, &run.verdict.findings, checks + 6);
     height
 }
 
 fn heading(out: &mut String, run: &Run, top: i64) {
     let recording = &run.recording;
-    let title = format!("{} \u{2014} {}", recording.app, recording.way.label());
+    let title = format!("{} \u{2014} {}", recording.app, recording.mode.label());
     write_text(out, 24, top + 26, "title", &title);
     let tally = run.verdict.tally;
     let (class, lost) = match tally.lost() {
@@ -128,47 +127,47 @@ fn heading(out: &mut String, run: &Run, top: i64) {
         lost => ("killtext", format!("{lost} of {} requests lost", tally.sent)),
     };
     write_anchored(out, RIGHT, top + 26, class, "end", &lost);
-    let ground = match recording.ground {
-        Ground::PidNamespace | Ground::UserNamespace => "PID 1 of its own namespace",
-        Ground::Ordinary { .. } => "an ordinary process, not PID 1",
+    let isolation = match recording.isolation {
+        Isolation::PidNamespace | Isolation::UserNamespace => "PID 1 of its own namespace",
+        Isolation::Ordinary { .. } => "an ordinary process, not PID 1",
     };
     let about = format!(
-        "{ground}; {}grace {} s; ended {} after the stop with {}",
+        "{isolation}; {}grace {} s; ended {} after the stop with {}",
         played(recording),
         recording.limits.grace_ms as f64 / 1000.0,
         recording.end.at,
-        recording.end.ending
+        recording.end.exit
     );
     write_text(out, 24, top + 44, "faint", &about);
 }
 
-fn phase(out: &mut String, band: &Band, stretch: Stretch, lanes: i64, rows: i64) {
-    if band.to <= stretch.from || band.from < At(0) {
+fn phase(out: &mut String, span: &PhaseSpan, range: TimeRange, lanes: i64, rows: i64) {
+    if span.to <= range.from || span.from < At(0) {
         return;
     }
-    let (from, to) = (x_of(band.from, stretch), x_of(band.to, stretch));
+    let (from, to) = (x_of(span.from, range), x_of(span.to, range));
     let known = ["pre-stop", "draining", "stopping", "killing", "sweeping", "leaving"];
-    let class = if known.contains(&band.phase.as_str()) { band.phase.as_str() } else { "other" };
+    let class = if known.contains(&span.phase.as_str()) { span.phase.as_str() } else { "other" };
     let width = (to - from).max(2);
     let _ = writeln!(
         out,
         "<rect class=\"{class}\" x=\"{from}\" y=\"{}\" width=\"{width}\" height=\"{}\"><title>{} {} to {}</title></rect>",
         lanes - 18,
         rows + 18,
-        escape(&band.phase),
-        band.from,
-        band.to
+        escape(&span.phase),
+        span.from,
+        span.to
     );
     // A name needs about seven pixels a letter.
-    if width > band.phase.len() as i64 * 7 + 4 {
-        write_anchored(out, from + width / 2, lanes - 5, "small strong", "middle", &band.phase);
+    if width > span.phase.len() as i64 * 7 + 4 {
+        write_anchored(out, from + width / 2, lanes - 5, "small strong", "middle", &span.phase);
     }
 }
 
-fn axis(out: &mut String, stretch: Stretch, lanes: i64, rows: i64) {
+fn axis(out: &mut String, range: TimeRange, lanes: i64, rows: i64) {
     let bottom = lanes + rows;
-    for at in stretch.ticks(14) {
-        let x = x_of(at, stretch);
+    for at in range.ticks(14) {
+        let x = x_of(at, range);
         let _ = writeln!(
             out,
             "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"{lanes}\" y2=\"{}\"/>",
@@ -205,13 +204,13 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
 }
 
 /// A client's requests: one path for what was answered, an outline of its own for each that was lost.
-fn bars(out: &mut String, recording: &Recording, client: u16, stretch: Stretch, y: i64) {
+fn bars(out: &mut String, recording: &Recording, client: u16, range: TimeRange, y: i64) {
     let mine =
-        recording.requests.iter().filter(|request| request.client == client && request.to >= stretch.from);
+        recording.requests.iter().filter(|request| request.client == client && request.to >= range.from);
     let mut answered = String::new();
     let mut lost = String::new();
     for request in mine {
-        let (from, to) = (x_of(request.from, stretch), x_of(request.to, stretch));
+        let (from, to) = (x_of(request.from, range), x_of(request.to, range));
         let width = (to - from - 1).max(2);
         match &request.fate {
             Fate::Answered { .. } => {
@@ -235,7 +234,7 @@ fn turned_away(out: &mut String, request: &Request, x: i64, y: i64) {
         out,
         "<rect class=\"away\" stroke=\"none\" x=\"{x}\" y=\"{top}\" width=\"3\" height=\"{BAR}\"><title>{} {}</title></rect>",
         request.from,
-        escape(&reason(&request.fate))
+        escape(&request.fate.to_string())
     );
 }
 
@@ -249,7 +248,7 @@ fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
          <path fill=\"none\" stroke-width=\"2.5\" d=\"M{} {top}L{} {bottom}M{} {bottom}L{} {top}\"/></g>",
         request.from,
         request.to,
-        escape(&reason(&request.fate)),
+        escape(&request.fate.to_string()),
         end + 1,
         end + 10,
         end + 1,
@@ -267,7 +266,7 @@ struct Mark<'a> {
 }
 
 /// What the platform did, and a kill by adieu.
-fn marks_of<'a>(recording: &Recording, signal: &'a str, stretch: Stretch) -> Vec<Mark<'a>> {
+fn marks_of<'a>(recording: &Recording, signal: &'a str, range: TimeRange) -> Vec<Mark<'a>> {
     let mark = |at, name, line, text| Mark { at, name, line, text };
     let limits = &recording.limits;
     let (grace, hook) = (At(limits.grace_ms as i64), At(limits.hook_ms as i64));
@@ -279,38 +278,38 @@ fn marks_of<'a>(recording: &Recording, signal: &'a str, stretch: Stretch) -> Vec
     if hook > At(0) {
         marks.push(mark(hook, signal, "stop", ""));
     }
-    if let Some(killed) = recording.told.as_ref().and_then(|told| told.killed) {
+    if let Some(killed) = recording.adieu_report.as_ref().and_then(|report| report.killed) {
         marks.push(mark(killed, "SIGKILL by adieu", "kill", "killtext"));
     }
     match recording.killed {
         Some(killed) => marks.push(mark(killed, "SIGKILL", "kill", "killtext")),
-        None if grace <= stretch.to => marks.push(mark(grace, "SIGKILL would come", "kill", "killtext")),
+        None if grace <= range.to => marks.push(mark(grace, "SIGKILL would come", "kill", "killtext")),
         None => {}
     }
     marks
 }
 
 /// Upright lines with their names above the lanes, in three storeys where names would meet; kills are drawn over all others.
-fn marks(out: &mut String, recording: &Recording, stretch: Stretch, lanes: i64, rows: i64) {
+fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, rows: i64) {
     let signal = format!("SIG{}", recording.limits.stop_signal);
-    let mut marks = marks_of(recording, &signal, stretch);
+    let mut marks = marks_of(recording, &signal, range);
     marks.sort_by_key(|mark| mark.line == "kill");
     for Mark { at, line, .. } in &marks {
-        let x = x_of(*at, stretch);
+        let x = x_of(*at, range);
         let (top, bottom) = (lanes - 20, lanes + rows);
         let _ = writeln!(out, "<line class=\"{line}\" x1=\"{x}\" x2=\"{x}\" y1=\"{top}\" y2=\"{bottom}\"/>");
     }
     marks.sort_by_key(|mark| mark.at);
     let mut taken = [0_i64; 3];
     for Mark { at, name, text, .. } in &marks {
-        let (x, width) = (x_of(*at, stretch), name.len() as i64 * 6);
+        let (x, width) = (x_of(*at, range), name.len() as i64 * 6);
         let (anchor, left) = if x + width > RIGHT { ("end", x - width) } else { ("start", x) };
         let storey = taken.iter().position(|end| left >= *end).unwrap_or(2);
         taken[storey] = left + width + 8;
         write_anchored(out, x, lanes - 24 - storey as i64 * 12, &format!("small {text}"), anchor, name);
     }
     let grace = At(recording.limits.grace_ms as i64);
-    if recording.killed.is_none() && grace > stretch.to {
+    if recording.killed.is_none() && grace > range.to {
         let note = format!("SIGKILL would come at {} s \u{2192}", grace.0 as f64 / 1000.0);
         write_anchored(out, RIGHT, lanes + rows + 31, "small killtext", "end", &note);
     }

@@ -3,33 +3,24 @@
 
 use std::fmt::Write;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
-use super::{Run, Stretch, lanes, played};
-use crate::recording::{Ground, Recording};
+use super::lanes;
+use super::run::{Run, TimeRange, played};
+use super::style::{BAD, FAINT, GOOD, STRONG, WARN, line, paint, shorten};
+use crate::recording::{Isolation, Recording};
 use crate::verdict::{Finding, Outcome, Point};
 
 const WIDTH: usize = 80;
 
-pub const GOOD: Style = AnsiColor::Green.on_default();
-pub const BAD: Style = AnsiColor::Red.on_default().bold();
-pub const WARN: Style = AnsiColor::Yellow.on_default();
-pub const FAINT: Style = Style::new().dimmed();
-const STRONG: Style = Style::new().bold();
-
-#[must_use]
-pub fn paint(style: Style, text: &str) -> String {
-    format!("{style}{text}{style:#}")
-}
-
 /// All runs, on one time scale; several of them side by side where that is possible.
 #[must_use]
 pub fn text(runs: &[Run]) -> String {
-    let stretch = Stretch::of(runs);
+    let range = TimeRange::of(runs);
     let mut page = String::new();
     for run in runs {
         head(&mut page, &run.recording);
-        page.push_str(&lanes::lanes(&run.recording, stretch));
+        page.push_str(&lanes::lanes(&run.recording, range));
         page.push('\n');
     }
     page.push_str(&legend());
@@ -38,29 +29,24 @@ pub fn text(runs: &[Run]) -> String {
     page.push('\n');
     checklist(&mut page, runs);
     page.push('\n');
-    misfits(&mut page, runs);
+    lints(&mut page, runs);
     page.push_str(&conclusion(runs));
     page
 }
 
-pub fn line(page: &mut String, text: &str) {
-    page.push_str(text.trim_end());
-    page.push('\n');
-}
-
 fn head(page: &mut String, recording: &Recording) {
     let limits = &recording.limits;
-    let title = format!("{}, {}", shorten(&recording.app, 40), recording.way.label());
+    let title = format!("{}, {}", shorten(&recording.app, 40), recording.mode.label());
     line(page, &paint(STRONG, &title));
-    let ground = match &recording.ground {
-        Ground::PidNamespace => "PID 1 of a namespace of its own".to_owned(),
-        Ground::UserNamespace => "PID 1 of a user's namespace".to_owned(),
-        Ground::Ordinary { why } => {
+    let isolation = match &recording.isolation {
+        Isolation::PidNamespace => "PID 1 of a namespace of its own".to_owned(),
+        Isolation::UserNamespace => "PID 1 of a user's namespace".to_owned(),
+        Isolation::Ordinary { why } => {
             format!("an ordinary process, not PID 1: no namespaces here ({why})")
         }
     };
     let text = format!(
-        "{ground}; {}grace {}, removed from the balancer after {}",
+        "{isolation}; {}grace {}, removed from the balancer after {}",
         played(recording),
         seconds(limits.grace_ms),
         seconds(limits.removal_ms)
@@ -86,7 +72,7 @@ fn legend() -> String {
 fn numbers(page: &mut String, runs: &[Run]) {
     let mut titles = format!("{:32}", "");
     for run in runs {
-        let _ = write!(titles, "{:>14}", run.recording.way.label());
+        let _ = write!(titles, "{:>14}", run.recording.mode.label());
     }
     if runs.len() > 1 {
         line(page, &titles);
@@ -106,7 +92,7 @@ fn numbers(page: &mut String, runs: &[Run]) {
     count("  turned away", WARN, &|run| (run.verdict.tally.refused + run.verdict.tally.failed).to_string());
     count("in flight at the stop", Style::new(), &|run| run.recording.in_flight().count().to_string());
     count("from the stop to the end", Style::new(), &|run| run.recording.end.at.to_string());
-    count("ended with", Style::new(), &|run| run.recording.end.ending.to_string());
+    count("ended with", Style::new(), &|run| run.recording.end.exit.to_string());
 }
 
 fn outcome_style(outcome: Outcome) -> Style {
@@ -145,7 +131,7 @@ fn checklist(page: &mut String, runs: &[Run]) {
             for run in runs {
                 for finding in run.verdict.failures() {
                     line(page, "");
-                    let title = format!("{}: {}", run.recording.way.label(), finding.point.label());
+                    let title = format!("{}: {}", run.recording.mode.label(), finding.point.label());
                     line(page, &format!("  {} {title}", paint(BAD, "FAIL")));
                     details(page, finding, 7);
                 }
@@ -167,21 +153,20 @@ fn details(page: &mut String, finding: &Finding, indent: usize) {
 }
 
 /// What the manifest says that does not fit; it is the same for every run but for what a rehearsal adds.
-fn misfits(page: &mut String, runs: &[Run]) {
-    let Some(recording) =
-        runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.misfits.len())
+fn lints(page: &mut String, runs: &[Run]) {
+    let Some(recording) = runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.lints.len())
     else {
         return;
     };
-    if recording.misfits.is_empty() {
+    if recording.lints.is_empty() {
         return;
     }
     line(page, &paint(STRONG, "in the manifest"));
-    for misfit in &recording.misfits {
-        for (number, part) in fold(&misfit.what, WIDTH - 4).into_iter().enumerate() {
+    for lint in &recording.lints {
+        for (number, part) in fold(&lint.what, WIDTH - 4).into_iter().enumerate() {
             line(page, &format!("  {} {part}", if number == 0 { paint(WARN, "!") } else { " ".to_owned() }));
         }
-        for (number, part) in fold(&misfit.advice, WIDTH - 7).into_iter().enumerate() {
+        for (number, part) in fold(&lint.advice, WIDTH - 7).into_iter().enumerate() {
             line(page, &format!("    {} {part}", if number == 0 { "->" } else { "  " }));
         }
     }
@@ -202,22 +187,9 @@ fn conclusion(runs: &[Run]) -> String {
                 &format!("{lost} of {} requests lost, {failed} of 8 points failed", run.verdict.tally.sent),
             ),
         };
-        line(&mut text, &format!("{}: {verdict}", run.recording.way.label()));
+        line(&mut text, &format!("{}: {verdict}", run.recording.mode.label()));
     }
     text
-}
-
-/// Cuts the middle out of what is too long.
-#[must_use]
-pub fn shorten(text: &str, width: usize) -> String {
-    let letters: Vec<char> = text.chars().collect();
-    if letters.len() <= width {
-        return text.to_owned();
-    }
-    let (front, back) = ((width - 2) / 2, (width - 2).div_ceil(2));
-    let head: String = letters[..front].iter().collect();
-    let tail: String = letters[letters.len() - back..].iter().collect();
-    format!("{head}..{tail}")
 }
 
 /// Breaks a text into lines at spaces.

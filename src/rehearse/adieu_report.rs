@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::recording::{At, Band, Ending, Told};
+use super::recording::{AdieuReport, At, Exit, PhaseSpan};
+use adieu::signal::Signal;
 
 /// Times are milliseconds since adieu's start.
 #[derive(Deserialize)]
@@ -48,12 +49,11 @@ struct End {
 }
 
 /// Reads it; `hook_ms` is when, after the platform's stop request, its signal came to adieu.
-#[must_use]
-pub fn read(path: &Path, hook_ms: u64) -> Option<Told> {
+pub(crate) fn read(path: &Path, hook_ms: u64) -> Option<AdieuReport> {
     understand(&std::fs::read(path).ok()?, hook_ms)
 }
 
-fn understand(report: &[u8], hook_ms: u64) -> Option<Told> {
+fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
     let report: Report = serde_json::from_slice(report).ok()?;
     let asked = report.asked?.at_ms;
     let at = |ms: i64| At(ms - asked + hook_ms as i64);
@@ -61,21 +61,20 @@ fn understand(report: &[u8], hook_ms: u64) -> Option<Told> {
         .phases
         .iter()
         .filter(|span| span.begin_ms >= asked && span.end_ms.is_some_and(|end| end > span.begin_ms));
-    let band = |span: &Span| Band {
+    let span = |span: &Span| PhaseSpan {
         phase: span.phase.clone(),
         from: at(span.begin_ms),
         to: at(span.end_ms.unwrap_or(span.begin_ms)),
         in_flight: report.cut_off.at_stopping.filter(|_| span.phase == "draining"),
     };
     let killing = report.phases.iter().find(|span| span.phase == "killing");
-    let app_end = report.app.map(|end| {
-        match end.signal.as_deref().and_then(|name| name.parse::<adieu::signal::Signal>().ok()) {
-            Some(signal) => Ending::Signal(signal.number() as u8),
-            None => Ending::Status(end.status),
-        }
-    });
-    Some(Told {
-        phases: during_stop.map(band).collect(),
+    let app_end =
+        report.app.map(|end| match end.signal.as_deref().and_then(|name| name.parse::<Signal>().ok()) {
+            Some(signal) => Exit::Signal(signal.number() as u8),
+            None => Exit::Status(end.status),
+        });
+    Some(AdieuReport {
+        phases: during_stop.map(span).collect(),
         app_end,
         killed: killing.filter(|_| report.killed).map(|span| at(span.begin_ms)),
         swept: report.leftovers.swept,
@@ -96,23 +95,23 @@ mod tests {
 
     #[test]
     fn a_report_is_put_on_the_time_scale_of_the_stop() {
-        let told = understand(REPORT.as_bytes(), 100).expect("a report");
-        let bands: Vec<_> = told
+        let report = understand(REPORT.as_bytes(), 100).expect("a report");
+        let phases: Vec<_> = report
             .phases
             .iter()
-            .map(|band| (band.phase.as_str(), band.from, band.to, band.in_flight))
+            .map(|span| (span.phase.as_str(), span.from, span.to, span.in_flight))
             .collect();
         assert_eq!(
-            bands,
+            phases,
             [
                 ("pre-stop", At(100), At(1100), None),
                 ("draining", At(1100), At(1300), Some(2)),
                 ("killing", At(1300), At(1301), None)
             ]
         );
-        assert_eq!(told.app_end, Some(Ending::Signal(9)));
-        assert_eq!(told.killed, Some(At(1300)));
-        assert!(told.swept && !told.killed_leftovers);
+        assert_eq!(report.app_end, Some(Exit::Signal(9)));
+        assert_eq!(report.killed, Some(At(1300)));
+        assert!(report.swept && !report.killed_leftovers);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
@@ -14,7 +15,7 @@ use adieu::sys::tcp::Family;
 
 /// How the app's processes are told from all others.
 #[derive(Clone, Debug)]
-pub enum Members {
+pub(crate) enum Members {
     /// Everything in the PID namespace with this link.
     Namespace { link: PathBuf },
     /// Everything that descends from this process, without itself.
@@ -22,46 +23,55 @@ pub enum Members {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
-    pub pid: i32,
+pub(crate) struct Seen {
+    pub(crate) pid: i32,
     /// The kernel's name for it, at most 15 bytes.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// One connection of the app's processes to somewhere else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Line {
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+pub(crate) struct Socket {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
     /// The process that holds it; one of them, if several do.
-    pub owner: i32,
+    pub(crate) owner: i32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Look {
-    pub processes: Vec<Seen>,
+pub(crate) struct Snapshot {
+    pub(crate) processes: Vec<Seen>,
     /// Ports, in order.
-    pub listening: Vec<u16>,
+    pub(crate) listening: Vec<u16>,
     /// Connections to databases.
-    pub outbound: Vec<Line>,
+    pub(crate) databases: Vec<Socket>,
 }
 
 impl Members {
-    #[must_use]
-    pub fn of_namespace(main: Pid) -> Members {
+    pub(crate) fn of_namespace(main: Pid) -> Members {
         let link = std::fs::read_link(format!("/proc/{main}/ns/pid")).unwrap_or_default();
         Members::Namespace { link }
     }
-
-    #[must_use]
-    pub fn below(root: Pid) -> Members {
+    pub(crate) fn below(root: Pid) -> Members {
         Members::Below { root: root.as_raw() }
+    }
+
+    /// Kills every member. One may fork while we look: again, until a look finds nobody. Nobody outruns it for long.
+    pub(crate) fn kill_all(&self) {
+        for _ in 0..100 {
+            let left = processes(self);
+            if left.is_empty() {
+                break;
+            }
+            for seen in left {
+                let _gone = kill(Pid::from_raw(seen.pid), Signal::SIGKILL);
+            }
+        }
     }
 }
 
 /// Every process of the app that is alive; a zombie is not.
-#[must_use]
-pub fn processes(members: &Members) -> Vec<Seen> {
+pub(crate) fn processes(members: &Members) -> Vec<Seen> {
     match members {
         Members::Namespace { link } => in_namespace(link, &mut HashSet::new()),
         Members::Below { root } => below(*root),
@@ -123,7 +133,7 @@ fn seen(process: &Process) -> Option<(Seen, i32)> {
 }
 
 /// What looks again and again, and remembers whom it need not look at.
-pub struct Eye {
+pub(crate) struct Observer {
     members: Members,
     /// The init, which is not the app's.
     but: Option<Pid>,
@@ -134,10 +144,9 @@ pub struct Eye {
     foreign: HashSet<i32>,
 }
 
-impl Eye {
-    #[must_use]
-    pub fn new(members: Members, but: Option<Pid>, databases: &[u16]) -> Eye {
-        Eye {
+impl Observer {
+    pub(crate) fn new(members: Members, but: Option<Pid>, databases: &[u16]) -> Observer {
+        Observer {
             members,
             but,
             databases: databases.to_vec(),
@@ -146,25 +155,25 @@ impl Eye {
         }
     }
 
-    pub fn look(&mut self) -> Look {
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
         let processes = match &self.members {
             Members::Namespace { link } => in_namespace(link, &mut self.foreign),
             Members::Below { root } => below(*root),
         };
-        let mut look = Look { processes, ..Look::default() };
-        look.processes.retain(|seen| Some(seen.pid) != self.but.map(Pid::as_raw));
-        let inodes = inodes(&look.processes);
-        let asked = self.sock_diag.as_mut().map(|kernel| ask(kernel, &inodes, &self.databases));
-        let (listening, outbound) =
+        let mut snapshot = Snapshot { processes, ..Snapshot::default() };
+        snapshot.processes.retain(|seen| Some(seen.pid) != self.but.map(Pid::as_raw));
+        let inodes = inodes(&snapshot.processes);
+        let asked = self.sock_diag.as_mut().map(|sock_diag| ask(sock_diag, &inodes, &self.databases));
+        let (listening, databases) =
             asked.and_then(Result::ok).unwrap_or_else(|| read(&inodes, &self.databases));
-        look.listening = listening;
-        look.outbound = outbound;
-        look
+        snapshot.listening = listening;
+        snapshot.databases = databases;
+        snapshot
     }
 }
 
 /// The ports listened on, and the connections to databases.
-type Sockets = (Vec<u16>, Vec<Line>);
+type Sockets = (Vec<u16>, Vec<Socket>);
 
 fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<Sockets> {
     let listeners = sock_diag.listeners()?;
@@ -176,7 +185,11 @@ fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) 
     for family in Family::BOTH {
         sock_diag.connections(family, Ports::Remote(databases), |connection| {
             if let Some(owner) = inodes.get(&u64::from(connection.inode)) {
-                lines.push(Line { local: connection.id.local, remote: connection.id.remote, owner: *owner });
+                lines.push(Socket {
+                    local: connection.id.local,
+                    remote: connection.id.remote,
+                    owner: *owner,
+                });
             }
         })?;
     }
@@ -198,7 +211,7 @@ fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> Sockets {
     (
         ports,
         lines
-            .map(|entry| Line {
+            .map(|entry| Socket {
                 local: entry.local_address,
                 remote: entry.remote_address,
                 owner: inodes[&entry.inode],

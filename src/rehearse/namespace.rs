@@ -1,5 +1,5 @@
-//! The stagehand: this binary once more, which makes the namespaces and starts itself a third time inside them as PID 1, mounts a
-//! /proc of its own there and becomes the app (or adieu). Nothing is forked by hand, so that no unsafe code is needed. Each of the
+//! The helper process in the middle: this binary once more, which makes the namespaces and starts itself a third time inside
+//! them as PID 1, mounts /proc there and becomes the app (or adieu). Nothing forks, so that no unsafe code is needed. Each of the
 //! three dies when the one above it dies, so that nothing is left behind however the tool itself ends; and a namespace takes all
 //! its processes with it, pid_namespaces(7).
 
@@ -18,56 +18,72 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::look::Members;
-use super::stage::{AtExit, sweep};
+use super::snapshot::Members;
 
-/// The first argument by which this binary knows that it is a stagehand, and the one for the process inside.
-pub const STAGEHAND: &str = "--as-stagehand";
-pub const INSIDE: &str = "--as-inside";
+/// The first argument that makes this binary the helper, and the one that makes it the process inside.
+pub(crate) const NAMESPACE: &str = "--as-namespace";
+pub(crate) const PID_ONE: &str = "--as-pid-one";
 
-/// The stagehand's life: namespaces, the process inside, its end.
+/// What happens to the program when it exits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AtExit {
+    Free,
+    /// It is held, its descriptors still open, until a snapshot has been taken.
+    Hold,
+}
+
+impl AtExit {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            AtExit::Free => "free",
+            AtExit::Hold => "hold",
+        }
+    }
+}
+
+/// The helper's life: namespaces, the process inside, its end.
 ///
 /// # Errors
 /// Whatever the kernel refused.
-pub fn serve(args: &[OsString]) -> io::Result<()> {
-    let [ground, at_exit, rest @ ..] = args else {
-        return Err(io::Error::other("a stagehand needs a ground"));
+pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
+    let [isolation, at_exit, rest @ ..] = args else {
+        return Err(io::Error::other("the kind of isolation is missing"));
     };
     let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
     let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
-    match ground.to_str() {
+    match isolation.to_str() {
         Some("root") => {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             unshare(namespaces)?;
-            tell_life(&inside("root", rest).spawn()?, at_exit, None)
+            watch_main(&inside("root", rest).spawn()?, at_exit, None)
         }
         Some("user") => {
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
             unshare(CloneFlags::CLONE_NEWUSER | namespaces)?;
             map_ids(0, 0, uid, gid)?;
-            tell_life(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
+            watch_main(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
         }
         _ => {
             // The escapees of setsid come to us instead of to the machine's own init; without a namespace that takes them with
             // it, we must outlive the tool to end them.
             prctl::set_child_subreaper(true)?;
             let members = Members::below(Pid::this());
-            tell_life(&inside("none", rest).spawn()?, at_exit, Some(members))
+            watch_main(&inside("none", rest).spawn()?, at_exit, Some(members))
         }
     }
 }
 
 fn inside(ids: &str, rest: &[OsString]) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("adieu-rehearse").args([INSIDE, ids]).args(rest).stdin(Stdio::null());
+    command.arg0("adieu-rehearse").args([PID_ONE, ids]).args(rest).stdin(Stdio::null());
     command
 }
 
 /// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that, ptrace(2): only so are its open
 /// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
 /// without permission to trace, the life is told without that moment. When the tool is gone, so are those to be swept.
-fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
+fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
     // A tool that is gone reads no more; that must not end us before we have swept. The flag itself is never asked.
     signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default())?;
     let tell = |line: &str| {
@@ -78,7 +94,7 @@ fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::R
         let options = ptrace::Options::PTRACE_O_TRACEEXIT | ptrace::Options::PTRACE_O_EXITKILL;
         let _untraced = ptrace::seize(main, options);
     }
-    let mut await_go = hear(to_sweep.clone());
+    let mut await_go = await_release(to_sweep.clone());
     tell(&format!("pid {main}"));
     let end = loop {
         match waitpid(main, None)? {
@@ -97,7 +113,7 @@ fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::R
     };
     // What the main process left is still below us, as long as we live.
     if let Some(members) = to_sweep {
-        sweep(&members);
+        members.kill_all();
     }
     tell(&end);
     Ok(())
@@ -105,7 +121,7 @@ fn tell_life(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::R
 
 /// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a thread of its own hears the tool
 /// end; a process that has unshared its PID namespace may not even start one, unshare(2).
-fn hear(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
+fn await_release(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
     let Some(members) = to_sweep else {
         return Box::new(|| {
             let _go = io::stdin().read_line(&mut String::new());
@@ -118,7 +134,7 @@ fn hear(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
             let _gone = teller.send(());
         }
         drop(teller);
-        sweep(&members);
+        members.kill_all();
     });
     Box::new(move || {
         let _go = go.recv();
@@ -137,7 +153,7 @@ fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
 ///
 /// # Errors
 /// What could not be mounted, mapped or executed.
-pub fn become_program(args: &[OsString]) -> io::Result<()> {
+pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
     let [ids, argv0, program, rest @ ..] = args else {
         return Err(io::Error::other("nothing to become"));
     };

@@ -1,0 +1,48 @@
+//! Everything that goes on while the app is under load: the balancer, its clients, and the watchers.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::balancer::Balancer;
+use super::load::{self, Sent};
+use super::plan::Plan;
+use super::recording::{Mode, Target};
+use super::sandbox::Sandbox;
+use super::snapshot::Observer;
+use super::watch::{self, Answers, History, Watcher};
+
+/// Everything that runs between the start and the end of the load.
+pub(crate) struct LiveRun {
+    pub(crate) balancer: Arc<Balancer>,
+    pub(crate) clients: Vec<JoinHandle<Vec<Sent>>>,
+    pub(crate) history: Watcher<History>,
+    pub(crate) readiness: Option<Watcher<Answers>>,
+}
+
+impl LiveRun {
+    pub(crate) fn begin(
+        plan: &Plan,
+        targets: &[Target],
+        sandbox: &Sandbox,
+        question: Option<String>,
+    ) -> LiveRun {
+        let balancer = Arc::new(Balancer::default());
+        let patience = plan.limits.grace + Duration::from_secs(10);
+        let clients = load::clients(targets, plan.load.clients)
+            .into_iter()
+            .map(|client| load::start(client, Arc::clone(&balancer), patience))
+            .collect();
+        let history = watch::history(observer(plan, sandbox), sandbox.main);
+        LiveRun { balancer, clients, history, readiness: question.map(watch::readiness) }
+    }
+}
+
+/// Observes the app's processes, that is all but the init.
+pub(crate) fn observer(plan: &Plan, sandbox: &Sandbox) -> Observer {
+    let init = match plan.mode {
+        Mode::Bare => None,
+        Mode::Adieu | Mode::Init => Some(sandbox.main),
+    };
+    Observer::new(sandbox.members.clone(), init, &plan.databases)
+}

@@ -1,0 +1,136 @@
+//! From what clients, watchers and platform saw, each on the clock of the machine, to the recording, on the time scale of the stop.
+
+use std::time::{Duration, Instant};
+
+use super::live::LiveRun;
+use super::load::Sent;
+use super::plan::{Plan, short};
+use super::recording::{
+    AdieuReport, At, ConnectionEnd, DatabaseConnection, End, Isolation, Limits, Mode, Readiness, Recording,
+    Request, Target,
+};
+use super::session::Failure;
+use super::shutdown::Shutdown;
+use super::snapshot::Socket;
+use super::watch::{Answer, History, Watcher};
+
+/// A process held at its exit is gone soon after its release; otherwise only its first thread had ended.
+const EXIT_TAKES: Duration = Duration::from_millis(500);
+
+/// What is known when all is over, on the clock of the machine.
+pub(crate) struct Observations {
+    pub(crate) asked: Instant,
+    pub(crate) ready_after: Duration,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) question: Option<String>,
+    pub(crate) mode: Mode,
+    pub(crate) isolation: Isolation,
+    pub(crate) adieu_report: Option<AdieuReport>,
+}
+
+impl Observations {
+    fn at(&self, time: Instant) -> At {
+        let after = time.saturating_duration_since(self.asked).as_millis() as i64;
+        let before = self.asked.saturating_duration_since(time).as_millis() as i64;
+        At(after - before)
+    }
+
+    /// Puts together what everybody saw.
+    ///
+    /// # Errors
+    /// When a thread has broken down.
+    pub(crate) fn write_up(mut self, plan: &Plan, live: LiveRun) -> Result<Recording, Failure> {
+        let lost_thread = || Failure::Cannot("a watcher or client of the rehearsal broke down".into());
+        let mut requests = Vec::new();
+        for client in live.clients {
+            let sent = client.join().map_err(|_| lost_thread())?;
+            requests.extend(sent.into_iter().map(|sent| self.request(sent)));
+        }
+        let mut history = live.history.what_it_saw().ok_or_else(lost_thread)?;
+        let held = self
+            .shutdown
+            .at_exit
+            .take()
+            .filter(|(at, _)| self.shutdown.ended.duration_since(*at) < EXIT_TAKES);
+        let held_at_exit = held.is_some();
+        history.extend(held);
+        let answers = live.readiness.and_then(Watcher::what_it_saw).unwrap_or_default();
+        let said_so = |(at, answer): &&(Instant, Answer)| *at >= self.asked && *answer == Answer::NotReady;
+        let turned = answers.iter().find(said_so).map(|(at, _)| self.at(*at));
+        Ok(Recording {
+            app: plan.app.clone(),
+            mode: plan.mode,
+            isolation: self.isolation.clone(),
+            limits: Limits {
+                platform: plan.limits.platform.name().to_owned(),
+                grace_ms: plan.limits.grace.as_millis() as u64,
+                hook_ms: plan.limits.hook.as_millis() as u64,
+                removal_ms: plan.limits.removal.as_millis() as u64,
+                stop_signal: short(plan.limits.stop_signal).to_owned(),
+            },
+            ready_after_ms: self.ready_after.as_millis() as u64,
+            requests,
+            readiness: Readiness { url: self.question.clone(), turned },
+            adieu_report: self.adieu_report.clone(),
+            closed: history.closed_after(self.asked, &self.ports).map(|at| self.at(at)),
+            leftovers: self.leftovers(&history),
+            databases: self.databases(&history),
+            last_look: self.at(history.last),
+            held_at_exit,
+            killed: self.shutdown.killed.map(|at| self.at(at)),
+            end: End { at: self.at(self.shutdown.ended), exit: self.shutdown.exit },
+            ports: self.ports,
+            targets: self.targets,
+            lints: plan.lints.clone(),
+        })
+    }
+
+    fn request(&self, sent: Sent) -> Request {
+        Request {
+            client: sent.client,
+            connection: sent.connection,
+            target: sent.target,
+            from: self.at(sent.from),
+            to: self.at(sent.to),
+            fate: sent.fate,
+        }
+    }
+
+    /// Names of what the last look saw besides the main process (bare) or besides the app (under an init).
+    fn leftovers(&self, history: &History) -> Vec<String> {
+        let Some(first) =
+            history.at(self.asked).and_then(|snapshot| snapshot.processes.iter().map(|seen| seen.pid).min())
+        else {
+            return Vec::new();
+        };
+        let Some(last) = history.last_look() else {
+            return Vec::new();
+        };
+        let app_lives = last.processes.iter().any(|seen| seen.pid == first);
+        if self.mode != Mode::Bare && app_lives {
+            // The app was seen alive to the last: what it would have left behind was not seen.
+            return Vec::new();
+        }
+        last.processes.iter().filter(|seen| seen.pid != first).map(|seen| seen.name.clone()).collect()
+    }
+
+    fn databases(&self, history: &History) -> Vec<DatabaseConnection> {
+        let Some(snapshot) = history.at(self.asked) else {
+            return Vec::new();
+        };
+        let first = snapshot.processes.iter().map(|seen| seen.pid).min();
+        let note = |line: &Socket| DatabaseConnection {
+            local: line.local,
+            remote: line.remote,
+            main: Some(line.owner) == first,
+            end: match history.end_of(line, self.asked) {
+                ConnectionEnd::Closed(at) => ConnectionEnd::Closed(self.at(at)),
+                ConnectionEnd::WithOwner => ConnectionEnd::WithOwner,
+                ConnectionEnd::Open => ConnectionEnd::Open,
+            },
+        };
+        snapshot.databases.iter().map(note).collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! The sandbox: what stands in for the container, seen from the tool. A helper process makes it (namespace.rs); this is the tool's
+//! end of the pipe to it. Dropping the sandbox ends every process in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::namespace::{AtExit, NAMESPACE};
+use super::recording::{Exit, Isolation};
+use super::snapshot::Members;
+
+/// What to start, and as whom.
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub argv0: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    /// Where the app's stdout and stderr go.
+    pub(crate) log: PathBuf,
+    pub(crate) at_exit: AtExit,
+}
+
+/// What the helper process reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// The main process is about to end, and is held until it is let go: its descriptors are open still, its children live.
+    Exiting,
+    Ended(Exit),
+}
+
+/// A running rehearsal's processes. Dropping it ends every one of them.
+pub(crate) struct Sandbox {
+    helper: Child,
+    /// The process that the platform signals: the app itself, or adieu.
+    pub(crate) main: Pid,
+    pub(crate) members: Members,
+    log: PathBuf,
+    news: mpsc::Receiver<Event>,
+}
+
+/// What the tool can run on here: tried out, since what is permitted depends on the kernel's settings and on seccomp.
+pub(crate) fn find_isolation() -> Isolation {
+    let mut why = String::new();
+    for isolation in [Isolation::PidNamespace, Isolation::UserNamespace] {
+        match try_out(&isolation) {
+            Ok(()) => return isolation,
+            Err(reason) => why = reason,
+        }
+    }
+    Isolation::Ordinary { why }
+}
+
+/// Makes a sandbox in which nothing runs.
+fn try_out(isolation: &Isolation) -> Result<(), String> {
+    let output = namespace(isolation, AtExit::Free, OsStr::new("adieu-rehearse"), Path::new(""))
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let ended = String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "status 0");
+    if ended {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no namespaces").to_owned())
+}
+
+fn namespace(isolation: &Isolation, at_exit: AtExit, argv0: &OsStr, program: &Path) -> Command {
+    let word = match isolation {
+        Isolation::PidNamespace => "root",
+        Isolation::UserNamespace => "user",
+        Isolation::Ordinary { .. } => "none",
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("adieu-rehearse").args([NAMESPACE, word, at_exit.word()]).arg(argv0).arg(program);
+    // Its stdin ends when the tool does.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    // A terminal's Ctrl-C is for the tool, which then ends the sandbox in order.
+    command.process_group(0);
+    command
+}
+
+impl Sandbox {
+    /// Starts the program in a sandbox of this kind.
+    ///
+    /// # Errors
+    /// What the helper said when it could not start the program.
+    pub(crate) fn start(isolation: &Isolation, launch: &Launch) -> Result<Sandbox, String> {
+        let log = File::create(&launch.log)
+            .map_err(|error| format!("cannot write '{}': {error}", launch.log.display()))?;
+        let mut command = namespace(isolation, launch.at_exit, &launch.argv0, &launch.program);
+        command.args(&launch.args).envs(launch.env.iter().cloned()).stderr(log);
+        let mut helper = command.spawn().map_err(|error| format!("cannot start the sandbox: {error}"))?;
+        let Some(stdout) = helper.stdout.take() else {
+            return Err("the sandbox has no output".into());
+        };
+        let (sender, news) = mpsc::channel();
+        let mut lines = BufReader::new(stdout).lines();
+        let Some(main) =
+            lines.next().and_then(Result::ok).and_then(|line| line.strip_prefix("pid ")?.parse().ok())
+        else {
+            let _reaped = helper.wait();
+            return Err(format!("cannot start the sandbox: {}", last_line(&launch.log)));
+        };
+        std::thread::spawn(move || {
+            for news in lines.map_while(Result::ok).filter_map(|line| read_event(&line)) {
+                // Nobody listens once the rehearsal has been given up.
+                let _given_up = sender.send(news);
+            }
+        });
+        let main = Pid::from_raw(main);
+        let members = match isolation {
+            Isolation::PidNamespace | Isolation::UserNamespace => Members::of_namespace(main),
+            Isolation::Ordinary { .. } => Members::below(Pid::from_raw(helper.id() as i32)),
+        };
+        Ok(Sandbox { helper, main, members, log: launch.log.clone(), news })
+    }
+
+    /// Sends a signal as the platform would: to the main process alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // ESRCH: it is already gone, and the news will say so.
+        let _gone = kill(self.main, signal);
+    }
+
+    /// The last thing that the app said, for error messages.
+    pub(crate) fn last_words(&self) -> String {
+        last_line(&self.log)
+    }
+
+    /// Waits so long for news.
+    pub(crate) fn event_within(&self, time: Duration) -> Option<Event> {
+        self.news.recv_timeout(time).ok()
+    }
+
+    /// Lets a process that is held at its exit go.
+    pub(crate) fn release(&self) {
+        if let Some(mut stdin) = self.helper.stdin.as_ref() {
+            // A helper that is gone holds nobody.
+            let _gone = stdin.write_all(b"go\n");
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.members.kill_all();
+        // The helper ends by itself when the main process is gone; only then nothing is left.
+        let _reaped = self.helper.wait();
+    }
+}
+
+fn read_event(line: &str) -> Option<Event> {
+    if line == "leaving" {
+        return Some(Event::Exiting);
+    }
+    let (kind, number) = line.split_once(' ')?;
+    let number = number.parse().ok()?;
+    match kind {
+        "status" => Some(Event::Ended(Exit::Status(number))),
+        "signal" => Some(Event::Ended(Exit::Signal(number))),
+        _ => None,
+    }
+}
+
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+}

@@ -1,0 +1,71 @@
+//! What all rehearsals of one call share, and the one way in which they wait: an interrupt ends every wait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::plan::Plan;
+use super::progress::Progress;
+use super::recording::Isolation;
+use super::sandbox::{Event, Sandbox};
+
+/// How often a wait looks whether the user has had enough.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// Why there is no recording.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The user pressed Ctrl-C.
+    Interrupted,
+    /// It could not be rehearsed, and this is why.
+    Cannot(String),
+}
+
+/// Set by a signal's arrival.
+pub(crate) type Interrupted = Arc<AtomicBool>;
+
+/// What all rehearsals of one call share.
+pub(crate) struct Session<'a> {
+    pub(crate) progress: &'a Progress,
+    pub(crate) interrupted: &'a Interrupted,
+    /// A folder for the app's log and adieu's report.
+    pub(crate) folder: PathBuf,
+    /// What is permitted here.
+    pub(crate) isolation: Isolation,
+}
+
+impl Session<'_> {
+    /// Whether the user has asked us to end.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Waits so long, and notices an interrupt and the app's end.
+    ///
+    /// # Errors
+    /// When one of both comes.
+    pub(crate) fn wait(&self, plan: &Plan, sandbox: &Sandbox, time: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + time;
+        loop {
+            if self.interrupted() {
+                return Err(Failure::Interrupted);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match sandbox.event_within(left.min(POLL)) {
+                Some(Event::Exiting) => sandbox.release(),
+                Some(Event::Ended(exit)) => {
+                    return Err(Failure::Cannot(format!(
+                        "'{}' ended by itself with {exit} before the stop was asked for; it last said: {}",
+                        plan.app,
+                        sandbox.last_words()
+                    )));
+                }
+                None => {}
+            }
+            if left.is_zero() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The stop itself, played as a platform plays it: the signal, the removal from the balancer, and SIGKILL when time is up.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::live::{LiveRun, observer};
+use super::plan::{Plan, short};
+use super::recording::Exit;
+use super::sandbox::{Event, Sandbox};
+use super::session::{Failure, POLL, Session};
+use super::snapshot::Snapshot;
+
+/// How the app ended.
+pub(crate) struct Shutdown {
+    pub(crate) ended: Instant,
+    pub(crate) exit: Exit,
+    pub(crate) killed: Option<Instant>,
+    /// A look at the app while it was held at its exit.
+    pub(crate) at_exit: Option<(Instant, Snapshot)>,
+}
+
+/// What is still to be done in a stop, each with its time.
+struct Deadlines {
+    signal: Option<Instant>,
+    removal: Option<Instant>,
+    kill: Option<Instant>,
+}
+
+impl Deadlines {
+    /// How long until the next of them, or until interrupts are to be noticed.
+    fn pause(&self, now: Instant) -> Duration {
+        let due = [self.signal, self.removal, self.kill].into_iter().flatten();
+        due.map(|time| time.saturating_duration_since(now)).chain([POLL]).min().unwrap_or(POLL)
+    }
+}
+
+/// Whether its time has come; then it is done once and for all.
+fn due(time: &mut Option<Instant>, now: Instant) -> bool {
+    time.take_if(|time| *time <= now).is_some()
+}
+
+/// Plays the balancer and the platform until the app is gone and nothing more is sent.
+///
+/// # Errors
+/// When the user interrupts.
+pub(crate) fn shut_down(
+    plan: &Plan,
+    session: &Session,
+    sandbox: &Sandbox,
+    live: &LiveRun,
+    asked: Instant,
+) -> Result<Shutdown, Failure> {
+    let (label, limits) = (plan.mode.label(), &plan.limits);
+    session.progress.say(&format!("{label}: asked to stop with SIG{}", short(limits.stop_signal)));
+    let mut deadlines = Deadlines {
+        signal: Some(asked + limits.hook),
+        removal: Some(asked + limits.removal),
+        kill: Some(asked + limits.grace),
+    };
+    let mut observer = observer(plan, sandbox);
+    let (mut killed, mut at_exit, mut end) = (None, None, None);
+    loop {
+        if session.interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        let now = Instant::now();
+        if due(&mut deadlines.signal, now) {
+            sandbox.signal(limits.stop_signal);
+        }
+        if due(&mut deadlines.removal, now) {
+            live.balancer.remove();
+        }
+        if due(&mut deadlines.kill, now) {
+            sandbox.signal(Signal::SIGKILL);
+            killed = Some(now);
+        }
+        session.progress.clock(label, now.duration_since(asked), limits.grace);
+        match (end, deadlines.removal) {
+            (Some((ended, exit)), None) => return Ok(Shutdown { ended, exit, killed, at_exit }),
+            (Some(_), Some(_)) => {
+                let _removal = live.balancer.routes_after(deadlines.pause(now));
+                continue;
+            }
+            (None, _) => {}
+        }
+        match sandbox.event_within(deadlines.pause(now)) {
+            Some(Event::Exiting) => {
+                at_exit = Some((Instant::now(), observer.snapshot()));
+                sandbox.release();
+            }
+            Some(Event::Ended(exit)) => {
+                end = Some((Instant::now(), exit));
+                deadlines.kill = None;
+            }
+            None => {}
+        }
+    }
+}

@@ -9,6 +9,7 @@ use crate::signal::{Arrival, Sender, Signal};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -137,11 +138,8 @@ fn from_descriptor(descriptor: &SignalFd) -> Option<(Arrival, bool)> {
 }
 
 fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
-    let timeout = length.map(|length| libc::timespec {
-        tv_sec: length.as_secs() as libc::time_t,
-        tv_nsec: length.subsec_nanos() as libc::c_long,
-    });
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = length.map(TimeSpec::from_duration);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| std::ptr::from_ref(timeout.as_ref()));
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set, the info and the timeout live through the call; the wrapper would leave out 32 and 33.

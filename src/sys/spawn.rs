@@ -13,9 +13,16 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Stack for the child's few calls; glibc's execvpe puts a path and, for a script without `#!`, all of argv there.
+/// Stack for the child's few calls.
 const CHILD_STACK: usize = 64 * 1024;
+/// Where a command is looked for when there is no PATH: the places that both libcs' own searches agree on.
+const NO_PATH: &[u8] = b"/bin:/usr/bin";
+/// What runs a script without `#!`.
+const SHELL: &CStr = c"/bin/sh";
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// Names the process that LISTEN_FDS is meant for by its pidfd's inode, since systemd 259. It is taken away where
+/// LISTEN_PID is rewritten, which is then asked alone.
+const LISTEN_PIDFDID: &[u8] = b"LISTEN_PIDFDID=";
 /// Room for LISTEN_PID= and any pid.
 const LISTEN_PID_ROOM: usize = 32;
 
@@ -47,8 +54,11 @@ pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
     let environment = Environment::with(start.variables);
     let passed_on = std::env::var_os("LISTEN_PID").and_then(|pid| pid.into_string().ok());
     let for_us = passed_on.is_some_and(|pid| pid.trim() == super::own_pid().to_string());
+    let candidates = candidates(start.argv.first());
     let mut child = Child {
+        candidates: &candidates,
         argv: pointers(start.argv),
+        shell_argv: shell_arguments(start.argv),
         envp: environment.pointers(for_us.then(|| listen_pid.as_ptr().cast())),
         mask: start.mask,
         ignore_child: start.ignored_child,
@@ -76,8 +86,11 @@ pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<P
         .collect::<Result<Vec<_>, _>>()?;
     let empty: OwnedFd = std::fs::File::open("/dev/null")?.into();
     let environment = Environment::with(&variables);
+    let candidates = candidates(argv.first());
     let mut child = Child {
+        candidates: &candidates,
         argv: pointers(&argv),
+        shell_argv: shell_arguments(&argv),
         envp: environment.pointers(None),
         mask: Mask(0),
         ignore_child: false,
@@ -114,6 +127,7 @@ impl<'a> Environment<'a> {
             let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
             match listen_pid {
                 Some(ours) if bytes.starts_with(LISTEN_PID) => pointers.push(ours),
+                Some(_) if bytes.starts_with(LISTEN_PIDFDID) => {}
                 Some(_) | None if self.replaces(bytes) => {}
                 Some(_) | None => pointers.push(entry),
             }
@@ -152,9 +166,35 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
+/// Everywhere that a shell would look for the command, in order: the command itself when it has a slash. Made here and
+/// not by execvpe(3) in the child, since musl's knows no script without `#!` and glibc's puts argv on the stack.
+fn candidates(command: Option<&CString>) -> Vec<CString> {
+    let Some(command) = command.filter(|command| !command.is_empty()) else { return Vec::new() };
+    if command.to_bytes().contains(&b'/') {
+        return vec![command.clone()];
+    }
+    let path = std::env::var_os("PATH");
+    let path = path.as_ref().map_or(NO_PATH, |path| path.as_bytes());
+    let in_folder = |folder: &[u8]| {
+        // An empty entry is the working directory.
+        let separator: &[u8] = if folder.is_empty() { b"" } else { b"/" };
+        CString::new([folder, separator, command.to_bytes()].concat()).ok()
+    };
+    path.split(|byte| *byte == b':').filter_map(in_folder).collect()
+}
+
+/// `/bin/sh SCRIPT ARGUMENT...`; where SCRIPT stands, the child puts the file that it has found.
+fn shell_arguments(argv: &[CString]) -> Vec<*const c_char> {
+    let script = argv.first().map_or(SHELL.as_ptr(), |command| command.as_ptr());
+    let arguments = argv.iter().skip(1).map(|argument| argument.as_ptr());
+    [SHELL.as_ptr(), script].into_iter().chain(arguments).chain([std::ptr::null()]).collect()
+}
+
 /// All that the child needs, made ready beforehand, as it may not allocate.
 struct Child<'a> {
+    candidates: &'a [CString],
     argv: Vec<*const c_char>,
+    shell_argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     mask: Mask,
     ignore_child: bool,
@@ -169,7 +209,7 @@ struct Child<'a> {
 
 impl Child<'_> {
     fn start(&mut self) -> Result<Pid, SpawnError> {
-        let stack = Stack::with_room_for(self.argv.len()).map_err(|errno| SpawnError::Fork(errno.into()))?;
+        let stack = Stack::new().map_err(|errno| SpawnError::Fork(errno.into()))?;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
         // SAFETY: CLONE_VFORK suspends us until the child has called exec or exited, so `self` and the stack outlive
         // its use of them; it runs on a stack of its own. std and nix offer no vfork, and a plain fork would copy
@@ -199,7 +239,8 @@ impl Child<'_> {
             if let Some(signal) = self.death_signal {
                 libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong, 0, 0, 0);
                 if self.parent.number() != 1 && libc::getppid() != self.parent.number() {
-                    libc::raise(signal.number());
+                    // Not raise(3): musl's trusts a thread id that it keeps, and that is still the parent's.
+                    libc::kill(libc::getpid(), signal.number());
                 }
             }
             if let Some(empty) = self.stdio {
@@ -215,11 +256,50 @@ impl Child<'_> {
             signals::set_disposition(libc::SIGCHLD, libc::SIG_IGN);
         }
         signals::set_mask(self.mask);
-        // SAFETY: both arrays end with null and hold C strings. execvpe finds the command as a shell would and runs
-        // a script without `#!` through /bin/sh; it allocates on the stack only.
-        unsafe { libc::execvpe(self.argv[0], self.argv.as_ptr(), self.envp.as_ptr()) };
-        self.exec_errno = Errno::last_raw();
+        self.exec_errno = self.execute() as i32;
     }
+
+    /// Looks for the command as execvpe(3) of glibc does: a file that may not run is remembered while the search goes
+    /// on, and a script without `#!` runs in a shell.
+    fn execute(&mut self) -> Errno {
+        let mut refused = None;
+        for candidate in self.candidates {
+            // SAFETY: the path is a C string, both arrays end with null and hold C strings, which all outlive us.
+            unsafe { libc::execve(candidate.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+            match Errno::last() {
+                Errno::ENOEXEC if is_elf(candidate) => return Errno::ENOEXEC,
+                Errno::ENOEXEC => return self.execute_by_shell(candidate),
+                Errno::EACCES => refused = Some(Errno::EACCES),
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG => {}
+                Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {} // a network's folder
+                errno => return errno,
+            }
+        }
+        refused.unwrap_or(Errno::ENOENT)
+    }
+
+    fn execute_by_shell(&mut self, script: &CStr) -> Errno {
+        if let Some(place) = self.shell_argv.get_mut(1) {
+            *place = script.as_ptr();
+        }
+        // SAFETY: as in execute().
+        unsafe { libc::execve(SHELL.as_ptr(), self.shell_argv.as_ptr(), self.envp.as_ptr()) };
+        // In an image without a shell, the shell's absence would mislead.
+        Errno::ENOEXEC
+    }
+}
+
+/// Whether this is a program for another kind of processor, of which a shell would only say "syntax error".
+fn is_elf(path: &CStr) -> bool {
+    const MAGIC: [u8; 4] = *b"\x7fELF";
+    let mut magic = [0u8; MAGIC.len()];
+    // SAFETY: a C string and plain flags; the descriptor is closed below.
+    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    // SAFETY: reads no more than there is room for; an error of open makes one of read.
+    let length = unsafe { libc::read(file, magic.as_mut_ptr().cast(), magic.len()) };
+    // SAFETY: closes what was opened here and is used nowhere else, or nothing.
+    unsafe { libc::close(file) };
+    length == magic.len() as isize && magic == MAGIC
 }
 
 /// Reads what another process wrote into our memory.
@@ -232,8 +312,10 @@ extern "C" fn run_child(child: *mut c_void) -> c_int {
     // SAFETY: the pointer that start() gave to clone, which waits for us.
     let child = unsafe { &mut *child.cast::<Child>() };
     child.become_command();
+    // An emulator of user programs (qemu) gives the child a copy of our memory: there the status tells.
+    let status = if child.exec_errno == Errno::ENOENT as i32 { 127 } else { 126 };
     // SAFETY: ends the child at once; no destructor and no atexit handler of the parent may run here.
-    unsafe { libc::_exit(127) }
+    unsafe { libc::_exit(status) }
 }
 
 /// Writes `LISTEN_PID=<pid>` with its final zero, without allocating.
@@ -255,30 +337,28 @@ fn write_listen_pid(room: &mut [u8; LISTEN_PID_ROOM], pid: i32) {
 /// Memory for the child's stack, given back to the kernel when the child has gone its way.
 struct Stack {
     base: *mut c_void,
-    size: usize,
 }
 
 impl Stack {
-    fn with_room_for(arguments: usize) -> Result<Stack, Errno> {
-        let size = (CHILD_STACK + arguments * size_of::<usize>()).next_multiple_of(4096);
+    fn new() -> Result<Stack, Errno> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping; it touches nothing that exists.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Stack { base, size }) }
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), CHILD_STACK, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Stack { base }) }
     }
 
     /// Stacks grow downwards on every architecture that Rust knows.
     fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping, which is a multiple of 16.
-        unsafe { self.base.byte_add(self.size) }
+        unsafe { self.base.byte_add(CHILD_STACK) }
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping made in with_room_for; nobody runs on it any more.
-        unsafe { libc::munmap(self.base, self.size) };
+        // SAFETY: the mapping made in new(); nobody runs on it any more.
+        unsafe { libc::munmap(self.base, CHILD_STACK) };
     }
 }
 
@@ -293,6 +373,16 @@ mod tests {
             write_listen_pid(&mut room, pid);
             assert_eq!(CStr::from_bytes_until_nul(&room).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_command_is_looked_for_as_a_shell_would() {
+        assert_eq!(candidates(Some(&c"./app".to_owned())), [c"./app".to_owned()]);
+        assert!(candidates(Some(&c"".to_owned())).is_empty() && candidates(None).is_empty());
+        let path = std::env::var("PATH").unwrap_or_else(|_| "/bin:/usr/bin".to_owned());
+        let found = candidates(Some(&c"app".to_owned()));
+        assert_eq!(found.len(), path.split(':').count());
+        assert!(found.iter().all(|candidate| candidate.to_bytes().ends_with(b"app")), "{found:?}");
     }
 
     #[test]

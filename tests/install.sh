@@ -2,9 +2,13 @@
 # Installs the Debian packages that the tests use and that are missing. Needs root; without it, or without apt, it says
 # what is missing and leaves it at that: the tests that need it report themselves as left out.
 set -eu
+cd "$(dirname "$0")"
+
+# The static binary that ships is linked to musl.
+../packaging/musl/install.sh
 
 # Peers and platforms that adieu is tried against, the tools that boot them, and readers of its manual and completions.
-PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman runc systemd-container mmdebstrap iproute2 util-linux"
+PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman runc docker.io systemd-container mmdebstrap iproute2 util-linux qemu-user rpm"
 # What stands before and behind the apps in a rolling deploy.
 PACKAGES="$PACKAGES haproxy nginx-light redis-server postgresql"
 # Debian's own unless others are there: NodeSource brings npm along, pyenv brings venv.

@@ -2,6 +2,10 @@
 
 use std::ffi::{c_char, c_int};
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// C's main function; [`adieu::entry`] says why it is not Rust's.
 ///
 /// # Safety

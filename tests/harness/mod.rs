@@ -55,8 +55,13 @@ impl Init {
     }
 }
 
-/// Where cargo has put it. It tells the tests of this package; those of others and examples stand in a folder beside it.
+/// What `ADIEU_BIN` names, such as the static binary that ships, or else cargo's own build.
 fn adieu() -> PathBuf {
+    std::env::var_os("ADIEU_BIN").map_or_else(built_by_cargo, PathBuf::from)
+}
+
+/// Where cargo has put it. It tells the tests of this package; those of others and examples stand in a folder beside it.
+fn built_by_cargo() -> PathBuf {
     option_env!("CARGO_BIN_EXE_adieu").map_or_else(
         || {
             let this = std::env::current_exe().expect("a program knows its path");
@@ -185,7 +190,7 @@ pub fn probe() -> PathBuf {
 
 /// An example's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
 pub fn example(name: &str, source: &str) -> PathBuf {
-    let path = Init::Adieu.path().with_file_name("examples").join(name);
+    let path = built_by_cargo().with_file_name("examples").join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
     if changed(&path).is_none_or(|built| Some(built) < changed(&source)) {

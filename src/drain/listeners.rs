@@ -18,15 +18,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How often, at most, to find out who holds the other end of a connection.
 const FIND_OWNED: Duration = Duration::from_secs(1);
 
-/// Where clients of the app connect to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
-    family: Family,
-    /// Unspecified: all addresses.
-    addr: IpAddr,
-    port: u16,
-}
-
 /// How many of our own questions are remembered: those whose connections may still be closing.
 const QUESTIONS: usize = 8;
 
@@ -35,7 +26,9 @@ pub struct Listeners {
     own_ports: Vec<u16>,
     /// `--drain-port`; nothing is looked for then.
     fixed: Vec<u16>,
-    places: Vec<Place>,
+    /// Where clients of the app connect to: addresses by port; unspecified means all.
+    places: HashMap<u16, Vec<IpAddr>>,
+    families: Vec<Family>,
     /// Paths and abstract names of the app's unix listeners.
     names: HashSet<Vec<u8>>,
     /// Listeners by inode: the app's, or another's.
@@ -50,20 +43,23 @@ pub struct Listeners {
 
 impl Listeners {
     pub fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Listeners {
-        let mut listeners = Listeners {
+        let addr = |family| match family {
+            Family::V4 => IpAddr::from([0; 4]),
+            Family::V6 => IpAddr::from([0; 16]),
+        };
+        Listeners {
             app,
             own_ports: own_ports.to_vec(),
             fixed: fixed.to_vec(),
-            places: vec![],
+            places: fixed.iter().map(|port| (*port, Family::BOTH.map(addr).to_vec())).collect(),
+            families: if fixed.is_empty() { vec![] } else { Family::BOTH.to_vec() },
             names: HashSet::new(),
             known: HashMap::new(),
             asked: None,
             owned: HashMap::new(),
             questions: VecDeque::new(),
             found_owned: None,
-        };
-        listeners.places = listeners.fixed_places();
-        listeners
+        }
     }
 
     /// Nothing is looked for in /proc, since the ports were told.
@@ -105,10 +101,8 @@ impl Listeners {
         let ours = owners::ours(listeners, held, survey, &self.own_ports);
         for (listener, ours) in listeners.iter().zip(ours) {
             self.known.insert(listener.inode, ours);
-            let place = Place { family: listener.family, addr: listener.addr, port: listener.port };
-            if ours && !self.places.contains(&place) {
-                log::debug!("drain: the app listens on {}:{}", place.addr, place.port);
-                self.places.push(place);
+            if ours {
+                self.add(listener);
             }
         }
         for socket in unix {
@@ -120,32 +114,31 @@ impl Listeners {
         }
     }
 
-    fn fixed_places(&self) -> Vec<Place> {
-        let place = |family, port| match family {
-            Family::V4 => Place { family, addr: IpAddr::from([0; 4]), port },
-            Family::V6 => Place { family, addr: IpAddr::from([0; 16]), port },
-        };
-        self.fixed.iter().flat_map(|port| Family::BOTH.map(|family| place(family, *port))).collect()
+    fn add(&mut self, listener: &Listener) {
+        if !self.families.contains(&listener.family) {
+            self.families.push(listener.family);
+        }
+        let addrs = self.places.entry(listener.port).or_default();
+        if !addrs.contains(&listener.addr) {
+            log::debug!("drain: the app listens on {}:{}", listener.addr, listener.port);
+            addrs.push(listener.addr);
+        }
     }
 
     /// Families of the app's listeners; a dual-stack listener's IPv4 clients are IPv6 sockets.
-    pub fn families(&self) -> impl Iterator<Item = Family> {
-        Family::BOTH.into_iter().filter(|family| self.places.iter().any(|place| place.family == *family))
+    pub fn families(&self) -> Vec<Family> {
+        self.families.clone()
     }
 
     pub fn ports(&self) -> Vec<u16> {
-        let mut ports: Vec<u16> = self.places.iter().map(|place| place.port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
+        self.places.keys().copied().collect()
     }
 
     /// Is a socket with this local end one of the app's?
     pub fn contains(&self, addr: IpAddr, port: u16) -> bool {
+        let Some(addrs) = self.places.get(&port) else { return false };
         let addr = addr.to_canonical();
-        self.places
-            .iter()
-            .any(|place| place.port == port && (place.addr.is_unspecified() || place.addr == addr))
+        addrs.iter().any(|place| place.is_unspecified() || *place == addr)
     }
 
     /// Connections from this address are adieu's own.
@@ -205,8 +198,7 @@ mod tests {
     #[test]
     fn told_ports_are_all_there_is() {
         let listeners = Listeners::new(crate::sys::own_pid(), &[], &[80, 81]);
-        assert_eq!(listeners.ports(), [80, 81]);
-        assert_eq!(listeners.families().count(), 2);
+        assert_eq!((listeners.ports().len(), listeners.families().len()), (2, 2));
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
         assert!(listeners.contains(Ipv6Addr::LOCALHOST.into(), 81));
         assert!(!listeners.contains(Ipv4Addr::LOCALHOST.into(), 82));
@@ -215,7 +207,7 @@ mod tests {
     #[test]
     fn an_address_counts_where_the_listener_has_one() {
         let mut listeners = Listeners::new(crate::sys::own_pid(), &[], &[]);
-        listeners.places.push(Place { family: Family::V4, addr: Ipv4Addr::LOCALHOST.into(), port: 80 });
+        listeners.places.insert(80, vec![Ipv4Addr::LOCALHOST.into()]);
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.into(), 80));
         assert!(listeners.contains(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 80));
         assert!(!listeners.contains(Ipv4Addr::new(127, 0, 0, 2).into(), 80), "a neighbour may listen there");

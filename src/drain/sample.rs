@@ -186,8 +186,7 @@ impl Sampler {
         self.listeners.update(now, &listeners, &unix_listeners)?;
         let ports = self.listeners.ports();
         if !ports.is_empty() {
-            let families: Vec<Family> = self.listeners.families().collect();
-            for family in families {
+            for family in self.listeners.families() {
                 sock_diag.connections(family, Ports::Local(&ports), |connection| {
                     self.enter(now, &connection);
                 })?;

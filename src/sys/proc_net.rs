@@ -4,6 +4,8 @@
 //!
 //! [proc_pid_net(5)]: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
+
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -87,7 +89,9 @@ fn parse(line: &str) -> Option<Row> {
 fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |n: usize| Some(u32::from_str_radix(words.get(n * 8..n * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let word = |n: usize| {
+        Some(u32::from_str_radix(words.get(n.checked_mul(8)?..)?.get(..8)?, 16).ok()?.to_ne_bytes())
+    };
     let addr: IpAddr = match words.len() {
         8 => Ipv4Addr::from(word(0)?).into(),
         32 => {

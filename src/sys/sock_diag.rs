@@ -5,6 +5,8 @@
 //!
 //! [sock_diag(7)]: https://man7.org/linux/man-pages/man7/sock_diag.7.html
 
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
+
 use std::io::{self, Error, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -142,7 +144,7 @@ impl SockDiag {
                 Err(nix::Error::EINTR) => continue,
                 other => other?,
             };
-            match read_datagram(&self.buffer[..length], self.sequence, &mut each)? {
+            match read_datagram(self.buffer.get(..length).unwrap_or_default(), self.sequence, &mut each)? {
                 Datagram::More if flags & NLM_F_DUMP != 0 => {}
                 Datagram::More | Datagram::Done => return Ok(()),
                 // Left over from an exchange that an error ended.
@@ -167,11 +169,9 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
         if message.sequence_number() == sequence {
             result = Datagram::More;
             match message.message_type() {
-                NLMSG_DONE => return Ok(Datagram::Done),
-                NLMSG_ERROR => match error_code(message.payload()) {
-                    0 => return Ok(Datagram::Done),
-                    code => return Err(Error::from_raw_os_error(-code)),
-                },
+                // A dump that failed on its way says so here; to read it as an empty one would be to take it for idle.
+                NLMSG_DONE => return outcome(message.payload()),
+                NLMSG_ERROR => return outcome(message.payload()),
                 SOCK_DIAG_BY_FAMILY => each(message.payload()),
                 _ => {}
             }
@@ -182,27 +182,28 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
     Ok(result)
 }
 
-/// `struct nlmsgerr` begins with a negative errno.
-fn error_code(payload: &[u8]) -> i32 {
-    payload.first_chunk().map_or(-libc::EPROTO, |code| i32::from_ne_bytes(*code))
+/// `struct nlmsgerr` begins with a negative errno, and so does the end of a dump; 0 is success.
+fn outcome(payload: &[u8]) -> io::Result<Datagram> {
+    let code = payload.first_chunk().map(|code| i32::from_ne_bytes(*code));
+    match code {
+        Some(0) => Ok(Datagram::Done),
+        Some(code) if code < 0 => Err(Error::from_raw_os_error(code.checked_neg().unwrap_or(libc::EPROTO))),
+        Some(_) | None => Err(Error::from_raw_os_error(libc::EPROTO)),
+    }
 }
 
 fn message(request: &[u8], filter: &[u8], flags: u16, sequence_number: u32) -> Vec<u8> {
-    let attribute = DefaultNla::new(INET_DIAG_REQ_BYTECODE, filter.to_vec());
-    let attribute_length = if filter.is_empty() { 0 } else { attribute.buffer_len() };
-    let length = HEADER + request.len() + attribute_length;
-    let mut bytes = vec![0; length];
+    let mut attribute = vec![];
+    if !filter.is_empty() {
+        attribute = emit(&DefaultNla::new(INET_DIAG_REQ_BYTECODE, filter.to_vec()));
+    }
     let mut header = NetlinkHeader::default();
-    header.length = length as u32;
+    let length = HEADER.saturating_add(request.len()).saturating_add(attribute.len());
+    header.length = u32::try_from(length).unwrap_or(u32::MAX);
     header.message_type = SOCK_DIAG_BY_FAMILY;
     header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = sequence_number;
-    header.emit(&mut bytes[..HEADER]);
-    bytes[HEADER..][..request.len()].copy_from_slice(request);
-    if !filter.is_empty() {
-        attribute.emit(&mut bytes[HEADER + request.len()..]);
-    }
-    bytes
+    [emit(&header), request.to_vec(), attribute].concat()
 }
 
 fn emit(request: &impl Emitable) -> Vec<u8> {
@@ -262,25 +263,50 @@ const INET_DIAG_BC_S_LE: u8 = 3;
 const INET_DIAG_BC_D_GE: u8 = 4;
 const INET_DIAG_BC_D_LE: u8 = 5;
 
+/// The kernel checks a program in steps that grow with the square of its length; beyond this many ranges everything is dumped, and
+/// chosen from by whoever takes it.
+const RANGES: usize = 64;
+
 /// A filter program for the kernel (linux/inet_diag.h): is the port one of these? Each operation is `code, yes, no` with byte
-/// offsets of where to go next; ending exactly at the end accepts, four bytes beyond it rejects. Nothing for no ports: all.
+/// offsets of where to go next; ending exactly at the end accepts, four bytes beyond it rejects. Nothing means all: for no ports,
+/// and for so many that a program would not pay.
 fn program(at_least: u8, at_most: u8, ports: &[u16]) -> Vec<u8> {
+    const RANGE: u16 = 20;
+    let ranges = ranges(ports);
+    if ranges.len() > RANGES {
+        return vec![];
+    }
     let mut bytes = vec![];
     let mut op = |code: u8, yes: u8, no: u16| {
         bytes.extend([code, yes]);
         bytes.extend(no.to_ne_bytes());
     };
-    for (i, &port) in ports.iter().enumerate() {
-        let left = ports.len() - 1 - i;
-        op(at_least, 8, 20);
-        op(0, 0, port);
+    // Down to 0: how many bytes of program lie behind each range.
+    let behind = (0..ranges.len() as u16).rev().map(|left| left.saturating_mul(RANGE));
+    for ((low, high), behind) in ranges.into_iter().zip(behind) {
+        op(at_least, 8, RANGE);
+        op(0, 0, low);
         op(at_most, 8, 12);
-        op(0, 0, port);
-        if left > 0 {
-            op(INET_DIAG_BC_JMP, 4, (left * 20) as u16);
+        op(0, 0, high);
+        if behind > 0 {
+            op(INET_DIAG_BC_JMP, 4, behind);
         }
     }
     bytes
+}
+
+/// The ports as ranges, both ends included.
+fn ranges(ports: &[u16]) -> Vec<(u16, u16)> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    let mut ranges: Vec<(u16, u16)> = vec![];
+    for port in ports {
+        match ranges.last_mut() {
+            Some((_, high)) if port <= high.saturating_add(1) => *high = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    ranges
 }
 
 fn listener(family: Family, header: &InetResponseHeader) -> Listener {
@@ -387,6 +413,38 @@ mod tests {
             left -= i32::from(step);
         }
         left == 0
+    }
+
+    #[test]
+    fn neighbours_make_one_range_and_very_many_ports_no_program() {
+        assert_eq!(ranges(&[81, 80, 90, 65535, 82, 80]), [(80, 82), (90, 90), (65535, 65535)]);
+        let scattered: Vec<u16> = (0..4000).map(|n| n * 3 + 1).collect();
+        assert!(program(INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE, &scattered).is_empty());
+        let neighbours: Vec<u16> = (1000..9000).collect();
+        assert_eq!(program(INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE, &neighbours).len(), 16);
+    }
+
+    /// One message with this payload, as an answer to request 1.
+    fn answer(kind: u16, payload: &[u8]) -> Vec<u8> {
+        let mut header = NetlinkHeader::default();
+        header.length = (HEADER + payload.len()) as u32;
+        header.message_type = kind;
+        header.sequence_number = 1;
+        [emit(&header), payload.to_vec()].concat()
+    }
+
+    #[test]
+    fn a_dump_that_failed_is_not_an_empty_one() {
+        let read = |kind, code: i32| read_datagram(&answer(kind, &code.to_ne_bytes()), 1, &mut |_| ());
+        assert!(matches!(read(NLMSG_DONE, 0), Ok(Datagram::Done)));
+        assert!(matches!(read(NLMSG_ERROR, 0), Ok(Datagram::Done)));
+        for kind in [NLMSG_DONE, NLMSG_ERROR] {
+            let errno = |code| read(kind, code).err().and_then(|error| error.raw_os_error());
+            assert_eq!(errno(-libc::ENOMEM), Some(libc::ENOMEM));
+            assert_eq!(errno(i32::MIN), Some(libc::EPROTO));
+            assert_eq!(errno(5), Some(libc::EPROTO));
+            assert!(read_datagram(&answer(kind, &[0; 3]), 1, &mut |_| ()).is_err(), "torn");
+        }
     }
 
     proptest! {

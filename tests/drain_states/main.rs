@@ -1,0 +1,195 @@
+//! One test for each state that a client's connection can be in when the stop comes: does the drain wait for it, end promptly, or
+//! end in bounded time? The server is a real process that does exactly what it is told (`drain_states/puppet.py`), the client is
+//! this process, and the connections are the kernel's own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adieu::drain::{Drain, Look, Verdict, Via};
+use adieu::moment::Moment;
+use adieu::settings::DrainSettings;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod http;
+mod pinned;
+mod places;
+mod requests;
+mod scale;
+mod sight;
+mod stops;
+
+use harness::left_out;
+use sight::permitted;
+
+/// Longer than anything here takes on a machine that has other things to do.
+const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// A request that nothing answers is in flight at each of so many looks.
+const LOOKS: usize = 12;
+
+fn process(pid: Pid) -> adieu::process::Pid {
+    adieu::process::Pid::new(pid.as_raw()).expect("a process")
+}
+
+struct Puppet {
+    child: Child,
+    stdin: ChildStdin,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Puppet {
+    fn new() -> Puppet {
+        Puppet::under(&[])
+    }
+
+    /// Started through another command, such as `unshare --net`.
+    fn under(prefix: &[&str]) -> Puppet {
+        let mut argv = prefix.to_vec();
+        argv.extend(["python3", "-u", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drain_states/puppet.py")]);
+        let mut command = Command::new(argv[0]);
+        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("cannot start python3");
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut puppet = Puppet { child, stdin, lines };
+        assert_eq!(puppet.line(), "ready");
+        puppet
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.recv_timeout(WATCHDOG).expect("the puppet says nothing")
+    }
+
+    fn begin(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").unwrap();
+    }
+
+    fn tell(&mut self, command: &str) -> String {
+        self.begin(command);
+        self.line()
+    }
+
+    fn port(&mut self, command: &str) -> u16 {
+        self.tell(command).parse().unwrap_or_else(|_| panic!("'{command}' gave no port"))
+    }
+
+    /// A listener on IPv4.
+    fn listen(&mut self) -> u16 {
+        self.port("listen4")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn settings() -> DrainSettings {
+    DrainSettings {
+        on: true,
+        ports: vec![],
+        outbound: vec![],
+        check: None,
+        quiet: Duration::from_millis(300),
+        longest: Duration::from_secs(3),
+    }
+}
+
+/// Adieu's side: a drain and the loop that calls it when it is due.
+struct Watcher {
+    drain: Drain,
+    start: Instant,
+}
+
+impl Watcher {
+    /// Over this app; draining has begun.
+    fn over(puppet: &Puppet) -> Watcher {
+        Watcher::with(puppet, &settings(), Via::SockDiag)
+    }
+
+    fn with(puppet: &Puppet, settings: &DrainSettings, via: Via) -> Watcher {
+        Watcher::new(Drain::via(settings, process(puppet.pid()), &[], via))
+    }
+
+    fn new(mut drain: Drain) -> Watcher {
+        drain.begin(Moment::at(Duration::ZERO));
+        Watcher { drain, start: Instant::now() }
+    }
+
+    /// The next look at all connections.
+    fn look(&mut self) -> Look {
+        loop {
+            let due = self.drain.deadline().expect("nothing is watched");
+            thread::sleep(due.since(Moment::at(self.start.elapsed())));
+            let look = self.drain.look(Moment::at(self.start.elapsed()));
+            if look.complete {
+                return look;
+            }
+            assert_eq!(look.verdict, Verdict::Busy, "an incomplete look is no ground for a verdict");
+        }
+    }
+
+    #[track_caller]
+    fn stays(&mut self, in_flight: usize) {
+        self.stays_for(LOOKS, in_flight);
+    }
+
+    #[track_caller]
+    fn stays_for(&mut self, looks: usize, in_flight: usize) {
+        for _ in 0..looks {
+            let look = self.look();
+            assert_eq!((look.in_flight, look.verdict), (in_flight, Verdict::Busy), "{look:?}");
+        }
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str, wanted: impl Fn(&Look) -> bool) -> Look {
+        loop {
+            let look = self.look();
+            if wanted(&look) {
+                return look;
+            }
+            assert!(self.start.elapsed() < WATCHDOG, "never {what}: {look:?}");
+        }
+    }
+
+    #[track_caller]
+    fn becomes_idle(&mut self) {
+        let look = self.until("idle", |look| look.verdict != Verdict::Busy);
+        assert_eq!((look.verdict, look.in_flight), (Verdict::Idle, 0));
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+const QUESTION: &[u8] = b"question\n";
+
+/// Asks once and waits for the answer of a puppet that serves.
+fn ask(client: &mut TcpStream) {
+    client.write_all(QUESTION).unwrap();
+    client.read_exact(&mut [0; QUESTION.len()]).unwrap();
+}

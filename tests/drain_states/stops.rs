@@ -1,0 +1,106 @@
+//! Whole stops by the binary, where a state of the connections could end, blind or mislead the init itself.
+
+use std::path::Path;
+
+use super::harness::{self, Init, Launch, Running, program};
+use super::*;
+use crate::require;
+
+/// Listens on as many ports as it is told to, takes connections on the first and answers each request after so many seconds.
+const SERVER: &str = "
+import resource, socket, sys, threading, time
+count, delay = int(sys.argv[1]), float(sys.argv[2])
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+listeners = []
+for n in range(count):
+    s = socket.socket()
+    s.bind(('127.0.0.1', 0))
+    s.listen(16)
+    listeners.append(s)
+print('port', listeners[0].getsockname()[1], flush=True)
+def serve(c):
+    c.recv(1 << 16)
+    print('asked', flush=True)
+    time.sleep(delay)
+    c.sendall(b'answer')
+while True:
+    c, _ = listeners[0].accept()
+    threading.Thread(target=serve, args=(c,), daemon=True).start()
+";
+
+/// The server below adieu as PID 1, and a client whose request it has taken.
+fn asked(launch: Launch, ports: usize, delay: &str) -> (Running, TcpStream) {
+    let mut run = launch.command(["python3", "-c", SERVER, &ports.to_string(), delay]).start();
+    let line = run.find("port ");
+    let port = line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+    let mut client = connect(port);
+    client.write_all(b"question").unwrap();
+    run.expect("asked");
+    (run, client)
+}
+
+fn is_answered(client: &mut TcpStream) {
+    let mut answer = vec![];
+    client.read_to_end(&mut answer).expect("no answer");
+    assert_eq!(answer, b"answer");
+}
+
+/// A filter for so many ports does not fit into a netlink attribute.
+#[test]
+fn thousands_of_listening_ports_end_nothing_but_the_app() {
+    require!(harness::pid_namespaces());
+    require!(program("python3"));
+    let launch = Launch::pid1(Init::Adieu).options("--pre-stop 0 --grace 10m");
+    let (mut run, mut client) = asked(launch, 4_500, "1.5");
+    run.term();
+    run.log("1 request in flight");
+    is_answered(&mut client);
+    let told = run.log("stopped by TERM");
+    assert!(told.contains("exit 143"), "{told}");
+    run.expect_exit(128 + libc::SIGTERM);
+}
+
+/// The init below another program, which does not pass signals on.
+fn below(program: &str, options: &str) -> Launch {
+    let adieu = Init::Adieu.path();
+    let own = "--pre-stop 0 --grace 10m --drain-timeout 4s";
+    Launch::program(Path::new(program)).options(options).option(adieu).options(own).option("--")
+}
+
+fn term_the_child(run: &Running) -> Pid {
+    let child = Pid::from_raw(*harness::children(run.pid).first().expect("the init"));
+    nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGTERM).expect("TERM to the init");
+    child
+}
+
+/// What is in flight cannot be known, so that the drain lasts until its timeout.
+fn blind_until_the_timeout(launch: Launch, reason: &str) {
+    let (mut run, mut client) = asked(launch, 1, "2");
+    term_the_child(&run);
+    let told = run.log("cannot see connections");
+    assert!(told.contains(reason), "{told}");
+    is_answered(&mut client);
+    run.log("stopping: the drain timeout is over");
+    let told = run.log("stopped by TERM");
+    assert!(!told.contains("nothing cut off"), "nobody saw that: {told}");
+}
+
+#[test]
+fn a_proc_of_another_pid_namespace_is_blind_and_not_idle() {
+    require!(harness::pid_namespaces());
+    require!(program("python3"));
+    let launch = below("/usr/bin/unshare", "--pid --fork --kill-child");
+    blind_until_the_timeout(launch, "another PID namespace");
+}
+
+#[test]
+fn descriptors_that_cannot_be_read_for_want_of_memory_are_blind_and_not_idle() {
+    require!(program("python3"));
+    require!(program("strace"));
+    let launch = below(
+        "/usr/bin/strace",
+        "-o /dev/null -e trace=readlink,readlinkat -e inject=readlink,readlinkat:error=ENOMEM",
+    );
+    blind_until_the_timeout(launch, "memory");
+}

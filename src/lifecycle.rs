@@ -49,12 +49,31 @@ pub enum HookPoint {
     Exit,
 }
 
+/// The signals that stop the app.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Schedule {
+    /// The signal that asked for the stop.
+    AsAsked,
+    /// These, one after the other.
+    Steps(Vec<Step>),
+    /// None: the platform signals the app itself, and a second signal would be one too many.
+    Silent,
+}
+
 /// One entry of the stop schedule: a signal, and how long to wait before the next entry.
 /// The wait of the last entry is not used: it lasts until the kill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
     pub signal: Signal,
-    pub wait: Duration,
+    pub wait: Wait,
+}
+
+/// How long one entry of the stop schedule lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    For(Duration),
+    /// Until so long before the kill, or until half of the time up to it is over, if that is later.
+    UntilBeforeKill(Duration),
 }
 
 /// Everything the lifecycle has to know beforehand. All times are lengths.
@@ -72,8 +91,7 @@ pub struct Plan {
     /// How long all hooks of one stage may take together, `None` where there are none.
     pub stop_hooks: Option<Duration>,
     pub exit_hooks: Option<Duration>,
-    /// Empty: the signal that asked for the stop.
-    pub schedule: Vec<Step>,
+    pub schedule: Schedule,
     pub stop_on: SignalSet,
     /// A second stop request is not forwarded while stopping.
     pub stop_once: bool,
@@ -331,7 +349,7 @@ impl Lifecycle {
             State::PreStop { .. } | State::Draining if hurries => {
                 self.stopping(Why::Hurry(arrival.signal), now, actions)
             }
-            State::Stopping { .. } if asks && self.plan.stop_once => actions.push(Action::Ignore(arrival)),
+            State::Stopping { .. } if asks && self.asks_once() => actions.push(Action::Ignore(arrival)),
             State::Starting
             | State::Running
             | State::PreStop { .. }
@@ -350,6 +368,11 @@ impl Lifecycle {
         self.announce(false, actions);
         actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
         actions.push(Action::RunHooks(HookPoint::Stop));
+    }
+
+    /// Whether the app must not hear a second stop request.
+    fn asks_once(&self) -> bool {
+        self.plan.stop_once || self.plan.schedule == Schedule::Silent
     }
 
     fn draining(&mut self, now: Moment, actions: &mut Actions) {
@@ -373,12 +396,20 @@ impl Lifecycle {
 
     /// Sends one entry of the schedule and arms the next.
     fn step(&mut self, step: usize, now: Moment, actions: &mut Actions) {
-        let asked_by = self.stop.map_or(Signal::TERM, |stop| stop.by);
-        let only = [Step { signal: asked_by, wait: Duration::ZERO }];
-        let schedule = if self.plan.schedule.is_empty() { &only[..] } else { &self.plan.schedule };
-        let last = step + 1 >= schedule.len();
-        let next = (!last).then(|| now + schedule[step].wait);
-        actions.push(Action::Stop(schedule[step].signal));
+        let (signal, wait) = match &self.plan.schedule {
+            Schedule::Silent => (None, None),
+            Schedule::AsAsked => (self.stop_asked_by(), None),
+            Schedule::Steps(steps) => {
+                let is_last = step + 1 >= steps.len();
+                let step = steps.get(step);
+                (step.map(|step| step.signal), step.filter(|_| !is_last).map(|step| step.wait))
+            }
+        };
+        actions.extend(signal.map(Action::Stop));
+        let next = wait.map(|wait| match wait {
+            Wait::For(length) => now + length,
+            Wait::UntilBeforeKill(length) => self.kill_at() - length.min(self.kill_at().since(now) / 2),
+        });
         self.state = State::Stopping { step, next };
     }
 
@@ -495,7 +526,7 @@ mod tests {
             leftovers: length(2.0),
             stop_hooks: None,
             exit_hooks: None,
-            schedule: Vec::new(),
+            schedule: Schedule::AsAsked,
             stop_on: SignalSet::default().with(Signal::TERM),
             stop_once: false,
             awaits_ready: false,
@@ -607,11 +638,34 @@ mod tests {
 
     #[test]
     fn a_schedule_is_followed_step_by_step_and_never_past_the_kill() {
-        let step = |signal, wait| Step { signal: Signal::new(signal).unwrap(), wait: length(wait) };
-        let schedule = vec![step(20, 15.0), step(15, 15.0), step(2, 0.0)];
+        let step =
+            |signal, wait| Step { signal: Signal::new(signal).unwrap(), wait: Wait::For(length(wait)) };
+        let schedule = Schedule::Steps(vec![step(20, 15.0), step(15, 15.0), step(2, 0.0)]);
         let plan = Plan { schedule, drain: None, ..usual() };
         let said = play(plan, &[(0.0, by(Signal::TERM))]);
         assert_eq!(said[4..8], ["5.0 Stopping", "5.0 stop 20", "20.0 stop 15", "29.0 Killing"]);
+    }
+
+    #[test]
+    fn a_step_can_end_shortly_before_the_kill() {
+        let step = |signal, wait| Step { signal, wait };
+        let before_kill = Wait::UntilBeforeKill(length(1.0));
+        let schedule =
+            Schedule::Steps(vec![step(Signal::QUIT, before_kill), step(Signal::TERM, before_kill)]);
+        let plan = Plan { schedule, drain: None, ..usual() };
+        let said = play(plan.clone(), &[(0.0, by(Signal::TERM))]);
+        assert_eq!(said[5..8], ["5.0 stop 3", "28.0 stop 15", "29.0 Killing"]);
+        // Where the kill is near, the first signal has half of the time.
+        let plan = Plan { pre_stop: length(28.0), ..plan };
+        let said = play(plan, &[(0.0, by(Signal::TERM))]);
+        assert_eq!(said[5..8], ["28.0 stop 3", "28.5 stop 15", "29.0 Killing"]);
+    }
+
+    #[test]
+    fn an_app_that_the_platform_signals_hears_nothing_from_us() {
+        let plan = Plan { schedule: Schedule::Silent, drain: None, ..usual() };
+        let said = play(plan, &[(0.0, by(Signal::TERM)), (6.0, by(Signal::TERM))]);
+        assert_eq!(said[4..], ["5.0 Stopping", "29.0 Killing", "29.0 kill", "30.0 Gone", "30.0 leave 137"]);
     }
 
     #[test]
@@ -765,6 +819,19 @@ mod tests {
         ]
     }
 
+    fn any_schedule(steps: Vec<(i32, u64)>, before_kill: bool) -> Schedule {
+        let wait = |millis| match before_kill {
+            true => Wait::UntilBeforeKill(Duration::from_millis(millis)),
+            false => Wait::For(Duration::from_millis(millis)),
+        };
+        let step = |(signal, millis)| Step { signal: Signal::new(signal).unwrap(), wait: wait(millis) };
+        match steps.len() {
+            0 => Schedule::AsAsked,
+            1 if steps[0].0 == 1 => Schedule::Silent,
+            _ => Schedule::Steps(steps.into_iter().map(step).collect()),
+        }
+    }
+
     fn any_plan() -> impl Strategy<Value = Plan> {
         let times = (1u64..60_000, 0u64..60_000, 0u64..90_000, 0u64..5_000, 0u64..5_000);
         let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
@@ -780,13 +847,7 @@ mod tests {
                     leftovers: millis(leftovers),
                     stop_hooks: options.1.then_some(millis(hooks)),
                     exit_hooks: options.2.then_some(millis(hooks)),
-                    schedule: schedule
-                        .into_iter()
-                        .map(|(signal, wait)| Step {
-                            signal: Signal::new(signal).unwrap(),
-                            wait: millis(wait),
-                        })
-                        .collect(),
+                    schedule: any_schedule(schedule, options.3),
                     stop_on: SignalSet::default().with(Signal::TERM),
                     stop_once: options.3,
                     awaits_ready: options.4,
@@ -817,7 +878,7 @@ mod tests {
                         }
                         Action::Announce(ready) => prop_assert!(!ready || stopped_at.is_none()),
                         Action::Stop(_) => signalled = true,
-                        Action::Kill => prop_assert!(signalled, "killed without having been asked"),
+                        Action::Kill => prop_assert!(signalled || plan.schedule == Schedule::Silent, "killed without having been asked"),
                         Action::Leave(_) => left_at = Some(now),
                         Action::Forward(_) | Action::Ignore(_) | Action::RunHooks(_) | Action::CutHooks
                         | Action::Sweep | Action::KillLeftovers => {}

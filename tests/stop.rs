@@ -301,6 +301,41 @@ fn a_profile_can_be_forced_and_a_schedule_goes_above_it() {
     expect_stop(&mut run, "USR2");
 }
 
+/// Heroku signals every process itself: a signal of ours would be the second one.
+#[test]
+fn on_heroku_the_app_hears_nothing_from_adieu() {
+    require!(harness::pid_namespaces());
+    let mut run = adieu("--pre-stop 0 --drain off --grace 50s --platform heroku");
+    run.term();
+    run.term();
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1"); // and no TERM before it
+    let scratch = Scratch::new();
+    symlink(harness::probe(), scratch.path("nginx")).expect("a new name");
+    let launch = Launch::pid1(Init::Adieu).options("--pre-stop 0 --drain off --grace 50s --platform heroku");
+    let mut run = launch.command([scratch.path("nginx")]).start();
+    run.expect("ready");
+    run.term();
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1"); // and no QUIT
+    // What a person says goes above it.
+    let mut run = adieu("--pre-stop 0 --grace 50s --platform heroku --stop QUIT");
+    run.term();
+    expect_stop(&mut run, "QUIT");
+}
+
+/// A server that waits for its clients, who stay: TERM ends it before the kill has to.
+#[test]
+fn nginx_gets_term_shortly_before_the_kill() {
+    require!(harness::pid_namespaces());
+    let mut run = adieu("--pre-stop 0 --drain off --grace 4s --kill-margin 1s --profile nginx");
+    let asked = Instant::now();
+    run.term();
+    expect_stop(&mut run, "QUIT");
+    expect_stop(&mut run, "TERM");
+    assert!(asked.elapsed() >= Duration::from_secs(2), "TERM came after {:?}", asked.elapsed());
+}
+
 #[test]
 fn nomad_and_fly_stop_with_int() {
     require!(harness::pid_namespaces());

@@ -6,7 +6,7 @@ complete -c adieu -l pre-stop -x -d 'how long to keep serving after readiness fa
 complete -c adieu -l drain-timeout -x -d 'how long to wait then for requests in flight (default: until two thirds of the grace)'
 complete -c adieu -l kill-margin -x -d 'how long before the end of the grace to kill (default: 1s, at most a tenth of the grace)'
 complete -c adieu -l leftovers -x -d 'how long other processes may take to end when the app ends by itself (default: 2s)'
-complete -c adieu -l stop -x -d 'the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, or none (default: by program, else the signal that asked)'
+complete -c adieu -l stop -x -d 'the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, QUIT/kill-1s/TERM (1s before the kill), none (default: by platform and program, else the signal that asked)'
 complete -c adieu -l stop-on -x -d 'the signals that ask for a stop (default: TERM, and what the platform or the program stops by)'
 complete -c adieu -l stop-once -d 'do not forward a second stop request while stopping'
 complete -c adieu -l profile -x -a 'nginx httpd haproxy php-fpm postgres unicorn starman hypnotoad nghttpx resque gitlab-runner teleport lighttpd pgcat pgdog uwsgi beanstalkd sidekiq pgbouncer rq buildkite-agent none' -d 'stop the app as this known program is stopped; none: as any other program (default: by COMMAND)'

@@ -14,6 +14,8 @@ struct Facts {
     routes_by_readiness: bool,
     /// The signal other than TERM by which it asks for a stop.
     also_stops_on: Option<Signal>,
+    /// The stop schedule, where the platform leaves nothing to signal.
+    schedule: Option<&'static str>,
     /// What a user has to know, for the documentation.
     note: &'static str,
 }
@@ -38,8 +40,15 @@ pub struct Surroundings<'a> {
 }
 
 /// What most platforms do.
-const USUAL: Facts =
-    Facts { name: "", signs: &[], grace: 30, routes_by_readiness: true, also_stops_on: None, note: "" };
+const USUAL: Facts = Facts {
+    name: "",
+    signs: &[],
+    grace: 30,
+    routes_by_readiness: true,
+    also_stops_on: None,
+    schedule: None,
+    note: "",
+};
 
 /// Makes the type and the table from the rows.
 macro_rules! platforms {
@@ -89,8 +98,8 @@ platforms! {
         also_stops_on: Some(Signal::INT),
         note: "set `ADIEU_GRACE` to `kill_timeout` of `fly.toml`; INT is a stop request as well", ..USUAL },
     /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that every process gets TERM.
-    Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")],
-        note: "sends TERM to every process itself", ..USUAL },
+    Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")], schedule: Some("none"),
+        note: "sends TERM to every process itself, so adieu sends none by default", ..USUAL },
     /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the variable by podman and
     /// systemd-nspawn.
     Docker: Facts { name: "docker", grace: 10,
@@ -129,6 +138,11 @@ impl Platform {
         };
         let found = Platform::ALL.iter().find(|platform| platform.facts().signs.iter().any(is_there));
         found.copied().unwrap_or(Platform::None)
+    }
+
+    /// How an app is stopped there, in the notation of `--stop`, if that is not left to the program.
+    pub fn schedule(self) -> Option<&'static str> {
+        self.facts().schedule
     }
 
     /// What a user has to know, in Markdown.
@@ -188,6 +202,14 @@ mod tests {
         assert_eq!(guess(&[("DYNO", "web.1")], &[]), Platform::Heroku);
         assert_eq!(guess(&[], &["/run/.containerenv"]), Platform::Docker);
         assert_eq!(guess(&[("container", "podman")], &[]), Platform::Docker);
+    }
+
+    #[test]
+    fn every_schedule_in_the_table_is_valid() {
+        for platform in Platform::ALL {
+            let valid = |schedule| crate::settings::values::schedule(schedule).is_ok();
+            assert!(platform.schedule().is_none_or(valid), "{}", platform.name());
+        }
     }
 
     #[test]

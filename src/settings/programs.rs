@@ -44,17 +44,17 @@ const BY_INT: Program = Program { schedule: Some("INT"), asks: Some("INT"), ..BY
 
 #[rustfmt::skip]
 pub static PROGRAMS: &[Program] = &[
-    // nginx.org/en/docs/control.html; STOPSIGNAL of the official images. It waits for its clients.
-    Program { names: &["nginx", "openresty"],
-        effect: "finishes open requests and waits for its clients", ..BY_QUIT },
-    // httpd.apache.org/docs/2.4/stopping.html; STOPSIGNAL of the official image. It waits for its clients.
+    // The first three wait for their clients, who may stay: TERM ends them more cleanly than KILL would.
+    // nginx.org/en/docs/control.html; STOPSIGNAL of the official images.
+    Program { names: &["nginx", "openresty"], schedule: Some("QUIT/kill-1s/TERM"),
+        effect: "finishes open requests and waits for its clients, until TERM a second before the kill", ..BY_QUIT },
+    // httpd.apache.org/docs/2.4/stopping.html; STOPSIGNAL of the official image.
     Program { names: &["httpd", "apache2", "httpd-foreground", "apache2-foreground"],
-        schedule: Some("WINCH"), asks: Some("WINCH"),
-        effect: "finishes open requests and waits for its clients", ..BY_TERM },
-    // HAProxy Management Guide, "Stopping and restarting HAProxy"; STOPSIGNAL of the official image. It waits for its
-    // clients.
-    Program { names: &["haproxy"], schedule: Some("USR1"), asks: Some("USR1"),
-        effect: "finishes open sessions and waits for its clients", ..BY_TERM },
+        schedule: Some("WINCH/kill-1s/TERM"), asks: Some("WINCH"),
+        effect: "finishes open requests and waits for its clients, until TERM a second before the kill", ..BY_TERM },
+    // HAProxy Management Guide, "Stopping and restarting HAProxy"; STOPSIGNAL of the official image.
+    Program { names: &["haproxy"], schedule: Some("USR1/kill-1s/TERM"), asks: Some("USR1"),
+        effect: "finishes open sessions and waits for its clients, until TERM a second before the kill", ..BY_TERM },
     // php-fpm(8); php.net/manual/en/install.fpm.configuration.php: process_control_timeout is 0 by default, and QUIT is then
     // as abrupt as TERM. STOPSIGNAL of the official image.
     Program { names: &["php-fpm"], needs: Some(Need {
@@ -237,12 +237,10 @@ mod tests {
     #[test]
     fn programs_are_stopped_by_the_signals_of_their_manuals() {
         for (names, schedule) in [
-            (
-                "nginx openresty php-fpm unicorn starman hypnotoad nghttpx resque gitlab-runner teleport",
-                Some("QUIT"),
-            ),
-            ("httpd apache2", Some("WINCH")),
-            ("haproxy", Some("USR1")),
+            ("nginx openresty", Some("QUIT/kill-1s/TERM")),
+            ("httpd apache2", Some("WINCH/kill-1s/TERM")),
+            ("haproxy", Some("USR1/kill-1s/TERM")),
+            ("php-fpm unicorn starman hypnotoad nghttpx resque gitlab-runner teleport", Some("QUIT")),
             ("postgres lighttpd pgcat pgdog uwsgi", Some("INT")),
             ("beanstalkd", Some("USR1/2s/TERM")),
             ("sidekiq", Some("TSTP/2s/TERM")),

@@ -7,7 +7,7 @@ use super::{
     DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
     Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
 };
-use crate::lifecycle::{Plan, Step};
+use crate::lifecycle::{Plan, Schedule, Wait};
 use crate::signal::{Signal, SignalSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
             leftovers: times.leftovers,
             stop_hooks: together(&hooks.on_stop),
             exit_hooks: together(&hooks.on_exit),
-            schedule: self.schedule(program, times)?,
+            schedule: self.schedule(platform, program, times)?,
             stop_on: self.stop_on(platform, program)?,
             stop_once: once,
             awaits_ready: self.typed.has(Id::Ready),
@@ -220,12 +220,13 @@ impl<'a> Reader<'a> {
 
     fn schedule(
         &mut self,
+        platform: Platform,
         program: Option<&Sourced<&'static Program>>,
         times: &Times,
-    ) -> Result<Vec<Step>, Refusal> {
+    ) -> Result<Schedule, Refusal> {
         let typed = self.value(Id::Stop, values::schedule)?;
         if let Some(typed) = &typed {
-            let waits: Duration = typed.value.iter().map(|step| step.wait).sum();
+            let waits = least_waits(&typed.value);
             let time = times.grace.value - times.kill_margin.value - times.pre_stop.value;
             if waits >= time && times.grace.origin.is_explicit() {
                 let why = format!(
@@ -236,16 +237,18 @@ impl<'a> Reader<'a> {
                 return Err(clash(Id::Stop, &schedule, Id::Grace, &times.grace, &why));
             }
         }
-        let by_program = program.and_then(|program| {
-            let steps = values::schedule(program.value.schedule?).ok()?;
-            Some((steps, program.origin.clone()))
-        });
-        let show = |steps: &Vec<Step>| match steps.is_empty() {
-            true => "the signal that asks".to_owned(),
-            false => values::show_schedule(steps),
+        // A test holds that the tables' schedules can be read.
+        let read = |text: Option<&str>| values::schedule(text?).ok();
+        let by_platform = read(platform.schedule()).map(|steps| (steps, Origin::Platform(platform.name())));
+        let by_program =
+            program.and_then(|program| Some((read(program.value.schedule)?, program.origin.clone())));
+        // A program that was named goes above the platform, one that was guessed does not.
+        let usual = match by_program {
+            Some((steps, origin)) if origin.is_explicit() => Some((steps, origin)),
+            guessed => by_platform.or(guessed),
         };
-        let (usual, origin) = by_program.unwrap_or((Vec::new(), Origin::Default));
-        Ok(self.or(Id::Stop, typed, usual, origin, show))
+        let (usual, origin) = usual.unwrap_or((Schedule::AsAsked, Origin::Default));
+        Ok(self.or(Id::Stop, typed, usual, origin, values::show_schedule))
     }
 
     fn stop_on(
@@ -440,6 +443,19 @@ impl<'a> Reader<'a> {
         self.shown.push((id, show(&chosen.value), chosen.origin));
         chosen.value
     }
+}
+
+/// How long a schedule takes at least, its last signal left out.
+fn least_waits(schedule: &Schedule) -> Duration {
+    let steps = match schedule {
+        Schedule::AsAsked | Schedule::Silent => return Duration::ZERO,
+        Schedule::Steps(steps) => steps,
+    };
+    let waits = steps.iter().map(|step| match step.wait {
+        Wait::For(length) => length,
+        Wait::UntilBeforeKill(_) => Duration::ZERO,
+    });
+    waits.fold(Duration::ZERO, Duration::saturating_add)
 }
 
 fn is_set(around: &Surroundings, name: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use super::values::{show_duration, show_schedule};
 use super::{Settings, Target};
+use crate::lifecycle::Schedule;
 use std::time::Duration;
 
 /// The settings with their origins, and the timeline that a stop would follow.
@@ -39,11 +40,12 @@ fn moments(settings: &Settings) -> Vec<(Duration, String)> {
     }
     let latest = if plan.drain.is_some() { "at the latest, " } else { "" };
     let kill_at = plan.grace.saturating_sub(plan.kill_margin);
-    let schedule = match plan.schedule.is_empty() {
-        true => "the signal that asked".to_owned(),
-        false => show_schedule(&plan.schedule),
+    let schedule = match &plan.schedule {
+        Schedule::AsAsked => "the signal that asked to the app".to_owned(),
+        Schedule::Steps(_) => format!("{} to the app", show_schedule(&plan.schedule)),
+        Schedule::Silent => "no signal to the app, which has heard the platform's".to_owned(),
     };
-    moments.push((at.min(kill_at), format!("{latest}stopping: {schedule} to the app")));
+    moments.push((at.min(kill_at), format!("{latest}stopping: {schedule}")));
     moments.push((kill_at, "killing: KILL to the app and all leftovers".to_owned()));
     moments.push((plan.grace, "the platform kills".to_owned()));
     moments

@@ -2,7 +2,7 @@
 
 use super::list::{self, Id, Kind};
 use super::{HttpTarget, Target};
-use crate::lifecycle::Step;
+use crate::lifecycle::{Schedule, Step, Wait};
 use crate::signal::Signal;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,32 +92,52 @@ pub fn request(text: &str) -> Result<Signal, String> {
     }
 }
 
-/// A stop schedule in start-stop-daemon's notation: signals, and times between them.
-pub fn schedule(text: &str) -> Result<Vec<Step>, String> {
+/// A stop schedule in start-stop-daemon's notation: signals, and times between them. `kill-1s` as a time is 1 s before
+/// the kill. `none` sends nothing.
+pub fn schedule(text: &str) -> Result<Schedule, String> {
     let wrong = |what: String| format!("schedule '{text}': {what}; write TERM or QUIT/20s/TERM");
+    if text.trim() == "none" {
+        return Ok(Schedule::Silent);
+    }
     let mut steps: Vec<Step> = Vec::new();
     for (index, part) in text.split('/').map(str::trim).enumerate() {
         if index % 2 == 0 {
             let signal = signal(part.strip_prefix('-').unwrap_or(part))
                 .map_err(|_| wrong(format!("'{part}' is no signal")))?;
-            steps.push(Step { signal, wait: Duration::ZERO });
+            steps.push(Step { signal, wait: Wait::For(Duration::ZERO) });
         } else {
-            let wait = duration(part).map_err(|_| wrong(format!("'{part}' is no duration")))?;
+            let wait = wait(part).map_err(|_| wrong(format!("'{part}' is no duration")))?;
             steps.last_mut().ok_or_else(|| wrong("it begins with a wait".to_owned()))?.wait = wait;
         }
     }
     if text.split('/').count().is_multiple_of(2) {
         return Err(wrong("it ends with a wait; the last signal always lasts until the kill".to_owned()));
     }
-    Ok(steps)
+    Ok(Schedule::Steps(steps))
 }
 
-pub fn show_schedule(steps: &[Step]) -> String {
+fn wait(text: &str) -> Result<Wait, String> {
+    match text.strip_prefix("kill-") {
+        Some(before) => duration(before).map(Wait::UntilBeforeKill),
+        None => duration(text).map(Wait::For),
+    }
+}
+
+/// A schedule in the notation of [`schedule`].
+pub fn show_schedule(schedule: &Schedule) -> String {
+    let steps = match schedule {
+        Schedule::AsAsked => return "the signal that asks".to_owned(),
+        Schedule::Silent => return "none".to_owned(),
+        Schedule::Steps(steps) => steps,
+    };
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&step.signal.to_string());
         if index + 1 < steps.len() {
-            text.push_str(&format!("/{}/", show_duration(step.wait)));
+            text.push_str(&match step.wait {
+                Wait::For(length) => format!("/{}/", show_duration(length)),
+                Wait::UntilBeforeKill(length) => format!("/kill-{}/", show_duration(length)),
+            });
         }
     }
     text
@@ -314,9 +334,21 @@ mod tests {
 
     #[test]
     fn schedules_follow_start_stop_daemon() {
-        let steps = schedule("TSTP/15s/TERM/5/-INT").unwrap();
-        assert_eq!(show_schedule(&steps), "TSTP/15s/TERM/5s/INT");
-        for text in ["", "TERM/", "TERM/5s", "5s/TERM", "TERM//INT", "TERM/5s/NOPE"] {
+        let shown = |text: &str| show_schedule(&schedule(text).unwrap());
+        assert_eq!(shown("TSTP/15s/TERM/5/-INT"), "TSTP/15s/TERM/5s/INT");
+        assert_eq!(shown("QUIT/kill-1/TERM"), "QUIT/kill-1s/TERM");
+        assert_eq!(shown("none"), "none");
+        for text in [
+            "QUIT/kill-/TERM",
+            "QUIT/kill/TERM",
+            "none/5s/TERM",
+            "",
+            "TERM/",
+            "TERM/5s",
+            "5s/TERM",
+            "TERM//INT",
+            "TERM/5s/NOPE",
+        ] {
             assert!(schedule(text).is_err(), "{text}");
         }
     }

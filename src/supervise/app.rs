@@ -1,6 +1,6 @@
 //! The app's process: its start, the signals that it gets, and its place at the terminal.
 
-use crate::lifecycle::Plan;
+use crate::lifecycle::{Plan, Schedule};
 use crate::process::{Exit, Pid};
 use crate::settings::Settings;
 use crate::signal::{Arrival, Signal};
@@ -233,7 +233,11 @@ impl App {
 
 /// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
 fn resizes_stop(plan: &Plan) -> bool {
-    plan.stop_on.contains(Signal::WINCH) || plan.schedule.iter().any(|step| step.signal == Signal::WINCH)
+    let sends = |schedule: &Schedule| match schedule {
+        Schedule::Steps(steps) => steps.iter().any(|step| step.signal == Signal::WINCH),
+        Schedule::AsAsked | Schedule::Silent => false,
+    };
+    plan.stop_on.contains(Signal::WINCH) || sends(&plan.schedule)
 }
 
 fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {

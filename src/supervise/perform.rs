@@ -2,7 +2,7 @@
 
 use super::{KILL_AGAIN, Supervisor};
 use crate::hooks::HookEnvironment;
-use crate::lifecycle::{Action, Phase, Why};
+use crate::lifecycle::{Action, Phase, Schedule, Why};
 use crate::moment::Moment;
 use crate::settings::values::show_duration;
 use crate::signal::Signal;
@@ -25,7 +25,7 @@ impl Supervisor {
             Action::RunHooks(point) => self.services.run_hooks(point, now, self.hook_environment()),
             Action::CutHooks => self.services.cut_hooks(now),
             Action::Stop(signal) => {
-                let as_asked = self.settings.plan.schedule.is_empty();
+                let as_asked = self.settings.plan.schedule == Schedule::AsAsked;
                 let rewritten = self.settings.signals.rewritten(signal).filter(|_| as_asked);
                 self.app.stop(rewritten.unwrap_or(signal));
             }

@@ -9,6 +9,7 @@ pub mod companion;
 pub mod launch;
 pub mod pipe;
 pub mod running;
+pub mod seccomp;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -149,6 +149,11 @@ impl Running {
         self.next_line("a line").unwrap_or_else(|| self.fail("stdout ended where a line was expected"))
     }
 
+    /// The next line on stdout, if another one comes.
+    pub fn line_if_any(&mut self) -> Option<String> {
+        self.next_line("a line or the end")
+    }
+
     /// The next line must be exactly this.
     pub fn expect(&mut self, wanted: &str) {
         let line = self.line();

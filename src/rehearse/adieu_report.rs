@@ -55,7 +55,9 @@ pub(crate) fn read(path: &Path, hook_ms: u64) -> Option<AdieuReport> {
 
 fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
     let report: Report = serde_json::from_slice(report).ok()?;
-    let asked = report.asked?.at_ms;
+    // An app that ended before the platform asked has no stop to tell of, but its end counts.
+    let app = report.app.is_some();
+    let asked = report.asked.map(|asked| asked.at_ms).or(app.then_some(i64::MAX / 2))?;
     let at = |ms: i64| At(ms - asked + hook_ms as i64);
     let during_stop = report
         .phases
@@ -77,6 +79,7 @@ fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
         phases: during_stop.map(span).collect(),
         app_end,
         killed: killing.filter(|_| report.killed).map(|span| at(span.begin_ms)),
+        signalled: report.phases.iter().any(|span| span.phase == "stopping" || span.phase == "killing"),
         swept: report.leftovers.swept,
         killed_leftovers: report.leftovers.killed,
     })
@@ -111,11 +114,19 @@ mod tests {
         );
         assert_eq!(report.app_end, Some(Exit::Signal(9)));
         assert_eq!(report.killed, Some(At(1300)));
-        assert!(report.swept && !report.killed_leftovers);
+        assert!(report.signalled && report.swept && !report.killed_leftovers);
     }
 
     #[test]
-    fn no_stop_no_story() {
+    fn an_app_that_ended_before_the_stop_was_not_signalled() {
+        let report = br#"{"asked": null, "phases": [{"phase": "running", "begin_ms": 1, "end_ms": 9}], "cut_off": {"at_stopping": null},
+            "killed": false, "leftovers": {"swept": false, "killed": false}, "app": {"at_ms": 9, "status": 0, "signal": null}}"#;
+        let report = understand(report, 0).expect("a report");
+        assert!(!report.signalled && report.phases.is_empty());
+    }
+
+    #[test]
+    fn no_stop_no_report() {
         assert!(understand(br#"{"asked": null}"#, 0).is_none());
         assert!(understand(b"", 0).is_none());
     }

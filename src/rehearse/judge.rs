@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use adieu::signal::Signal;
 
 use super::recording::{
-    At, Connection, ConnectionEnd, DatabaseConnection, Exit, Fate, Mode, Recording, Request,
+    At, Connection, ConnectionEnd, DatabaseConnection, Exit, Fate, Mode, Recording, Request, Tally,
 };
 use super::verdict::{Finding, Outcome, Point, Verdict};
 
@@ -59,9 +59,9 @@ impl<'a> Evidence<'a> {
     fn cause(&self, request: &Request) -> Point {
         let after_stop = request.from >= At(0);
         match &request.fate {
-            Fate::Refused { .. } | Fate::Failed { .. } if after_stop => Point::FailsReadinessFirst,
-            Fate::Answered { .. } | Fate::Refused { .. } | Fate::Failed { .. } => Point::FinishesRequests,
-            Fate::CutOff { .. } | Fate::TimedOut => {
+            Fate::TurnedAway { .. } if after_stop => Point::FailsReadinessFirst,
+            Fate::Answered { .. } | Fate::TurnedAway { .. } => Point::FinishesRequests,
+            Fate::CutOff { .. } => {
                 let by_kill = self.forced.is_some_and(|kill| request.to.0 >= kill.0 - 20);
                 match (by_kill, self.reacted) {
                     (true, true) => Point::DrainFitsGrace,
@@ -114,6 +114,15 @@ impl<'a> Evidence<'a> {
         format!("SIG{}", self.seen.limits.stop_signal)
     }
 
+    /// The app ended before its stop signal came: how it handles that was not seen.
+    fn ended_by_itself(&self) -> bool {
+        match self.seen.mode {
+            Mode::Bare => self.seen.end.at < At(self.seen.limits.hook_ms as i64),
+            Mode::Adieu => self.seen.adieu_report.as_ref().is_some_and(|report| !report.signalled),
+            Mode::Init => false,
+        }
+    }
+
     /// From the platform's signal to the end.
     fn after_signal(&self) -> At {
         At(self.seen.end.at.0 - self.seen.limits.hook_ms as i64)
@@ -124,12 +133,16 @@ impl<'a> Evidence<'a> {
         let Some(kill) = self.forced.filter(|_| !self.reacted) else {
             return match self.forced {
                 Some(_) => pass(format!("began to stop on {signal}")),
+                None if self.ended_by_itself() => not_seen(format!(
+                    "ended by itself {} after the stop was asked for, before {signal} came",
+                    self.seen.end.at
+                )),
                 None => pass(format!("ended {} after {signal}", self.after_signal())),
             };
         };
-        let lost = match self.lost(Point::HandlesStopSignal).len() {
-            0 => String::new(),
-            lost => format!(", with {}", requests(lost)),
+        let lost = match self.lost(Point::HandlesStopSignal) {
+            [] => String::new(),
+            lost => format!("; {}", counted(lost)),
         };
         let advice = match self.seen.mode {
             Mode::Bare => {
@@ -155,8 +168,9 @@ impl<'a> Evidence<'a> {
             };
             return fail(
                 format!(
-                    "turned {} away from {from} on, while the balancer sent until {removal}",
-                    requests(turned_away.len())
+                    "{} from {from} on, while the balancer sent until {removal}: {}",
+                    counted(turned_away),
+                    reasons(turned_away)
                 ),
                 advice,
             );
@@ -182,9 +196,8 @@ impl<'a> Evidence<'a> {
         if !dropped.is_empty() {
             return fail(
                 format!(
-                    "accepted {} after the stop and dropped {}: {}",
-                    requests(dropped.len()),
-                    them(dropped.len()),
+                    "{} on connections that it accepted after the stop: {}",
+                    counted(dropped),
                     reasons(dropped)
                 ),
                 "close the listener first, answer what was accepted, then exit",
@@ -210,14 +223,12 @@ impl<'a> Evidence<'a> {
         if !lost.is_empty() {
             let what = match lost.iter().filter(|request| request.to < At(0)).count() {
                 0 => format!(
-                    "ended {} after {} with {}",
+                    "ended {} after {}: {} in flight",
                     self.seen.end.at,
                     self.stop_signal(),
-                    requests(lost.len())
+                    counted(lost)
                 ),
-                early => {
-                    format!("lost {}, {early} of them before the stop was asked for", requests(lost.len()))
-                }
+                early => format!("{}, {early} of them before the stop was asked for", counted(lost)),
             };
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => "wrap it in adieu, or finish requests in a handler of the signal",
@@ -225,7 +236,7 @@ impl<'a> Evidence<'a> {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
                 }
             };
-            return fail(format!("{what} in flight: {}", reasons(lost)), advice);
+            return fail(format!("{what}: {}", reasons(lost)), advice);
         }
         if self.seen.targets.is_empty() {
             return not_seen("there was no load");
@@ -244,18 +255,15 @@ impl<'a> Evidence<'a> {
         if let Some((at, in_flight)) = self.drain_gave_up().filter(|_| !cut.is_empty()) {
             return fail(
                 format!(
-                    "draining ended at {at} with {} still in flight; {} cut off",
+                    "draining ended at {at} with {} still in flight; {}",
                     requests(in_flight as usize),
-                    cut.len()
+                    counted(cut)
                 ),
                 advice,
             );
         }
         if !cut.is_empty() {
-            return fail(
-                format!("{} still in flight when the grace of {grace} ended", requests(cut.len())),
-                advice,
-            );
+            return fail(format!("{} when the grace of {grace} ended", counted(cut)), advice);
         }
         if self.seen.targets.is_empty() {
             return not_seen("there was no load");
@@ -353,6 +361,9 @@ impl<'a> Evidence<'a> {
             Exit::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
             Exit::Signal(number) => signal == Some(number),
         };
+        if clean && self.ended_by_itself() {
+            return not_seen(format!("it ended by itself, with {}", end.exit));
+        }
         if clean {
             return pass(format!("{} at {} of {grace}", end.exit, end.at));
         }
@@ -376,8 +387,14 @@ fn requests(number: usize) -> String {
     if number == 1 { "1 request".to_owned() } else { format!("{number} requests") }
 }
 
-fn them(number: usize) -> &'static str {
-    if number == 1 { "it" } else { "them" }
+/// Lost requests by the words of the table: `84 requests turned away, 2 cut off`.
+fn counted(lost: &[&Request]) -> String {
+    let tally = Tally::of(lost.iter().copied());
+    match (tally.turned_away, tally.cut_off) {
+        (0, cut_off) => format!("{} cut off", requests(cut_off)),
+        (turned_away, 0) => format!("{} turned away", requests(turned_away)),
+        (turned_away, cut_off) => format!("{} turned away, {cut_off} cut off", requests(turned_away)),
+    }
 }
 
 /// Why these were lost, the most frequent first: `connection reset (3)`.

@@ -37,7 +37,7 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -115,7 +115,12 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
             .map_err(|error| Failure::Cannot(format!("cannot listen to {signal}: {error}")))?;
     }
     let subject = subject(options)?;
-    let folder = Folder::new()?;
+    // Nobody else may read or replace what is in it; it is removed when it is dropped.
+    let folder = tempfile::Builder::new()
+        .prefix("adieu-rehearse-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir()
+        .map_err(|error| Failure::Cannot(format!("cannot make a temporary folder: {error}")))?;
     let progress = Progress::new(options.quiet);
     let isolation = sandbox::find_isolation();
     if let Isolation::Ordinary { why } = &isolation {
@@ -123,8 +128,12 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
             "no namespaces are permitted here ({why}): the app will be an ordinary process, not PID 1"
         ));
     }
-    let session =
-        Session { progress: &progress, interrupted: &interrupted, folder: folder.0.clone(), isolation };
+    let session = Session {
+        progress: &progress,
+        interrupted: &interrupted,
+        folder: folder.path().to_owned(),
+        isolation,
+    };
     let mut runs: Vec<Run> = Vec::new();
     let removals: Vec<Duration> = (0..options.repeat).map(|_| choose(&options.removal)).collect();
     for mode in modes(options) {
@@ -139,7 +148,9 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
             let (tally, label) = (run.verdict.tally, mode.label());
-            progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
+            if tally.sent > 0 {
+                progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
+            }
             if worst.as_ref().is_none_or(|worst| badness(&run) > badness(worst)) {
                 worst = Some(run);
             }
@@ -147,6 +158,7 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
         runs.extend(worst);
     }
     let good = runs.last().is_some_and(|run| run.verdict.good());
+    session.check()?;
     publish(options, &runs, good)?;
     Ok(good)
 }
@@ -236,23 +248,4 @@ fn print(text: &str) {
 fn save(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
         .map_err(|error| Failure::Cannot(format!("cannot write '{}': {error}", path.display())))
-}
-
-/// A temporary folder that goes with us.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Folder, Failure> {
-        let path = std::env::temp_dir().join(format!("adieu-rehearse-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Failure::Cannot(format!("cannot make '{}': {error}", path.display())))?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It is the system's temporary folder: what cannot be removed goes some day.
-        let _kept = std::fs::remove_dir_all(&self.0);
-    }
 }

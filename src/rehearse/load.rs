@@ -107,7 +107,7 @@ pub(crate) fn ask(agent: &ureq::Agent, url: &str) -> Fate {
         Ok(response.status().as_u16())
     });
     match answer {
-        Ok(status @ 500..) => Fate::Failed { status },
+        Ok(status @ 500..) => Fate::TurnedAway { why: format!("answered {status}") },
         Ok(status) => Fate::Answered { status },
         Err(error) => fate_of(&error),
     }
@@ -117,13 +117,13 @@ pub(crate) fn ask(agent: &ureq::Agent, url: &str) -> Fate {
 fn fate_of(error: &ureq::Error) -> Fate {
     use std::io::ErrorKind;
     match error {
-        ureq::Error::Timeout(_) => Fate::TimedOut,
+        ureq::Error::Timeout(_) => Fate::CutOff { why: "no answer in time".into() },
         ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => {
-            Fate::Refused { why: "connection refused".into() }
+            Fate::TurnedAway { why: "connection refused".into() }
         }
         ureq::Error::Io(io) => match io.kind() {
-            ErrorKind::ConnectionRefused => Fate::Refused { why: "connection refused".into() },
-            ErrorKind::TimedOut => Fate::TimedOut,
+            ErrorKind::ConnectionRefused => Fate::TurnedAway { why: "connection refused".into() },
+            ErrorKind::TimedOut => Fate::CutOff { why: "no answer in time".into() },
             ErrorKind::ConnectionReset => Fate::CutOff { why: "connection reset".into() },
             ErrorKind::BrokenPipe => Fate::CutOff { why: "connection closed while asking".into() },
             ErrorKind::UnexpectedEof => Fate::CutOff { why: "connection closed without an answer".into() },

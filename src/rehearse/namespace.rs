@@ -49,6 +49,9 @@ pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
     let [isolation, at_exit, rest @ ..] = args else {
         return Err(io::Error::other("the kind of isolation is missing"));
     };
+    // Without a terminal: Ctrl-C is for the tool alone, which then ends the sandbox in order, and never for the app, which adieu
+    // would make the terminal's foreground.
+    nix::unistd::setsid()?;
     let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
     let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
     match isolation.to_str() {

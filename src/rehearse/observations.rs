@@ -9,10 +9,10 @@ use super::recording::{
     AdieuReport, At, ConnectionEnd, DatabaseConnection, End, Isolation, Limits, Mode, Readiness, Recording,
     Request, Target,
 };
-use super::session::Failure;
+use super::session::{Failure, Session};
 use super::shutdown::Shutdown;
 use super::snapshot::Socket;
-use super::watch::{Answer, History, Watcher};
+use super::watch::{Answer, History};
 
 /// A process held at its exit is gone soon after its release; otherwise only its first thread had ended.
 const EXIT_TAKES: Duration = Duration::from_millis(500);
@@ -40,15 +40,19 @@ impl Observations {
     /// Puts together what everybody saw.
     ///
     /// # Errors
-    /// When a thread has broken down.
-    pub(crate) fn write_up(mut self, plan: &Plan, live: LiveRun) -> Result<Recording, Failure> {
-        let lost_thread = || Failure::Cannot("a watcher or client of the rehearsal broke down".into());
+    /// When the user interrupts, or a thread has broken down.
+    pub(crate) fn write_up(
+        mut self,
+        plan: &Plan,
+        session: &Session,
+        live: LiveRun,
+    ) -> Result<Recording, Failure> {
         let mut requests = Vec::new();
         for client in live.clients {
-            let sent = client.join().map_err(|_| lost_thread())?;
+            let sent = session.join(client)?;
             requests.extend(sent.into_iter().map(|sent| self.request(sent)));
         }
-        let mut history = live.history.what_it_saw().ok_or_else(lost_thread)?;
+        let mut history = session.join(live.history.end())?;
         let held = self
             .shutdown
             .at_exit
@@ -56,7 +60,10 @@ impl Observations {
             .filter(|(at, _)| self.shutdown.ended.duration_since(*at) < EXIT_TAKES);
         let held_at_exit = held.is_some();
         history.extend(held);
-        let answers = live.readiness.and_then(Watcher::what_it_saw).unwrap_or_default();
+        let answers = match live.readiness {
+            Some(readiness) => session.join(readiness.end())?,
+            None => Vec::new(),
+        };
         let said_so = |(at, answer): &&(Instant, Answer)| *at >= self.asked && *answer == Answer::NotReady;
         let turned = answers.iter().find(said_so).map(|(at, _)| self.at(*at));
         Ok(Recording {

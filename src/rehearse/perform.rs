@@ -28,6 +28,7 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
     let begun = Instant::now();
     session.progress.say(&format!("{}: starting {}", plan.mode.label(), plan.app));
     let sandbox = Sandbox::start(&session.isolation, &launch).map_err(Failure::Cannot)?;
+    session.check()?;
     let (ports, targets, ready_after) = await_first_answer(plan, session, &sandbox, begun)?;
     session.progress.say(&format!("{}: {}", plan.mode.label(), ready_line(&ports, ready_after)));
 
@@ -56,7 +57,7 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
         isolation: session.isolation.clone(),
         adieu_report: adieu_report::read(&report, plan.limits.hook.as_millis() as u64),
     };
-    observations.write_up(plan, live)
+    observations.write_up(plan, session, live)
 }
 
 /// What to start: the app itself, or an init with the app behind it.

@@ -80,14 +80,12 @@ fn first_answer(
             Fate::Answered { .. } => {
                 return Ok(Target { url, first_ms: from.elapsed().as_millis() as u64 });
             }
-            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut
-                if Instant::now() >= until =>
-            {
+            Fate::TurnedAway { .. } | Fate::CutOff { .. } if Instant::now() >= until => {
                 return Err(Failure::Cannot(format!(
                     "{url} gave no good answer: {fate} (--port or --url name another)"
                 )));
             }
-            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => {}
+            Fate::TurnedAway { .. } | Fate::CutOff { .. } => {}
         }
         session.wait(plan, sandbox, POLL)?;
     }

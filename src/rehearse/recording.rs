@@ -150,19 +150,14 @@ pub enum Fate {
     Answered {
         status: u16,
     },
-    /// The server said 5xx.
-    Failed {
-        status: u16,
-    },
-    /// Nobody accepted the connection.
-    Refused {
+    /// Nobody accepted the connection, or the server answered 5xx.
+    TurnedAway {
         why: String,
     },
-    /// Accepted, and then the connection ended without a whole answer.
+    /// Accepted, and then the connection ended without a whole answer, or none came in time.
     CutOff {
         why: String,
     },
-    TimedOut,
 }
 
 impl Fate {
@@ -170,7 +165,7 @@ impl Fate {
     pub fn lost(&self) -> bool {
         match self {
             Fate::Answered { .. } => false,
-            Fate::Failed { .. } | Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => true,
+            Fate::TurnedAway { .. } | Fate::CutOff { .. } => true,
         }
     }
 }
@@ -178,9 +173,8 @@ impl Fate {
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fate::Answered { status } | Fate::Failed { status } => write!(f, "answered {status}"),
-            Fate::Refused { why } | Fate::CutOff { why } => f.write_str(why),
-            Fate::TimedOut => f.write_str("no answer in time"),
+            Fate::Answered { status } => write!(f, "answered {status}"),
+            Fate::TurnedAway { why } | Fate::CutOff { why } => f.write_str(why),
         }
     }
 }
@@ -205,6 +199,8 @@ pub struct AdieuReport {
     /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
     pub swept: bool,
     pub killed_leftovers: bool,
+    /// Whether adieu came to send the app a stop signal; if not, the app ended by itself.
+    pub signalled: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -280,31 +276,39 @@ impl Recording {
 
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let mut tally = Tally { sent: self.requests.len(), ..Tally::default() };
-        for request in &self.requests {
+        Tally::of(&self.requests)
+    }
+}
+
+impl Tally {
+    /// Counts these requests.
+    #[must_use]
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Request>) -> Tally {
+        let mut tally = Tally::default();
+        for request in requests {
+            tally.sent += 1;
             match request.fate {
                 Fate::Answered { .. } => tally.answered += 1,
-                Fate::Failed { .. } => tally.failed += 1,
-                Fate::Refused { .. } => tally.refused += 1,
-                Fate::CutOff { .. } | Fate::TimedOut => tally.cut_off += 1,
+                Fate::TurnedAway { .. } => tally.turned_away += 1,
+                Fate::CutOff { .. } => tally.cut_off += 1,
             }
         }
         tally
     }
 }
 
+/// What became of the requests. The table, the checklist and the JSON count by it, and by these words.
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub sent: usize,
     pub answered: usize,
     pub cut_off: usize,
-    pub refused: usize,
-    pub failed: usize,
+    pub turned_away: usize,
 }
 
 impl Tally {
     #[must_use]
     pub fn lost(&self) -> usize {
-        self.cut_off + self.refused + self.failed
+        self.cut_off + self.turned_away
     }
 }

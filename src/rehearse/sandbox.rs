@@ -81,8 +81,6 @@ fn namespace(isolation: &Isolation, at_exit: AtExit, argv0: &OsStr, program: &Pa
     command.arg0("adieu-rehearse").args([NAMESPACE, word, at_exit.word()]).arg(argv0).arg(program);
     // Its stdin ends when the tool does.
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    // A terminal's Ctrl-C is for the tool, which then ends the sandbox in order.
-    command.process_group(0);
     command
 }
 

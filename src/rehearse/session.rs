@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
@@ -36,9 +37,22 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Whether the user has asked us to end.
-    pub(crate) fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+    /// # Errors
+    /// When the user has asked us to end.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.interrupted.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    /// Waits for a thread's result.
+    ///
+    /// # Errors
+    /// When the user interrupts, or the thread has broken down.
+    pub(crate) fn join<T>(&self, thread: JoinHandle<T>) -> Result<T, Failure> {
+        while !thread.is_finished() {
+            self.check()?;
+            std::thread::park_timeout(POLL);
+        }
+        thread.join().map_err(|_| Failure::Cannot("a watcher or client of the rehearsal broke down".into()))
     }
 
     /// Waits so long, and notices an interrupt and the app's end.
@@ -48,9 +62,7 @@ impl Session<'_> {
     pub(crate) fn wait(&self, plan: &Plan, sandbox: &Sandbox, time: Duration) -> Result<(), Failure> {
         let until = Instant::now() + time;
         loop {
-            if self.interrupted() {
-                return Err(Failure::Interrupted);
-            }
+            self.check()?;
             let left = until.saturating_duration_since(Instant::now());
             match sandbox.event_within(left.min(POLL)) {
                 Some(Event::Exiting) => sandbox.release(),

@@ -61,9 +61,7 @@ pub(crate) fn shut_down(
     let mut observer = observer(plan, sandbox);
     let (mut killed, mut at_exit, mut end) = (None, None, None);
     loop {
-        if session.interrupted() {
-            return Err(Failure::Interrupted);
-        }
+        session.check()?;
         let now = Instant::now();
         if due(&mut deadlines.signal, now) {
             sandbox.signal(limits.stop_signal);

@@ -28,10 +28,10 @@ impl<T: Send + 'static> Watcher<T> {
         Watcher { thread: std::thread::spawn(move || watch(ended)), until }
     }
 
-    /// Ends the watching.
-    pub(crate) fn what_it_saw(self) -> Option<T> {
+    /// Ends the watching; the thread gives back what it saw.
+    pub(crate) fn end(self) -> JoinHandle<T> {
         drop(self.until);
-        self.thread.join().ok()
+        self.thread
     }
 }
 
@@ -139,8 +139,9 @@ pub(crate) fn readiness(url: String) -> Watcher<Answers> {
         while goes_on(&ended, BETWEEN_QUESTIONS) {
             let answer = match load::ask(&agent, &url) {
                 Fate::Answered { status: 200..=299 } => Answer::Ready,
-                Fate::Answered { .. } | Fate::Failed { .. } => Answer::NotReady,
-                Fate::Refused { .. } | Fate::CutOff { .. } | Fate::TimedOut => Answer::Silence,
+                Fate::Answered { .. } => Answer::NotReady,
+                Fate::TurnedAway { why } if why.starts_with("answered") => Answer::NotReady,
+                Fate::TurnedAway { .. } | Fate::CutOff { .. } => Answer::Silence,
             };
             if answers.last().is_none_or(|(_, before)| *before != answer) {
                 answers.push((Instant::now(), answer));

@@ -96,7 +96,7 @@ impl Said {
 
     fn lost(&self) -> u64 {
         let tally = &self.run()["verdict"]["tally"];
-        ["cut_off", "refused", "failed"].iter().map(|fate| tally[fate].as_u64().expect("a number")).sum()
+        ["cut_off", "turned_away"].iter().map(|fate| tally[fate].as_u64().expect("a number")).sum()
     }
 
     fn fails_exactly(&self, points: &[&str]) {

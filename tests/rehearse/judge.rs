@@ -58,6 +58,10 @@ fn lose(recording: &mut Recording, connection: Connection, from: i64, to: i64, f
     recording.requests.push(Request { client: 0, connection, target: 0, from: At(from), to: At(to), fate });
 }
 
+fn turned_away(why: &str) -> Fate {
+    Fate::TurnedAway { why: why.into() }
+}
+
 fn cut() -> Fate {
     Fate::CutOff { why: "connection reset".into() }
 }
@@ -136,8 +140,8 @@ fn a_request_on_a_kept_connection_is_one_in_flight_whenever_it_came() {
 #[test]
 fn a_refusal_within_the_balancers_time_is_laid_to_readiness() {
     let mut recording = wrapped();
-    lose(&mut recording, Connection::New, 900, 900, Fate::Refused { why: "connection refused".into() });
-    lose(&mut recording, Connection::Kept, 900, 901, Fate::Failed { status: 503 });
+    lose(&mut recording, Connection::New, 900, 900, turned_away("connection refused"));
+    lose(&mut recording, Connection::Kept, 900, 901, turned_away("answered 503"));
     assert_eq!(failures(&recording), [Point::FailsReadinessFirst]);
 }
 
@@ -257,6 +261,60 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
     recording.end.exit = Exit::Status(0);
     recording.held_at_exit = true;
     assert_eq!(failures(&recording), [Point::ClosesDatabases], "at the brink of its exit it was open");
+}
+
+#[test]
+fn an_app_that_ended_by_itself_is_not_praised_for_the_signal() {
+    let mut recording = wrapped();
+    report(&mut recording).signalled = false;
+    for point in [Point::HandlesStopSignal, Point::ExitsInTime] {
+        assert_eq!(outcome(&judge(&recording), point), Outcome::NotSeen);
+    }
+    recording.end.exit = Exit::Status(1);
+    assert_eq!(failures(&recording), [Point::ExitsInTime], "a crash is one whoever asked");
+    let mut recording = bare();
+    recording.limits.hook_ms = 2000;
+    assert_eq!(
+        outcome(&judge(&recording), Point::HandlesStopSignal),
+        Outcome::NotSeen,
+        "the hook still slept"
+    );
+}
+
+#[test]
+fn the_table_and_the_checklist_count_the_same_events_by_the_same_words() {
+    let mut recording = bare();
+    recording.closed = Some(At(0));
+    // It stood in the listener's queue when the listener was closed.
+    lose(&mut recording, Connection::New, -1, 0, cut());
+    lose(&mut recording, Connection::New, 0, 1, cut());
+    let verdict = judge(&recording);
+    let said = |word: &str| -> usize {
+        let seen = verdict.findings.iter().map(|finding| finding.seen.as_str());
+        let words: Vec<&str> =
+            seen.flat_map(|seen| seen.split([' ', ','])).filter(|w| !w.is_empty()).collect();
+        let before = |at: usize| words[..at].iter().rev().find_map(|word| word.parse::<usize>().ok());
+        let places =
+            (0..words.len()).filter(|at| words[*at..].starts_with(&word.split(' ').collect::<Vec<_>>()));
+        places.filter_map(before).sum()
+    };
+    assert_eq!(said("turned away"), verdict.tally.turned_away, "{verdict:#?}");
+    assert_eq!(said("cut off"), verdict.tally.cut_off, "{verdict:#?}");
+    let page: serde_json::Value = serde_json::to_value(&verdict).expect("plain data");
+    assert_eq!(page["tally"]["turned_away"], verdict.tally.turned_away);
+}
+
+#[test]
+fn without_requests_nothing_is_said_of_losses() {
+    let mut recording = wrapped();
+    recording.targets.clear();
+    recording.requests.clear();
+    let runs = [Run { verdict: judge(&recording), recording }];
+    let page = anstream::adapter::strip_str(&text::text(&runs)).to_string();
+    assert!(!page.contains("nothing lost"), "{page}");
+    assert!(page.contains("no request was sent, so losses were not seen"), "{page}");
+    assert!(junit::junit(&runs).contains("<skipped message=\"no request was sent\"/>"));
+    assert!(svg::svg(&runs).contains("no request was sent"));
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn the_worst_of_several_rehearsals_is_shown_and_counts() {
     assert_eq!(each.len(), 3, "{steps}");
     let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
     let tally = &page["runs"][0]["verdict"]["tally"];
-    let shown: u64 = ["cut_off", "refused", "failed"].iter().filter_map(|fate| tally[fate].as_u64()).sum();
+    let shown: u64 = ["cut_off", "turned_away"].iter().filter_map(|fate| tally[fate].as_u64()).sum();
     assert_eq!(Some(&shown), each.iter().max(), "{steps}");
     assert_eq!(page["runs"].as_array().map(Vec::len), Some(1));
 }
@@ -278,6 +278,74 @@ fn an_interrupt_leaves_no_process_behind() {
     for (mark, options) in [("98101", "-q"), ("98102", "-q --bare")] {
         assert_eq!(ended_in_the_middle(mark, options, as_it_is, Signal::SIGINT), Some(130));
     }
+}
+
+/// Runs the tool on a terminal of its own, types Ctrl-C when it has said this, and prints its exit status.
+const CTRL_C: &str = r#"
+import os, pty, sys
+said, command = sys.argv[1].encode(), sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(command[0], command)
+seen, typed = b"", False
+while True:
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    seen += part
+    if said in seen and not typed:
+        typed = True
+        os.write(terminal, b"\x03")
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed, repr(seen.decode()[-200:]))
+"#;
+
+#[test]
+fn ctrl_c_on_a_terminal_means_interrupted_at_any_time() {
+    require!(pid_namespaces().and_then(|()| program("python3")));
+    let folder = folder("interrupted");
+    let temporary = folder.join("tmp");
+    std::fs::create_dir_all(&temporary).expect("a folder");
+    for said in ["starting", "load begins", "asked to stop"] {
+        let (svg, junit) = (folder.join("no.svg"), folder.join("no.xml"));
+        let mut command = undisturbed(Command::new("python3"));
+        command.env("TMPDIR", &temporary).args([
+            "-c",
+            CTRL_C,
+            said,
+            TOOL,
+            "--pre-stop",
+            "2s",
+            "--url",
+            "/fast",
+        ]);
+        command.arg("--svg").arg(&svg).arg("--junit").arg(&junit).args(["--", TOOL, "--as-legacy-app"]);
+        let (_, page, error) = self::said(&command.output().expect("python3 runs"));
+        assert!(page.starts_with("130 True"), "{said}: {page}{error}");
+        assert!(page.contains("interrupted") && !page.contains("lost"), "{said}: {page}");
+        assert!(!svg.exists() && !junit.exists(), "{said}: no report of what was not finished");
+        let left = std::fs::read_dir(&temporary).expect("the folder").count();
+        assert_eq!(left, 0, "{said}: a temporary folder is left");
+    }
+}
+
+#[test]
+fn the_temporary_folder_is_nobody_elses() {
+    require!(pid_namespaces().and_then(|()| program("stat")));
+    let temporary = folder("private");
+    let mut command = tool("-q --no-load --pre-stop 0.1s --warm-up 0.3s --grace 3s");
+    let script =
+        "trap 'exit 0' TERM; stat -c '%a %n' \"$TMPDIR\"/* >\"$TMPDIR/../private.txt\"; sleep 60 & wait";
+    command.env("TMPDIR", &temporary).args(["--", "sh", "-c", script]);
+    let (status, page, error) = said(&command.output().expect("the tool starts"));
+    assert_eq!(status, Some(0), "{page}{error}");
+    assert!(page.contains("losses were not seen") && !page.contains("nothing lost"), "{page}");
+    let line = std::fs::read_to_string(temporary.join("../private.txt")).expect("the app wrote it");
+    let predictable = format!("adieu-rehearse-{}", std::process::id());
+    assert!(line.starts_with("700 ") && !line.contains(&predictable), "{line}");
+    assert_eq!(std::fs::read_dir(&temporary).expect("the folder").count(), 0, "it is removed");
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub fn junit(runs: &[Run]) -> String {
 fn no_loss(run: &Run) -> TestCase {
     let tally = run.verdict.tally;
     let status = match tally.lost() {
+        0 if tally.sent == 0 => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message("no request was sent");
+            status
+        }
         0 => TestCaseStatus::success(),
         lost => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);

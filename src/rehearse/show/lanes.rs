@@ -131,8 +131,8 @@ fn request_lane(recording: &Recording, target: u16, connection: Connection, rang
         }
         cells[to] = cells[to].max(match request.fate {
             Fate::Answered { .. } => Cell::Busy,
-            Fate::Failed { .. } | Fate::Refused { .. } => Cell::TurnedAway,
-            Fate::CutOff { .. } | Fate::TimedOut => Cell::CutOff,
+            Fate::TurnedAway { .. } => Cell::TurnedAway,
+            Fate::CutOff { .. } => Cell::CutOff,
         });
     }
     let mut text = String::new();

@@ -123,6 +123,7 @@ fn heading(out: &mut String, run: &Run, top: i64) {
     write_text(out, 24, top + 26, "title", &title);
     let tally = run.verdict.tally;
     let (class, lost) = match tally.lost() {
+        0 if tally.sent == 0 => ("faint", "no request was sent".to_owned()),
         0 => ("faint strong", format!("all {} requests answered", tally.sent)),
         lost => ("killtext", format!("{lost} of {} requests lost", tally.sent)),
     };
@@ -216,8 +217,8 @@ fn bars(out: &mut String, recording: &Recording, client: u16, range: TimeRange, 
             Fate::Answered { .. } => {
                 let _ = write!(answered, "M{from} {y}h{width}");
             }
-            Fate::Failed { .. } | Fate::Refused { .. } => turned_away(&mut lost, request, from, y),
-            Fate::CutOff { .. } | Fate::TimedOut => cut_off(&mut lost, request, from, width, y),
+            Fate::TurnedAway { .. } => turned_away(&mut lost, request, from, y),
+            Fate::CutOff { .. } => cut_off(&mut lost, request, from, width, y),
         }
     }
     if !answered.is_empty() {

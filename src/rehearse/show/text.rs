@@ -89,7 +89,7 @@ fn numbers(page: &mut String, runs: &[Run]) {
     count("requests sent", Style::new(), &|run| run.verdict.tally.sent.to_string());
     count("  answered", GOOD, &|run| run.verdict.tally.answered.to_string());
     count("  cut off", BAD, &|run| run.verdict.tally.cut_off.to_string());
-    count("  turned away", WARN, &|run| (run.verdict.tally.refused + run.verdict.tally.failed).to_string());
+    count("  turned away", WARN, &|run| run.verdict.tally.turned_away.to_string());
     count("in flight at the stop", Style::new(), &|run| run.recording.in_flight().count().to_string());
     count("from the stop to the end", Style::new(), &|run| run.recording.end.at.to_string());
     count("ended with", Style::new(), &|run| run.recording.end.exit.to_string());
@@ -179,12 +179,22 @@ fn conclusion(runs: &[Run]) -> String {
         let lost = run.verdict.tally.lost();
         let failed = run.verdict.failures().count();
         let verdict = match (lost, failed) {
+            (0, 0) if run.verdict.tally.sent == 0 => {
+                paint(GOOD, "no point failed; no request was sent, so losses were not seen")
+            }
+            (0, failed) if run.verdict.tally.sent == 0 => {
+                paint(BAD, &format!("{failed} of {} points failed; no request was sent", Point::ALL.len()))
+            }
             (0, 0) => paint(GOOD, "nothing lost"),
             (0, 1) => paint(BAD, "nothing lost, but 1 point failed"),
             (0, failed) => paint(BAD, &format!("nothing lost, but {failed} points failed")),
             (lost, failed) => paint(
                 BAD,
-                &format!("{lost} of {} requests lost, {failed} of 8 points failed", run.verdict.tally.sent),
+                &format!(
+                    "{lost} of {} requests lost, {failed} of {} points failed",
+                    run.verdict.tally.sent,
+                    Point::ALL.len()
+                ),
             ),
         };
         line(&mut text, &format!("{}: {verdict}", run.recording.mode.label()));
@@ -195,7 +205,11 @@ fn conclusion(runs: &[Run]) -> String {
 /// Breaks a text into lines at spaces.
 fn fold(text: &str, width: usize) -> Vec<String> {
     // A number stays with its unit.
-    let units = |text: &str| text.replace(" s ", "\u{a0}s ").replace(" ms ", "\u{a0}ms ");
+    let units = |text: &str| {
+        [" s ", " s:", " s,", " ms "]
+            .iter()
+            .fold(text.to_owned(), |text, unit| text.replace(unit, &unit.replacen(' ', "\u{a0}", 1)))
+    };
     let text = units(&format!("{text} "));
     let mut lines = vec![String::new()];
     for word in text.trim_end().split(' ') {

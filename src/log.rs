@@ -1,14 +1,16 @@
 //! What adieu says: one line an event, on stderr, as text or JSON.
 //!
-//! Times count from the stop request, since that is the story one wants to read; before it a line has none. Writing
-//! never waits: what nobody reads is dropped and counted (see [`crate::sys::stderr`]).
+//! Times count from the stop request, since that is the story one wants to read; before it a line has none. A JSON line has
+//! the fields of its event besides (`info!(event = "stopped", status = 0; "...")`), and the phase. Writing never waits: what nobody reads is dropped and counted (see [`crate::sys::stderr`]).
 
 use crate::moment::Moment;
 use crate::sys::Clock;
 use crate::sys::stderr::{LONGEST_LINE, Stderr};
 use env_filter::Filter;
+use log::kv::{self, Key, VisitSource};
 use log::{Level, Log, Metadata, Record};
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,17 +27,48 @@ struct Logger {
 struct State {
     stderr: Stderr,
     stop_asked_at: Option<Moment>,
+    phase: &'static str,
 }
 
-#[derive(Serialize)]
+/// A line of JSON, in the order of its keys.
 struct Line<'a> {
-    /// Seconds since 1970.
-    ts: f64,
-    level: &'a str,
-    /// Seconds since the stop request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since_stop: Option<f64>,
-    msg: &'a str,
+    time: SystemTime,
+    level: Level,
+    phase: &'static str,
+    since_stop: Option<Duration>,
+    message: &'a str,
+    fields: Fields,
+}
+
+/// The fields of a line's event.
+#[derive(Default)]
+struct Fields(Vec<(String, Value)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let text = || Value::from(value.to_string());
+        let value = value.to_bool().map(Value::from).or_else(|| value.to_i64().map(Value::from));
+        self.0.push((key.as_str().to_owned(), value.unwrap_or_else(text)));
+        Ok(())
+    }
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("time", &rfc3339(self.time))?;
+        map.serialize_entry("level", &self.level.as_str().to_ascii_lowercase())?;
+        map.serialize_entry("phase", self.phase)?;
+        if let Some(since_stop) = self.since_stop {
+            let seconds = (since_stop.as_secs_f64() * 1000.0).round() / 1000.0;
+            map.serialize_entry("seconds", &seconds)?;
+        }
+        for (name, value) in &self.fields.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.serialize_entry("message", self.message)?;
+        map.end()
+    }
 }
 
 /// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out.
@@ -47,7 +80,7 @@ pub fn start(filter: &str, json: bool, clock: Clock) {
     let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
-    let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None });
+    let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None, phase: "starting" });
     let logger = LOGGER.get_or_init(|| Logger { filter, json, clock, state });
     // A second start within one process would find the first one's logger; adieu starts it once.
     let _ = log::set_logger(logger);
@@ -58,6 +91,13 @@ pub fn start(filter: &str, json: bool, clock: Clock) {
 pub fn stop_asked(at: Moment) {
     if let Some(logger) = LOGGER.get() {
         logger.state().stop_asked_at = Some(at);
+    }
+}
+
+/// From here on lines of JSON carry the name of this phase.
+pub fn phase(phase: &'static str) {
+    if let Some(logger) = LOGGER.get() {
+        logger.state().phase = phase;
     }
 }
 
@@ -96,7 +136,13 @@ impl Log for Logger {
         let since_stop = state.stop_asked_at.map(|at| now.since(at));
         let message = record.args().to_string();
         let line = match self.json {
-            true => json(record.level(), since_stop, &message),
+            true => {
+                let mut fields = Fields::default();
+                // Collecting into a list cannot fail.
+                let _ = record.key_values().visit(&mut fields);
+                let (time, level) = (SystemTime::now(), record.level());
+                Line { time, level, phase: state.phase, since_stop, message: &message, fields }.json()
+            }
             false => text(record.level(), since_stop, &message),
         };
         state.stderr.write(one_line(&line).as_bytes());
@@ -114,14 +160,38 @@ fn text(level: Level, since_stop: Option<Duration>, message: &str) -> String {
     format!("adieu: {time}{weight}{message}")
 }
 
-fn json(level: Level, since_stop: Option<Duration>, message: &str) -> String {
-    let ts = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-    let rounded = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
-    let since_stop = since_stop.map(|at| rounded(at.as_secs_f64()));
-    let level = level.as_str().to_ascii_lowercase();
-    let line = Line { ts: rounded(ts), level: &level, since_stop, msg: message };
-    // A struct of numbers and strings can always be written.
-    serde_json::to_string(&line).unwrap_or_default()
+impl Line<'_> {
+    fn json(&self) -> String {
+        // Numbers and strings can always be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A time as [RFC 3339] has it, in UTC with milliseconds: `2026-11-24T18:00:00.123Z`. The clock may be set to anything: what
+/// is before 1970 is 1970.
+///
+/// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let (year, month, day) = date(seconds / 86400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// Year, month and day in the Gregorian calendar, from days since 1970: whole eras of 400 years first, each beginning on
+/// 1 March, so that the leap day is the last one of a year.
+fn date(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    // 1 March of the year 0 is 719,468 days before 1970.
+    let days = days.saturating_add(719_468);
+    let (era, day) = (days / ERA, days % ERA);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next_year, month, day)
 }
 
 /// One line with its newline: control characters of foreign text made harmless, and never longer than a pipe takes whole.
@@ -150,10 +220,29 @@ mod tests {
 
     #[test]
     fn json_lines_can_be_read_back() {
-        let line = json(Level::Info, Some(Duration::from_millis(1500)), "a \"quoted\" word");
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["msg"], "a \"quoted\" word");
-        assert_eq!(value["since_stop"], 1.5);
-        assert_eq!(value["level"], "info");
+        let fields = Fields(vec![("event".to_owned(), "stopped".into()), ("cut_off".to_owned(), 3.into())]);
+        let (time, since_stop) = (UNIX_EPOCH, Some(Duration::from_millis(1500)));
+        let message = "a \"quoted\" word";
+        let line = Line { time, level: Level::Info, phase: "pre-stop", since_stop, message, fields };
+        let expected =
+            r#"{"time":"1970-01-01T00:00:00.000Z","level":"info","phase":"pre-stop","seconds":1.5,"#;
+        let expected =
+            expected.to_owned() + r#""event":"stopped","cut_off":3,"message":"a \"quoted\" word"}"#;
+        assert_eq!(line.json(), expected);
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (951_868_799, "2000-02-29T23:59:59.000Z"),
+            (951_868_800, "2000-03-01T00:00:00.000Z"),
+            (1_795_543_445, "2026-11-24T18:04:05.000Z"),
+            (4_107_542_399, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
     }
 }

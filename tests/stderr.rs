@@ -150,12 +150,12 @@ fn every_line_is_json_when_asked_for() {
     for line in lines {
         let value: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(value.is_object() && value["level"].is_string() && value["msg"].is_string(), "{line}");
+        assert!(value.is_object() && value["level"].is_string() && value["message"].is_string(), "{line}");
     }
 }
 
 #[test]
-fn a_life_without_a_stop_is_silent() {
+fn a_life_without_a_stop_is_silent_but_for_one_line() {
     require!(harness::pid_namespaces());
     for launch in [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)] {
         let mut run = launch.start();
@@ -168,7 +168,66 @@ fn a_life_without_a_stop_is_silent() {
         run.order("storm 100");
         run.say("exit 0");
         run.expect_exit(0);
-        assert_eq!(run.errors(), Vec::<String>::new());
+        let lines = run.all_errors();
+        let version = concat!("adieu: version ", env!("CARGO_PKG_VERSION"), ", platform ");
+        assert!(lines.len() == 1 && lines[0].starts_with(version), "{lines:?}");
+        for part in ["grace ", "--check", "-v"] {
+            assert!(lines[0].contains(part), "no '{part}' in: {}", lines[0]);
+        }
+    }
+}
+
+/// As when the kernel kills it for lack of memory: 137 alone tells nobody that it was not adieu.
+#[test]
+fn an_app_that_dies_of_a_signal_is_worth_a_line() {
+    require!(harness::pid_namespaces());
+    let died = |script: &str, options: &str| {
+        let launch = Launch::pid1(Init::Adieu).options(options).command(["/bin/sh", "-c", script]);
+        let (end, _, err) = launch.run();
+        (end, err)
+    };
+    for (name, number) in [("KILL", libc::SIGKILL), ("SEGV", libc::SIGSEGV), ("USR1", libc::SIGUSR1)] {
+        let (end, err) = died(&format!("kill -{name} $$"), "");
+        assert_eq!(end, End::Exited(128 + number));
+        assert!(err.len() == 1 && err[0].starts_with("adieu: warning: "), "{err:?}");
+        assert!(err[0].contains("without a stop request"), "{err:?}");
+    }
+    let (_, err) = died("kill -TERM $$", "--log-format json");
+    let line = err.iter().find(|line| line.contains("app-died")).unwrap_or_else(|| panic!("{err:?}"));
+    let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!((&value["signal"], &value["status"]), (&"TERM".into(), &143.into()));
+    // An exit status speaks for itself.
+    assert_eq!(died("exit 3", ""), (End::Exited(3), Vec::new()));
+}
+
+#[test]
+fn json_lines_have_the_fields_of_their_events() {
+    require!(harness::pid_namespaces());
+    let mut run = Launch::pid1(Init::Adieu).options("--pre-stop 100ms --grace 50s --log-format json").start();
+    run.expect("ready");
+    run.term();
+    run.expect_signal("TERM");
+    run.say("exit 3");
+    run.expect_exit(3);
+    let lines = run.all_errors();
+    let lines: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let event = |name: &str| {
+        lines.iter().find(|line| line["event"] == name).unwrap_or_else(|| panic!("no {name}: {lines:?}"))
+    };
+    let started = event("started");
+    assert_eq!(started["version"], env!("CARGO_PKG_VERSION"));
+    assert!(started["seconds"].is_null() && started["grace"] == "50s", "{started}");
+    let asked = event("stop-requested");
+    assert_eq!((&asked["phase"], &asked["signal"]), (&"pre-stop".into(), &"TERM".into()));
+    assert_eq!(event("phase")["phase"], "stopping");
+    let stopped = event("stopped");
+    assert_eq!((&stopped["status"], &stopped["phase"]), (&3.into(), &"gone".into()));
+    assert!(stopped["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.1), "{stopped}");
+    for line in &lines {
+        let time = line["time"].as_str().unwrap_or_default();
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
     }
 }
 
@@ -211,7 +270,7 @@ fn levels_are_obeyed() {
     };
     let plain = || Launch::pid1(Init::Adieu);
     assert_eq!(said(plain().options("--log-level off")), 0);
-    assert_eq!(said(plain()), 0);
+    assert_eq!(said(plain()), 0, "but for the line at the start");
     assert!(said(plain().options("--log-level debug")) > 0);
     assert!(said(plain().options("-v")) > 0);
     assert!(said(plain().options("-vvv")) > 0);

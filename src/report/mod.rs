@@ -337,6 +337,13 @@ impl Report {
         }
     }
 
+    /// How many requests were lost for certain, as far as it was seen.
+    pub fn lost(&self) -> Option<u64> {
+        let of = |count: Option<usize>| count.and_then(|count| u64::try_from(count).ok());
+        let none_is_none_lost = || of(self.cut_off.at_stopping).filter(|count| *count == 0);
+        of(self.cut_off.at_killing).or_else(|| of(self.cut_off.at_own_end)).or_else(none_is_none_lost)
+    }
+
     fn rest(&self) -> Option<String> {
         self.leftovers.killed.then(|| "leftovers killed".to_owned())
     }

@@ -4,6 +4,7 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod notices;
 mod perform;
 mod services;
 mod sockets;
@@ -79,6 +80,7 @@ pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
             return Ok(failure.status);
         }
     };
+    notices::started(&settings);
     let mut supervisor = Supervisor::new(settings, sockets, app, clock);
     supervisor.tell(Event::Started);
     let exit = loop {
@@ -252,6 +254,11 @@ impl Supervisor {
     fn app_ended(&mut self, exit: Exit) {
         self.app.ended(exit);
         self.report.app_ended(exit, self.clock.now());
+        if let Exit::Killed(signal) = exit
+            && self.lifecycle.stop_asked_at().is_none()
+        {
+            notices::app_died(signal);
+        }
         self.tell(Event::AppEnded(exit));
     }
 
@@ -298,7 +305,11 @@ impl Supervisor {
         self.report.left(code, now);
         self.report.counted(self.reaped, crate::log::lines_lost());
         if self.lifecycle.stop_asked_at().is_some() {
-            info!("{}", self.report.summary_line());
+            let line = self.report.summary_line();
+            match self.report.lost() {
+                Some(lost) => info!(event = "stopped", status = code, cut_off = lost; "{line}"),
+                None => info!(event = "stopped", status = code; "{line}"),
+            }
         }
         self.report();
         if let Exit::Killed(signal) = exit

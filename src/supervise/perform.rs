@@ -74,12 +74,14 @@ impl Supervisor {
         if let Why::Asked(arrival) = why {
             self.report.asked(arrival, now);
         }
+        crate::log::phase(phase.name());
         self.report.enter(phase, &reason(why), now);
         let rest = self.lifecycle.grace_over().map(|over| over.since(now));
         self.services.enter(phase, rest, now);
         if let (Phase::PreStop, Why::Asked(arrival)) = (phase, why) {
             crate::log::stop_asked(now);
             info!(
+                event = "stop-requested", signal = arrival.signal.to_string().as_str();
                 "stop asked for by {} from {}: not ready from now on, serving on for {}",
                 arrival.signal,
                 arrival.from,
@@ -88,12 +90,18 @@ impl Supervisor {
             return;
         }
         match phase {
-            Phase::Stopping => info!("stopping: {}", reason(why)),
-            Phase::Killing => info!("killing: the grace is nearly over"),
+            Phase::Stopping => info!(event = "phase"; "stopping: {}", reason(why)),
+            Phase::Killing => info!(event = "phase"; "killing: the grace is nearly over"),
             Phase::Gone if why == Why::Unkillable => {
-                error!("leaving although processes are left that the kernel cannot end")
+                error!(event = "phase"; "leaving although processes are left that the kernel cannot end")
             }
-            _ => debug!("{phase:?}: {}", reason(why)),
+            Phase::Starting
+            | Phase::Running
+            | Phase::PreStop
+            | Phase::Draining
+            | Phase::Sweeping
+            | Phase::Leaving
+            | Phase::Gone => debug!(event = "phase"; "{}: {}", phase.name(), reason(why)),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod duplicate;
 pub mod files;
 pub mod leftovers;
+pub mod memory;
 pub mod poll;
 pub mod proc;
 pub mod proc_net;

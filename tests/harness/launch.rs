@@ -103,10 +103,11 @@ impl Launch {
         self
     }
 
-    /// On a terminal of its own, as the leader of its session, in the foreground.
+    /// On a terminal of its own, as the leader of its session, in the foreground. stderr is that terminal, too, so adieu
+    /// leaves out the line at its start.
     pub fn on_terminal(mut self) -> Self {
         self.terminal = true;
-        self
+        self.env("ADIEU_LOG_LEVEL", "warn")
     }
 
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {

@@ -215,8 +215,15 @@ impl Running {
         }
     }
 
-    /// Everything that was said on stderr and not taken, up to its end.
+    /// Everything that was said on stderr and not taken, up to its end, but for adieu's one line at its start: it says who is
+    /// there, not that something happened.
     pub fn errors(&mut self) -> Vec<String> {
+        let mut lines = self.all_errors();
+        lines.retain(|line| !line.starts_with("adieu: version "));
+        lines
+    }
+
+    pub fn all_errors(&mut self) -> Vec<String> {
         let deadline = self.deadline();
         let mut lines = Vec::new();
         loop {

@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ask::{Ask, name_of};
-use crate::lifecycle::{HookPoint, Phase};
+use crate::lifecycle::{Event, HookPoint, Phase};
 use crate::moment::Moment;
 use crate::process::{Exit, Pid};
-use crate::settings::Target;
+use crate::settings::{HookSettings, Target};
 use crate::signal::Signal;
 use crate::sys::poll::PollFds;
 
@@ -65,7 +65,7 @@ pub struct Finished {
 /// All hooks that run or wait for their turn.
 #[derive(Debug)]
 pub struct Hooks {
-    limit: Duration,
+    settings: HookSettings,
     runs: Vec<Run>,
     done: Vec<Finished>,
 }
@@ -86,16 +86,26 @@ struct Current {
 }
 
 impl Hooks {
-    /// `limit` is what one hook may take.
-    pub fn new(limit: Duration) -> Hooks {
-        Hooks { limit, runs: Vec::new(), done: Vec::new() }
+    /// Nothing runs yet.
+    pub fn new(settings: &HookSettings) -> Hooks {
+        Hooks { settings: settings.clone(), runs: Vec::new(), done: Vec::new() }
     }
 
-    /// Starts the hooks of a point.
-    pub fn run(&mut self, point: HookPoint, targets: &[Target], now: Moment, environment: HookEnvironment) {
-        let waiting = targets.iter().cloned().collect();
-        self.runs.push(Run { point, waiting, env: environment.environment(), current: None });
-        self.serve(now);
+    fn targets(&self, point: HookPoint) -> &[Target] {
+        match point {
+            HookPoint::Start => &self.settings.on_start,
+            HookPoint::Stop => &self.settings.on_stop,
+            HookPoint::Exit => &self.settings.on_exit,
+        }
+    }
+
+    /// Starts the hooks of this point, if there are any.
+    pub fn run(&mut self, point: HookPoint, now: Moment, environment: HookEnvironment) {
+        let waiting: VecDeque<Target> = self.targets(point).iter().cloned().collect();
+        if !waiting.is_empty() {
+            self.runs.push(Run { point, waiting, env: environment.environment(), current: None });
+            self.serve(now);
+        }
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
@@ -110,11 +120,16 @@ impl Hooks {
         calls.map(|current| current.call.deadline().unwrap_or(Moment::START)).min()
     }
 
-    pub fn serve(&mut self, now: Moment) {
+    /// Starts and ends what is due; says which points have nothing left to wait for.
+    pub fn serve(&mut self, now: Moment) -> Vec<Event> {
         for run in &mut self.runs {
-            run.advance(now, self.limit, &mut self.done);
+            run.advance(now, self.settings.timeout, &mut self.done);
         }
         self.runs.retain(|run| run.current.is_some());
+        let waited_for = [HookPoint::Stop, HookPoint::Exit];
+        let ended =
+            waited_for.into_iter().filter(|point| !self.targets(*point).is_empty() && self.done(*point));
+        ended.map(Event::HooksEnded).collect()
     }
 
     /// Takes the end of a process; true when it was a hook's. The next turn starts the next hook.
@@ -226,13 +241,17 @@ mod tests {
     fn hooks_run_in_order_and_go_on_after_a_failure() {
         let file = std::env::temp_dir().join(format!("adieu-hooks-{}", std::process::id()));
         let name = file.display();
-        let mut hooks = Hooks::new(LIMIT);
         let targets = [
             sh(&format!("sleep 0.1; echo $ADIEU_PHASE $ADIEU_STOP_SIGNAL $ADIEU_APP_PID. > {name}; exit 4")),
             Target::Exec(vec!["/no/such/hook".into()]),
             sh(&format!("echo second >> {name}")),
         ];
-        hooks.run(HookPoint::Stop, &targets, Moment::at(Duration::ZERO), ENVIRONMENT);
+        let mut hooks = Hooks::new(&HookSettings {
+            on_stop: targets.to_vec(),
+            timeout: LIMIT,
+            ..HookSettings::default()
+        });
+        hooks.run(HookPoint::Stop, Moment::START, ENVIRONMENT);
         assert!(!hooks.done(HookPoint::Stop) && hooks.done(HookPoint::Start));
         let results: Vec<_> =
             finish(&mut hooks, HookPoint::Stop).into_iter().map(|done| done.result).collect();
@@ -254,22 +273,23 @@ mod tests {
             stream.write_all(b"HTTP/1.1 202 Accepted\r\n\r\n").unwrap();
             String::from_utf8(start.to_vec()).unwrap()
         });
-        let mut hooks = Hooks::new(LIMIT);
         let target = HttpTarget { method: "POST", addr, host: addr.to_string(), path: "/leaving".into() };
-        hooks.run(HookPoint::Exit, &[Target::Http(target)], Moment::at(Duration::ZERO), ENVIRONMENT);
+        let mut hooks = Hooks::new(&HookSettings {
+            on_exit: vec![Target::Http(target)],
+            timeout: LIMIT,
+            ..HookSettings::default()
+        });
+        hooks.run(HookPoint::Exit, Moment::START, ENVIRONMENT);
         assert_eq!(finish(&mut hooks, HookPoint::Exit)[0].result, Ok(()));
         assert_eq!(server.join().unwrap(), "POST /leaving HTTP/1.1");
     }
 
     #[test]
     fn a_hook_that_hangs_ends_at_its_limit_and_the_next_one_runs() {
-        let mut hooks = Hooks::new(Duration::from_secs(3));
-        hooks.run(
-            HookPoint::Start,
-            &[sh("sleep 1000"), sh("sleep 1000"), sh("true")],
-            Moment::at(Duration::ZERO),
-            ENVIRONMENT,
-        );
+        let on_start = vec![sh("sleep 1000"), sh("sleep 1000"), sh("true")];
+        let timeout = Duration::from_secs(3);
+        let mut hooks = Hooks::new(&HookSettings { on_start, timeout, ..HookSettings::default() });
+        hooks.run(HookPoint::Start, Moment::START, ENVIRONMENT);
         assert_eq!(hooks.deadline(), Some(Duration::from_secs(3)).map(Moment::at));
         let first = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
         hooks.serve(Moment::at(Duration::from_secs(3)));

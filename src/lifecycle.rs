@@ -10,35 +10,51 @@ use crate::moment::Moment;
 use crate::process::Exit;
 use crate::signal::{Arrival, Sender, Signal, SignalSet};
 
-/// Where in its life the app is. The order is that of life.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Phase {
-    Starting,
-    Running,
-    PreStop,
-    Draining,
-    Stopping,
-    Killing,
-    Sweeping,
-    Leaving,
-    Gone,
+/// Makes [`Phase`] out of one row for each phase: a sentence, its name, and whether a stop is under way.
+macro_rules! phases {
+    ($($(#[$sentence:meta])+ $phase:ident = $name:literal, stopping: $stopping:literal;)+) => {
+        /// Where in its life the app is. The order is that of life.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Phase {
+            $($(#[$sentence])+ $phase,)+
+        }
+
+        impl Phase {
+            /// All phases, in the order of life.
+            pub const ALL: &[Phase] = &[$(Phase::$phase),+];
+
+            /// As in logs, metrics, hooks and the report.
+            pub fn name(self) -> &'static str {
+                match self { $(Phase::$phase => $name,)+ }
+            }
+
+            /// Whether the app is on its way out: asked to stop, or ended by itself.
+            pub fn is_stopping(self) -> bool {
+                match self { $(Phase::$phase => $stopping,)+ }
+            }
+        }
+    };
 }
 
-impl Phase {
-    /// As in logs, metrics, hooks and the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Starting => "starting",
-            Phase::Running => "running",
-            Phase::PreStop => "pre-stop",
-            Phase::Draining => "draining",
-            Phase::Stopping => "stopping",
-            Phase::Killing => "killing",
-            Phase::Sweeping => "sweeping",
-            Phase::Leaving => "leaving",
-            Phase::Gone => "gone",
-        }
-    }
+phases! {
+    /// The app's process exists; readiness checks, if there are any, do not pass yet.
+    Starting = "starting", stopping: false;
+    /// The app serves. Signals are forwarded.
+    Running = "running", stopping: false;
+    /// A stop was asked for. The app serves on, unaware, while load balancers stop routing to it.
+    PreStop = "pre-stop", stopping: true;
+    /// The app serves on until nothing is in flight.
+    Draining = "draining", stopping: true;
+    /// The stop schedule runs.
+    Stopping = "stopping", stopping: true;
+    /// The grace is nearly over: everything gets SIGKILL.
+    Killing = "killing", stopping: true;
+    /// The app is gone; what it left behind is asked to end, and killed in the end.
+    Sweeping = "sweeping", stopping: true;
+    /// Nothing is left but the hooks that run at the exit.
+    Leaving = "leaving", stopping: true;
+    /// adieu exits.
+    Gone = "gone", stopping: true;
 }
 
 /// When in the app's life a set of hooks runs.
@@ -76,6 +92,37 @@ pub enum Wait {
     UntilBeforeKill(Duration),
 }
 
+impl Schedule {
+    /// Whether it sends this signal of its own accord.
+    pub fn sends(&self, signal: Signal) -> bool {
+        self.steps().iter().any(|step| step.signal == signal)
+    }
+
+    fn steps(&self) -> &[Step] {
+        match self {
+            Schedule::Steps(steps) => steps,
+            Schedule::AsAsked | Schedule::Silent => &[],
+        }
+    }
+}
+
+/// What signals are forwarded as: `--rewrite`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rewrites(Vec<(Signal, Option<Signal>)>);
+
+impl Rewrites {
+    /// From, and to what; `None` drops it. Of two rules for one signal the later counts.
+    pub fn new(rules: Vec<(Signal, Option<Signal>)>) -> Rewrites {
+        Rewrites(rules)
+    }
+
+    /// What a signal is forwarded as; `None`: not at all.
+    pub fn apply(&self, signal: Signal) -> Option<Signal> {
+        let rule = self.0.iter().rev().find(|(from, _)| *from == signal);
+        rule.map_or(Some(signal), |(_, to)| *to)
+    }
+}
+
 /// Everything the lifecycle has to know beforehand. All times are lengths.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
@@ -91,7 +138,10 @@ pub struct Plan {
     /// How long all hooks of one stage may take together, `None` where there are none.
     pub stop_hooks: Option<Duration>,
     pub exit_hooks: Option<Duration>,
+    /// How the app is stopped.
     pub schedule: Schedule,
+    /// What signals are forwarded as.
+    pub rewrites: Rewrites,
     pub stop_on: SignalSet,
     /// A second stop request is not forwarded while stopping.
     pub stop_once: bool,
@@ -146,9 +196,11 @@ pub enum Action {
     Enter(Phase, Why),
     /// Tell the world that the app is ready, or that it no longer is.
     Announce(bool),
-    /// Pass this signal on to the app.
-    Forward(Arrival),
-    /// Leave this signal alone, for the stop it asks for is under way.
+    /// A stop was asked for: from here on the grace counts.
+    AcceptStop(Arrival),
+    /// Pass this signal on to the app, as the second one.
+    Forward(Arrival, Signal),
+    /// Leave this signal alone: it is rewritten to nothing, or what it asks for is under way.
     Ignore(Arrival),
     RunHooks(HookPoint),
     CutHooks,
@@ -160,6 +212,8 @@ pub enum Action {
     Sweep,
     /// SIGKILL to all leftovers.
     KillLeftovers,
+    /// SIGKILL once more to everything that is left: to what was forked during the time before.
+    KillAgain,
     /// Exit as the app did.
     Leave(Exit),
 }
@@ -175,14 +229,50 @@ struct Stop {
 enum State {
     Starting,
     Running,
-    PreStop { hooks: bool },
+    PreStop {
+        hooks: bool,
+    },
     Draining,
-    Stopping { step: usize, next: Option<Moment> },
-    Killing,
-    Sweeping { exit: Exit, until: Moment, killed: bool },
-    Leaving { exit: Exit, until: Moment },
+    Stopping {
+        began: Moment,
+        step: usize,
+        next: Option<Moment>,
+    },
+    Killing(Kill),
+    /// `began`: when the leftovers were asked to end.
+    Sweeping {
+        exit: Exit,
+        began: Moment,
+        kill: Option<Kill>,
+    },
+    Leaving {
+        exit: Exit,
+        began: Moment,
+    },
     Gone,
 }
+
+/// A SIGKILL to everything that is left.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    /// When it was first sent.
+    began: Moment,
+    /// When it is sent again.
+    again: Moment,
+}
+
+impl Kill {
+    fn at(now: Moment) -> Kill {
+        Kill { began: now, again: now + KILL_AGAIN }
+    }
+}
+
+/// How often everything that is left is killed again: to reach those that were forked during the time before.
+const KILL_AGAIN: Duration = Duration::from_millis(50);
+/// Between the first stop signal and SIGKILL, and between SIGKILL and leaving, lies at least this long, or what the plan
+/// itself has room for. It matters for whoever is woken late (stopped, frozen, starved): overdue deadlines are not all
+/// acted on at once.
+const MIN_GAP: Duration = Duration::from_millis(200);
 
 /// The life of one app.
 #[derive(Debug)]
@@ -229,7 +319,7 @@ impl Lifecycle {
             State::PreStop { .. } => Phase::PreStop,
             State::Draining => Phase::Draining,
             State::Stopping { .. } => Phase::Stopping,
-            State::Killing => Phase::Killing,
+            State::Killing(_) => Phase::Killing,
             State::Sweeping { .. } => Phase::Sweeping,
             State::Leaving { .. } => Phase::Leaving,
             State::Gone => Phase::Gone,
@@ -243,11 +333,14 @@ impl Lifecycle {
             State::PreStop { hooks: false } => Some(self.sleep_over()),
             State::PreStop { hooks: true } => Some(self.drain_over().max(self.sleep_over())),
             State::Draining => Some(self.drain_over()),
-            State::Stopping { next, .. } => {
-                Some(next.map_or(self.kill_at(), |next| next.min(self.kill_at())))
+            State::Stopping { began, next, .. } => {
+                let kill_due = self.kill_due(began);
+                Some(next.map_or(kill_due, |next| next.min(kill_due)))
             }
-            State::Killing => Some(self.leave_by()),
-            State::Sweeping { until, .. } | State::Leaving { until, .. } => Some(until),
+            State::Killing(kill) => Some(kill.again.min(self.leave_due(kill))),
+            State::Sweeping { began, kill: None, .. } => Some(self.sweep_over(began)),
+            State::Sweeping { kill: Some(kill), .. } => Some(kill.again.min(self.leave_due(kill))),
+            State::Leaving { began, .. } => Some(self.exit_hooks_over(began)),
         }
     }
 
@@ -278,11 +371,16 @@ impl Lifecycle {
     }
 
     fn sleep_over(&self) -> Moment {
-        (self.asked_at() + self.plan.pre_stop).min(self.kill_at())
+        (self.asked_at() + self.plan.pre_stop).min(self.stop_signal_by())
     }
 
     fn drain_over(&self) -> Moment {
-        (self.sleep_over() + self.plan.drain.unwrap_or_default()).min(self.kill_at())
+        (self.sleep_over() + self.plan.drain.unwrap_or_default()).min(self.stop_signal_by())
+    }
+
+    /// When the first stop signal is sent at the latest, so that the app has time to act on it.
+    fn stop_signal_by(&self) -> Moment {
+        self.kill_at() - self.stop_gap()
     }
 
     fn kill_at(&self) -> Moment {
@@ -291,6 +389,40 @@ impl Lifecycle {
 
     fn leave_by(&self) -> Moment {
         self.grace_over().unwrap_or(Moment::at(self.plan.grace))
+    }
+
+    fn stop_gap(&self) -> Duration {
+        MIN_GAP.min(self.plan.grace / 4)
+    }
+
+    /// When an app that got its first stop signal at `signalled` is killed: on time, unless the signal came late.
+    fn kill_due(&self, signalled: Moment) -> Moment {
+        self.kill_at().max(signalled + self.stop_gap())
+    }
+
+    /// When what was killed is left alone: what survives that long, the kernel cannot end.
+    fn leave_due(&self, kill: Kill) -> Moment {
+        match self.stop {
+            Some(_) => self.leave_by().max(kill.began + MIN_GAP.min(self.plan.kill_margin)),
+            None => kill.began + self.plan.kill_margin.max(MIN_GAP),
+        }
+    }
+
+    /// When leftovers that were asked to end at `began` are killed.
+    fn sweep_over(&self, began: Moment) -> Moment {
+        match self.stop {
+            Some(_) => self.kill_at().max(began + self.stop_gap().min(self.plan.kill_margin / 2)),
+            None => began + self.plan.leftovers,
+        }
+    }
+
+    /// When hooks that were started at `began`, the last of all, run out of time.
+    fn exit_hooks_over(&self, began: Moment) -> Moment {
+        let over = began + self.plan.exit_hooks.unwrap_or_default();
+        match self.stop {
+            Some(_) => over.min(self.kill_at() + self.plan.kill_margin / 2),
+            None => over,
+        }
     }
 
     // Events, in the order of life.
@@ -316,7 +448,7 @@ impl Lifecycle {
             | State::PreStop { .. }
             | State::Draining
             | State::Stopping { .. }
-            | State::Killing
+            | State::Killing(_)
             | State::Sweeping { .. }
             | State::Leaving { .. }
             | State::Gone => {}
@@ -339,9 +471,9 @@ impl Lifecycle {
     fn signal(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
         let resize = arrival.signal == Signal::WINCH && arrival.from == Sender::Kernel;
         let asks = self.plan.stop_on.contains(arrival.signal);
-        if asks && resize {
+        let Some(forwarded) = self.plan.rewrites.apply(arrival.signal).filter(|_| !(asks && resize)) else {
             return actions.push(Action::Ignore(arrival));
-        }
+        };
         let hurries = matches!(arrival.signal, Signal::INT | Signal::QUIT);
         match self.state {
             State::Starting | State::Running if asks => self.pre_stop(arrival, now, actions),
@@ -355,17 +487,26 @@ impl Lifecycle {
             | State::PreStop { .. }
             | State::Draining
             | State::Stopping { .. }
-            | State::Killing => actions.push(Action::Forward(arrival)),
+            | State::Killing(_) => actions.push(Action::Forward(arrival, forwarded)),
+            // The app has ended by itself; what it left behind has the grace, and no longer.
+            State::Sweeping { .. } | State::Leaving { .. } if asks && self.stop.is_none() => {
+                self.accept_stop(arrival, now, actions)
+            }
             State::Sweeping { .. } | State::Leaving { .. } | State::Gone => {
                 actions.push(Action::Ignore(arrival))
             }
         }
     }
 
-    fn pre_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
+    fn accept_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
         self.stop = Some(Stop { at: now, by: arrival.signal });
+        actions.push(Action::AcceptStop(arrival));
+    }
+
+    fn pre_stop(&mut self, arrival: Arrival, now: Moment, actions: &mut Actions) {
         self.state = State::PreStop { hooks: self.plan.stop_hooks.is_some() };
         self.announce(false, actions);
+        self.accept_stop(arrival, now, actions);
         actions.push(Action::Enter(Phase::PreStop, Why::Asked(arrival)));
         actions.push(Action::RunHooks(HookPoint::Stop));
     }
@@ -391,26 +532,28 @@ impl Lifecycle {
 
     fn stopping(&mut self, why: Why, now: Moment, actions: &mut Actions) {
         actions.push(Action::Enter(Phase::Stopping, why));
-        self.step(0, now, actions);
+        self.state = State::Stopping { began: now, step: 0, next: None };
+        match &self.plan.schedule {
+            Schedule::Silent => {}
+            Schedule::AsAsked => {
+                let asked_by = self.stop.map_or(Signal::TERM, |stop| stop.by);
+                // A signal that is rewritten to nothing asks for nothing.
+                actions.push(Action::Stop(self.plan.rewrites.apply(asked_by).unwrap_or(asked_by)));
+            }
+            Schedule::Steps(_) => self.step(now, 0, now, actions),
+        }
     }
 
     /// Sends one entry of the schedule and arms the next.
-    fn step(&mut self, step: usize, now: Moment, actions: &mut Actions) {
-        let (signal, wait) = match &self.plan.schedule {
-            Schedule::Silent => (None, None),
-            Schedule::AsAsked => (self.stop_asked_by(), None),
-            Schedule::Steps(steps) => {
-                let is_last = step + 1 >= steps.len();
-                let step = steps.get(step);
-                (step.map(|step| step.signal), step.filter(|_| !is_last).map(|step| step.wait))
-            }
-        };
-        actions.extend(signal.map(Action::Stop));
-        let next = wait.map(|wait| match wait {
+    fn step(&mut self, began: Moment, step: usize, now: Moment, actions: &mut Actions) {
+        let Schedule::Steps(steps) = &self.plan.schedule else { return };
+        let Some(entry) = steps.get(step) else { return };
+        let next = steps.get(step + 1).map(|_| match entry.wait {
             Wait::For(length) => now + length,
             Wait::UntilBeforeKill(length) => self.kill_at() - length.min(self.kill_at().since(now) / 2),
         });
-        self.state = State::Stopping { step, next };
+        actions.push(Action::Stop(entry.signal));
+        self.state = State::Stopping { began, step, next };
     }
 
     fn hooks_ended(&mut self, stage: HookPoint, actions: &mut Actions) {
@@ -425,24 +568,19 @@ impl Lifecycle {
     }
 
     fn app_ended(&mut self, exit: Exit, now: Moment, actions: &mut Actions) {
-        let killed = match self.state {
+        let kill = match self.state {
             State::Starting
             | State::Running
             | State::PreStop { .. }
             | State::Draining
-            | State::Stopping { .. } => false,
-            State::Killing => true,
+            | State::Stopping { .. } => None,
+            State::Killing(kill) => Some(kill),
             State::Sweeping { .. } | State::Leaving { .. } | State::Gone => return,
         };
-        let until = match (self.stop, killed) {
-            (Some(_), false) => self.kill_at(),
-            (Some(_), true) => self.leave_by(),
-            (None, _) => now + self.plan.leftovers,
-        };
         self.announce(false, actions);
-        self.state = State::Sweeping { exit, until, killed };
+        self.state = State::Sweeping { exit, began: now, kill };
         actions.push(Action::Enter(Phase::Sweeping, Why::AppEnded));
-        actions.push(if killed { Action::KillLeftovers } else { Action::Sweep });
+        actions.push(if kill.is_some() { Action::KillLeftovers } else { Action::Sweep });
     }
 
     fn none_left(&mut self, now: Moment, actions: &mut Actions) {
@@ -453,14 +591,10 @@ impl Lifecycle {
 
     /// The last hooks, in what is left of the time.
     fn leaving(&mut self, exit: Exit, why: Why, now: Moment, actions: &mut Actions) {
-        let Some(hooks) = self.plan.exit_hooks else {
+        if self.plan.exit_hooks.is_none() {
             return self.leave(exit, why, actions);
-        };
-        let until = match self.stop {
-            Some(_) => (now + hooks).min(self.kill_at() + self.plan.kill_margin / 2),
-            None => now + hooks,
-        };
-        self.state = State::Leaving { exit, until };
+        }
+        self.state = State::Leaving { exit, began: now };
         actions.push(Action::Enter(Phase::Leaving, why));
         actions.push(Action::RunHooks(HookPoint::Exit));
     }
@@ -482,22 +616,31 @@ impl Lifecycle {
                 self.state = State::PreStop { hooks: false };
             }
             State::Draining => self.stopping(Why::DrainTimeout, now, actions),
-            State::Stopping { .. } if now >= self.kill_at() => {
-                self.state = State::Killing;
+            State::Stopping { began, .. } if now >= self.kill_due(began) => {
+                self.state = State::Killing(Kill::at(now));
                 actions.push(Action::Enter(Phase::Killing, Why::TimeUp));
                 actions.push(Action::Kill);
             }
-            State::Stopping { step, .. } => self.step(step + 1, now, actions),
-            State::Killing => self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions),
-            State::Sweeping { exit, killed: false, .. } => {
-                let until = match self.stop {
-                    Some(_) => self.leave_by(),
-                    None => now + self.plan.kill_margin,
-                };
-                self.state = State::Sweeping { exit, until, killed: true };
+            State::Stopping { began, step, .. } => self.step(began, step + 1, now, actions),
+            State::Killing(kill) if now >= self.leave_due(kill) => {
+                self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions)
+            }
+            State::Killing(kill) => {
+                self.state = State::Killing(Kill { again: now + KILL_AGAIN, ..kill });
+                actions.push(Action::KillAgain);
+            }
+            State::Sweeping { exit, began, kill: None } => {
+                self.state = State::Sweeping { exit, began, kill: Some(Kill::at(now)) };
                 actions.push(Action::KillLeftovers);
             }
-            State::Sweeping { exit, killed: true, .. } => self.leave(exit, Why::Unkillable, actions),
+            State::Sweeping { exit, kill: Some(kill), .. } if now >= self.leave_due(kill) => {
+                self.leave(exit, Why::Unkillable, actions)
+            }
+            State::Sweeping { exit, began, kill: Some(kill) } => {
+                let kill = Some(Kill { again: now + KILL_AGAIN, ..kill });
+                self.state = State::Sweeping { exit, began, kill };
+                actions.push(Action::KillAgain);
+            }
             State::Leaving { exit, .. } => self.leave(exit, Why::TimeUp, actions),
         }
     }
@@ -527,6 +670,7 @@ mod tests {
             stop_hooks: None,
             exit_hooks: None,
             schedule: Schedule::AsAsked,
+            rewrites: Rewrites::default(),
             stop_on: SignalSet::default().with(Signal::TERM),
             stop_once: false,
             awaits_ready: false,
@@ -572,7 +716,7 @@ mod tests {
             Action::Enter(Phase::Starting | Phase::Running, _) => None,
             Action::Enter(phase, _) => Some(format!("{phase:?}")),
             Action::Announce(ready) => Some(if ready { "ready" } else { "not ready" }.to_owned()),
-            Action::Forward(arrival) => Some(format!("forward {}", arrival.signal.number())),
+            Action::Forward(_, signal) => Some(format!("forward {}", signal.number())),
             Action::Ignore(_) | Action::RunHooks(HookPoint::Start) => None,
             Action::RunHooks(stage) => Some(format!("hooks {stage:?}")),
             Action::CutHooks => None,
@@ -580,6 +724,7 @@ mod tests {
             Action::Kill => Some("kill".to_owned()),
             Action::Sweep => Some("sweep".to_owned()),
             Action::KillLeftovers => Some("kill leftovers".to_owned()),
+            Action::AcceptStop(_) | Action::KillAgain => None,
             Action::Leave(exit) => Some(format!("leave {}", exit.code())),
         }
     }
@@ -800,6 +945,109 @@ mod tests {
         assert!(!actions.contains(&Action::Kill), "{actions:?}");
     }
 
+    #[test]
+    fn rewritten_signals_are_forwarded_as_told_and_dropped_ones_ask_for_nothing() {
+        let rules =
+            vec![(Signal::USR1, Some(Signal::HUP)), (Signal::USR2, None), (Signal::TERM, Some(Signal::QUIT))];
+        let plan = Plan { rewrites: Rewrites::new(rules), ..usual() };
+        let said = play(
+            plan,
+            &[
+                (1.0, by(Signal::USR1)),
+                (2.0, by(Signal::USR2)),
+                (3.0, by(Signal::TERM)),
+                (9.0, Event::Drained),
+            ],
+        );
+        assert_eq!(said[1], "1.0 forward 1");
+        assert!(said.contains(&"9.0 stop 3".to_owned()), "{said:?}");
+        let dropped = Plan { rewrites: Rewrites::new(vec![(Signal::TERM, None)]), ..usual() };
+        assert_eq!(play(dropped, &[(1.0, by(Signal::TERM)), (2.0, Event::Tick)]), ["0.0 ready"]);
+    }
+
+    #[test]
+    fn a_stop_request_while_sweeping_starts_the_grace() {
+        // The app ended by itself at 1; its leftovers would have 60 s.
+        let plan = Plan { leftovers: length(60.0), grace: length(10.0), ..usual() };
+        let said = play(plan.clone(), &[(1.0, GONE), (5.0, by(Signal::TERM)), (6.0, by(Signal::TERM))]);
+        assert_eq!(said[said.len() - 3..], ["14.0 kill leftovers", "15.0 Gone", "15.0 leave 0"]);
+        // And it lengthens a short time to the grace.
+        let said = play(Plan { leftovers: length(5.0), ..plan }, &[(1.0, GONE), (5.0, by(Signal::TERM))]);
+        assert_eq!(said[said.len() - 3..], ["14.0 kill leftovers", "15.0 Gone", "15.0 leave 0"]);
+    }
+
+    #[test]
+    fn a_stop_request_while_the_last_hooks_run_bounds_them_by_the_grace() {
+        let plan = Plan { exit_hooks: Some(length(60.0)), grace: length(10.0), ..usual() };
+        let said = play(plan, &[(1.0, GONE), (1.0, Event::NoneLeft), (5.0, by(Signal::TERM))]);
+        assert_eq!(said.last().unwrap(), "14.5 leave 0");
+    }
+
+    #[test]
+    fn hooks_at_the_exit_are_not_killed_with_the_leftovers() {
+        let plan = Plan { exit_hooks: Some(length(10.0)), ..usual() };
+        let mut life = Lifecycle::new(plan);
+        life.on(Event::Started, seconds(0.0));
+        life.on(GONE, seconds(1.0));
+        assert!(life.on(Event::Tick, seconds(3.0)).contains(&Action::KillLeftovers));
+        assert_eq!(life.on(Event::Tick, seconds(3.05)), [Action::KillAgain]);
+        life.on(Event::NoneLeft, seconds(3.06));
+        assert_eq!(life.phase(), Phase::Leaving);
+        assert_eq!(life.on(Event::Tick, seconds(4.0)), [], "nobody is killed any more");
+        assert_eq!(life.deadline(), Some(seconds(13.06)));
+    }
+
+    #[test]
+    fn everything_is_killed_again_until_it_is_gone() {
+        let mut life = Lifecycle::new(usual());
+        life.on(Event::Started, seconds(0.0));
+        life.on(by(Signal::TERM), seconds(0.0));
+        for at in [5.0, 20.0, 29.0] {
+            life.on(Event::Tick, seconds(at));
+        }
+        assert_eq!(life.deadline(), Some(seconds(29.05)));
+        assert_eq!(life.on(Event::Tick, seconds(29.05)), [Action::KillAgain]);
+        assert_eq!(life.deadline(), Some(seconds(29.1)));
+    }
+
+    /// When the first stop signal, KILL and the leave come, for somebody who sleeps until `wakes` and then never again.
+    fn woken_late(script: &[(f64, Event)], wakes: f64) -> Vec<String> {
+        let mut life = Lifecycle::new(usual());
+        life.on(Event::Started, seconds(0.0));
+        for (at, event) in script {
+            life.on(*event, seconds(*at));
+        }
+        let mut now = seconds(wakes);
+        let mut said = Vec::new();
+        loop {
+            let words = life.on(Event::Tick, now).into_iter().filter_map(word);
+            said.extend(words.map(|word| format!("{:.1} {word}", now.since_start().as_secs_f64())));
+            match life.deadline() {
+                Some(due) => now = due.max(now),
+                None => return said,
+            }
+        }
+    }
+
+    #[test]
+    fn woken_late_the_app_is_asked_before_it_is_killed_and_reaped_before_adieu_leaves() {
+        let said = woken_late(&[(0.0, by(Signal::TERM))], 100.0);
+        assert_eq!(
+            said,
+            [
+                "100.0 Draining",
+                "100.0 Stopping",
+                "100.0 stop 15",
+                "100.2 Killing",
+                "100.2 kill",
+                "100.4 Gone",
+                "100.4 leave 137"
+            ]
+        );
+        let said = woken_late(&[(0.0, by(Signal::TERM)), (6.0, GONE)], 100.0);
+        assert_eq!(said, ["100.0 kill leftovers", "100.2 Gone", "100.2 leave 0"]);
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         let signal = (1i32..=64, any::<bool>()).prop_map(|(signal, kernel)| {
             let from = if kernel { Sender::Kernel } else { Sender::Outside };
@@ -848,6 +1096,7 @@ mod tests {
                     stop_hooks: options.1.then_some(millis(hooks)),
                     exit_hooks: options.2.then_some(millis(hooks)),
                     schedule: any_schedule(schedule, options.3),
+                    rewrites: Rewrites::default(),
                     stop_on: SignalSet::default().with(Signal::TERM),
                     stop_once: options.3,
                     awaits_ready: options.4,
@@ -856,49 +1105,113 @@ mod tests {
         )
     }
 
+    /// What a life has shown so far, held against the invariants.
+    #[derive(Default)]
+    struct Seen {
+        phase: Option<Phase>,
+        stopped_at: Option<Moment>,
+        signalled_at: Option<Moment>,
+        killed_at: Option<Moment>,
+        left: Option<(Moment, Exit)>,
+        app_gone: bool,
+        exit: Option<Exit>,
+        woken_late_at: Option<Moment>,
+    }
+
+    impl Seen {
+        fn take(&mut self, action: Action, now: Moment, plan: &Plan) -> Result<(), TestCaseError> {
+            prop_assert!(
+                self.left.is_none() || matches!(action, Action::Ignore(_)),
+                "{action:?} after the end"
+            );
+            let to_the_app = matches!(action, Action::Forward(..) | Action::Stop(_) | Action::Kill);
+            prop_assert!(!(to_the_app && self.app_gone), "{action:?} to an app that is gone");
+            match action {
+                Action::Enter(entered, _) => {
+                    prop_assert!(
+                        self.phase.is_none_or(|phase| entered >= phase),
+                        "{:?} -> {entered:?}",
+                        self.phase
+                    );
+                    self.phase = Some(entered);
+                    self.app_gone |= entered >= Phase::Sweeping;
+                    if entered == Phase::Stopping {
+                        self.signalled_at = Some(now);
+                    }
+                }
+                Action::AcceptStop(_) => {
+                    prop_assert_eq!(self.stopped_at, None, "a stop is asked for once");
+                    self.stopped_at = Some(now);
+                }
+                Action::Announce(ready) => prop_assert!(!ready || self.stopped_at.is_none()),
+                Action::Kill => {
+                    let gap = MIN_GAP.min(plan.grace / 4);
+                    prop_assert!(self.signalled_at.is_some_and(|at| now.since(at) >= gap), "killed unasked");
+                    self.killed_at.get_or_insert(now);
+                }
+                Action::KillLeftovers => {
+                    self.killed_at.get_or_insert(now);
+                }
+                Action::Leave(exit) => self.left = Some((now, exit)),
+                Action::Stop(_)
+                | Action::Forward(..)
+                | Action::KillAgain
+                | Action::Ignore(_)
+                | Action::RunHooks(_)
+                | Action::CutHooks
+                | Action::Sweep => {}
+            }
+            Ok(())
+        }
+
+        fn at_the_end(&self, plan: &Plan) -> Result<(), TestCaseError> {
+            let Some(stopped_at) = self.stopped_at else { return Ok(()) };
+            prop_assert!(self.left.is_some(), "a stop ends");
+            let Some((left_at, exit)) = self.left else { return Ok(()) };
+            let late = self.woken_late_at.map_or(Moment::START, |at| at + MIN_GAP * 2);
+            prop_assert!(left_at <= late.max(stopped_at + plan.grace), "{left_at:?} is past the grace");
+            prop_assert_eq!(exit, self.exit.unwrap_or(Exit::Killed(Signal::KILL)));
+            Ok(())
+        }
+    }
+
     proptest! {
-        /// Whatever happens, in whatever order: phases only go forward, a stop ends by the grace, a signal of the
-        /// schedule comes before the kill, readiness never returns, and nothing is done after the end.
+        /// Whatever happens, in whatever order, and however late adieu is woken: phases only go forward; a stop ends by the
+        /// grace, or shortly after a late wake-up; a stop signal comes well before KILL, and KILL well before the leave;
+        /// nothing is sent to an app that is gone; readiness never returns; nothing is done after the end.
         #[test]
-        fn any_life_ends_well(plan in any_plan(), script in prop::collection::vec((0u64..20_000, any_event()), 0..40)) {
+        fn any_life_ends_well(
+            plan in any_plan(), script in prop::collection::vec((0u64..20_000, any_event()), 0..40),
+            sleeps in prop::collection::vec(prop_oneof![4 => Just(0u64), 1 => 1u64..100_000], 60),
+        ) {
             let mut life = Lifecycle::new(plan.clone());
             let mut now = Moment::START;
-            let mut phase = Phase::Starting;
-            let (mut stopped_at, mut left_at, mut signalled) = (None, None, false);
+            let mut seen = Seen::default();
             let mut script = script.into_iter();
+            let mut sleeps = sleeps.into_iter();
             let mut next = Some(Event::Started);
             while let Some(event) = next.take() {
                 for action in life.on(event, now) {
-                    prop_assert!(left_at.is_none() || matches!(action, Action::Ignore(_)), "{action:?} after the end");
-                    match action {
-                        Action::Enter(entered, _) => {
-                            prop_assert!(entered >= phase, "{phase:?} -> {entered:?}");
-                            phase = entered;
-                            if entered == Phase::PreStop { stopped_at = Some(now); }
-                        }
-                        Action::Announce(ready) => prop_assert!(!ready || stopped_at.is_none()),
-                        Action::Stop(_) => signalled = true,
-                        Action::Kill => prop_assert!(signalled || plan.schedule == Schedule::Silent, "killed without having been asked"),
-                        Action::Leave(_) => left_at = Some(now),
-                        Action::Forward(_) | Action::Ignore(_) | Action::RunHooks(_) | Action::CutHooks
-                        | Action::Sweep | Action::KillLeftovers => {}
-                    }
+                    seen.take(action, now, &plan)?;
+                }
+                if let (Event::AppEnded(exit), None) = (event, seen.left) {
+                    seen.exit.get_or_insert(exit);
                 }
                 prop_assert!(life.deadline().is_none_or(|due| due > now), "a deadline that has passed stays");
+                let late = Duration::from_millis(sleeps.next().unwrap_or(0));
                 if let Some((wait, event)) = script.next() {
                     let then = now + Duration::from_millis(wait);
                     match life.deadline().filter(|due| *due < then) {
-                        Some(due) => { now = due; next = Some(Event::Tick); }
+                        Some(due) => { now = due + late; next = Some(Event::Tick); }
                         None => { now = then; next = Some(event); }
                     }
+                    if !late.is_zero() { seen.woken_late_at = Some(now); }
                 } else if let Some(due) = life.deadline() {
                     now = due;
                     next = Some(Event::Tick);
                 }
             }
-            if let Some(stopped_at) = stopped_at {
-                prop_assert!(left_at.is_some_and(|left| left <= stopped_at + plan.grace), "{left_at:?}");
-            }
+            seen.at_the_end(&plan)?;
         }
 
         /// Being asked too early changes nothing.

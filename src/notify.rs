@@ -86,20 +86,9 @@ impl Outbound {
     /// the unit's own timeout would end earlier, and counts from now.
     pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         let mut message = format!("STATUS={}", phase.name());
-        match phase {
-            Phase::Starting | Phase::Running => {}
-            Phase::PreStop
-            | Phase::Draining
-            | Phase::Stopping
-            | Phase::Killing
-            | Phase::Sweeping
-            | Phase::Leaving
-            | Phase::Gone => {
-                if !self.said_stopping {
-                    self.said_stopping = true;
-                    message.insert_str(0, "STOPPING=1\n");
-                }
-            }
+        if phase.is_stopping() && !self.said_stopping {
+            self.said_stopping = true;
+            message.insert_str(0, "STOPPING=1\n");
         }
         if let (Phase::PreStop | Phase::Draining, Some(rest)) = (phase, rest) {
             message.push_str(&format!("\nEXTEND_TIMEOUT_USEC={}", rest.as_micros()));

@@ -146,18 +146,6 @@ fn seconds(time: Duration) -> f64 {
     time.as_millis() as f64 / 1000.0
 }
 
-const PHASES: [Phase; 9] = [
-    Phase::Starting,
-    Phase::Running,
-    Phase::PreStop,
-    Phase::Draining,
-    Phase::Stopping,
-    Phase::Killing,
-    Phase::Sweeping,
-    Phase::Leaving,
-    Phase::Gone,
-];
-
 fn metrics(now: Moment, view: &View) -> String {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
@@ -176,7 +164,7 @@ fn metrics(now: Moment, view: &View) -> String {
     let forwarded = view.signals_forwarded as f64;
     put("adieu_signals_forwarded_total", "counter", "Signals forwarded to the app.", forwarded);
     text.push_str("# HELP adieu_phase Where in its life the app is.\n# TYPE adieu_phase gauge\n");
-    for phase in PHASES {
+    for &phase in Phase::ALL {
         let here = u8::from(phase == view.phase);
         let _ = writeln!(text, "adieu_phase{{phase=\"{}\"}} {here}", phase.name());
     }

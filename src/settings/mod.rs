@@ -127,19 +127,9 @@ impl Settings {
 pub type Shown = (&'static str, String, Origin);
 
 pub struct SignalSettings {
-    /// From, and to what; `None` drops it.
-    pub rewrites: Vec<(Signal, Option<Signal>)>,
     pub group: bool,
     pub parent_death: Option<Signal>,
     pub orphan: Option<Signal>,
-}
-
-impl SignalSettings {
-    /// What a signal is forwarded as.
-    pub fn rewritten(&self, signal: Signal) -> Option<Signal> {
-        let rule = self.rewrites.iter().rev().find(|(from, _)| *from == signal);
-        rule.map_or(Some(signal), |(_, to)| *to)
-    }
 }
 
 pub struct ExitSettings {

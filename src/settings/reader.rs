@@ -7,7 +7,7 @@ use super::{
     DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
     Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
 };
-use crate::lifecycle::{Plan, Schedule, Wait};
+use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
 use crate::signal::{Signal, SignalSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -159,6 +159,7 @@ impl<'a> Reader<'a> {
             stop_hooks: together(&hooks.on_stop),
             exit_hooks: together(&hooks.on_exit),
             schedule: self.schedule(platform, program, times)?,
+            rewrites: Rewrites::new(self.list(Id::Rewrite, values::rewrite)?),
             stop_on: self.stop_on(platform, program)?,
             stop_once: once,
             awaits_ready: self.typed.has(Id::Ready),
@@ -289,7 +290,6 @@ impl<'a> Reader<'a> {
         })?;
         let single = self.switched(Id::SingleChild)?;
         Ok(SignalSettings {
-            rewrites: self.list(Id::Rewrite, values::rewrite)?,
             group: self.switched(Id::Group)? && !single,
             parent_death: self.value(Id::ParentDeathSignal, values::signal)?.map(|signal| signal.value),
             orphan: orphan.map_or(Some(Signal::KILL), |orphan| orphan.value),

@@ -1,6 +1,7 @@
 //! The app's process: its start, the signals that it gets, and its place at the terminal.
 
-use crate::lifecycle::{Plan, Schedule};
+use crate::lifecycle::Plan;
+use crate::moment::Moment;
 use crate::process::{Exit, Pid};
 use crate::settings::Settings;
 use crate::signal::{Arrival, Signal};
@@ -14,6 +15,10 @@ use std::ffi::{CString, OsString, c_int};
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// How often signals are offered again to an app whose queue was full.
+const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why the app was not started, and the status to exit with.
 pub struct StartFailure {
@@ -32,6 +37,7 @@ pub struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
+    offer_at: Option<Moment>,
     signals_sent: u64,
     /// Those sent since somebody asked last.
     sent: Vec<Signal>,
@@ -66,6 +72,7 @@ impl App {
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
+            offer_at: None,
             signals_sent: 0,
             sent: Vec::new(),
         })
@@ -101,22 +108,22 @@ impl App {
     }
 
     /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
-    pub fn forward(&mut self, arrival: Arrival, signal: Signal) {
+    pub fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
         let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
             return self.undelivered.push_back((signal, value));
         }
-        self.deliver(signal, value);
+        self.deliver(signal, value, now);
     }
 
     /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it. CONT takes back every TSTP,
     /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
-    pub fn stop(&mut self, signal: Signal) {
+    pub fn stop(&mut self, signal: Signal, now: Moment) {
         let pair = if signal.is_job_control_stop() { [Signal::CONT, signal] } else { [signal, Signal::CONT] };
         for signal in pair {
-            self.deliver(signal, None);
+            self.deliver(signal, None, now);
         }
         if self.suspended {
             self.continue_group();
@@ -133,17 +140,21 @@ impl App {
         std::mem::take(&mut self.sent)
     }
 
-    pub fn has_undelivered(&self) -> bool {
-        !self.undelivered.is_empty()
+    /// When signals that found the queue full are to be offered again.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.offer_at.filter(|_| !self.undelivered.is_empty())
     }
 
     /// Tries again what found the app's queue full.
-    pub fn offer_undelivered(&mut self) {
+    pub fn offer_undelivered(&mut self, now: Moment) {
+        if self.deadline().is_none_or(|at| now < at) {
+            return;
+        }
         for _ in 0..self.undelivered.len() {
             let Some((signal, value)) = self.undelivered.pop_front() else {
                 return;
             };
-            if !self.deliver(signal, value) {
+            if !self.deliver(signal, value, now) {
                 // deliver() has put it at the end of the line; it belongs to the front.
                 self.undelivered.rotate_right(1);
                 return;
@@ -152,7 +163,7 @@ impl App {
     }
 
     /// False when the signal has to wait since the queue is full.
-    fn deliver(&mut self, signal: Signal, value: Option<usize>) -> bool {
+    fn deliver(&mut self, signal: Signal, value: Option<usize>, now: Moment) -> bool {
         let Some(pid) = self.pid else {
             return true;
         };
@@ -164,6 +175,7 @@ impl App {
             }
             Err(error) if value.is_some() && error.kind() == ErrorKind::WouldBlock => {
                 self.undelivered.push_back((signal, value));
+                self.offer_at = Some(now + OFFER_AGAIN);
                 return false;
             }
             Err(error) => warn!("cannot send {signal} to the app: {}", describe(&error)),
@@ -233,11 +245,7 @@ impl App {
 
 /// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
 fn resizes_stop(plan: &Plan) -> bool {
-    let sends = |schedule: &Schedule| match schedule {
-        Schedule::Steps(steps) => steps.iter().any(|step| step.signal == Signal::WINCH),
-        Schedule::AsAsked | Schedule::Silent => false,
-    };
-    plan.stop_on.contains(Signal::WINCH) || sends(&plan.schedule)
+    plan.stop_on.contains(Signal::WINCH) || plan.schedule.sends(Signal::WINCH)
 }
 
 fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {

@@ -4,8 +4,10 @@
 //! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
 
 mod app;
+mod draining;
 mod notices;
 mod perform;
+mod readiness;
 mod services;
 mod sockets;
 
@@ -23,24 +25,22 @@ use crate::sys::signals::{Inherited, Signals};
 use crate::sys::{self, Clock, describe, descriptors, files};
 use app::App;
 use log::{debug, error, info, warn};
+use perform::Line;
 use services::Services;
 use sockets::Sockets;
 use std::ffi::c_int;
 use std::path::Path;
-use std::time::Duration;
 
 /// How many signals, and how many orphans, one turn takes before it looks at everything else again.
 const SIGNALS_A_TURN: usize = 1024;
 const ORPHANS_A_TURN: usize = 128;
 /// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
 const TERMINATION_LOG: &str = "/dev/termination-log";
-/// How often leftovers are killed again while some are left: those that were forked during the first time.
-const KILL_AGAIN: Duration = Duration::from_millis(50);
-/// How often signals are offered again to an app whose queue was full.
-const OFFER_AGAIN: Duration = Duration::from_millis(5);
 
 struct Supervisor {
     clock: Clock,
+    /// The clock, as it was read when this turn began.
+    now: Moment,
     settings: Settings,
     lifecycle: Lifecycle,
     signals: Signals,
@@ -52,7 +52,6 @@ struct Supervisor {
     reaped: u64,
     /// More zombies may be waiting, so the next wait is none.
     more_to_reap: bool,
-    kill_again_at: Option<Moment>,
     report: Report,
     /// How to exit, once the lifecycle is over.
     leave: Option<Exit>,
@@ -120,6 +119,7 @@ impl Supervisor {
         let services = Services::new(&settings, sockets, app.group());
         Supervisor {
             clock,
+            now: Moment::START,
             services,
             report,
             since: Moment::START,
@@ -129,56 +129,56 @@ impl Supervisor {
             app,
             reaped: 0,
             more_to_reap: false,
-            kill_again_at: None,
             leave: None,
         }
     }
 
-    /// Waits for whatever comes first.
+    /// Waits for whatever comes first, and reads the clock, once for the whole turn.
     fn wait(&mut self) {
-        let now = self.clock.now();
-        let until = if self.more_to_reap { Some(now) } else { self.deadline() };
-        let Some(descriptor) = self.signals.descriptor() else {
-            if let Some(arrival) = self.signals.wait(until.map(|until| until.since(now))) {
-                self.take_signal(arrival);
+        let until = if self.more_to_reap { Some(self.now) } else { self.deadline() };
+        let arrival = match self.signals.descriptor() {
+            Some(descriptor) => {
+                let mut fds = PollFds::new();
+                fds.readable(descriptor);
+                self.services.poll_fds(&mut fds);
+                fds.wait(until, self.now);
+                None
             }
-            return;
+            None => self.signals.wait(until.map(|until| until.since(self.now))),
         };
-        let mut fds = PollFds::new();
-        fds.readable(descriptor);
-        self.services.poll_fds(&mut fds);
-        fds.wait(until, now);
+        self.now = self.clock.now();
+        if let Some(arrival) = arrival {
+            self.take_signal(arrival);
+        }
     }
 
     fn deadline(&self) -> Option<Moment> {
-        let offer_at = self.app.has_undelivered().then(|| self.clock.now() + OFFER_AGAIN);
-        [self.lifecycle.deadline(), self.kill_again_at, offer_at, self.services.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.lifecycle.deadline(), self.app.deadline(), self.services.deadline()].into_iter().flatten().min()
     }
 
+    /// Signals first; then who has ended, so that nobody who is gone is killed, or called unkillable, after a late wake-up;
+    /// then what is due.
     fn turn(&mut self) {
-        self.services.hear(self.clock.now());
+        self.services.sockets.read_requests(self.now);
         self.take_signals();
         self.take_app_news();
-        self.app.offer_undelivered();
+        self.take_orphans();
+        self.app.offer_undelivered(self.now);
         self.tell(Event::Tick);
         self.serve_services();
-        self.take_orphans();
-        self.kill_again();
         self.answer();
     }
 
-    /// Asks the lifecycle and does what it says.
+    /// Asks the lifecycle and does what it says. Signals are sent first, and lines are written after.
     fn tell(&mut self, event: Event) {
-        let now = self.clock.now();
-        for action in self.lifecycle.on(event, now) {
-            self.perform(action, now);
+        let mut lines = Vec::new();
+        for action in self.lifecycle.on(event, self.now) {
+            lines.extend(self.perform(action));
         }
         for signal in self.app.take_sent() {
-            self.report.signalled(signal, now);
+            self.report.signalled(signal, self.now);
         }
+        lines.into_iter().for_each(Line::write);
     }
 
     fn take_signals(&mut self) {
@@ -206,43 +206,40 @@ impl Supervisor {
     }
 
     fn serve_services(&mut self) {
-        let now = self.clock.now();
-        for event in self.services.serve(now) {
+        for event in self.services.serve(self.now) {
             self.tell(event);
         }
-        if let Some(count) = self.services.in_flight() {
-            self.report.in_flight(count, now);
+        if let Some(count) = self.services.draining.in_flight() {
+            self.report.in_flight(count, self.now);
         }
-        for done in self.services.hooks_done() {
-            self.report.hook(&done);
+        for finished in self.services.hooks.take_done() {
+            self.report.hook(&finished);
         }
     }
 
     fn answer(&mut self) {
-        if !self.services.is_asked() {
+        if !self.services.sockets.has_endpoint() {
             return;
         }
-        let now = self.clock.now();
-        let phase = self.lifecycle.phase();
         let reason = self.unready_because();
         let view = View {
-            phase,
+            phase: self.lifecycle.phase(),
             since: self.since,
             ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
             app: self.app.pid().map(Pid::number),
             app_alive: self.app.pid().is_some(),
-            in_flight: self.services.in_flight(),
+            in_flight: self.services.draining.in_flight(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
-            settings: &self.settings.published,
+            settings: &self.settings.shown,
         };
-        self.services.answer(now, &view);
+        self.services.sockets.answer(self.now, &view);
     }
 
     fn unready_because(&self) -> String {
         match self.lifecycle.phase() {
             Phase::Starting | Phase::Running => {
-                self.services.unready_because().unwrap_or_else(|| "the app is starting".to_owned())
+                self.services.readiness.reason().unwrap_or_else(|| "the app is starting".to_owned())
             }
             phase @ (Phase::PreStop | Phase::Draining | Phase::Stopping | Phase::Killing) => {
                 format!("stopping ({})", phase.name())
@@ -253,7 +250,7 @@ impl Supervisor {
 
     fn app_ended(&mut self, exit: Exit) {
         self.app.ended(exit);
-        self.report.app_ended(exit, self.clock.now());
+        self.report.app_ended(exit, self.now);
         if let Exit::Killed(signal) = exit
             && self.lifecycle.stop_asked_at().is_none()
         {
@@ -282,7 +279,11 @@ impl Supervisor {
         if self.services.reaped(pid, exit) {
             return;
         }
-        self.reaped += 1;
+        self.orphan_ended(pid, exit);
+    }
+
+    fn orphan_ended(&mut self, pid: Pid, exit: Exit) {
+        self.reaped = self.reaped.saturating_add(1);
         if self.settings.log.warn_on_reap {
             warn!("reaped orphan {pid}, exit status {}", exit.code());
         } else {
@@ -290,19 +291,10 @@ impl Supervisor {
         }
     }
 
-    fn kill_again(&mut self) {
-        let now = self.clock.now();
-        if self.kill_again_at.is_some_and(|at| at <= now) {
-            sys::leftovers::kill();
-            self.kill_again_at = Some(now + KILL_AGAIN);
-        }
-    }
-
-    /// Tells the report, and returns the exit status. Does not return when adieu dies of the app's signal.
+    /// Writes the report, and returns the exit status. Does not return when adieu dies of the app's signal.
     fn leave(mut self, exit: Exit) -> c_int {
-        let now = self.clock.now();
         let code = self.exit_code(exit);
-        self.report.left(code, now);
+        self.report.left(code, self.now);
         self.report.counted(self.reaped, crate::log::lines_lost());
         if self.lifecycle.stop_asked_at().is_some() {
             let line = self.report.summary_line();
@@ -350,9 +342,6 @@ impl Supervisor {
             return;
         }
         debug!("got {} from {}", arrival.signal, arrival.from);
-        if self.settings.signals.rewritten(arrival.signal).is_none() {
-            return debug!("dropped {}, as it is rewritten to 0", arrival.signal);
-        }
         // A second CONT might undo a Ctrl-Z that was typed just after the first.
         if arrival.signal == Signal::CONT && self.app.resumed() {
             return;

@@ -1,63 +1,102 @@
 //! What the lifecycle decided, done.
 
-use super::{KILL_AGAIN, Supervisor};
+use super::Supervisor;
 use crate::hooks::HookEnvironment;
-use crate::lifecycle::{Action, Phase, Schedule, Why};
-use crate::moment::Moment;
+use crate::lifecycle::{Action, Phase, Why};
 use crate::settings::values::show_duration;
-use crate::signal::Signal;
-use crate::sys::{leftovers, reap};
-use log::{debug, error, info};
+use crate::signal::{Arrival, Signal};
+use crate::sys::leftovers;
+use crate::sys::reap::{self, Reaped};
+use log::Level;
+
+/// How many zombies are reaped before it is said that some process cannot be ended.
+const LAST_ORPHANS: usize = 4096;
+
+/// A line for stderr. It is written when all that was decided is done, so that no signal waits for it.
+pub(super) struct Line {
+    level: Level,
+    event: &'static str,
+    /// The phase that is current when this line's turn comes.
+    phase: Phase,
+    signal: Option<Signal>,
+    text: String,
+}
+
+impl Line {
+    pub fn write(self) {
+        crate::log::phase(self.phase.name());
+        let Line { level, event, text, .. } = self;
+        match self.signal {
+            Some(signal) => log::log!(level, event = event, signal = signal.to_string().as_str(); "{text}"),
+            None => log::log!(level, event = event; "{text}"),
+        }
+    }
+}
 
 impl Supervisor {
-    pub(super) fn perform(&mut self, action: Action, now: Moment) {
+    /// Does it, and says what is to be written about it.
+    pub(super) fn perform(&mut self, action: Action) -> Option<Line> {
         match action {
-            Action::Enter(phase, why) => self.enter(phase, why, now),
-            Action::Announce(ready) => self.services.announce(ready, now),
-            Action::Forward(arrival) => {
-                if let Some(signal) = self.settings.signals.rewritten(arrival.signal) {
-                    self.app.forward(arrival, signal);
-                }
-            }
+            Action::Enter(phase, why) => return Some(self.enter(phase, why)),
+            Action::Announce(ready) => self.services.announce(ready, self.now),
+            Action::AcceptStop(arrival) => return self.accept_stop(arrival),
+            Action::Forward(arrival, signal) => self.app.forward(arrival, signal, self.now),
             Action::Ignore(arrival) => {
-                debug!("{} changes nothing now", arrival.signal)
+                let text = format!("{} changes nothing now", arrival.signal);
+                let (phase, signal) = (self.lifecycle.phase(), Some(arrival.signal));
+                return Some(Line { level: Level::Debug, event: "signal-ignored", phase, signal, text });
             }
-            Action::RunHooks(point) => self.services.run_hooks(point, now, self.hook_environment()),
-            Action::CutHooks => self.services.cut_hooks(now),
-            Action::Stop(signal) => {
-                let as_asked = self.settings.plan.schedule == Schedule::AsAsked;
-                let rewritten = self.settings.signals.rewritten(signal).filter(|_| as_asked);
-                self.app.stop(rewritten.unwrap_or(signal));
+            Action::RunHooks(point) => {
+                let environment = self.hook_environment();
+                self.services.hooks.run(point, self.now, environment);
             }
-            // Looking for leftovers walks all of /proc when adieu is not PID 1; most apps leave none.
-            Action::Sweep | Action::KillLeftovers if reap::none_left() => {}
-            Action::Kill | Action::KillLeftovers => {
-                if action == Action::Kill {
-                    self.note_kill(now);
-                } else {
-                    self.report.killed_leftovers();
-                }
+            Action::CutHooks => self.services.hooks.cut(self.now),
+            Action::Stop(signal) => self.app.stop(signal, self.now),
+            // Most apps leave nobody behind, and as an ordinary process adieu would have to look for them in /proc.
+            Action::Sweep | Action::KillLeftovers | Action::KillAgain if reap::none_left() => {}
+            Action::Kill => {
+                self.note_kill();
                 leftovers::kill();
-                self.kill_again_at = Some(now + KILL_AGAIN);
             }
+            Action::KillLeftovers => {
+                self.report.killed_leftovers();
+                leftovers::kill();
+            }
+            Action::KillAgain => leftovers::kill(),
             Action::Sweep => {
                 self.report.swept();
                 leftovers::signal(&[Signal::TERM, Signal::CONT]);
             }
             Action::Leave(exit) => {
+                self.leave = Some(exit);
                 if !reap::none_left() {
                     leftovers::kill();
                 }
-                self.leave = Some(exit);
             }
         }
+        None
     }
 
-    fn note_kill(&mut self, now: Moment) {
-        if let Some(count) = self.services.look_once_more(now) {
-            self.report.in_flight(count, now);
+    fn note_kill(&mut self) {
+        if let Some(count) = self.services.draining.cut_now(self.now) {
+            self.report.in_flight(count, self.now);
         }
         self.report.killed();
+    }
+
+    fn accept_stop(&mut self, arrival: Arrival) -> Option<Line> {
+        self.report.asked(arrival, self.now);
+        crate::log::stop_asked(self.now);
+        let by = format!("stop asked for by {} from {}", arrival.signal, arrival.from);
+        let (phase, text) = match self.app.pid() {
+            Some(_) => {
+                let pre_stop = show_duration(self.settings.plan.pre_stop);
+                (Phase::PreStop, format!("{by}: not ready from now on, serving on for {pre_stop}"))
+            }
+            None => (self.lifecycle.phase(), format!("{by}, after the app had ended")),
+        };
+        let signal = Some(arrival.signal);
+        Some(Line { level: Level::Info, event: "stop-requested", phase, signal, text })
     }
 
     fn hook_environment(&self) -> HookEnvironment {
@@ -69,31 +108,29 @@ impl Supervisor {
         }
     }
 
-    fn enter(&mut self, phase: Phase, why: Why, now: Moment) {
-        self.since = now;
-        if let Why::Asked(arrival) = why {
-            self.report.asked(arrival, now);
+    /// Whether somebody is left who is no zombie: those are reaped first, some thousands at the most.
+    fn somebody_lives(&mut self) -> bool {
+        for _ in 0..LAST_ORPHANS {
+            match reap::any() {
+                Reaped::Ended(pid, exit) => self.orphan_ended(pid, exit),
+                Reaped::Stopped(..) | Reaped::Nothing => return true,
+                Reaped::NoneLeft => return false,
+            }
         }
-        crate::log::phase(phase.name());
-        self.report.enter(phase, &reason(why), now);
-        let rest = self.lifecycle.grace_over().map(|over| over.since(now));
-        self.services.enter(phase, rest, now);
-        if let (Phase::PreStop, Why::Asked(arrival)) = (phase, why) {
-            crate::log::stop_asked(now);
-            info!(
-                event = "stop-requested", signal = arrival.signal.to_string().as_str();
-                "stop asked for by {} from {}: not ready from now on, serving on for {}",
-                arrival.signal,
-                arrival.from,
-                show_duration(self.settings.plan.pre_stop)
-            );
-            return;
-        }
-        match phase {
-            Phase::Stopping => info!(event = "phase"; "stopping: {}", reason(why)),
-            Phase::Killing => info!(event = "phase"; "killing: the grace is nearly over"),
-            Phase::Gone if why == Why::Unkillable => {
-                error!(event = "phase"; "leaving although processes are left that the kernel cannot end")
+        !reap::none_left()
+    }
+
+    fn enter(&mut self, phase: Phase, why: Why) -> Line {
+        self.since = self.now;
+        let reason = reason(why);
+        self.report.enter(phase, &reason, self.now);
+        let rest = self.lifecycle.grace_over().map(|over| over.since(self.now));
+        self.services.enter(phase, rest, self.now);
+        let (level, text) = match phase {
+            Phase::Stopping => (Level::Info, format!("stopping: {reason}")),
+            Phase::Killing => (Level::Info, "killing: the grace is nearly over".to_owned()),
+            Phase::Gone if why == Why::Unkillable && self.somebody_lives() => {
+                (Level::Error, "leaving although processes are left that the kernel cannot end".to_owned())
             }
             Phase::Starting
             | Phase::Running
@@ -101,8 +138,9 @@ impl Supervisor {
             | Phase::Draining
             | Phase::Sweeping
             | Phase::Leaving
-            | Phase::Gone => debug!(event = "phase"; "{}: {}", phase.name(), reason(why)),
-        }
+            | Phase::Gone => (Level::Debug, format!("{}: {reason}", phase.name())),
+        };
+        Line { level, event: "phase", phase, signal: None, text }
     }
 }
 

@@ -1,22 +1,25 @@
 //! The sockets through which others reach adieu: the health endpoint, the service manager's socket, and the app's. They
 //! are opened before the app is started, since a port that is taken must be found out while nothing has happened yet.
 
+use crate::lifecycle::Phase;
 use crate::moment::Moment;
 use crate::notify::{Inbound, Outbound};
 use crate::ready::endpoint::Health;
+use crate::ready::pages::View;
 use crate::settings::{Refusal, Settings, Target};
 use crate::sys::describe;
+use crate::sys::poll::PollFds;
 use log::warn;
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 pub struct Sockets {
-    pub health: Option<Health>,
+    health: Option<Health>,
     /// The service manager, if it gave us a socket.
-    pub manager: Option<Outbound>,
+    manager: Option<Outbound>,
     /// Where an app that speaks sd_notify speaks to.
-    pub app: Option<Inbound>,
+    app: Option<Inbound>,
 }
 
 impl Sockets {
@@ -48,6 +51,70 @@ impl Sockets {
         let manager = self.manager.as_ref().map(Outbound::descriptor);
         let app = self.app.as_ref().map(Inbound::descriptor);
         [health, manager, app].into_iter().flatten().collect()
+    }
+
+    /// The port of the health endpoint.
+    pub fn health_port(&self) -> Option<u16> {
+        let address = self.health.as_ref()?.address().ok()?;
+        Some(address.port())
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Some(health) = &self.health {
+            health.poll_fds(fds);
+        }
+        if let Some(app) = &self.app {
+            app.poll_fds(fds);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let health = self.health.as_ref().and_then(Health::deadline);
+        let manager = self.manager.as_ref().and_then(Outbound::deadline);
+        [health, manager].into_iter().flatten().min()
+    }
+
+    /// Passes on what the app says to the service manager; true when it has said READY=1.
+    pub fn serve_notifications(&mut self, now: Moment) -> bool {
+        let said_ready = self.app.as_mut().is_some_and(|app| app.serve(self.manager.as_mut()));
+        if let Some(manager) = &mut self.manager {
+            manager.serve(now);
+        }
+        said_ready
+    }
+
+    /// The service manager is told of each phase.
+    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+        if let Some(manager) = &mut self.manager {
+            manager.enter(phase, rest, now);
+        }
+    }
+
+    /// The service manager is told that the app is ready.
+    pub fn announce_ready(&mut self, now: Moment) {
+        if let Some(manager) = &mut self.manager {
+            manager.ready(now);
+        }
+    }
+
+    /// Whether anybody can ask at all.
+    pub fn has_endpoint(&self) -> bool {
+        self.health.is_some()
+    }
+
+    /// Takes the requests that have come to the endpoint, before the signals are read: a probe that comes after the stop
+    /// signal must not be answered ready.
+    pub fn read_requests(&mut self, now: Moment) {
+        if let Some(health) = &mut self.health {
+            health.read_requests(now);
+        }
+    }
+
+    /// Answers at the endpoint, last of all, so that the answers are those of this very turn.
+    pub fn answer(&mut self, now: Moment, view: &View) {
+        if let Some(health) = &mut self.health {
+            health.serve(now, view);
+        }
     }
 }
 

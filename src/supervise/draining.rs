@@ -1,0 +1,119 @@
+//! The drain as the loop sees it: the watch over connections and the user's own check, and the one event that both
+//! together lead to.
+
+use crate::drain::{Drain, Look, Verdict};
+use crate::lifecycle::Event;
+use crate::moment::Moment;
+use crate::process::{Exit, Pid};
+use crate::ready::checks::DrainCheck;
+use crate::settings::DrainSettings;
+use crate::sys::poll::PollFds;
+use log::info;
+
+pub struct Draining {
+    drain: Drain,
+    check: Option<DrainCheck>,
+    /// The pre-stop sleep is over and the app has not been asked to stop.
+    active: bool,
+    /// What the last look saw, as far as a line was written.
+    logged: Option<String>,
+    last_look: Option<Look>,
+}
+
+impl Draining {
+    /// `own_ports` are adieu's own and never counted.
+    pub fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Draining {
+        Draining {
+            drain: Drain::new(settings, app, own_ports),
+            check: settings.check.as_ref().map(DrainCheck::new),
+            active: false,
+            logged: None,
+            last_look: None,
+        }
+    }
+
+    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Some(check) = &self.check {
+            check.poll_fds(fds);
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let check = self.check.as_ref().and_then(DrainCheck::deadline);
+        [check, self.drain.deadline()].into_iter().flatten().min()
+    }
+
+    /// A stop was asked for: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
+    pub fn watch(&mut self, now: Moment) {
+        self.drain.watch(now);
+    }
+
+    /// The pre-stop sleep is over: from here on the wait can end.
+    pub fn begin(&mut self, now: Moment) {
+        self.active = true;
+        self.drain.begin(now);
+        if let Some(check) = &mut self.check {
+            check.begin();
+        }
+    }
+
+    /// The app is being stopped, or has ended.
+    pub fn end(&mut self) {
+        self.active = false;
+        self.drain.close();
+        if let Some(check) = &mut self.check {
+            check.end();
+        }
+    }
+
+    /// Takes a look if one is due; says so when the wait is over.
+    pub fn serve(&mut self, now: Moment) -> Option<Event> {
+        if let Some(check) = &mut self.check {
+            check.serve(now);
+            if let Some(caller) = check.asks_from() {
+                self.drain.leave_out(caller);
+            }
+        }
+        let check_idle = self.check.as_ref().is_none_or(DrainCheck::idle);
+        let verdict = self.drain.deadline().map_or(Verdict::Idle, |_| self.look(now));
+        verdict.event(check_idle).filter(|_| self.active)
+    }
+
+    fn look(&mut self, now: Moment) -> Verdict {
+        let look = self.drain.look(now);
+        let verdict = look.verdict;
+        if self.active {
+            self.log(&look);
+        }
+        self.last_look = Some(look);
+        verdict
+    }
+
+    /// One line whenever the number in flight has changed.
+    fn log(&mut self, look: &Look) {
+        if look.verdict == Verdict::Blind {
+            return;
+        }
+        let waiting = self.check.as_ref().and_then(DrainCheck::reason);
+        let seen = waiting.map_or_else(|| look.to_string(), |reason| format!("{look}; {reason}"));
+        if self.logged.as_ref() != Some(&seen) {
+            info!("draining: {seen}");
+            self.logged = Some(seen);
+        }
+    }
+
+    /// A fresh look, for the moment in which the app is killed: how many requests that cuts off.
+    pub fn cut_now(&mut self, now: Moment) -> Option<usize> {
+        self.drain.cut_now(now)
+    }
+
+    /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.
+    pub fn in_flight(&self) -> Option<usize> {
+        self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
+    }
+
+    /// Takes the end of a process; true when it was the check's.
+    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        self.check.as_mut().is_some_and(|check| check.reaped(pid, exit))
+    }
+}

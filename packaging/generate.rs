@@ -22,7 +22,7 @@ fn main() -> std::io::Result<()> {
 
 /// Each generated file, its path from the root of the project, with what belongs in it.
 pub fn files() -> Vec<(PathBuf, String)> {
-    let files = [
+    let mut files = vec![
         ("packaging/man/adieu.1", manual()),
         ("packaging/completions/adieu.bash", bash()),
         ("packaging/completions/_adieu", zsh()),
@@ -30,6 +30,8 @@ pub fn files() -> Vec<(PathBuf, String)> {
         ("packaging/docs/settings.md", settings_page()),
         ("packaging/schema/settings.json", settings_schema()),
     ];
+    #[cfg(feature = "schema")]
+    files.push(("packaging/schema/report.json", pretty(&adieu::report::schema())));
     files.into_iter().map(|(path, text)| (PathBuf::from(path), text)).collect()
 }
 

@@ -113,18 +113,51 @@ fn the_settings_file_in_the_readme_is_valid() {
     succeeds(check.env_clear().args(["--check", "--config"]).arg(file).args(["--", "app"]));
 }
 
+/// Validates a JSON or TOML document by a schema from packaging/schema.
+const VALIDATE: &str = "import json, sys, tomllib, jsonschema\n\
+    schema, file = json.load(open(sys.argv[1])), open(sys.argv[2], 'rb')\n\
+    jsonschema.Draft202012Validator.check_schema(schema)\n\
+    jsonschema.validate((json if sys.argv[2].endswith('.json') else tomllib).load(file), schema)";
+
+fn is_valid(document: &Path, schema: &str) -> bool {
+    let schema = path("packaging/schema").join(schema);
+    python(&[VALIDATE.as_ref(), schema.as_ref(), document.as_ref()])
+}
+
+fn python(arguments: &[&std::ffi::OsStr]) -> bool {
+    let mut python = Command::new("python3");
+    harness::output(python.arg("-c").args(arguments), Duration::from_secs(60)).status.success()
+}
+
+fn python_validates() -> Result<(), String> {
+    harness::program("python3")?;
+    let has_both = python(&["import jsonschema, tomllib".as_ref()]);
+    has_both.then_some(()).ok_or("python3 has no jsonschema and tomllib".to_owned())
+}
+
+#[test]
+fn reports_follow_their_schema() {
+    require!(python_validates());
+    let scratch = Scratch::new();
+    let report = scratch.path("report.json");
+    let asks = "trap '' TERM; kill -TERM $PPID; sleep 60";
+    let hooks = "--on-stop exec:true --on-exit exec:false --health 127.0.0.1:0";
+    for (options, script, killed) in [("--grace 1s", "exit 4", false), ("--grace 1s", asks, true)] {
+        let launch = harness::Launch::ordinary(harness::Init::Adieu).options(options).options(hooks);
+        launch.option("--report").option(&report).command(["sh", "-c", script]).run();
+        let text = std::fs::read_to_string(&report).expect("a report");
+        assert!(is_valid(&report, "report.json"), "{text}");
+        assert_eq!(text.contains("\"killed\": true,\n  \"leftovers\""), killed, "{text}");
+        // The schema names every key, so that a typo in a reader's program is found.
+        let wrong = scratch.file("wrong.json", &text.replace("\"status\"", "\"state\""));
+        assert!(!is_valid(&wrong, "report.json"), "a report without its status is none");
+    }
+}
+
 /// The schema accepts what adieu accepts, and finds a typo as adieu does.
 #[test]
 fn the_schema_of_the_settings_file_agrees_with_adieu() {
-    let script = "import json, sys, tomllib, jsonschema\n\
-                  schema = json.load(open(sys.argv[1]))\n\
-                  jsonschema.Draft202012Validator.check_schema(schema)\n\
-                  jsonschema.validate(tomllib.load(open(sys.argv[2], 'rb')), schema)";
-    let python = |arguments: &[&std::ffi::OsStr]| {
-        Command::new("python3").arg("-c").args(arguments).output().is_ok_and(|output| output.status.success())
-    };
-    let has_both = python(&["import jsonschema, tomllib".as_ref()]);
-    require!(has_both.then_some(()).ok_or("python3 has no jsonschema and tomllib"));
+    require!(python_validates());
     let scratch = Scratch::new();
     for (text, good) in [
         (
@@ -142,8 +175,7 @@ fn the_schema_of_the_settings_file_agrees_with_adieu() {
         let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
         check.env_clear().args(["--check", "--config"]).arg(&file).args(["--", "app"]);
         let accepts = check.output().expect("adieu starts").status.success();
-        let schema = path("packaging/schema/settings.json");
-        let valid = python(&[script.as_ref(), schema.as_ref(), file.as_ref()]);
+        let valid = is_valid(&file, "settings.json");
         assert_eq!((accepts, valid), (good, good), "adieu and the schema on: {text}");
     }
 }

@@ -21,6 +21,7 @@ const TERMINATION_LIMIT: usize = 4096;
 /// What happened. The order of the fields is the order of the keys in the report; times are milliseconds since adieu's
 /// start; what is not known is null.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// adieu's version.
     adieu: &'static str,
@@ -54,6 +55,7 @@ pub struct Report {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct StopRequest {
     at_ms: u64,
     signal: String,
@@ -62,6 +64,7 @@ struct StopRequest {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct PhaseSpan {
     phase: &'static str,
     begin_ms: u64,
@@ -73,12 +76,14 @@ struct PhaseSpan {
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Sample {
     at_ms: u64,
     count: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Sent {
     at_ms: u64,
     signal: String,
@@ -86,6 +91,7 @@ struct Sent {
 
 /// Requests in flight at the moments at which that may cost them their answer.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct CutOff {
     /// When the stop signal was sent: an app that shuts down well still finishes these.
     at_stopping: Option<usize>,
@@ -96,6 +102,7 @@ struct CutOff {
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Leftovers {
     /// They were asked to end.
     swept: bool,
@@ -104,6 +111,7 @@ struct Leftovers {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Hook {
     stage: &'static str,
     hook: String,
@@ -114,6 +122,7 @@ struct Hook {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct AppEnd {
     at_ms: u64,
     /// As a shell counts: 128+n for a death by signal n.
@@ -123,6 +132,14 @@ struct AppEnd {
 
 fn ms(moment: Moment) -> u64 {
     u64::try_from(moment.since_start().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The JSON Schema of the report.
+#[cfg(feature = "schema")]
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<Report>().to_value()
 }
 
 impl Report {

@@ -46,6 +46,7 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 
 use lint::Lint;
+use lint::rules::{Rule, Severity};
 use options::Options;
 use plan::{Plan, Subject};
 use progress::Progress;
@@ -93,7 +94,7 @@ fn front(args: &[OsString]) -> i32 {
             return if error.use_stderr() { FAILED } else { 0 };
         }
     };
-    match rehearse(&options) {
+    match carry_out(&options) {
         Ok(true) => 0,
         Ok(false) => 1,
         Err(Failure::Interrupted) => {
@@ -105,6 +106,33 @@ fn front(args: &[OsString]) -> i32 {
             FAILED
         }
     }
+}
+
+fn carry_out(options: &Options) -> Result<bool, Failure> {
+    if let Some(rule) = &options.explain {
+        let page =
+            if rule == "all" { Ok(lint::pages::book()) } else { Rule::named(rule).map(lint::pages::page) };
+        print(&page.map_err(Failure::Cannot)?);
+        return Ok(true);
+    }
+    if options.lint.is_empty() { rehearse(options) } else { judge_files(options) }
+}
+
+/// Judges files without running anything; whether nothing was found that counts.
+fn judge_files(options: &Options) -> Result<bool, Failure> {
+    let sources = options.lint.iter().map(|name| read_source(name)).collect::<Result<Vec<_>, _>>()?;
+    let findings = lint::judge(&sources, &options.allow).map_err(Failure::Cannot)?;
+    print(&lint::show::show(options.format, &findings, sources.len()));
+    let counts = |severity: Severity| options.fail_on.0.is_some_and(|least| severity >= least);
+    Ok(!findings.iter().any(|finding| counts(finding.severity)))
+}
+
+fn read_source(name: &str) -> Result<lint::Source, Failure> {
+    let text = if name == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(name) };
+    let text = text
+        .map_err(|error| Failure::Cannot(format!("cannot read '{name}': {error}; give a file to judge")))?;
+    let name = if name == "-" { "stdin" } else { name };
+    Ok(lint::Source { name: name.to_owned(), text })
 }
 
 /// Every run that was asked for, shown; whether all was well.

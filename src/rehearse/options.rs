@@ -10,6 +10,9 @@ use nix::sys::signal::Signal;
 
 use adieu::settings::{Platform, values};
 
+use super::lint::rules::{Rule, Severity};
+use super::lint::show::Format;
+
 /// Answers the question "does my app shut down well?" before production does.
 ///
 /// Starts the app as a container would, with adieu as its PID 1, puts load on it, asks it to stop, plays the load balancer and
@@ -41,6 +44,26 @@ pub(crate) struct Options {
     /// Which container or service of the manifest.
     #[arg(long, value_name = "NAME", requires = "manifest")]
     pub(crate) container: Option<String>,
+
+    /// Judge manifests and Dockerfiles without running anything; - is standard input.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["manifest", "command"], help_heading = "Lint")]
+    pub(crate) lint: Vec<String>,
+
+    /// How to show what --lint finds.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", help_heading = "Lint")]
+    pub(crate) format: Format,
+
+    /// What makes --lint fail: error, warning, note or never.
+    #[arg(long, value_name = "WEIGHT", value_parser = weight, default_value = "warning", help_heading = "Lint")]
+    pub(crate) fail_on: FailOn,
+
+    /// Leave a rule of --lint out; repeatable.
+    #[arg(long, value_name = "RULE", value_parser = Rule::named, help_heading = "Lint")]
+    pub(crate) allow: Vec<Rule>,
+
+    /// What a rule of --lint is about, or all of them: a name from its findings, or all.
+    #[arg(long, value_name = "RULE", help_heading = "Lint")]
+    pub(crate) explain: Option<String>,
 
     /// Whose time limits to play: kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker or none.
     #[arg(long, value_name = "NAME", value_parser = platform, help_heading = "Time")]
@@ -132,7 +155,22 @@ pub(crate) struct Options {
 }
 
 const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the checklist failed, 1 when something was or did, 125 when it
-could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides.";
+could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. --lint: 0 when nothing was found at or
+above --fail-on, 1 when something was, 125 when a file could not be read.";
+
+/// From which weight on findings make the lint fail; `None` for never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FailOn(pub(crate) Option<Severity>);
+
+fn weight(text: &str) -> Result<FailOn, String> {
+    if text == "never" {
+        return Ok(FailOn(None));
+    }
+    let found = Severity::ALL.into_iter().find(|severity| severity.name() == text);
+    found
+        .map(|severity| FailOn(Some(severity)))
+        .ok_or_else(|| "write error, warning, note or never".to_owned())
+}
 
 fn platform(text: &str) -> Result<Platform, String> {
     Platform::named(text)

@@ -13,7 +13,7 @@ pub mod typed;
 pub mod values;
 
 pub use platform::{Platform, Surroundings};
-pub use programs::{PROGRAMS, Program};
+pub use programs::{PROGRAMS, Program, of_command as program_of};
 pub use timeline::timeline;
 
 use crate::lifecycle::Plan;

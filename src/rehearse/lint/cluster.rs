@@ -1,0 +1,206 @@
+//! What spans several Kubernetes objects: replicas, rollouts, disruption budgets, and what ends a stop before its grace is over.
+
+use std::time::Duration;
+
+use adieu::settings::values;
+
+use super::finding::{Findings, Place, Spot, Subject};
+use super::rules::{Rule, Severity};
+
+/// All objects of all files.
+#[derive(Default)]
+pub(crate) struct Cluster {
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) budgets: Vec<Disruption>,
+    pub(crate) scalers: Vec<Scaler>,
+    pub(crate) caps: Vec<Cap>,
+}
+
+pub(crate) struct Workload {
+    pub(crate) subject: Subject,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) place: Place,
+    /// Of its pods.
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) replicas: Option<Spot<u64>>,
+    pub(crate) strategy: Option<Spot<String>>,
+    pub(crate) unavailable: Option<Spot<String>>,
+    pub(crate) grace: Spot<Duration>,
+    /// It gets requests.
+    pub(crate) routed: bool,
+}
+
+/// A PodDisruptionBudget.
+pub(crate) struct Disruption {
+    pub(crate) subject: Subject,
+    pub(crate) place: Place,
+    pub(crate) namespace: String,
+    pub(crate) selector: Vec<(String, String)>,
+    /// It selects by expressions as well, which are not looked into.
+    pub(crate) expressions: bool,
+    pub(crate) min_available: Option<Spot<String>>,
+    pub(crate) max_unavailable: Option<Spot<String>>,
+}
+
+/// A HorizontalPodAutoscaler.
+pub(crate) struct Scaler {
+    pub(crate) namespace: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) least: u64,
+}
+
+/// Something that limits the grace of pods from outside.
+pub(crate) struct Cap {
+    pub(crate) subject: Subject,
+    pub(crate) place: Place,
+    pub(crate) limit: Duration,
+    pub(crate) what: String,
+}
+
+impl Cluster {
+    pub(crate) fn check(&self, findings: &mut Findings) {
+        for workload in &self.workloads {
+            self.check_caps(workload, findings);
+            if workload.routed
+                && ["Deployment", "StatefulSet", "ReplicaSet", "Rollout"].contains(&workload.kind.as_str())
+            {
+                self.check_replicas(workload, findings);
+                self.check_rollout(workload, findings);
+            }
+        }
+    }
+
+    fn check_caps(&self, workload: &Workload, findings: &mut Findings) {
+        let tightest =
+            self.caps.iter().filter(|cap| cap.limit < workload.grace.value).min_by_key(|cap| cap.limit);
+        let Some(cap) = tightest else { return };
+        let shown = values::show_duration;
+        let message = format!(
+            "the pod asks for {}, and {} gives it {} at most ({}, {}:{})",
+            shown(workload.grace.value),
+            cap.what,
+            shown(cap.limit),
+            cap.subject.object,
+            cap.subject.file,
+            cap.place.line
+        );
+        findings.add(Rule::GraceCapped, &workload.subject, workload.grace.place, message).remedy(format!(
+            "raise that limit to {}, or plan the stop for {}",
+            shown(workload.grace.value),
+            shown(cap.limit)
+        ));
+    }
+
+    /// How many pods there are at least, and where that is said.
+    fn least(&self, workload: &Workload) -> (u64, Place) {
+        let scaled = self.scalers.iter().find(|scaler| {
+            scaler.kind == workload.kind
+                && scaler.name == workload.name
+                && scaler.namespace == workload.namespace
+        });
+        let place = workload.replicas.as_ref().map_or(workload.place, |spot| spot.place);
+        match scaled {
+            Some(scaler) => (scaler.least, place),
+            None => (workload.replicas.as_ref().map_or(1, |spot| spot.value), place),
+        }
+    }
+
+    fn check_replicas(&self, workload: &Workload, findings: &mut Findings) {
+        let (least, place) = self.least(workload);
+        let budget = self.budgets.iter().find(|budget| budget.selects(workload));
+        if least == 1 {
+            let how = if workload.replicas.is_some() {
+                "one replica"
+            } else {
+                "no number of replicas, which means one"
+            };
+            // A StatefulSet of one is mostly a database, which two would not mend.
+            let severity = if workload.kind == "Deployment" { Severity::Warning } else { Severity::Note };
+            findings.add(Rule::OneReplica, &workload.subject, place, format!("it has {how}")).weigh(severity);
+        }
+        match budget {
+            Some(budget) => budget.check(least, findings),
+            None if least > 1 => {
+                let message = format!("{least} replicas, and no PodDisruptionBudget for them in these files");
+                findings.add(Rule::BudgetMissing, &workload.subject, workload.place, message);
+            }
+            None => {}
+        }
+    }
+
+    fn check_rollout(&self, workload: &Workload, findings: &mut Findings) {
+        if let Some(strategy) = workload.strategy.as_ref().filter(|strategy| strategy.value == "Recreate") {
+            findings.add(Rule::RolloutGap, &workload.subject, strategy.place, "the strategy is Recreate");
+            return;
+        }
+        let (least, _) = self.least(workload);
+        let Some(unavailable) = &workload.unavailable else { return };
+        if share(&unavailable.value, least, Round::Down).is_some_and(|gone| gone >= least && least > 0) {
+            let message = format!("maxUnavailable is {}, and there are {least} replicas", unavailable.value);
+            findings.add(Rule::RolloutGap, &workload.subject, unavailable.place, message);
+        }
+    }
+}
+
+impl Disruption {
+    fn selects(&self, workload: &Workload) -> bool {
+        let all = self.selector.iter().all(|label| workload.labels.contains(label));
+        self.namespace == workload.namespace && all && !(self.selector.is_empty() && self.expressions)
+    }
+
+    fn check(&self, replicas: u64, findings: &mut Findings) {
+        let blocked = match (&self.min_available, &self.max_unavailable) {
+            (_, Some(spot)) => share(&spot.value, replicas, Round::Up)
+                .filter(|gone| *gone == 0)
+                .map(|_| (spot.place, format!("maxUnavailable is {}", spot.value))),
+            (Some(spot), None) => {
+                share(&spot.value, replicas, Round::Up).filter(|kept| *kept >= replicas).map(|_| {
+                    (spot.place, format!("minAvailable is {}, and there are {replicas} replicas", spot.value))
+                })
+            }
+            (None, None) => None,
+        };
+        if let Some((place, message)) = blocked {
+            findings.add(Rule::BudgetBlocks, &self.subject, place, message);
+        } else if self.min_available.is_none() && self.max_unavailable.is_none() {
+            // The API takes a missing minAvailable for 1.
+            if replicas == 1 {
+                findings.add(Rule::BudgetBlocks, &self.subject, self.place, "it keeps the only replica");
+            }
+        }
+    }
+}
+
+/// How the API rounds a percentage: up in budgets, down in maxUnavailable of a rollout.
+#[derive(Clone, Copy)]
+enum Round {
+    Up,
+    Down,
+}
+
+/// A number of pods, or a percentage of them.
+fn share(text: &str, replicas: u64, round: Round) -> Option<u64> {
+    let Some(percent) = text.strip_suffix('%') else { return text.parse().ok() };
+    let part = percent.parse::<u64>().ok()?.checked_mul(replicas)?;
+    Some(match round {
+        Round::Up => part.div_ceil(100),
+        Round::Down => part / 100,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_rounded_as_the_api_does() {
+        assert_eq!(share("25%", 1, Round::Down), Some(0));
+        assert_eq!(share("25%", 1, Round::Up), Some(1));
+        assert_eq!(share("100%", 3, Round::Down), Some(3));
+        assert_eq!(share("2", 3, Round::Up), Some(2));
+        assert_eq!(share("many", 3, Round::Up), None);
+    }
+}

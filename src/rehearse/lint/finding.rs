@@ -1,0 +1,102 @@
+//! A finding: which rule, where, what is wrong there, and what would be right.
+
+use serde::Serialize;
+
+use super::rules::{Rule, Severity};
+
+/// A place in a file; lines and columns are counted from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Place {
+    /// The beginning of a line.
+    #[must_use]
+    pub fn line(line: usize) -> Place {
+        Place { line, column: 1 }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Spot<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+impl<T> Spot<T> {
+    pub(crate) fn new(value: T, place: Place) -> Spot<T> {
+        Spot { value, place }
+    }
+}
+
+/// What a rule has found.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    #[serde(serialize_with = "as_id")]
+    pub rule: Rule,
+    pub severity: Severity,
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+    /// Which object of the file: `Deployment my-app, container web`.
+    pub object: String,
+    /// What is wrong there.
+    pub message: String,
+    /// What would be right there.
+    pub remedy: String,
+}
+
+fn as_id<S: serde::Serializer>(rule: &Rule, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(rule.id())
+}
+
+/// Where findings are noted while the rules are gone through.
+#[derive(Default)]
+pub(crate) struct Findings(pub(crate) Vec<Finding>);
+
+/// Whom a finding is about: the file and the object in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Subject {
+    pub(crate) file: String,
+    pub(crate) object: String,
+}
+
+impl Findings {
+    /// Notes a finding with the rule's own weight.
+    pub(crate) fn add(
+        &mut self,
+        rule: Rule,
+        subject: &Subject,
+        place: Place,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.0.push(Finding {
+            rule,
+            severity: rule.severity(),
+            file: subject.file.clone(),
+            line: place.line,
+            column: place.column,
+            object: subject.object.clone(),
+            message: message.into(),
+            remedy: rule.remedy().to_owned(),
+        });
+        self.0.last_mut().expect("it was just put there")
+    }
+}
+
+impl Finding {
+    /// The remedy of this very case.
+    pub(crate) fn remedy(&mut self, remedy: impl Into<String>) -> &mut Finding {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// It weighs less or more than the rule's cases usually do.
+    pub(crate) fn weigh(&mut self, severity: Severity) -> &mut Finding {
+        self.severity = severity;
+        self
+    }
+}

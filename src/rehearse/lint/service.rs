@@ -1,0 +1,459 @@
+//! One container or service, whatever the dialect that describes it: what its times, its signals and its processes must satisfy.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use adieu::lifecycle::{Schedule, Wait};
+use adieu::settings::{self, Origin, Platform, Request, Settings, Surroundings, values};
+use adieu::signal::Signal;
+
+use super::finding::{Findings, Place, Spot, Subject};
+use super::rules::{Rule, Severity};
+
+pub(crate) struct Service {
+    pub(crate) subject: Subject,
+    /// Where to point when nothing more exact is known.
+    pub(crate) place: Place,
+    pub(crate) platform: Platform,
+    /// From the stop request to the platform's SIGKILL, when it is written there.
+    pub(crate) grace: Option<Spot<Duration>>,
+    /// What that is called in this dialect.
+    pub(crate) grace_key: &'static str,
+    /// What the platform does before it sends the stop signal.
+    pub(crate) hook: Option<Spot<Hook>>,
+    /// The whole command line; `None` when it is left to the image.
+    pub(crate) command: Option<Spot<Vec<String>>>,
+    /// The image's entry point stands in front of these words, and is not known.
+    pub(crate) behind_entrypoint: bool,
+    pub(crate) env: Vec<(String, Spot<String>)>,
+    /// Variables whose value cannot be known from here.
+    pub(crate) hidden: Vec<String>,
+    /// More variables come from somewhere else (envFrom, env_file, EnvironmentFile).
+    pub(crate) more_env: bool,
+    pub(crate) stop_signal: Option<Spot<String>>,
+    /// What is sent when no stop signal is named; `None` when the image says.
+    pub(crate) usual_signal: Option<Signal>,
+}
+
+/// A hook of the platform's that runs before the stop signal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Hook {
+    Sleep(Duration),
+    /// `adieu --wait`
+    Wait,
+    Other,
+}
+
+/// How the command reaches the app.
+pub(crate) struct Launch {
+    /// adieu's own options; `None` when it is not there.
+    pub(crate) adieu: Option<Vec<String>>,
+    /// Another init in front of everything.
+    pub(crate) init: Option<String>,
+    /// The app and its arguments.
+    pub(crate) app: Vec<String>,
+}
+
+/// Whether the command stands below adieu, and what it is then.
+pub(crate) fn launch(words: &[String]) -> Launch {
+    let mut launch = Launch { adieu: None, init: None, app: words.to_vec() };
+    if let Some(first) = words.first().filter(|first| is_other_init(first)) {
+        // Its own options are short ones that may have values; what counts is what stands behind the dashes.
+        let dashes = words.iter().position(|word| word == "--");
+        let rest = dashes.map_or(1, |dashes| dashes + 1);
+        launch.init = Some(base_name(first));
+        launch.app = words.get(rest..).unwrap_or_default().to_vec();
+    }
+    if launch.app.first().is_some_and(|first| base_name(first) == "adieu") {
+        let rest = launch.app.split_off(1);
+        let dashes = rest.iter().position(|word| word == "--");
+        launch.adieu = Some(rest[..dashes.unwrap_or(rest.len())].to_vec());
+        launch.app = dashes.map(|dashes| rest[dashes + 1..].to_vec()).unwrap_or_default();
+    }
+    launch
+}
+
+fn is_other_init(word: &str) -> bool {
+    ["tini", "tini-static", "docker-init", "dumb-init", "catatonit"].contains(&base_name(word).as_str())
+}
+
+pub(crate) fn base_name(word: &str) -> String {
+    Path::new(word).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Service {
+    fn launch(&self) -> Launch {
+        launch(self.command.as_ref().map_or(&[], |command| &command.value))
+    }
+
+    /// adieu stands in the command, or shows itself by its variables when the image's entry point is not known.
+    pub(crate) fn has_adieu(&self) -> bool {
+        let known = self.command.is_some() && !self.behind_entrypoint;
+        let named = |name: &String| name.starts_with("ADIEU_");
+        let variables = self.env.iter().map(|(name, _)| name).chain(&self.hidden);
+        self.launch().adieu.is_some() || !known && variables.into_iter().any(named)
+    }
+
+    /// What adieu would make of its options and variables; `None` when a part of them cannot be seen from here.
+    pub(crate) fn settings(&self) -> Option<Result<Box<Settings>, String>> {
+        let launch = self.launch();
+        let hidden = self.hidden.iter().any(|name| name.starts_with("ADIEU_"));
+        let elsewhere = self.env.iter().any(|(name, _)| name == "ADIEU_CONFIG");
+        if !self.has_adieu() || hidden || elsewhere || self.more_env {
+            return None;
+        }
+        let mut arguments: Vec<OsString> = launch.adieu.iter().flatten().map(OsString::from).collect();
+        if arguments.iter().any(|word| word == "--config") {
+            return None;
+        }
+        arguments.push("--".into());
+        arguments.extend(launch.app.iter().map(OsString::from));
+        if launch.app.is_empty() {
+            arguments.push("app".into());
+        }
+        let mut env: Vec<(OsString, OsString)> = vec![("ADIEU_CONFIG".into(), "/dev/null".into())];
+        if !self.env.iter().any(|(name, _)| name == "ADIEU_PLATFORM") {
+            env.push(("ADIEU_PLATFORM".into(), self.platform.name().into()));
+        }
+        let own = self.env.iter().filter(|(name, _)| name.starts_with("ADIEU_"));
+        env.extend(own.map(|(name, spot)| (name.into(), spot.value.clone().into())));
+        let around = Surroundings {
+            variable: &|_| None,
+            exists: &|_| false,
+            texts: &|_| Vec::new(),
+            pid: std::process::id(),
+        };
+        match settings::request(arguments, env, &around) {
+            Ok(Request::Run(settings) | Request::Check(settings)) => Some(Ok(settings)),
+            Ok(Request::Probe { .. } | Request::Show(_)) => None,
+            Err(refusal) => Some(Err(refusal.0)),
+        }
+    }
+
+    pub(crate) fn hook_sleep(&self) -> Duration {
+        match self.hook.as_ref().map(|hook| &hook.value) {
+            Some(Hook::Sleep(time)) => *time,
+            Some(Hook::Wait | Hook::Other) | None => Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn whole_grace(&self) -> Duration {
+        self.grace.as_ref().map_or(self.platform.grace(), |spot| spot.value)
+    }
+
+    pub(crate) fn grace_place(&self) -> Place {
+        self.grace.as_ref().map_or(self.place, |spot| spot.place)
+    }
+
+    /// Every rule that holds in all dialects.
+    pub(crate) fn check(&self, findings: &mut Findings) {
+        self.check_launch(findings);
+        self.check_grace(findings);
+        let settings = self.settings();
+        match &settings {
+            Some(Ok(settings)) => {
+                self.check_times(settings, findings);
+                self.check_request(settings, findings);
+            }
+            Some(Err(why)) => {
+                let place = self.adieu_place(why);
+                let _ = findings
+                    .add(Rule::SettingsRefused, &self.subject, place, format!("adieu would refuse: {why}"))
+                    .remedy(
+                        why.rsplit_once(';').map_or(Rule::SettingsRefused.remedy(), |(_, hint)| hint.trim()),
+                    );
+            }
+            None => {}
+        }
+        self.check_signal(findings);
+    }
+
+    /// The variable that a refusal speaks of, or the command.
+    fn adieu_place(&self, why: &str) -> Place {
+        let named = self.env.iter().find(|(name, _)| why.contains(name.as_str()));
+        let command = self.command.as_ref().map_or(self.place, |command| command.place);
+        named.map_or(command, |(_, spot)| spot.place)
+    }
+
+    fn check_launch(&self, findings: &mut Findings) {
+        let Some(command) = &self.command else { return };
+        let launch = self.launch();
+        if let (Some(init), Some(_)) = (&launch.init, &launch.adieu) {
+            findings.add(
+                Rule::InitTwice,
+                &self.subject,
+                command.place,
+                format!("{init} stands in front of adieu"),
+            );
+        }
+        if self.has_adieu() {
+            return;
+        }
+        let mut app = launch.app.as_slice();
+        while app.first().is_some_and(|word| base_name(word) == "docker-entrypoint.sh") {
+            app = &app[1..];
+        }
+        let line = shell_line(app);
+        // dumb-init signals the whole group, and so the app behind its shell as well.
+        let to_shell_alone = launch.init.as_deref() != Some("dumb-init");
+        if let Some((shell, line)) = line.as_ref().filter(|_| to_shell_alone) {
+            if !hands_over(line) {
+                let message =
+                    format!("the command goes through {shell}, which passes no signal on: {}", short(line));
+                let finding = findings.add(Rule::ShellPidOne, &self.subject, command.place, message);
+                if let Some(words) = simple(line) {
+                    finding.remedy(format!("name the program itself: {}", as_json(&words)));
+                } else {
+                    finding.remedy("end the script with: exec PROGRAM ARGUMENTS; or put adieu in front: adieu -- sh -c ...");
+                }
+            }
+        }
+        let words: Vec<String> = line.and_then(|(_, line)| simple(line)).unwrap_or_else(|| app.to_vec());
+        let name = words.first().map(|word| base_name(word)).unwrap_or_default();
+        if ["npm", "yarn", "pnpm", "npx", "pnpx"].contains(&name.as_str()) {
+            let message = format!("the app is started by {}", words.join(" "));
+            findings.add(Rule::NpmPidOne, &self.subject, command.place, message);
+        }
+    }
+
+    fn check_grace(&self, findings: &mut Findings) {
+        let (grace, shown) = (self.whole_grace(), values::show_duration);
+        let key = self.grace_key;
+        if grace.is_zero() {
+            findings.add(Rule::GraceZero, &self.subject, self.grace_place(), format!("{key} is 0"));
+            return;
+        }
+        let hook = self.hook_sleep();
+        if self.has_adieu() || hook.is_zero() {
+            return;
+        }
+        let place = self.hook.as_ref().map_or(self.place, |hook| hook.place);
+        let left = grace.saturating_sub(hook);
+        if left.is_zero() {
+            let message = format!("the preStop hook sleeps {}, and {key} is {}", shown(hook), shown(grace));
+            findings
+                .add(Rule::GraceOverrun, &self.subject, place, message)
+                .remedy(format!("set {key} to {} or more", shown(hook + Duration::from_secs(30))));
+        } else if left < Duration::from_secs(5) {
+            let message = format!(
+                "the preStop hook sleeps {} of {key} {}: {} are left for open requests and the app's own end",
+                shown(hook),
+                shown(grace),
+                shown(left)
+            );
+            findings
+                .add(Rule::GraceOverrun, &self.subject, place, message)
+                .weigh(Severity::Warning)
+                .remedy(format!("set {key} to {} or more", shown(hook + Duration::from_secs(30))));
+        }
+    }
+
+    fn check_times(&self, settings: &Settings, findings: &mut Findings) {
+        let (plan, shown) = (&settings.plan, values::show_duration);
+        let (grace, hook) = (self.whole_grace(), self.hook_sleep());
+        let available = grace.saturating_sub(hook);
+        let less = if hook.is_zero() {
+            String::new()
+        } else {
+            format!(", less {} of the preStop hook", shown(hook))
+        };
+        let (explicit, place) = self.adieu_grace(settings);
+        if self.platform == Platform::None {
+            // Nobody has said yet who will run it.
+        } else if plan.grace > available {
+            let message = format!(
+                "adieu counts on {}{}, and the platform kills {} after the stop request{less}",
+                shown(plan.grace),
+                if explicit { "" } else { " (nothing says otherwise)" },
+                shown(grace),
+            );
+            findings
+                .add(Rule::GraceMismatch, &self.subject, place, message)
+                .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
+        } else if plan.grace < available {
+            let message = format!(
+                "adieu counts on {}, and the platform would wait {}: the rest is never used",
+                shown(plan.grace),
+                shown(available)
+            );
+            findings
+                .add(Rule::GraceMismatch, &self.subject, place, message)
+                .weigh(Severity::Note)
+                .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
+        }
+        if let Some(hook) = self.hook.as_ref().filter(|hook| hook.value != Hook::Other) {
+            let own = shown(plan.pre_stop);
+            let message = match &hook.value {
+                Hook::Sleep(time) => {
+                    format!(
+                        "the preStop hook sleeps {}, and then adieu sleeps {own} of its own",
+                        shown(*time)
+                    )
+                }
+                Hook::Wait | Hook::Other => {
+                    format!("adieu --wait drains, and then adieu itself begins with {own}")
+                }
+            };
+            if !plan.pre_stop.is_zero() {
+                findings.add(Rule::PreStopTwice, &self.subject, hook.place, message);
+            }
+        }
+        self.check_schedule(settings, findings);
+    }
+
+    /// Where adieu's grace stands, and whether a person wrote it.
+    fn adieu_grace(&self, settings: &Settings) -> (bool, Place) {
+        let origin = settings.shown.iter().find(|(name, ..)| *name == "grace").map(|(_, _, origin)| origin);
+        let command = self.command.as_ref().map_or(self.place, |command| command.place);
+        match origin {
+            Some(Origin::Variable(name)) => {
+                let found = self.env.iter().find(|(variable, _)| variable == name);
+                (true, found.map_or(self.place, |(_, spot)| spot.place))
+            }
+            Some(Origin::Flag(_) | Origin::File { .. }) => (true, command),
+            Some(Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_)) | None => {
+                (false, self.grace_place())
+            }
+        }
+    }
+
+    fn check_schedule(&self, settings: &Settings, findings: &mut Findings) {
+        let (plan, shown) = (&settings.plan, values::show_duration);
+        let kill_at = plan.grace.saturating_sub(plan.kill_margin);
+        let waits = waits(&plan.schedule);
+        let schedule = values::show_schedule(&plan.schedule);
+        let place = self.adieu_place("ADIEU_STOP");
+        if plan.pre_stop + waits >= kill_at && !waits.is_zero() {
+            let message = format!(
+                "{schedule} takes {} after a pre-stop sleep of {}, and adieu kills at {}",
+                shown(waits),
+                shown(plan.pre_stop),
+                shown(kill_at)
+            );
+            findings.add(Rule::ScheduleOverrun, &self.subject, place, message);
+            return;
+        }
+        let drain = plan.drain.unwrap_or_default();
+        if plan.pre_stop + drain + waits + Duration::from_secs(1) > kill_at && !drain.is_zero() {
+            let message = format!(
+                "pre-stop sleep {}, drain timeout {} and schedule waits of {} reach up to the kill at {}",
+                shown(plan.pre_stop),
+                shown(drain),
+                shown(waits),
+                shown(kill_at)
+            );
+            findings.add(Rule::DrainSqueeze, &self.subject, self.adieu_place("ADIEU_DRAIN_TIMEOUT"), message);
+        }
+    }
+
+    /// The signal by which the platform asks, and where that is said.
+    fn asked_by(&self) -> Option<(Signal, Place, bool)> {
+        match &self.stop_signal {
+            Some(spot) => spot.value.parse().ok().map(|signal| (signal, spot.place, true)),
+            None => {
+                let place = self.command.as_ref().map_or(self.place, |command| command.place);
+                self.usual_signal.map(|signal| (signal, place, false))
+            }
+        }
+    }
+
+    fn check_request(&self, settings: &Settings, findings: &mut Findings) {
+        let Some((signal, place, _)) = self.asked_by() else { return };
+        if !signal.is_catchable() || settings.plan.stop_on.contains(signal) {
+            return;
+        }
+        let list: Vec<String> =
+            settings.plan.stop_on.iter().chain([signal]).map(|signal| signal.to_string()).collect();
+        let message = format!("the platform stops with {signal}, which is no stop request to adieu");
+        findings
+            .add(Rule::StopSignalNoRequest, &self.subject, place, message)
+            .remedy(format!("let the platform send TERM, or set ADIEU_STOP_ON={}", list.join(",")));
+    }
+
+    fn check_signal(&self, findings: &mut Findings) {
+        if let Some(spot) = &self.stop_signal {
+            if let Err(why) = values::signal(&spot.value) {
+                findings
+                    .add(Rule::StopSignalWrong, &self.subject, spot.place, why)
+                    .weigh(Severity::Error)
+                    .remedy("write a signal's name: SIGTERM");
+                return;
+            }
+        }
+        let Some((signal, place, written)) = self.asked_by() else { return };
+        if !signal.is_catchable() {
+            let message = format!("the stop signal is {signal}");
+            findings.add(Rule::StopSignalKill, &self.subject, place, message);
+            return;
+        }
+        if self.has_adieu() || self.hook.as_ref().is_some_and(|hook| hook.value == Hook::Other) {
+            return;
+        }
+        let app = self.launch().app;
+        let words = shell_line(&app).and_then(|(_, line)| simple(line)).unwrap_or(app);
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let Some(program) = settings::program_of(&words) else { return };
+        let Some(right) = program.asks.and_then(|name| name.parse::<Signal>().ok()) else { return };
+        if signal == right || program.schedule.is_none() {
+            return;
+        }
+        let how = if written { "here" } else { "by default" };
+        let message = format!("{} is stopped {how} by {signal}, and gracefully by {right}", program.name());
+        findings
+            .add(Rule::StopSignalWrong, &self.subject, place, message)
+            .remedy(format!("set the stop signal to SIG{right}, or put adieu in front, which sends it"));
+    }
+}
+
+/// How long the waits of a schedule take together; one that is counted from the kill back always fits.
+fn waits(schedule: &Schedule) -> Duration {
+    let steps = match schedule {
+        Schedule::Steps(steps) => steps.as_slice(),
+        Schedule::AsAsked | Schedule::Silent => &[],
+    };
+    let last = steps.len().saturating_sub(1);
+    let before_last = steps.iter().take(last);
+    before_last
+        .map(|step| match step.wait {
+            Wait::For(time) => time,
+            Wait::UntilBeforeKill(_) => Duration::ZERO,
+        })
+        .sum()
+}
+
+/// The shell and its line, in `sh -c LINE`.
+fn shell_line(words: &[String]) -> Option<(String, &str)> {
+    let [shell, flag, line, ..] = words else { return None };
+    let name = base_name(shell);
+    let is_shell = ["sh", "bash", "ash", "dash", "zsh", "ksh"].contains(&name.as_str());
+    (is_shell && flag.starts_with('-') && flag.ends_with('c')).then_some((name, line.as_str()))
+}
+
+/// The last command of the line takes the shell's place.
+fn hands_over(line: &str) -> bool {
+    let last = line.trim().rsplit(['\n', ';', '&', '|']).find(|part| !part.trim().is_empty());
+    last.is_some_and(|last| last.trim_start().starts_with("exec "))
+}
+
+/// The words of a line that needs no shell.
+fn simple(line: &str) -> Option<Vec<String>> {
+    // Between single quotes nothing is special, and between double quotes only what asks for a value.
+    let outside: String = line.split('\'').step_by(2).collect();
+    let bare: String = outside.split('"').step_by(2).collect();
+    let needs_shell =
+        outside.contains(['$', '`']) || bare.contains(['|', ';', '&', '<', '>', '(', '*', '?', '\n', '~']);
+    let words = shlex::split(line)?;
+    let assigns = words.first().is_some_and(|word| word.contains('='));
+    (!needs_shell && !assigns && !words.is_empty()).then_some(words)
+}
+
+fn as_json(words: &[String]) -> String {
+    serde_json::to_string(words).unwrap_or_default().replace("\",\"", "\", \"")
+}
+
+fn short(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(60).collect();
+    if cut.len() < text.trim().len() { format!("{cut}...") } else { cut }
+}

@@ -1,0 +1,45 @@
+//! Showing findings: as text for people, JSON and SARIF for machines, and workflow commands for GitHub.
+
+mod github;
+mod sarif;
+mod text;
+
+use serde::Serialize;
+
+use super::finding::Finding;
+
+/// In which form findings are shown.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// For people.
+    Text,
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Workflow commands, which GitHub shows beside the lines.
+    Github,
+}
+
+/// The findings in so many files.
+#[must_use]
+pub fn show(format: Format, findings: &[Finding], files: usize) -> String {
+    match format {
+        Format::Text => text::text(findings, files),
+        Format::Json => json(findings, files),
+        Format::Sarif => sarif::sarif(findings),
+        Format::Github => github::github(findings),
+    }
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    /// Raised when a field changes its meaning.
+    version: u8,
+    files: usize,
+    findings: &'a [Finding],
+}
+
+fn json(findings: &[Finding], files: usize) -> String {
+    // Plain data with string keys: there is nothing in it that JSON cannot say.
+    serde_json::to_string_pretty(&Page { version: 1, files, findings }).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,101 @@
+//! A YAML node that knows its place: merge keys are followed, and scalars of any type have a text.
+
+use saphyr::{LoadableYamlNode, MarkedYaml};
+
+use super::finding::{Place, Spot};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Node<'a>(&'a MarkedYaml<'a>);
+
+/// The documents of a text.
+///
+/// # Errors
+/// The line, and what is wrong there.
+pub(crate) fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
+    MarkedYaml::load_from_str(text).map_err(|error| (error.marker().line(), error.info().to_owned()))
+}
+
+impl<'a> Node<'a> {
+    pub(crate) fn new(document: &'a MarkedYaml<'a>) -> Node<'a> {
+        Node(document)
+    }
+
+    pub(crate) fn place(self) -> Place {
+        let start = self.0.span.start;
+        Place { line: start.line().max(1), column: start.col() + 1 }
+    }
+
+    pub(crate) fn get(self, key: &str) -> Option<Node<'a>> {
+        if let Some(found) = self.0.data.as_mapping_get(key) {
+            return Some(Node(found));
+        }
+        let merged = Node(self.0.data.as_mapping_get("<<")?);
+        merged.get(key).or_else(|| merged.items().into_iter().find_map(|item| item.get(key)))
+    }
+
+    /// A path of keys: `spec.template.spec`.
+    pub(crate) fn at(self, path: &str) -> Option<Node<'a>> {
+        path.split('.').try_fold(self, Node::get)
+    }
+
+    pub(crate) fn items(self) -> Vec<Node<'a>> {
+        self.0.data.as_sequence().map(|items| items.iter().map(Node).collect()).unwrap_or_default()
+    }
+
+    /// The items of a list below a key.
+    pub(crate) fn items_at(self, path: &str) -> Vec<Node<'a>> {
+        self.at(path).map(Node::items).unwrap_or_default()
+    }
+
+    pub(crate) fn entries(self) -> Vec<(String, Node<'a>)> {
+        let Some(mapping) = self.0.data.as_mapping() else { return Vec::new() };
+        mapping.iter().filter_map(|(key, value)| Some((Node(key).text()?, Node(value)))).collect()
+    }
+
+    pub(crate) fn text(self) -> Option<String> {
+        let scalar = &self.0.data;
+        scalar
+            .as_str()
+            .map(str::to_owned)
+            .or_else(|| scalar.as_integer().map(|number| number.to_string()))
+            .or_else(|| scalar.as_bool().map(|on| on.to_string()))
+            .or_else(|| scalar.as_floating_point().map(|number| number.to_string()))
+    }
+
+    pub(crate) fn text_at(self, path: &str) -> Option<String> {
+        self.at(path)?.text()
+    }
+
+    pub(crate) fn number(self) -> Option<u64> {
+        self.0.data.as_integer().and_then(|number| u64::try_from(number).ok())
+    }
+
+    pub(crate) fn number_at(self, path: &str) -> Option<u64> {
+        self.at(path)?.number()
+    }
+
+    pub(crate) fn texts(self) -> Vec<String> {
+        self.items().into_iter().filter_map(Node::text).collect()
+    }
+
+    pub(crate) fn says_true(self, path: &str) -> bool {
+        self.text_at(path).as_deref() == Some("true")
+    }
+
+    pub(crate) fn spot<T>(self, value: T) -> Spot<T> {
+        Spot::new(value, self.place())
+    }
+
+    /// All scalars below, with their keys: `("terminationGracePeriodSeconds", node)`.
+    pub(crate) fn scalars(self, key: &str, found: &mut Vec<(String, Node<'a>)>) {
+        for (name, value) in self.entries() {
+            value.scalars(&name, found);
+        }
+        for item in self.items() {
+            item.scalars(key, found);
+        }
+        if self.text().is_some() {
+            found.push((key.to_owned(), self));
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! `--lint`: what it finds in files of each dialect, that it finds nothing in what the project itself ships, and that each form
+//! in which it shows findings is what its reader expects.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use adieu_rehearse::lint::rules::{Rule, Severity};
+use adieu_rehearse::lint::{Source, judge, pages};
+
+const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
+/// Each has flaws on purpose.
+const FLAWED: [&str; 9] = [
+    "web.yaml",
+    "wrapped.yaml",
+    "times.yaml",
+    "compose.yaml",
+    "my.service",
+    "hangs.service",
+    "web.container",
+    "Dockerfile",
+    "Dockerfile.nginx",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn lint(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
+    let output =
+        Command::new(TOOL).current_dir(folder).args(words).stdin(Stdio::null()).output().expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn flawed(more: &[&str]) -> (Option<i32>, String, String) {
+    let words: Vec<&str> = ["--lint"].into_iter().chain(FLAWED).chain(more.iter().copied()).collect();
+    lint(&root().join("tests/rehearse/lint"), &words)
+}
+
+/// One file of a single line of text, judged.
+fn found_in(name: &str, text: &str) -> Vec<(Rule, usize)> {
+    let source = Source { name: name.to_owned(), text: text.to_owned() };
+    let findings = judge(&[source], &[]).expect("it can be read");
+    findings
+        .into_iter()
+        .filter(|finding| finding.severity > Severity::Note)
+        .map(|finding| (finding.rule, finding.line))
+        .collect()
+}
+
+#[test]
+fn flaws_are_found_where_they_stand() {
+    let (status, page, error) = flawed(&[]);
+    assert_eq!((status, error.as_str()), (Some(1), ""), "{page}");
+    let expected = root().join("tests/rehearse/lint/expected.txt");
+    if std::env::var_os("ADIEU_TEST_WRITE").is_some() {
+        std::fs::write(&expected, &page).expect("a place to write");
+    }
+    let expected = std::fs::read_to_string(expected).expect("what is expected");
+    for (found, expected) in page.lines().zip(expected.lines()) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(page.lines().count(), expected.lines().count(), "{page}");
+}
+
+/// A rule that nothing here breaks is a rule that nobody has seen at work.
+#[test]
+fn every_rule_is_broken_by_some_file() {
+    let page = flawed(&["--fail-on", "never"]).1;
+    for rule in Rule::ALL {
+        assert!(page.contains(&format!("[{}]", rule.id())), "{} is found nowhere", rule.id());
+    }
+}
+
+#[test]
+fn nothing_is_found_in_what_the_project_ships() {
+    let mut files = vec!["Dockerfile.example".to_owned()];
+    for folder in ["packaging/kubernetes", "packaging/docker", "packaging/systemd"] {
+        for entry in walk(&root().join(folder)) {
+            let name = entry.strip_prefix(root()).expect("below the root").display().to_string();
+            let judged =
+                [".yaml", ".yml", ".service", ".container", ".conf"].iter().any(|end| name.ends_with(end));
+            files.extend(judged.then_some(name));
+        }
+    }
+    assert!(files.len() >= 4, "{files:?}");
+    let words: Vec<&str> = ["--lint"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let (status, page, error) = lint(&root(), &words);
+    assert_eq!(status, Some(0), "{page}{error}");
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn the_documentation_is_what_the_rules_say() {
+    let path = root().join("packaging/docs/lint.md");
+    if std::env::var_os("ADIEU_TEST_WRITE").is_some() {
+        std::fs::write(&path, pages::book()).expect("a place to write");
+    }
+    let written = std::fs::read_to_string(&path).expect("the documentation");
+    assert_eq!(
+        written,
+        pages::book(),
+        "write it anew: adieu-rehearse --explain all > packaging/docs/lint.md"
+    );
+    assert_eq!(lint(&root(), &["--explain", "all"]).1, written);
+    let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
+    assert_eq!(ids.len(), Rule::ALL.len(), "each rule has an id of its own");
+}
+
+#[test]
+fn sarif_is_valid_by_its_schema() {
+    let (status, page, error) = flawed(&["--format", "sarif"]);
+    assert_eq!(status, Some(1), "{error}");
+    let log: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    let (rules, results) = (&log["runs"][0]["tool"]["driver"]["rules"], &log["runs"][0]["results"]);
+    assert_eq!(rules.as_array().map(Vec::len), Some(Rule::ALL.len()));
+    for result in results.as_array().expect("results") {
+        let index = result["ruleIndex"].as_u64().expect("an index") as usize;
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+    }
+    let script = "import json, sys, jsonschema; s = json.load(open(sys.argv[1])); \
+                  v = jsonschema.validators.validator_for(s); v.check_schema(s); v(s).validate(json.load(sys.stdin))";
+    let probe = Command::new("python3").args(["-c", "import jsonschema"]).output();
+    require!(
+        probe.is_ok_and(|output| output.status.success()).then_some(()).ok_or("python3 has no jsonschema")
+    );
+    let validates = |page: &str| {
+        let schema = root().join("tests/rehearse/sarif-2.1.0.json");
+        let mut python = Command::new("python3")
+            .args(["-c", script])
+            .arg(schema)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        python.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
+        let output = python.wait_with_output().expect("it ends");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (valid, why) = validates(&page);
+    assert!(valid, "{why}");
+    assert!(!validates(&page.replace("\"startLine\": ", "\"startLine\": -")).0, "the schema finds a flaw");
+}
+
+#[test]
+fn github_gets_a_command_for_each_finding() {
+    let (_, page, _) = flawed(&["--format", "github"]);
+    let json: serde_json::Value = serde_json::from_str(&flawed(&["--format", "json"]).1).expect("JSON");
+    let findings = json["findings"].as_array().expect("findings");
+    assert_eq!(page.lines().count(), findings.len());
+    for (line, finding) in page.lines().zip(findings) {
+        let command = match finding["severity"].as_str() {
+            Some("note") => "notice",
+            Some(other) => other,
+            None => panic!("{finding}"),
+        };
+        let begins = format!(
+            "::{command} file={},line={},col={},title={}::",
+            finding["file"].as_str().expect("a file"),
+            finding["line"],
+            finding["column"],
+            finding["rule"].as_str().expect("a rule")
+        );
+        assert!(line.starts_with(&begins), "{line}\n{begins}");
+    }
+}
+
+#[test]
+fn the_status_follows_the_weight_and_what_is_allowed() {
+    let folder = root().join("tests/rehearse/lint");
+    let status = |words: &[&str]| lint(&folder, &[&["--lint", "Dockerfile.nginx"], words].concat()).0;
+    assert_eq!(status(&[]), Some(1));
+    assert_eq!(status(&["--fail-on", "error"]), Some(0), "there are only warnings");
+    assert_eq!(status(&["--fail-on", "never"]), Some(0));
+    assert_eq!(status(&["--allow", "shell-pid-1", "--allow", "stop-signal-wrong"]), Some(0));
+    assert_eq!(status(&["--allow", "no-such-rule"]), Some(125));
+    assert_eq!(status(&["--fail-on", "sometimes"]), Some(125));
+}
+
+#[test]
+fn what_cannot_be_judged_says_where_and_what_would_be_right() {
+    let scratch = harness::Scratch::new();
+    for (name, text, says) in [
+        ("bad.yaml", "kind: Pod\nspec: [1,\nb: {", ["bad.yaml:3: ", "no YAML"]),
+        ("other.yaml", "a: 1\n", ["other.yaml:1: ", "'services:'"]),
+        ("chart.yaml", "kind: Pod\nspec: {{ .Values.x }}y\n", ["chart.yaml:", "helm template"]),
+        ("values.yaml", "a: {{ .Values.x }}\n", ["values.yaml:1: ", "helm template"]),
+        ("broken.service", "[Service]\nExecStart\n", ["broken.service:2: ", "Name=value"]),
+        (
+            "times.service",
+            "[Service]\nExecStart=/a\nTimeoutStopSec=soon\n",
+            ["times.service:3: ", "write 5s"],
+        ),
+        ("Dockerfile", "RUN x\n", ["Dockerfile:1: ", "FROM IMAGE"]),
+        ("compose.yaml", "services:\n  a:\n    command: a 'b\n", ["compose.yaml:3: ", "close them"]),
+    ] {
+        scratch.file(name, text);
+        let (status, page, error) = lint(&scratch.path(""), &["--lint", name]);
+        assert_eq!((status, page.as_str()), (Some(125), ""), "{name}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(says.iter().all(|words| error.contains(words)), "{name}: {error}");
+    }
+    assert_eq!(lint(&scratch.path(""), &["--lint", "no-such-file"]).0, Some(125));
+}
+
+#[test]
+fn standard_input_is_judged_as_well() {
+    let mut tool = Command::new(TOOL)
+        .args(["--lint", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let text = "FROM scratch\nCMD [\"/app\"]\nSTOPSIGNAL KILL\n";
+    tool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    let output = tool.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("stdin:3:1: error [stop-signal-kill]"));
+}
+
+#[test]
+fn what_is_right_is_not_complained_about() {
+    for (name, text) in [
+        ("Dockerfile", "FROM nginx:1.27\nCMD [\"nginx\", \"-g\", \"daemon off;\"]\n"),
+        (
+            "Dockerfile",
+            "FROM debian\nSTOPSIGNAL SIGQUIT\nENTRYPOINT [\"/docker-entrypoint.sh\"]\nCMD [\"nginx\"]\n",
+        ),
+        ("Dockerfile", "FROM debian\nENTRYPOINT exec /app --port 1\n"),
+        (
+            "Dockerfile",
+            "FROM a AS build\nCMD npm test\nFROM debian\nENTRYPOINT [\"/adieu\", \"--\"]\nCMD [\"nginx\"]\n",
+        ),
+        (
+            "Dockerfile",
+            "FROM debian\nENV ADIEU_GRACE=60s\nENTRYPOINT [\"/adieu\", \"--\", \"sh\", \"-c\", \"a; b\"]\n",
+        ),
+        ("compose.yaml", "services: {a: {image: a, stop_grace_period: '${GRACE}'}}\n"),
+        (
+            "compose.yaml",
+            "services: {a: {image: a, command: dumb-init sh -c 'a; b', stop_grace_period: 30s}}\n",
+        ),
+        (
+            "compose.yaml",
+            "services: {a: {entrypoint: [/adieu, --, nginx], stop_signal: SIGQUIT, stop_grace_period: 10s}}\n",
+        ),
+        (
+            "a.service",
+            "[Service]\nExecStart=/usr/sbin/nginx\nExecStop=/sbin/start-stop-daemon --stop\nKillMode=mixed\n",
+        ),
+        ("a.service", "[Unit]\nDescription=a timer's\n[Service]\nType=oneshot\nExecStart=/bin/true\n"),
+        ("a.timer", "[Timer]\nOnCalendar=daily\n"),
+        (
+            "job.yaml",
+            "kind: Job\nspec: {template: {spec: {containers: [{name: a, command: [/a], ports: [{containerPort: 1}]}]}}}\n",
+        ),
+        ("map.yaml", "kind: ConfigMap\ndata: {a: b}\n"),
+        (
+            "pod.yaml",
+            "kind: Pod\nspec:\n  containers:\n  - name: a\n    image: a\n    command: [/app]\n    ports: [{containerPort: 80}]\n    \
+             lifecycle: {preStop: {exec: {command: [/adieu, --wait]}}}\n    readinessProbe: {httpGet: {path: /r, port: 80}}\n    \
+             livenessProbe: {httpGet: {path: /l, port: 80}}\n",
+        ),
+    ] {
+        assert_eq!(found_in(name, text), [], "{name}:\n{text}");
+    }
+}
+
+/// The grace is what it is for adieu only together with the hook that runs inside it.
+#[test]
+fn the_arithmetic_of_the_grace_knows_hook_and_pre_stop() {
+    let pod = |grace: &str, adieu: &str, seconds: u32| {
+        let hook = if seconds == 0 {
+            String::new()
+        } else {
+            format!(", lifecycle: {{preStop: {{sleep: {{seconds: {seconds}}}}}}}")
+        };
+        found_in(
+            "pod.yaml",
+            &format!(
+                "kind: Pod\nspec:\n  terminationGracePeriodSeconds: {grace}\n  containers:\n  - {{name: a, command: [/adieu, --, /a], \
+                 env: [{{name: ADIEU_GRACE, value: {adieu}}}, {{name: ADIEU_PRE_STOP, value: '0'}}]{hook}}}\n"
+            ),
+        )
+    };
+    assert_eq!(pod("60", "60s", 0), []);
+    assert_eq!(pod("60", "61s", 0), [(Rule::GraceMismatch, 5)]);
+    assert_eq!(pod("60", "50s", 10), []);
+    assert_eq!(pod("60", "51s", 10), [(Rule::GraceMismatch, 5)]);
+}

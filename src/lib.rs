@@ -34,6 +34,14 @@ pub mod log;
 pub mod notify;
 pub mod report;
 
+/// Readers of what comes from outside, for tests/fuzz alone: bytes in, no panic out.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::notify::read_any as notification;
+    pub use crate::sys::fuzzing::{kernel_reply, stat, tcp_table};
+}
+
 use settings::{Refusal, Request, Surroundings};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io::Write;

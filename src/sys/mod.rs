@@ -20,6 +20,14 @@ pub mod stderr;
 pub mod tcp;
 pub mod terminal;
 
+/// What the kernel says, by its bytes.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use super::proc::read_any as stat;
+    pub use super::proc_net::read_any as tcp_table;
+    pub use super::sock_diag::read_any as kernel_reply;
+}
+
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::signal::Signal;

@@ -39,6 +39,16 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     Some(Stat { parent: Pid::new(fields.next()?.parse().ok()?), zombie })
 }
 
+/// Any bytes as /proc/PID/stat and as what a descriptor leads to.
+#[cfg(fuzzing)]
+pub fn read_any(bytes: &[u8]) {
+    use std::os::unix::ffi::OsStrExt;
+    let _ = parse_stat(bytes);
+    let _ = socket_inode(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+    let own = Pid::new(1).expect("a pid");
+    let _ = shows_another(&String::from_utf8_lossy(bytes), own);
+}
+
 fn torn(file: &str) -> Error {
     Error::new(ErrorKind::InvalidData, format!("/proc/PID/{file} is not as expected"))
 }

@@ -85,6 +85,16 @@ fn parse(line: &str) -> Option<Row> {
     Some(Row { local, remote, state, unsent: hex(unsent)?, unread: hex(unread)?, uid, inode })
 }
 
+/// Any text as a table of /proc/PID/net.
+#[cfg(fuzzing)]
+pub fn read_any(table: &str) {
+    for row in table.lines().filter_map(parse) {
+        for family in Family::BOTH {
+            let _ = (listener(family, &row), connection(family, &row));
+        }
+    }
+}
+
 /// `0100007F:1F90`: words of the address as the machine keeps numbers, the port as one reads it.
 fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;

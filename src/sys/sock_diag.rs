@@ -182,6 +182,20 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
     Ok(result)
 }
 
+/// Any bytes as the kernel's reply to any of our requests.
+#[cfg(fuzzing)]
+pub fn read_any(reply: &[u8]) {
+    // The sequence number of a reply that is ours stands in its ninth byte and after.
+    let sequence = reply.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let _ = read_datagram(reply, sequence, &mut |payload| {
+        for family in Family::BOTH {
+            each_connection(family, payload, &mut |_| {});
+            let _ = InetResponseHeader::parse(payload).map(|header| listener(family, &header));
+        }
+        let _ = unix::UnixResponse::parse(payload).map(|response| unix_socket(&response));
+    });
+}
+
 /// `struct nlmsgerr` begins with a negative errno, and so does the end of a dump; 0 is success.
 fn outcome(payload: &[u8]) -> io::Result<Datagram> {
     let code = payload.first_chunk().map(|code| i32::from_ne_bytes(*code));

@@ -1,4 +1,4 @@
-//! Any words and variables: settings, or one line that refuses them, and settings whose times fit into one another.
+//! Any words and variables, one a line: settings, or one line that refuses them, and settings whose times fit into one another.
 #![no_main]
 
 use adieu::settings::{self, Request, Surroundings};
@@ -6,7 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-fuzz_target!(|lines: Vec<Vec<u8>>| {
+fuzz_target!(|bytes: &[u8]| {
+    let lines: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
     let around = Surroundings { variable: &|_| None, exists: &|_| false, texts: &|_| Vec::new(), pid: 1 };
     // NAME=VALUE is a variable, everything else an argument.
     let variable = |line: &[u8]| {

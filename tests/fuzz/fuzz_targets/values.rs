@@ -18,7 +18,11 @@ fuzz_target!(|text: &str| {
         let shown = values::show_schedule(&steps);
         assert!(values::schedule(&shown).is_ok(), "{text} is shown as {shown}");
     }
-    let _ = values::signal(text).map(|signal| assert!((1..=64).contains(&signal.0)));
+    if let Ok(signal) = values::signal(text) {
+        assert_eq!(values::signal(&signal.to_string()), Ok(signal), "{text} is shown as {signal}");
+    }
+    let _ = values::catchable(text);
+    let _ = values::request(text);
     let _ = values::rewrite(text);
     let _ = values::status(text);
     let _ = values::port(text);

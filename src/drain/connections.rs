@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::evidence::{Evidence, History, Patience};
+use super::evidence::{Evidence, Patience};
+use super::history::History;
 use super::pinned::{Traffic, WINDOW};
+use super::rhythm::Rhythm;
 use crate::moment::Moment;
-use crate::sys::tcp::Connection;
+use crate::sys::tcp::{Connection, Sample};
 
 /// A client's connection as the last look saw it, and what to think of it.
 #[derive(Debug)]
@@ -16,8 +18,18 @@ pub struct Known {
     pub evidence: Evidence,
     /// When it was first seen, or last seen to have answered.
     pub moved: Moment,
+    /// When it was first seen.
+    pub since: Moment,
     history: History,
     look: u64,
+}
+
+impl Known {
+    fn gone(&mut self, rhythms: &mut HashMap<u16, Rhythm>) {
+        if let Some(rhythm) = rhythms.get_mut(&self.connection.id.local.port()) {
+            self.history.gone(rhythm);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -25,8 +37,12 @@ pub struct Connections {
     patience: Patience,
     known: HashMap<u64, Known>,
     look: u64,
-    /// Requests that have come since the last tally.
+    /// By local port.
+    rhythms: HashMap<u16, Rhythm>,
+    /// Since the last tally: requests on connections that have been there for long, and connections that brought their first.
     came: u32,
+    newcomers: u32,
+    answered: u32,
 }
 
 /// The sum of a look.
@@ -36,11 +52,21 @@ pub struct Tally {
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
     pub traffic: Traffic,
+    /// Requests seen answered since the tally before.
+    pub answered: u32,
 }
 
 impl Connections {
     pub fn new(patience: Patience) -> Connections {
-        Connections { patience, known: HashMap::new(), look: 0, came: 0 }
+        Connections {
+            patience,
+            known: HashMap::new(),
+            look: 0,
+            rhythms: HashMap::new(),
+            came: 0,
+            newcomers: 0,
+            answered: 0,
+        }
     }
 
     #[allow(dead_code)] // letting clients go builds on it
@@ -62,52 +88,74 @@ impl Connections {
 
     /// Enters one connection; true if it is in flight.
     pub fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
-        let fresh = || Known {
+        let sample = &connection.sample;
+        let history = if self.look > 1 { History::born_in_sight() } else { History::default() };
+        let fresh = Known {
             connection: *connection,
-            history: History::default(),
+            history,
             evidence: Evidence::Closed,
             moved: now,
+            since: now,
             look: 0,
         };
-        let sample = &connection.sample;
-        let known = self.known.entry(connection.id.cookie).or_insert_with(fresh);
+        let known = self.known.entry(connection.id.cookie).or_insert(fresh);
+        let asked = |sample: &Sample| sample.info.is_some_and(|info| info.data_in > 0);
+        let had_asked = known.look != 0 && asked(&known.connection.sample);
         let turns = known.history.turns_until(sample);
         if turns > 0 {
             known.moved = now;
         }
-        // A connection not seen before brings a request, though it may not have been answered.
-        let brings = known.look == 0 && sample.info.is_some_and(|info| info.data_in > 0);
-        self.came = self.came.saturating_add(turns.max(brings.into()));
+        if !had_asked && asked(sample) {
+            self.newcomers = self.newcomers.saturating_add(1);
+        } else if now.since(known.since) >= WINDOW {
+            self.came = self.came.saturating_add(turns);
+        }
+        let was_asking = known.look != 0 && known.evidence == Evidence::Unanswered;
         known.connection = *connection;
-        known.evidence = known.history.observe(sample, &self.patience);
+        let rhythm = self.rhythms.entry(connection.id.local.port()).or_default();
+        known.evidence = known.history.observe(now, sample, rhythm, &self.patience);
         known.look = self.look;
+        let answered = was_asking && known.evidence.follows_an_answer();
+        self.answered = self.answered.saturating_add(turns.max(answered.into()));
         known.evidence.in_flight()
     }
 
     /// It is gone.
     pub fn remove(&mut self, cookie: u64) {
-        self.known.remove(&cookie);
+        if let Some(mut known) = self.known.remove(&cookie) {
+            known.gone(&mut self.rhythms);
+        }
     }
 
     /// The full look has ended: what it did not see is gone.
     pub fn remove_unseen(&mut self) {
-        let look = self.look;
-        self.known.retain(|_, known| known.look == look);
+        let (look, rhythms) = (self.look, &mut self.rhythms);
+        self.known.retain(|_, known| {
+            let seen = known.look == look;
+            if !seen {
+                known.gone(rhythms);
+            }
+            seen
+        });
     }
 
     /// Sums up, and begins to count anew what comes.
     pub fn tally(&mut self, now: Moment) -> Tally {
         let mut tally = Tally { connections: self.known.len(), ..Tally::default() };
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
-            *tally.in_flight.entry(known.connection.id.local.port()).or_default() += 1;
+            let port = known.connection.id.local.port();
+            let in_flight = tally.in_flight.entry(port).or_default();
+            *in_flight = in_flight.saturating_add(1);
             // One that sends and sends without being asked again is a stream, and cut off if we leave.
             let still = now.since(known.moved) >= WINDOW;
             if still || !known.evidence.is_caution() {
-                tally.traffic.urgent += 1;
-                tally.traffic.slow += usize::from(still);
+                tally.traffic.urgent = tally.traffic.urgent.saturating_add(1);
+                tally.traffic.slow = tally.traffic.slow.saturating_add(still.into());
             }
         }
         tally.traffic.came = std::mem::take(&mut self.came);
+        tally.traffic.newcomers = std::mem::take(&mut self.newcomers);
+        tally.answered = std::mem::take(&mut self.answered);
         tally
     }
 }
@@ -115,7 +163,7 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::tcp::{Family, Sample, SocketId, TcpInfo, TcpState};
+    use crate::sys::tcp::{Family, SocketId, TcpInfo, TcpState};
     use std::time::Duration;
 
     const PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
@@ -146,7 +194,7 @@ mod tests {
         connections.begin_look();
         assert!(connections.enter(at(1), &sample(7, 80, 100, 5000, 3)));
         assert!(connections.enter(at(1), &sample(8, 81, 100, 5000, 3)));
-        assert!(!connections.enter(at(1), &sample(9, 80, 5000, 4000, 3)));
+        assert!(!connections.enter(at(1), &sample(9, 80, 15_000, 14_000, 3)));
         connections.remove_unseen();
         let tally = connections.tally(at(1));
         assert_eq!((tally.connections, tally.in_flight), (3, BTreeMap::from([(80, 1), (81, 1)])));
@@ -155,7 +203,11 @@ mod tests {
         connections.remove_unseen();
         let tally = connections.tally(at(2));
         assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
-        assert_eq!(tally.traffic, Traffic { came: 1, urgent: 0, slow: 0 }, "just answered: caution alone");
+        assert_eq!(
+            tally.traffic,
+            Traffic { came: 0, urgent: 0, slow: 0, newcomers: 0 },
+            "just answered: caution alone"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Who is still busy: watches the app's connections from the stop request on, and says when nothing is in flight. The modules
 //! stand in the order of the flow: [`listeners`] finds out where clients connect to, and [`owners`] whose a socket is; [`sample`]
-//! takes a look; [`connections`] remembers each connection, and [`evidence`] judges it; [`verdict`] says what several looks mean
+//! takes a look; [`connections`] remembers each connection, and [`evidence`] judges it by its [`history`] and its listener's
+//! [`rhythm`]; [`verdict`] says what several looks mean
 //! together, and [`pace`] when the next one is due. The [`Drain`] here puts them together. It has no thread and never waits: the
 //! loop calls it when its deadline has come. How the kernel is asked stands in [`crate::sys`].
 
@@ -11,6 +12,8 @@ mod sample;
 
 mod connections;
 mod evidence;
+mod history;
+mod rhythm;
 mod unix;
 
 mod pinned;
@@ -306,7 +309,13 @@ impl Drain {
         self.pace.asked(now, sys::processor_time().saturating_sub(before));
         // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
         self.last = match seen {
-            Ok(seen) => Look { complete: false, ..Look::new(Verdict::Busy, &seen) },
+            Ok(seen) => {
+                let look = Look { complete: false, ..Look::new(Verdict::Busy, &seen) };
+                if look.in_flight == 0 && look.outbound == 0 {
+                    self.looks.none_busy();
+                }
+                look
+            }
             Err(error) => self.blind(&error),
         };
     }

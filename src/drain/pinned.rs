@@ -1,7 +1,8 @@
 //! When waiting cannot help. Clients that hold keep-alive connections straight to the app, with no balancer between, never turn
 //! away: each answer brings their next request. When requests have kept coming for three seconds and their rate has not fallen,
 //! this says so, and picks the moment with the fewest in flight. It never gives up a request that waiting would save: as long as
-//! one connection is busy without having taken part in the coming and going, the drain goes on. Pure.
+//! one connection is busy without having taken part in the coming and going, the drain goes on. New connections are no such sign:
+//! a balancer that has not heard yet still sends, and will stop. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,8 +18,10 @@ const FEWEST: u64 = 6;
 /// What a look saw of the coming and going.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Traffic {
-    /// Requests that came since the look before.
+    /// Requests that came since the look before, on connections that have been there for [`WINDOW`].
     pub came: u32,
+    /// Connections that brought their first request since the look before.
+    pub newcomers: u32,
     /// Connections with a request that would be cut off now.
     pub urgent: usize,
     /// Those among them that have answered nothing for [`WINDOW`].
@@ -36,6 +39,7 @@ struct Mark {
     /// Requests that came since the first look.
     came: u64,
     urgent: usize,
+    newcomers: u32,
 }
 
 impl Pinned {
@@ -46,10 +50,12 @@ impl Pinned {
             // What came before the first look belongs to no known time.
             None => 0,
         };
-        self.looks.push_back(Mark { at: now, came, urgent: traffic.urgent });
+        self.looks.push_back(Mark { at: now, came, urgent: traffic.urgent, newcomers: traffic.newcomers });
         self.forget(now);
         let fewest = self.looks.iter().map(|look| look.urgent).min().unwrap_or(0);
-        traffic.slow == 0 && traffic.urgent <= fewest && self.keeps_coming(now)
+        // A balancer still sends.
+        let newcomers = self.looks.iter().skip(1).any(|look| look.newcomers > 0);
+        traffic.slow == 0 && !newcomers && traffic.urgent <= fewest && self.keeps_coming(now)
     }
 
     /// Has the rate held? Compares the thirds of the window.
@@ -98,7 +104,7 @@ mod tests {
     }
 
     fn busy(came: u32, urgent: usize) -> Traffic {
-        Traffic { came, urgent, slow: 0 }
+        Traffic { came, urgent, slow: 0, newcomers: 0 }
     }
 
     #[test]
@@ -125,8 +131,14 @@ mod tests {
 
     #[test]
     fn a_slow_request_is_waited_for_though_others_keep_coming() {
-        let look = |i: usize| Traffic { came: 10, urgent: 2, slow: usize::from(i < 80) };
+        let look = |i: usize| Traffic { came: 10, urgent: 2, slow: usize::from(i < 80), newcomers: 0 };
         assert_eq!(leaves((0..100).map(look)), Some(80));
+    }
+
+    #[test]
+    fn a_balancer_that_opens_connections_is_worth_waiting_for() {
+        let look = |i: usize| Traffic { newcomers: u32::from(i % 20 == 0 && i < 60), ..busy(10, 3) };
+        assert_eq!(leaves((0..100).map(look)), Some(70), "three seconds after the last that came");
     }
 
     #[test]

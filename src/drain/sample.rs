@@ -16,7 +16,7 @@ use crate::sys::tcp::{Connection, Family, Listener, NO_UID, SocketId, UnixSocket
 use crate::sys::{self, proc, proc_net};
 
 /// How many busy connections are worth asking one by one, at some 10 us each.
-const FEW: usize = 48;
+const FEW: usize = 256;
 
 /// How sockets are looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

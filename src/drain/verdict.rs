@@ -72,6 +72,12 @@ impl Looks {
         }
     }
 
+    /// Those that were busy at the last look at everything are not any more. The others were not busy then, so that this is worth
+    /// one look; only one at everything can confirm it.
+    pub fn none_busy(&mut self) {
+        self.idle_in_a_row = self.idle_in_a_row.max(1);
+    }
+
     /// Nothing could be seen.
     pub fn blind(&mut self) -> Verdict {
         self.idle_in_a_row = 0;
@@ -106,6 +112,16 @@ mod tests {
         assert_eq!(verdicts(&[(false, sight(true)), (true, sight(true))]), [Busy, Idle]);
         let broken = [true, false, true, true].map(|idle| (true, sight(idle)));
         assert_eq!(verdicts(&broken), [Busy, Busy, Busy, Idle]);
+    }
+
+    #[test]
+    fn the_busy_ones_alone_can_be_the_first_of_two_looks_and_not_the_second() {
+        let mut looks = Looks::default();
+        let at = Moment::START;
+        assert_eq!(looks.take(at, true, sight(false)), Verdict::Busy);
+        looks.none_busy();
+        looks.none_busy();
+        assert_eq!(looks.take(at, true, sight(true)), Verdict::Idle);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod corpus;
 mod http;
 mod pinned;
 mod places;

@@ -1,0 +1,314 @@
+//! What earlier looks have shown of one connection: who spoke last, where the present exchange began, how many were completed, and
+//! habits: a beat, as health checks have, and resting while a question stands open, as websockets and HTTP/2 do. Pure.
+
+use std::time::Duration;
+
+use super::evidence::Speaker;
+use super::rhythm::{Rhythm, Shape};
+use crate::moment::Moment;
+use crate::sys::tcp::{Sample, TcpInfo, TcpState};
+
+/// No client of HTTP/1.1 that people use has so small a request; those of HTTP/2, whose headers are indexed, do.
+const BRIEF: u64 = 36;
+
+/// A client that sends more, so long after it spoke last and still without an answer, sends no second part of the same thing.
+const APART: Duration = Duration::from_millis(100);
+
+/// Silence of this length is a rest.
+const REST: Duration = Duration::from_millis(500);
+
+/// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); this much later its kernel has kept no acknowledgement back.
+pub(super) const ACKNOWLEDGED_BY: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Last {
+    at: Moment,
+    info: TcpInfo,
+    speaker: Speaker,
+    unsent: u32,
+}
+
+/// A request and what was sent for it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Exchange {
+    /// It was seen from its beginning, and nothing else was mixed in.
+    whole: bool,
+    /// The connection's first.
+    first: bool,
+    /// The connection's counters at its beginning.
+    bytes_in: u64,
+    bytes_out: u64,
+    asked_at: Moment,
+    /// How long the client was seen waiting for the first of the answer.
+    took: Duration,
+}
+
+/// Short exchanges of one size, evenly apart.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Beat {
+    asked_at: Option<Moment>,
+    interval: Option<Duration>,
+    sizes: (u64, u64),
+    even: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct History {
+    born_in_sight: bool,
+    last: Option<Last>,
+    exchange: Exchange,
+    /// Exchanges that were completed in sight.
+    completed: u32,
+    /// The client went on while its question stood open, as in HTTP/2: an answer may be to either, and another may be owed.
+    overlapped: bool,
+    /// It has sent requests that are too small for HTTP/1, and heard answers: so several may be in flight, as in HTTP/2.
+    brief: bool,
+    beat: Beat,
+    /// Rests with an open question after which the client went on, with something from the server in between.
+    open_rests: u8,
+    served_since_rest: bool,
+    /// `bare_out` as it was at the last look before the newest data; None if the connection was first seen with it.
+    pub(super) bare_before: Option<u32>,
+    /// Our kernel has acknowledged the newest data by itself after it was seen: no answer carried the acknowledgement.
+    pub(super) acknowledged_apart: bool,
+    /// `data_in` and `data_out` when the connection was last found at rest.
+    pub(super) rested_at: Option<(u32, u32)>,
+}
+
+impl History {
+    /// Of a connection that was not there at an earlier look at all of them.
+    pub fn born_in_sight() -> History {
+        History { born_in_sight: true, ..History::default() }
+    }
+
+    /// Takes in what a look saw, before it is judged.
+    pub fn take(&mut self, now: Moment, sample: &Sample, rhythm: &mut Rhythm) {
+        let Some(info) = &sample.info else { return };
+        let Some(last) = self.last else {
+            let from_birth = self.born_in_sight || info.data_in == 0;
+            self.exchange = Exchange {
+                whole: from_birth,
+                first: from_birth,
+                asked_at: now - info.received_ago,
+                ..Exchange::default()
+            };
+            return;
+        };
+        let came = info.data_in.wrapping_sub(last.info.data_in);
+        let went = info.data_out.wrapping_sub(last.info.data_out);
+        if (came, went) == (0, 0) {
+            // A FIN is acknowledged apart, too.
+            let established = sample.state == TcpState::Established;
+            let recent = info.received_ago <= ACKNOWLEDGED_BY.saturating_add(now.since(last.at));
+            self.acknowledged_apart |= established && recent && info.bare_out != last.info.bare_out;
+            return;
+        }
+        self.bare_before = Some(last.info.bare_out);
+        self.acknowledged_apart = false;
+        match last.speaker {
+            Speaker::Server if came > 0 => self.asked_again(now, info, &last, rhythm),
+            Speaker::Server => self.answer_goes_on(now, info, &last, rhythm),
+            Speaker::Client => self.after_question(now, sample, info, &last, rhythm),
+            Speaker::Either => self.exchange.whole = false,
+            Speaker::Nobody => self.exchange.asked_at = now - info.received_ago,
+        }
+        self.served_since_rest |= went > 0;
+    }
+
+    /// Notes the judgement, so that the next look can tell what has changed.
+    pub fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
+        let Some(info) = sample.info else { return };
+        self.last = Some(Last { at: now, info, speaker, unsent: sample.unsent });
+        if idle || speaker == Speaker::Server && info.sent_ago >= ACKNOWLEDGED_BY {
+            self.rested_at = Some((info.data_in, info.data_out));
+        }
+    }
+
+    /// How often, since the last look, data came in and data went out: requests answered, if each takes a segment each way. An
+    /// upload or a download alone is none.
+    pub fn turns_until(&self, now: &Sample) -> u32 {
+        let Some(now) = &now.info else { return 0 };
+        let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.info.data_in, last.info.data_out));
+        now.data_in.wrapping_sub(data_in).min(now.data_out.wrapping_sub(data_out))
+    }
+
+    /// Everything was answered at the last look: so the answer was complete.
+    fn asked_again(&mut self, now: Moment, info: &TcpInfo, last: &Last, rhythm: &mut Rhythm) {
+        if last.unsent == 0 {
+            self.complete(&last.info, last.info.bytes_out, rhythm);
+        }
+        let went = info.data_out != last.info.data_out;
+        let came_one = info.data_in.wrapping_sub(last.info.data_in) == 1;
+        self.begin(now, info, last, last.info.bytes_out);
+        self.exchange.whole = last.unsent == 0 && (!went || came_one && info.sent_ago <= info.received_ago);
+    }
+
+    fn answer_goes_on(&mut self, now: Moment, info: &TcpInfo, last: &Last, rhythm: &mut Rhythm) {
+        if last.unsent > 0 {
+            // The client was slow to read.
+            return;
+        }
+        // Perhaps the other answer, perhaps the rest of this one.
+        self.overlapped = false;
+        let (stopped, went_on) = (last.at - last.info.sent_ago, now - info.sent_ago);
+        rhythm.paused(went_on.since(stopped), self.shape(&last.info, rhythm));
+    }
+
+    /// Something has moved where the client had spoken last.
+    fn after_question(
+        &mut self,
+        now: Moment,
+        sample: &Sample,
+        info: &TcpInfo,
+        last: &Last,
+        rhythm: &mut Rhythm,
+    ) {
+        let came = info.data_in.wrapping_sub(last.info.data_in);
+        let went = info.data_out.wrapping_sub(last.info.data_out);
+        let rested = last.info.received_ago;
+        match (came, went) {
+            (0, _) => {
+                self.exchange.took = rested;
+                if rested >= REST {
+                    self.open_rests = 0;
+                }
+            }
+            (_, 0) => self.went_on(rested),
+            // The answer, and then the next question.
+            (1, _) if info.received_ago < info.sent_ago => {
+                if sample.unsent == 0 {
+                    self.complete(&last.info, info.bytes_out, rhythm);
+                }
+                self.begin(now, info, last, info.bytes_out);
+                self.exchange.whole = sample.unsent == 0;
+            }
+            // One each: the question's was first.
+            (1, 1) => self.went_on(rested),
+            _ => self.exchange.whole = false,
+        }
+    }
+
+    fn went_on(&mut self, rested: Duration) {
+        self.overlapped |= rested >= APART;
+        if rested >= REST && self.served_since_rest {
+            self.open_rests = self.open_rests.saturating_add(1);
+            self.served_since_rest = false;
+        }
+    }
+
+    /// The exchange is over, with these counters.
+    fn complete(&mut self, asked: &TcpInfo, bytes_out: u64, rhythm: &mut Rhythm) {
+        self.completed = self.completed.saturating_add(1);
+        let exchange = self.exchange;
+        let info = TcpInfo { bytes_out, ..*asked };
+        let Some(shape) = self.shape(&info, rhythm) else { return self.beat = Beat::default() };
+        let sizes = self.sizes(&info);
+        self.brief |= sizes.0 <= BRIEF;
+        if sizes.1 != CONTINUE {
+            rhythm.completed(shape, sizes.1);
+        }
+        self.beat = self.beat.next(exchange.asked_at, sizes);
+    }
+
+    fn begin(&mut self, now: Moment, info: &TcpInfo, last: &Last, bytes_out: u64) {
+        let asked_at = now - info.received_ago;
+        let bytes_in = last.info.bytes_in;
+        self.exchange = Exchange { asked_at, bytes_in, bytes_out, ..Exchange::default() };
+    }
+
+    fn sizes(&self, info: &TcpInfo) -> (u64, u64) {
+        let exchange = &self.exchange;
+        (info.bytes_in.wrapping_sub(exchange.bytes_in), info.bytes_out.wrapping_sub(exchange.bytes_out))
+    }
+
+    fn shape(&self, info: &TcpInfo, rhythm: &Rhythm) -> Option<Shape> {
+        let (asked, answered) = self.sizes(info);
+        match self.exchange {
+            _ if self.overlapped => None,
+            Exchange { whole: false, .. } => None,
+            Exchange { first: true, .. } if !rhythm.speaks_plainly() => Some(Shape::first(asked, answered)),
+            Exchange { .. } => Some(Shape::new(asked, answered)),
+        }
+    }
+
+    /// What is known of the exchange that these counters end.
+    pub(super) fn present(&self, info: &TcpInfo, rhythm: &Rhythm) -> Present {
+        let known = self.shape(info, rhythm).map(|shape| (shape, self.sizes(info)));
+        let Exchange { first, took, .. } = self.exchange;
+        Present { known, first: first && !rhythm.speaks_plainly(), overlapped: self.overlapped, took }
+    }
+
+    /// The connection is gone, for which a client waits until it has all of its answer.
+    pub fn gone(&mut self, rhythm: &mut Rhythm) {
+        if let Some(Last { speaker: Speaker::Server, unsent: 0, info, .. }) = self.last {
+            self.complete(&info, info.bytes_out, rhythm);
+        }
+    }
+
+    /// The connection has been through several exchanges: they were seen, or it has more segments each way than one exchange takes,
+    /// with a TLS handshake before it, where there may have been one.
+    pub(super) fn is_experienced(&self, info: &TcpInfo, rhythm: &Rhythm) -> bool {
+        let one_exchange = if rhythm.speaks_plainly() || !has_room_for_handshake(info) { 2 } else { 5 };
+        self.completed >= 2 || info.data_in.min(info.data_out) > one_exchange
+    }
+
+    pub(super) fn asks_briefly(&self) -> bool {
+        self.brief
+    }
+
+    pub(super) fn has_completed(&self) -> bool {
+        self.completed > 0
+    }
+
+    /// It rests with questions open, as it has shown.
+    pub(super) fn rests_open(&self) -> bool {
+        self.open_rests >= 2
+    }
+
+    /// The exchange that these counters end is one more of its beat.
+    pub(super) fn is_routine(&self, info: &TcpInfo) -> bool {
+        self.beat.even >= 1
+            && self.exchange.whole
+            && !self.overlapped
+            && alike(self.sizes(info), self.beat.sizes)
+    }
+}
+
+/// The present exchange: its shape and sizes, asked and answered, if it was seen whole.
+pub(super) struct Present {
+    pub known: Option<(Shape, (u64, u64))>,
+    /// With a TLS handshake in it, perhaps.
+    pub first: bool,
+    pub overlapped: bool,
+    /// How long the client was seen waiting for the first of the answer.
+    pub took: Duration,
+}
+
+/// Enough bytes each way for a TLS handshake with its session tickets, a request behind it, and no large answer.
+pub(super) fn has_room_for_handshake(info: &TcpInfo) -> bool {
+    (300..=8_000).contains(&info.bytes_in) && (450..=16_000).contains(&info.bytes_out)
+}
+
+/// `HTTP/1.1 100 Continue` and two line ends: no answer but a request to go on.
+pub(super) const CONTINUE: u64 = 25;
+
+fn alike(a: (u64, u64), b: (u64, u64)) -> bool {
+    const NEARLY: u64 = 16;
+    a.0.abs_diff(b.0) <= NEARLY && a.1.abs_diff(b.1) <= NEARLY
+}
+
+impl Beat {
+    /// One exchange later.
+    fn next(self, asked_at: Moment, sizes: (u64, u64)) -> Beat {
+        const SHORTEST: Duration = Duration::from_millis(400);
+        let interval = self.asked_at.map(|before| asked_at.since(before));
+        let even = match (self.interval, interval) {
+            (Some(before), Some(now)) if now >= SHORTEST && alike(sizes, self.sizes) => {
+                before.abs_diff(now) <= (before / 5).max(Duration::from_millis(100))
+            }
+            _ => false,
+        };
+        let even = if even { self.even.saturating_add(1) } else { 0 };
+        Beat { asked_at: Some(asked_at), interval, sizes, even }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the connections of one listener have shown since the stop request: which requests and answers are complete by their sizes,
+//! and how long answers pause. One connection tells little before its client asks again; all of a listener's together tell much,
+//! as they are served by the same program. Pure.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Sizes of requests and answers that are remembered; more kinds than this are no help.
+const SHAPES: usize = 1024;
+
+/// Shorter pauses than this are how any program writes.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// So many exchanges without a pause say that answers of this listener do not pause.
+const LIVELY: u32 = 16;
+
+/// The size of a request and of what was sent for it, both in classes: two exchanges alike are most likely of the same kind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Shape {
+    asked: u64,
+    answered: u64,
+}
+
+impl Shape {
+    /// Of an exchange on a connection that has had others. Classes are about a tenth wide, as dates and counters differ.
+    pub fn new(asked: u64, answered: u64) -> Shape {
+        Shape { asked: eighth_of_octave(asked), answered: eighth_of_octave(answered) }
+    }
+
+    /// Of the first exchange, with a TLS handshake in it, if there is one: finer, since an answer is small beside certificates.
+    pub fn first(asked: u64, answered: u64) -> Shape {
+        const APART: u64 = 1 << 32;
+        Shape { asked: eighth_of_octave(asked) | APART, answered: answered / 16 }
+    }
+}
+
+fn eighth_of_octave(size: u64) -> u64 {
+    let octave = size.checked_ilog2().unwrap_or(0);
+    // The three bits behind the first.
+    let eighth = (size << (63 - octave.min(63)) >> 60) & 7;
+    u64::from(octave) << 3 | eighth
+}
+
+#[derive(Clone, Default, Debug)]
+pub struct Rhythm {
+    longest_pause: Duration,
+    exchanges: u32,
+    /// The smallest complete answer.
+    smallest: Option<u64>,
+    complete: HashSet<Shape>,
+    /// What had been sent when an answer paused.
+    paused: HashSet<Shape>,
+    plain: bool,
+}
+
+impl Rhythm {
+    /// An exchange was complete: its client has asked again.
+    pub fn completed(&mut self, shape: Shape, answered: u64) {
+        self.exchanges = self.exchanges.saturating_add(1);
+        self.smallest = Some(self.smallest.map_or(answered, |smallest| smallest.min(answered)));
+        if self.complete.len() < SHAPES {
+            self.complete.insert(shape);
+        }
+    }
+
+    /// An answer went on after a silence, before which it had this shape, if that is known.
+    pub fn paused(&mut self, pause: Duration, before: Option<Shape>) {
+        if pause < PAUSE {
+            return;
+        }
+        self.longest_pause = self.longest_pause.max(pause);
+        if self.paused.len() < SHAPES {
+            self.paused.extend(before);
+        }
+    }
+
+    /// Something was answered for a first segment alone: no TLS handshake, which takes two of the client's.
+    pub fn is_without_tls(&mut self) {
+        self.plain = true;
+    }
+
+    pub fn speaks_plainly(&self) -> bool {
+        self.plain
+    }
+
+    /// Exchanges of this shape were complete, and never was one of it only the beginning of an answer.
+    pub fn knows(&self, shape: Shape) -> bool {
+        self.complete.contains(&shape) && !self.paused.contains(&shape)
+    }
+
+    /// Many exchanges were seen, answers do not pause, and this one is no shorter than the shortest: not only its first part.
+    pub fn is_steady(&self, answered: u64) -> bool {
+        self.exchanges >= LIVELY
+            && self.longest_pause < 4 * PAUSE
+            && self.smallest.is_some_and(|smallest| answered >= smallest)
+    }
+
+    /// A silence longer than the pauses seen: half as long again as the longest. None if none was seen.
+    pub fn beyond_pauses(&self) -> Option<Duration> {
+        let pause = Some(self.longest_pause).filter(|pause| !pause.is_zero())?;
+        Some(pause.saturating_add(pause / 2).saturating_add(Duration::from_millis(200)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_shape_is_complete_until_it_was_only_a_beginning() {
+        let mut rhythm = Rhythm::default();
+        let shape = Shape::new(80, 170);
+        assert!(!rhythm.knows(shape));
+        rhythm.completed(shape, 170);
+        assert!(rhythm.knows(Shape::new(82, 172)), "nearly the same size");
+        assert!(!rhythm.knows(Shape::new(80, 1700)) && !rhythm.knows(Shape::new(160, 170)));
+        rhythm.paused(ms(400), Some(shape));
+        assert!(!rhythm.knows(shape));
+        assert_eq!(rhythm.beyond_pauses(), Some(ms(800)));
+    }
+
+    #[test]
+    fn first_exchanges_are_told_apart_finely() {
+        let mut rhythm = Rhythm::default();
+        rhythm.completed(Shape::first(700, 2600), 2600);
+        assert!(rhythm.knows(Shape::first(702, 2601)));
+        assert!(!rhythm.knows(Shape::first(700, 2430)), "the answer is missing");
+        assert!(!rhythm.knows(Shape::new(700, 2600)));
+    }
+
+    #[test]
+    fn any_size_has_a_class() {
+        let sizes = [0, 1, 7, 8, 9, 100, 110, 1 << 40, u64::MAX];
+        let classes: Vec<u64> = sizes.map(eighth_of_octave).to_vec();
+        assert!(classes.is_sorted(), "{classes:?}");
+        assert_ne!(eighth_of_octave(100), eighth_of_octave(115));
+    }
+
+    #[test]
+    fn a_listener_is_steady_after_many_exchanges_without_a_pause() {
+        let mut rhythm = Rhythm::default();
+        (0..LIVELY).for_each(|n| rhythm.completed(Shape::new(80, 200 + u64::from(n)), 200));
+        assert!(rhythm.is_steady(5000) && !rhythm.is_steady(150));
+        rhythm.paused(ms(20), None);
+        assert!(rhythm.is_steady(200) && rhythm.beyond_pauses().is_none());
+        rhythm.paused(ms(500), None);
+        assert!(!rhythm.is_steady(200));
+    }
+}

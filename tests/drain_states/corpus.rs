@@ -1,0 +1,309 @@
+//! The corpus: clients in every state that matters, through real servers, each watched by a drain of its own from its own stop
+//! request on. What the drain must be right in is asserted; how long it held the stop longer than needed is printed as a table
+//! (`cargo test --test drain_states corpus -- --nocapture`). All states run at the same time, as nearly all of it is waiting.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Condvar, Mutex};
+
+use super::harness::{self, Companion, Scratch, program};
+use super::*;
+use crate::{long, require};
+
+const PRE_STOP: Duration = Duration::from_secs(5);
+
+/// The states of one server, each with what it speaks and how many seconds its connection may hold the stop once nothing is owed.
+type States = &'static [(&'static str, &'static str, u64)];
+
+/// Held until the drain timeout: nothing tells it from a request.
+const UNTIL_TIMEOUT: u64 = u64::MAX;
+
+const PYTHON: States = &[
+    ("get:/fast", "plain", 6),
+    ("get:/slow/4", "plain", 6),
+    ("get:/slow/12", "plain", 10),
+    ("get:/headers/0.5", "plain", 10),
+    ("get:/headers/4", "plain", 10),
+    ("get:/headers/8", "plain", 10),
+    ("get:/part/1.5", "plain", 10),
+    ("get:/part/8", "plain", 10),
+    ("get:/events/2/4", "plain", 10),
+    ("get:/hints/8", "plain", 10),
+    ("kept:1", "plain", 6),
+    ("kept:3", "plain", 2),
+    ("kept:50", "plain", 2),
+    ("kept-busy-before", "plain", 2),
+    ("kept-get:/slow/12", "plain", 2),
+    ("kept-get:/headers/4", "plain", 10),
+    ("silent", "plain", 2),
+    ("upload:8:2000:0.9:5", "plain", 10),
+    ("upload:1:5000000:0:7", "plain", 10),
+    ("expects", "plain", 10),
+    ("pipelined:6", "plain", 10),
+    ("half-closed", "plain", 10),
+    ("leaked", "plain", 10),
+    ("health", "plain", 2),
+    ("websocket:server", "plain", 10),
+    ("websocket:client", "plain", UNTIL_TIMEOUT),
+    ("websocket:pinging", "plain", 10),
+    ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "no-tickets", 10),
+    ("get:/slow/8", "tls12", 10),
+    ("get:/headers/8", "tls13", 10),
+    ("kept:20", "tls13", 2),
+    ("kept:20", "tls12", 2),
+];
+
+const PYTHON_LONG: States = &[
+    ("get:/slow/40", "plain", 10),
+    ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "no-tickets", 10),
+    ("get:/slow/40", "tls12", 10),
+    ("kept-get:/slow/40", "plain", 10),
+    ("kept-get:/slow/40", "tls13", 10),
+    ("get:/headers/1.5", "plain", 10),
+    ("get:/part/0.5", "plain", 10),
+    ("get:/part/4", "plain", 10),
+    ("get:/events/0.5/10", "plain", 10),
+    ("get:/events/4/4", "plain", 10),
+    ("get:/events/8/3", "plain", 10),
+    ("kept-get:/part/4", "plain", 10),
+    ("kept-get:/headers/8", "plain", 10),
+    ("kept-get:/headers/4", "tls13", 10),
+    ("kept:1", "tls13", UNTIL_TIMEOUT),
+    ("kept:1", "tls12", UNTIL_TIMEOUT),
+];
+
+const NODE: States = &[
+    ("get:/slow/8", "tls13", 10),
+    ("get:/headers/8", "plain", 10),
+    ("get:/events/2/4", "tls12", 10),
+    ("get:/hints/8", "plain", 10),
+    ("kept:50", "plain", 2),
+    ("pipelined:6", "plain", 10),
+    ("h2-slow:12", "h2c", 10),
+    ("h2-multiplexed:9", "h2c", 10),
+    ("h2-idle", "h2c", 10),
+    ("h2-pinging", "h2c", 10),
+];
+
+const NODE_LONG: States = &[
+    ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "tls12", 10),
+    ("get:/slow/40", "plain", 10),
+    ("kept-get:/slow/40", "plain", 10),
+    ("upload:8:2000:0.9:5", "plain", 10),
+    ("half-closed", "plain", UNTIL_TIMEOUT),
+    ("kept-busy-before", "tls13", 2),
+];
+
+const JAVA: States = &[
+    ("get:/fast", "plain", 6),
+    ("get:/slow/40", "plain", 10),
+    ("get:/headers/8", "plain", 10),
+    ("get:/part/4", "plain", 10),
+    ("get:/events/2/4", "plain", 10),
+    ("kept:50", "plain", 2),
+    ("kept-get:/slow/12", "plain", 10),
+    ("kept-busy-before", "plain", 2),
+    ("upload:8:2000:0.9:5", "plain", 10),
+];
+
+/// When a client has said what, by state and port.
+#[derive(Default)]
+struct Said {
+    lines: Mutex<HashMap<(String, u16), Vec<(String, Instant)>>>,
+    more: Condvar,
+}
+
+impl Said {
+    fn wait(&self, who: &(String, u16), word: &str) -> Instant {
+        let begun = Instant::now();
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(at) = find(&lines, who, word) {
+                return at;
+            }
+            assert!(begun.elapsed() < WATCHDOG, "{who:?} never said {word}: {:?}", lines.get(who));
+            lines = self.more.wait_timeout(lines, Duration::from_secs(1)).unwrap().0;
+        }
+    }
+
+    fn at(&self, who: &(String, u16), word: &str) -> Option<Instant> {
+        find(&self.lines.lock().unwrap(), who, word)
+    }
+}
+
+type Lines = HashMap<(String, u16), Vec<(String, Instant)>>;
+
+fn find(lines: &Lines, who: &(String, u16), word: &str) -> Option<Instant> {
+    lines.get(who)?.iter().find(|(said, _)| said.starts_with(word)).map(|(_, at)| *at)
+}
+
+/// A program that is told lines and says lines.
+struct Talker {
+    companion: Companion,
+    stdin: ChildStdin,
+}
+
+impl Talker {
+    fn start(argv: &[&str]) -> (Talker, BufReader<std::process::ChildStdout>) {
+        let mut command = Command::new(argv[0]);
+        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut companion = Companion::start(&mut command);
+        let child = companion.child();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        (Talker { companion, stdin }, BufReader::new(stdout))
+    }
+}
+
+fn beside(name: &str) -> String {
+    format!("{}/tests/drain_states/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+struct Outcome {
+    state: String,
+    lost: bool,
+    /// Longer than needed: since the pre-stop sleep was over and nothing was owed. None: longer than was watched.
+    held: Option<Duration>,
+    may: u64,
+}
+
+/// How long a connection that nothing ends is watched once nothing is owed.
+const ENOUGH: Duration = Duration::from_secs(13);
+
+fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) -> Outcome {
+    said.wait(who, "ready");
+    let settings = DrainSettings {
+        ports: vec![who.1],
+        quiet: Duration::from_secs(1),
+        longest: Duration::from_secs(10),
+        ..settings()
+    };
+    let mut drain = Drain::new(&settings, process(server), &[]);
+    let start = Instant::now();
+    let now = || Moment::at(start.elapsed());
+    drain.watch(now());
+    let mut draining = false;
+    let verdict = loop {
+        let due = drain.deadline().expect("it is watched");
+        thread::sleep(due.since(now()));
+        if !draining && start.elapsed() >= PRE_STOP {
+            draining = true;
+            drain.begin(now());
+        }
+        let look = drain.look(now());
+        if look.verdict != Verdict::Busy {
+            break Some(look.verdict);
+        }
+        let owed_until = said.at(who, "done").map(|done| done.max(start + PRE_STOP));
+        if owed_until.is_some_and(|until| until.elapsed() > ENOUGH) || said.at(who, "lost").is_some() {
+            break None;
+        }
+        assert!(start.elapsed() < 2 * WATCHDOG, "{who:?} does not end");
+    };
+    let done = said.at(who, "done");
+    let lost = said.at(who, "lost").is_some() || done.is_none() && verdict.is_some();
+    let held = done.filter(|_| verdict.is_some()).map(|done| done.max(start + PRE_STOP).elapsed());
+    Outcome { state: format!("{} {speaks}", who.0), lost, held, may }
+}
+
+/// Runs the states of one server and prints the table.
+fn corpus(
+    name: &str,
+    argv: &[&str],
+    states: impl Iterator<Item = &'static (&'static str, &'static str, u64)>,
+) {
+    let (mut server, mut ports) = Talker::start(argv);
+    let (mut client, lines) = Talker::start(&["python3", "-u", &beside("client.py")]);
+    let said = Arc::new(Said::default());
+    thread::spawn({
+        let said = said.clone();
+        move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut words = line.split(' ');
+                let (Some(word), Some(state), Some(port)) = (words.next(), words.next(), words.next()) else {
+                    continue;
+                };
+                let who = (state.to_owned(), port.parse().unwrap_or(0));
+                let word = format!("{word} {}", words.next().unwrap_or_default());
+                said.lines.lock().unwrap().entry(who).or_default().push((word, Instant::now()));
+                said.more.notify_all();
+            }
+        }
+    });
+    let pid = Pid::from_raw(server.companion.pid());
+    let mut watches = vec![];
+    for &(state, speaks, may) in states {
+        writeln!(server.stdin, "{speaks}").unwrap();
+        let mut port = String::new();
+        ports.read_line(&mut port).unwrap();
+        let port: u16 = port.trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {state}"));
+        let tls = if speaks == "h2c" { "plain" } else { speaks };
+        writeln!(client.stdin, "{state} {port} {tls}").unwrap();
+        let (who, said) = ((state.to_owned(), port), said.clone());
+        watches.push(thread::spawn(move || watch(pid, &who, speaks, may, &said)));
+    }
+    let outcomes: Vec<Outcome> = watches.into_iter().map(|watch| watch.join().unwrap()).collect();
+    let table = table(name, &outcomes);
+    println!("{table}");
+    for outcome in &outcomes {
+        assert!(!outcome.lost, "{} was cut off\n{table}", outcome.state);
+        // A look, two of them, and a machine that has other things to do.
+        let most = Duration::from_secs(outcome.may.saturating_add(3));
+        let in_time = outcome.held.map_or(outcome.may == UNTIL_TIMEOUT, |held| held < most);
+        assert!(in_time, "{} held the stop for {:?}\n{table}", outcome.state, outcome.held);
+    }
+}
+
+fn table(name: &str, outcomes: &[Outcome]) -> String {
+    let mut table = format!("| {name} | lost | held longer than needed |\n|---|---|--:|\n");
+    for outcome in outcomes {
+        let lost = if outcome.lost { "LOST" } else { "no" };
+        let held = outcome
+            .held
+            .map_or("until the timeout".to_owned(), |held| format!("{:.1} s", held.as_secs_f64()));
+        writeln!(table, "| {} | {lost} | {held} |", outcome.state).unwrap();
+    }
+    table
+}
+
+fn certificate(scratch: &Scratch) -> String {
+    let (key, pem) = (scratch.path("key"), scratch.path("pem"));
+    let (key, pem) = (key.display().to_string(), pem.display().to_string());
+    let words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout";
+    let made =
+        harness::output(Command::new("openssl").args(words.split(' ')).args([&key, "-out", &pem]), WATCHDOG);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let both = std::fs::read_to_string(&key).unwrap() + &std::fs::read_to_string(&pem).unwrap();
+    std::fs::write(&pem, both).unwrap();
+    pem
+}
+
+#[test]
+fn python() {
+    require!(program("python3"));
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let pem = certificate(&scratch);
+    let more = if harness::full() { PYTHON_LONG } else { &[] };
+    corpus("Python", &["python3", "-u", &beside("server.py"), &pem], PYTHON.iter().chain(more));
+}
+
+#[test]
+fn node() {
+    require!(program("node"));
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let pem = certificate(&scratch);
+    let more = if harness::full() { NODE_LONG } else { &[] };
+    corpus("Node", &["node", &beside("server.js"), &pem], NODE.iter().chain(more));
+}
+
+#[test]
+fn java() {
+    long!();
+    require!(program("java"));
+    corpus("Java", &["java", &beside("Server.java")], JAVA.iter());
+}

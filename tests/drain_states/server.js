@@ -1,0 +1,30 @@
+// The same as server.py on Node: `plain`, `tls13`, `tls12` and `h2c` on stdin, a port each on stdout.
+const http = require("http"), https = require("https"), http2 = require("http2"), fs = require("fs");
+const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+const pem = fs.readFileSync(process.argv[2]);
+
+async function serve(request, response) {
+  const [, kind, ...rest] = request.url.split("/");
+  const args = rest.map(Number);
+  if (request.method === "POST") {
+    for await (const _ of request);
+    await sleep(args[0]);
+    return response.end("ok");
+  }
+  if (kind === "size") return response.end("x".repeat(args[0]));
+  if (kind === "slow") await sleep(args[0]);
+  if (kind === "headers") { response.flushHeaders(); await sleep(args[0]); }
+  if (kind === "part") { response.write("x".repeat(3000)); await sleep(args[0]); }
+  if (kind === "events")
+    for (let n = 0; n < args[1]; n++) { response.write("data: something\n\n"); await sleep(args[0]); }
+  if (kind === "hints") { response.writeEarlyHints({ link: "</style.css>; rel=preload" }); await sleep(args[0]); }
+  response.end("ok");
+}
+
+require("readline").createInterface({ input: process.stdin }).on("line", (tls) => {
+  const options = { key: pem, cert: pem };
+  if (tls === "tls12") options.maxVersion = "TLSv1.2";
+  const server = tls === "plain" ? http.createServer(serve) : tls === "h2c" ? http2.createServer(serve) : https.createServer(options, serve);
+  server.keepAliveTimeout = 600000;
+  server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+});

@@ -91,7 +91,7 @@ fn http_requests_back_to_back_through_nginx_are_never_taken_for_idle() {
 /// `holder` lets go of the requests that the app, directly or through it, has been made to hold.
 fn http_back_to_back(holder: &mut Puppet, app: Pid, port: u16) {
     const CLIENTS: usize = 12;
-    let none = DrainSettings { quiet: Duration::ZERO, longest: 2 * WATCHDOG, ..settings() };
+    let none = DrainSettings { quiet: Duration::ZERO, longest: Duration::from_secs(10), ..settings() };
     for _ in 0..3 {
         let mut watcher = Watcher::new(Drain::new(&none, process(app), &[]));
         let asked = Arc::new(AtomicUsize::new(0));

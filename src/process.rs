@@ -29,7 +29,7 @@ impl fmt::Display for Pid {
 /// How a process ended, as [waitpid(2)] tells it.
 ///
 /// [waitpid(2)]: https://man7.org/linux/man-pages/man2/waitpid.2.html
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Exit {
     /// It called exit with this status.
     Status(u8),

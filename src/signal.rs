@@ -115,7 +115,7 @@ fn named(name: &str) -> Option<Signal> {
 }
 
 /// Some signals out of the 64.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct SignalSet(u64);
 
 impl SignalSet {

@@ -1,6 +1,6 @@
 # fish completion for adieu; written by cargo run --example generate
 
-complete -c adieu -x -a '(__fish_complete_subcommand -- --grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --profile --platform --rewrite -r --parent-death-signal -p --orphan-signal --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --report --config)'
+complete -c adieu -x -a '(__fish_complete_subcommand -- --grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --profile --platform --rewrite -r --parent-death-signal -p --orphan-signal --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --close-connections --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --report --config)'
 complete -c adieu -l grace -x -d 'time from the stop request until the platform kills (default: by platform, else 30s)'
 complete -c adieu -l pre-stop -x -d 'how long to keep serving after readiness fails (default: 5s, at most a third of the grace)'
 complete -c adieu -l drain-timeout -x -d 'how long to wait then for requests in flight (default: until two thirds of the grace)'
@@ -28,6 +28,7 @@ complete -c adieu -l drain -x -a 'auto off' -d 'wait for requests in flight (def
 complete -c adieu -l drain-port -x -d 'watch connections to this port only, not to every port that the app listens on'
 complete -c adieu -l drain-outbound -x -d 'wait also for answers from this remote port, such as 5432'
 complete -c adieu -l drain-check -x -d 'the app is idle when this exits 0 or answers 200: exec:CMD ARG, http://HOST:PORT/PATH'
+complete -c adieu -l close-connections -x -d 'close kept HTTP/1 connections between two requests; on which ports, where that cannot be seen (TLS) (default: auto)'
 complete -c adieu -l drain-quiet -x -d 'how long a connection counts as in flight after data was sent on it (default: 1s)'
 complete -c adieu -l drain-longest -x -d 'how long a connection without clear evidence counts as in flight (default: 10s)'
 complete -c adieu -l on-start -x -d 'run this when the app has started: exec:CMD ARG, http://URL (GET), post:http://URL'

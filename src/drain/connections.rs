@@ -69,7 +69,6 @@ impl Connections {
         }
     }
 
-    #[allow(dead_code)] // letting clients go builds on it
     /// Every connection that the last look saw.
     pub fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()

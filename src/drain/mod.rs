@@ -16,21 +16,22 @@ mod history;
 mod rhythm;
 mod unix;
 
+mod let_go;
 mod pinned;
 mod verdict;
 
 mod pace;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use self::connections::Connections;
+use self::connections::Known;
 use self::evidence::Patience;
+use self::let_go::{Candidate, LetGo};
 use self::listeners::Listeners;
-use self::owners::Holder;
 use self::pace::{Due, Pace};
 use self::sample::{Sampler, Seen};
 use self::verdict::{Looks, Sight};
@@ -38,6 +39,7 @@ use crate::moment::Moment;
 use crate::process::Pid;
 use crate::settings::DrainSettings;
 use crate::sys;
+use crate::sys::tcp::TcpState;
 
 pub use self::sample::Via;
 pub use self::verdict::Verdict;
@@ -144,13 +146,13 @@ impl Period {
 
 /// The watch over who is in flight.
 pub struct Drain {
-    #[allow(dead_code)] // letting clients go builds on it
     app: Pid,
     on: bool,
     period: Period,
     sampler: Sampler,
     pace: Pace,
     looks: Looks,
+    let_go: LetGo,
     /// The reason why nothing can be seen, once said.
     said: Option<String>,
     last: Look,
@@ -174,6 +176,7 @@ impl Drain {
             sampler: Sampler::new(app, listeners, patience, &settings.outbound, via),
             pace: Pace::default(),
             looks: Looks::default(),
+            let_go: LetGo::new(&settings.close),
             said: None,
             last: Look::nothing(Verdict::Busy),
         }
@@ -195,13 +198,20 @@ impl Drain {
             self.watch(now);
             self.period = Period::Draining;
             self.looks.begin();
+            self.let_go.begin(now);
             self.pace.hurry(now);
         }
     }
 
     /// When the next look is due; None while nothing is watched.
     pub fn deadline(&self) -> Option<Moment> {
-        self.period.looks().then(|| self.pace.deadline())
+        let look = self.period.looks().then(|| self.pace.deadline())?;
+        Some(self.let_go.deadline().map_or(look, |act| act.min(look)))
+    }
+
+    /// Readable when clients have to be let go before the deadline.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.let_go.descriptor()
     }
 
     /// Takes a look if one is due; otherwise says again what the last one led to.
@@ -215,6 +225,7 @@ impl Drain {
                 Some(Due::Busy) => self.ask_busy(now),
                 None => {}
             }
+            self.let_go.step(now);
         }
         self.last.clone()
     }
@@ -248,19 +259,6 @@ impl Drain {
         (self.last.verdict != Verdict::Blind).then_some(&self.last)
     }
 
-    #[allow(dead_code)] // letting clients go builds on it
-    /// The connections that the last look saw.
-    pub(crate) fn connections(&self) -> &Connections {
-        self.sampler.connections()
-    }
-
-    #[allow(dead_code)] // letting clients go builds on it
-    /// Which processes of the app hold the sockets with these inodes, and as which descriptors; one holder for each. Walks /proc,
-    /// at up to 7 us a descriptor. Errors: no descriptor or no memory left to read with.
-    pub(crate) fn holders(&self, inodes: &HashSet<u32>) -> io::Result<HashMap<u32, Holder>> {
-        Ok(owners::survey(self.app, inodes)?.held)
-    }
-
     /// A connection from this address is adieu's own question, not a client's: it is not counted.
     pub fn leave_out(&mut self, caller: SocketAddr) {
         self.sampler.leave_out(caller);
@@ -271,12 +269,16 @@ impl Drain {
         if self.period.looks() {
             self.period = Period::Over;
         }
+        self.let_go.finish();
         self.sampler.close();
     }
 
     fn look_at_all(&mut self, now: Moment) {
         let before = sys::processor_time();
         let seen = self.sampler.look(now).cloned();
+        if seen.is_ok() && self.period.looks() {
+            self.offer(now);
+        }
         let cost = sys::processor_time().saturating_sub(before);
         let ask_busy = self.sampler.few_busy().map(|few| ASK_ONE * few);
         self.pace.looked(now, cost, ask_busy);
@@ -286,11 +288,23 @@ impl Drain {
         };
     }
 
+    /// Shows what was seen to whom lets clients go.
+    fn offer(&mut self, now: Moment) {
+        let candidates: Vec<Candidate> = self.sampler.connections().iter().filter_map(candidate).collect();
+        let app = self.app;
+        self.let_go.looked(now, &candidates, || owners::pids(app));
+    }
+
     fn judge(&mut self, now: Moment, seen: &Seen) -> Look {
         let mut look = Look::new(Verdict::Busy, seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
+        // Who has just been answered would ask again, were he not let go first.
+        let idle = idle && self.let_go.owed() == 0;
         let sight = Sight { idle, traffic: seen.tally.traffic, unix: look.unix };
         look.verdict = self.looks.take(now, self.period == Period::Draining, sight);
+        if look.verdict == Verdict::Pinned && self.let_go.owed() > 0 {
+            look.verdict = Verdict::Busy;
+        }
         look
     }
 
@@ -319,4 +333,18 @@ impl Drain {
             Err(error) => self.blind(&error),
         };
     }
+}
+
+/// What there may be to close: connections that the app has open, of which the kernel tells more than their queues.
+fn candidate(known: &Known) -> Option<Candidate> {
+    let connection = &known.connection;
+    let info = connection.sample.info.filter(|_| connection.sample.state == TcpState::Established)?;
+    Some(Candidate {
+        cookie: connection.id.cookie,
+        inode: connection.inode,
+        port: connection.id.local.port(),
+        idle: !known.evidence.in_flight(),
+        silent: info.sent_ago.min(info.received_ago),
+        pause: Duration::ZERO,
+    })
 }

@@ -64,6 +64,11 @@ pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     Ok(survey)
 }
 
+/// The app's processes. Errors: as above.
+pub fn pids(app: Pid) -> io::Result<Vec<Pid>> {
+    Ok(processes()?.map_or_else(Vec::new, |processes| family(app, adopter(), &processes)))
+}
+
 /// Which of the listeners are the app's, by their place in the list: those whose inodes its processes hold, or by their user.
 pub fn ours(listeners: &[Listener], held: &HashSet<u32>, survey: &Survey, own_ports: &[u16]) -> Vec<bool> {
     let not_adieus = |listener: &Listener| !own_ports.contains(&listener.port);

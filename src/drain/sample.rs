@@ -80,7 +80,6 @@ impl Sampler {
         }
     }
 
-    #[allow(dead_code)] // letting clients go builds on it
     pub fn connections(&self) -> &Connections {
         &self.connections
     }

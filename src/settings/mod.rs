@@ -185,6 +185,20 @@ pub struct DrainSettings {
     pub quiet: Duration,
     /// `--drain-longest`: how long a connection whose evidence is a tie counts as in flight. Default 10 s.
     pub longest: Duration,
+    /// `--close-connections`
+    pub close: CloseSettings,
+}
+
+/// How clients with kept connections are let go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CloseSettings {
+    pub on: bool,
+    /// These ports speak HTTP/1; of others that has to be seen.
+    pub ports: Vec<u16>,
+    /// No other ports.
+    pub only_these: bool,
+    /// Not all at once, but spread over this time: a third of the drain, at most 2 s.
+    pub spread: Duration,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

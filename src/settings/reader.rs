@@ -4,8 +4,8 @@
 use super::list::{self, Id, Kind, Setting, Takes, Usually};
 use super::typed::{self, Entry, Typed};
 use super::{
-    DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program, ReadySettings,
-    Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
+    CloseSettings, DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program,
+    ReadySettings, Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
 };
 use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
 use crate::signal::{Signal, SignalSet};
@@ -25,6 +25,9 @@ pub(super) struct Reader<'a> {
     shown: Vec<(Id, String, Origin)>,
 }
 
+/// Over how much time beginnings to close connections are spread at most.
+const LONGEST_SPREAD: Duration = Duration::from_secs(2);
+
 impl<'a> Reader<'a> {
     pub fn new(typed: &'a Typed) -> Reader<'a> {
         Reader { typed, shown: Vec::new() }
@@ -39,8 +42,9 @@ impl<'a> Reader<'a> {
         let platform = self.or(Id::Platform, named, found, Origin::Detected, |p| p.name().to_owned());
         let program = self.program()?;
         let known = program.as_ref().map(|program| program.value);
-        let drain = self.drain()?;
+        let mut drain = self.drain()?;
         let times = self.times(platform, &drain)?;
+        drain.close.spread = (times.drain.value / 3).min(LONGEST_SPREAD);
         let hooks = self.hooks(times.grace.value)?;
         let plan = self.plan(platform, program, &times, &hooks, &drain)?;
         let (signals, ready, log) = (self.signals()?, self.ready()?, self.log(around)?);
@@ -336,6 +340,29 @@ impl<'a> Reader<'a> {
             check: check.map(|check| check.value),
             quiet: self.fixed_time(Id::DrainQuiet)?,
             longest: self.fixed_time(Id::DrainLongest)?,
+            close: self.close_connections()?,
+        })
+    }
+
+    /// A readiness check over http tells what is spoken on its port.
+    fn close_connections(&self) -> Result<CloseSettings, Refusal> {
+        let words = self.list(Id::CloseConnections, values::close_connections)?;
+        let named: Vec<u16> = words.iter().filter_map(|word| word.flatten()).collect();
+        let alone = words.len() == 1 || named.len() == words.len();
+        if let Some(entry) = self.typed.one(Id::CloseConnections).filter(|_| !alone) {
+            return Err(refuse(entry, "auto and off stand alone; write auto, off or ports"));
+        }
+        let checks = self.list(Id::Ready, values::target)?;
+        let checked = checks.into_iter().filter_map(|check| match check {
+            Target::Http(http) => Some(http.addr.port()),
+            Target::Exec(_) | Target::Tcp(_) | Target::Notify => None,
+        });
+        let only_these = !named.is_empty();
+        Ok(CloseSettings {
+            on: !words.contains(&Some(None)),
+            ports: if only_these { named } else { checked.collect() },
+            only_these,
+            spread: LONGEST_SPREAD,
         })
     }
 

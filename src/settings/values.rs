@@ -163,6 +163,18 @@ pub fn port(text: &str) -> Result<u16, String> {
     }
 }
 
+/// `auto`, `off` or a port; `None` for `auto`, `Some(None)` for `off`.
+pub fn close_connections(text: &str) -> Result<Option<Option<u16>>, String> {
+    match text.trim() {
+        "auto" => Ok(None),
+        "off" => Ok(Some(None)),
+        _ => match port(text) {
+            Ok(port) => Ok(Some(Some(port))),
+            Err(_) => Err(format!("'{text}' is neither auto, off nor a port from 1 to 65535")),
+        },
+    }
+}
+
 pub fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),

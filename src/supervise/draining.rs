@@ -33,6 +33,9 @@ impl Draining {
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+        if let Some(arrivals) = self.drain.descriptor() {
+            fds.readable(arrivals);
+        }
         if let Some(check) = &self.check {
             check.poll_fds(fds);
         }

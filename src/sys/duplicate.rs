@@ -9,7 +9,6 @@
 //! [SO_COOKIE in socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -50,6 +49,11 @@ impl Failure {
             }
             _ => Failure::Refused(errno),
         }
+    }
+
+    /// By the number of an error of std's.
+    pub fn of_number(errno: i32) -> Failure {
+        Failure::of(Errno::from_raw(errno))
     }
 }
 
@@ -269,23 +273,6 @@ impl Arrivals {
     }
 }
 
-/// Calls `each` with descriptor and inode of the sockets that a process holds open ([proc_pid_fd(5)]). Errors: EACCES where they may
-/// not be seen; EMFILE, ENFILE, ENOMEM.
-///
-/// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
-pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32)) -> io::Result<()> {
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let entry = entry?;
-        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-        let inode = target.to_str().and_then(|name| name.strip_prefix("socket:[")?.strip_suffix(']'));
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let (Some(fd), Some(inode)) = (number, inode.and_then(|inode| inode.parse().ok())) {
-            each(fd, inode);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,17 +305,6 @@ mod tests {
         assert_eq!(process.duplicate(file.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "no socket");
         assert_eq!(process.duplicate(1_000_000, cookie).unwrap_err(), Failure::Gone, "no descriptor");
         assert_eq!(Process::open(Pid::new(i32::MAX).unwrap()).unwrap_err(), Failure::Gone, "no process");
-    }
-
-    #[test]
-    fn the_inode_leads_to_the_descriptor() {
-        use std::os::unix::fs::MetadataExt;
-        let (server, _client, _) = connected();
-        let inode = std::fs::metadata(format!("/proc/self/fd/{}", server.as_raw_fd())).unwrap().ino();
-        let mut found = vec![];
-        sockets(crate::sys::own_pid(), |fd, seen| found.extend((u64::from(seen) == inode).then_some(fd)))
-            .unwrap();
-        assert!(found.contains(&server.as_raw_fd()));
     }
 
     #[test]

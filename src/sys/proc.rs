@@ -108,6 +108,54 @@ pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) ->
     Ok(())
 }
 
+/// A walk over the descriptors of some processes ([proc_pid_fd(5)]), to find those of the sockets that one knows by inode. Every
+/// descriptor costs microseconds and there may be many thousands, so it goes on a piece at a time.
+///
+/// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
+#[derive(Debug)]
+pub struct Walk {
+    pids: Vec<Pid>,
+    at: Option<(Pid, fs::ReadDir)>,
+}
+
+impl Walk {
+    pub fn over(pids: Vec<Pid>) -> Walk {
+        Walk { pids, at: None }
+    }
+
+    /// Looks at so many descriptors more and calls `each` with process, descriptor and inode of those that are sockets. False when
+    /// there are no more. Errors: EACCES where a process does not show its descriptors, which is then passed over.
+    pub fn go_on(&mut self, pieces: usize, mut each: impl FnMut(Pid, RawFd, u32)) -> io::Result<bool> {
+        for _ in 0..pieces {
+            let Some((pid, folder)) = &mut self.at else {
+                let Some(pid) = self.pids.pop() else { return Ok(false) };
+                match fs::read_dir(format!("/proc/{pid}/fd")) {
+                    Ok(folder) => self.at = Some((pid, folder)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                continue;
+            };
+            // Descriptors, and processes, may end while we read.
+            match folder.next() {
+                Some(Ok(entry)) => {
+                    if let Some((fd, inode)) = socket(&entry) {
+                        each(*pid, fd, inode);
+                    }
+                }
+                Some(Err(_)) | None => self.at = None,
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Descriptor and inode, if it is a socket that is still open.
+fn socket(entry: &fs::DirEntry) -> Option<(RawFd, u32)> {
+    let inode = socket_inode(&fs::read_link(entry.path()).ok()?)?;
+    Some((entry.file_name().to_str()?.parse().ok()?, inode))
+}
+
 /// `socket:[12345]`
 fn socket_inode(target: &Path) -> Option<u32> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -174,5 +222,21 @@ mod tests {
         assert!(!shows_another("Name:\tadieu\nNSpid:\t1\n", own));
         assert!(!shows_another("Name:\tadieu\n", own), "a kernel without PID namespaces");
         assert!(!is_of_another_namespace().unwrap());
+    }
+
+    #[test]
+    fn a_walk_finds_the_descriptor_of_a_socket_piece_by_piece() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().ino();
+        let own = crate::sys::own_pid();
+        let mut walk = Walk::over(vec![own, Pid::new(i32::MAX).unwrap()]);
+        let mut found = vec![];
+        while walk
+            .go_on(2, |pid, fd, seen| found.extend((u64::from(seen) == inode).then_some((pid, fd))))
+            .unwrap()
+        {}
+        assert_eq!(found, [(own, socket.as_raw_fd())]);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use adieu::drain::{Drain, Look, Verdict, Via};
 use adieu::moment::Moment;
-use adieu::settings::DrainSettings;
+use adieu::settings::{CloseSettings, DrainSettings};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
@@ -112,6 +112,7 @@ fn settings() -> DrainSettings {
         check: None,
         quiet: Duration::from_millis(300),
         longest: Duration::from_secs(3),
+        close: CloseSettings::default(),
     }
 }
 

@@ -58,6 +58,16 @@ impl Client {
 
     /// Asks once; what became of it, and what the balancer said about who answered.
     pub fn get(&mut self, path: &str) -> (Fate, Option<String>) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: roll\r\n\r\n"))
+    }
+
+    /// Whether the next request would go over the connection of the last.
+    pub fn is_kept(&self) -> bool {
+        self.kept.as_ref().is_some_and(|(stream, since)| since.elapsed() < FRESH && is_open(stream))
+    }
+
+    /// As `get`, with these bytes as the request.
+    pub fn ask(&mut self, request: &str) -> (Fate, Option<String>) {
         let kept = self.kept.take().filter(|(stream, since)| since.elapsed() < FRESH && is_open(stream));
         let stream = match kept {
             Some((stream, _)) => stream,
@@ -66,7 +76,7 @@ impl Client {
                 Err(_) => return (Fate::Refused, None),
             },
         };
-        match ask(&stream, path) {
+        match ask(&stream, request) {
             Err(fate) => (fate, None),
             Ok(answer) => {
                 if answer.keep {
@@ -96,9 +106,8 @@ struct Answer {
     server: Option<String>,
 }
 
-fn ask(mut stream: &TcpStream, path: &str) -> Result<Answer, Fate> {
+fn ask(mut stream: &TcpStream, request: &str) -> Result<Answer, Fate> {
     let deadline = Instant::now() + PATIENCE;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: roll\r\n\r\n");
     let _ = stream.set_nodelay(true); // a matter of milliseconds only
     stream.write_all(request.as_bytes()).map_err(|_| Fate::CutOff)?;
     let mut text = Vec::new();

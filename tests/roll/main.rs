@@ -119,8 +119,8 @@ fn nine_stops(options: &[&str], seed: u64) -> [(&'static str, Outcome); 3] {
     })
 }
 
-/// Clients with connections of their own that nobody tells of the stop ask on and on. Waiting does not help them: adieu leaves
-/// before the drain timeout and says why. What is in flight at that moment is all that may be lost: one request a connection.
+/// Clients with connections of their own that nobody tells of the stop ask on and on, where they cannot be let go. Waiting does not
+/// help them: adieu leaves before the drain timeout and says why. What is in flight at that moment is all that may be lost: one request a connection.
 #[test]
 fn clients_that_never_leave_are_not_waited_for() {
     require!(possible());
@@ -134,7 +134,7 @@ fn clients_that_never_leave_are_not_waited_for() {
 
 fn leave_relentless_clients(app: &str, seed: u64) {
     net::enter();
-    let options = ["-v", "--platform", "kubernetes"].map(String::from);
+    let options = ["-v", "--platform", "kubernetes", "--close-connections", "off"].map(String::from);
     let mut server = apps::App::named(app).start(Init::Adieu, &options, 8001, &[]);
     rolling::wait_until_it_serves(&server);
     let servers = Arc::new(Servers::default());

@@ -1,0 +1,386 @@
+//! What was decided, done: finds the sockets, looks at them, corks and shuts them, each through a duplicate that is closed at once.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use super::connection::{Act, End};
+use super::protocol::{self, Knowledge};
+use super::schedule::{Count, Offer, Schedule};
+use crate::moment::Moment;
+use crate::process::Pid;
+use crate::settings::CloseSettings;
+use crate::sys::duplicate::{Arrivals, Duplicate, Failure, Process};
+use crate::sys::proc::Walk;
+
+/// How many connections are watched for a request line at a time, for how long, and how long no other is watched then: a duplicate
+/// delays the end of its connection.
+const WATCHED: usize = 8;
+const WATCH_FOR: Duration = Duration::from_secs(1);
+const WATCH_AGAIN: Duration = Duration::from_secs(2);
+
+/// How many descriptors are looked at in one turn of the loop, and when to go on: some two milliseconds in ten.
+const WALK_PIECE: usize = 512;
+const WALK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A walk is not begun again before this: it costs by all the descriptors that the app has.
+const WALKS_APART: Duration = Duration::from_millis(100);
+
+/// How many begin in one turn.
+const BEGIN_AT_A_TIME: usize = 128;
+
+/// A want of descriptors passes; until then nothing is tried.
+const WANT_PASSES: Duration = Duration::from_millis(50);
+
+/// What a look at all connections says of one that the app has open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    pub cookie: u64,
+    pub inode: u32,
+    /// The listener's.
+    pub port: u16,
+    /// Judged idle.
+    pub idle: bool,
+    /// Since data last came or went.
+    pub silent: Duration,
+    /// The longest pause that was seen inside an answer of its listener.
+    pub pause: Duration,
+}
+
+/// Lets clients go, as far as it is wanted and possible.
+#[derive(Debug)]
+pub struct LetGo {
+    on: bool,
+    spread: Duration,
+    knowledge: Knowledge,
+    /// From the end of the pre-stop sleep on.
+    schedule: Option<Schedule>,
+    sockets: Sockets,
+    arrivals: Option<Arrivals>,
+    /// When watching for request lines ends, or may begin again.
+    arrivals_until: Moment,
+    ports: HashMap<u64, u16>,
+    not_before: Moment,
+    done: Count,
+}
+
+/// Where the sockets are.
+#[derive(Debug, Default)]
+struct Sockets {
+    places: HashMap<u64, (Pid, RawFd)>,
+    processes: HashMap<Pid, Process>,
+    /// By inode, the cookies of those that are still to be found.
+    wanted: HashMap<u32, u64>,
+    walk: Option<Walk>,
+    walk_at: Moment,
+    /// A process does not show its descriptors.
+    hidden: Option<Failure>,
+}
+
+impl LetGo {
+    pub fn new(settings: &CloseSettings) -> LetGo {
+        LetGo {
+            on: settings.on,
+            spread: settings.spread,
+            knowledge: Knowledge::new(&settings.ports, settings.only_these),
+            schedule: None,
+            sockets: Sockets::default(),
+            arrivals: None,
+            arrivals_until: Moment::START,
+            ports: HashMap::new(),
+            not_before: Moment::START,
+            done: Count::default(),
+        }
+    }
+
+    /// The pre-stop sleep is over.
+    pub fn begin(&mut self, now: Moment) {
+        if self.on {
+            self.schedule = Some(Schedule::new(now, self.spread, RandomState::new().hash_one(0)));
+        }
+    }
+
+    /// A look at all connections was taken. `pids` finds the app's processes.
+    pub fn looked(
+        &mut self,
+        now: Moment,
+        candidates: &[Candidate],
+        pids: impl FnOnce() -> io::Result<Vec<Pid>>,
+    ) {
+        if !self.on {
+            return;
+        }
+        self.ports = candidates.iter().map(|candidate| (candidate.cookie, candidate.port)).collect();
+        self.sockets.look_for(now, candidates, pids);
+        self.watch_arrivals(now, candidates);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.begin_look();
+            for candidate in candidates {
+                let found = self.sockets.places.contains_key(&candidate.cookie);
+                if found && self.knowledge.allows(candidate.cookie, candidate.port) {
+                    let Candidate { cookie, idle, silent, pause, .. } = *candidate;
+                    schedule.offer(now, Offer { cookie, idle, silent, pause });
+                }
+            }
+            schedule.end_look();
+        }
+    }
+
+    /// Readable when a request may have come on a connection that is watched for it.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.arrivals.as_ref().map(Arrivals::descriptor)
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let schedule = self.schedule.as_ref().and_then(Schedule::deadline);
+        let arrivals = self.arrivals.is_some().then_some(self.arrivals_until);
+        let walk = self.sockets.walk.is_some().then_some(self.sockets.walk_at);
+        let first = [schedule, arrivals, walk].into_iter().flatten().min()?;
+        Some(first.max(self.not_before))
+    }
+
+    /// Does what is due.
+    pub fn step(&mut self, now: Moment) {
+        if !self.on || now < self.not_before {
+            return;
+        }
+        let done = self.hear(now).and_then(|()| self.go_on(now));
+        let walked = self.sockets.walk_on(now);
+        match done.and(walked) {
+            Ok(()) | Err(Failure::Gone) => {}
+            Err(Failure::Passing(_)) => self.not_before = now + WANT_PASSES,
+            Err(refused @ Failure::Refused(_)) => self.give_up(&refused),
+        }
+    }
+
+    /// Connections that are worth waiting for, since they will be let go soon.
+    pub fn owed(&self) -> usize {
+        self.schedule.as_ref().map_or(0, Schedule::owed)
+    }
+
+    pub fn count(&self) -> Count {
+        self.schedule.as_ref().map_or(self.done, Schedule::count)
+    }
+
+    /// The drain is over. No socket is left corked.
+    pub fn finish(&mut self) {
+        self.on = false;
+        self.arrivals = None;
+        if let Some(mut schedule) = self.schedule.take() {
+            self.done = schedule.count();
+            for cookie in schedule.finish() {
+                // Gone is all that can go wrong, and then there is no cork either.
+                let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
+            }
+            match self.done.let_go {
+                0 => {}
+                1 => log::info!("let 1 client go"),
+                n => log::info!("let {n} clients go"),
+            }
+        }
+        self.sockets = Sockets::default();
+    }
+
+    fn give_up(&mut self, refused: &Failure) {
+        log::info!(
+            "cannot let clients go: {refused} (the seccomp profile must allow pidfd_getfd, and another user's app needs SYS_PTRACE)"
+        );
+        self.finish();
+    }
+
+    /// Takes what was heard of request lines.
+    fn hear(&mut self, now: Moment) -> Result<(), Failure> {
+        let Some(arrivals) = &mut self.arrivals else {
+            return Ok(());
+        };
+        let (knowledge, ports) = (&mut self.knowledge, &self.ports);
+        let mut heard = vec![];
+        arrivals.take(|cookie, socket| {
+            let Some(port) = ports.get(&cookie) else { return };
+            let mut buffer = [0; protocol::ENOUGH];
+            if let Ok(bytes @ [_, ..]) = socket.peek(&mut buffer) {
+                knowledge.saw(cookie, *port, protocol::speaks(bytes));
+            }
+            if !knowledge.is_open(*port) {
+                heard.push(cookie);
+            }
+        });
+        heard.into_iter().for_each(|cookie| arrivals.forget(cookie));
+        if arrivals.is_empty() || now >= self.arrivals_until {
+            self.arrivals = None;
+            self.arrivals_until = now + WATCH_AGAIN;
+        }
+        Ok(())
+    }
+
+    /// Watches those that spoke last, on ports of which nothing is known.
+    fn watch_arrivals(&mut self, now: Moment, candidates: &[Candidate]) {
+        if self.arrivals.is_some() || now < self.arrivals_until || now < self.not_before {
+            return;
+        }
+        let unknown = |candidate: &&Candidate| {
+            self.knowledge.is_open(candidate.port) && self.sockets.places.contains_key(&candidate.cookie)
+        };
+        let mut latest: Vec<&Candidate> = candidates.iter().filter(unknown).collect();
+        if latest.is_empty() {
+            return;
+        }
+        latest.sort_by_key(|candidate| candidate.silent);
+        latest.truncate(WATCHED);
+        match self.sockets.watch(&latest) {
+            Ok(arrivals) => {
+                self.arrivals = Some(arrivals);
+                self.arrivals_until = now + WATCH_FOR;
+            }
+            Err(Failure::Gone | Failure::Passing(_)) => {}
+            Err(refused @ Failure::Refused(_)) => self.give_up(&refused),
+        }
+    }
+
+    fn go_on(&mut self, now: Moment) -> Result<(), Failure> {
+        let Some(schedule) = &mut self.schedule else {
+            return Ok(());
+        };
+        for cookie in schedule.due(now) {
+            let looked = self.sockets.duplicate(cookie).and_then(|socket| {
+                let (act, end) = schedule.look(now, cookie, &socket.look()?);
+                perform(&socket, act).map(|()| end)
+            });
+            settle(schedule, now, cookie, looked)?;
+        }
+        for _ in 0..BEGIN_AT_A_TIME {
+            let Some(cookie) = schedule.next_to_begin(now) else {
+                break;
+            };
+            let begun = self.sockets.duplicate(cookie).and_then(|socket| {
+                if schedule.begin(now, cookie) {
+                    socket.cork()?;
+                }
+                let (act, end) = schedule.look(now, cookie, &socket.look()?);
+                perform(&socket, act).map(|()| end)
+            });
+            settle(schedule, now, cookie, begun)?;
+        }
+        Ok(())
+    }
+}
+
+fn settle(
+    schedule: &mut Schedule,
+    now: Moment,
+    cookie: u64,
+    done: Result<Option<End>, Failure>,
+) -> Result<(), Failure> {
+    let end = match done {
+        Err(Failure::Gone) => schedule.gone(now, cookie),
+        done => done?,
+    };
+    if let Some(end) = end {
+        log::debug!("drain: connection {cookie}: {end}");
+    }
+    Ok(())
+}
+
+fn perform(socket: &Duplicate, act: Act) -> Result<(), Failure> {
+    match act {
+        Act::Nothing => Ok(()),
+        Act::Uncork => socket.uncork(),
+        Act::Flush => socket.uncork().and_then(|()| socket.cork()),
+        Act::ShutRead => socket.shut_read(),
+        Act::ShutWrite => socket.shut_write(),
+        Act::ShutBoth => socket.shut(),
+    }
+}
+
+impl Sockets {
+    fn duplicate(&mut self, cookie: u64) -> Result<Duplicate, Failure> {
+        let (pid, fd) = *self.places.get(&cookie).ok_or(Failure::Gone)?;
+        let process = match self.processes.entry(pid) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Process::open(pid)?),
+        };
+        let socket = process.duplicate(fd, cookie);
+        if socket.as_ref().is_err_and(|failure| *failure == Failure::Gone) {
+            // Closed, or moved to another descriptor, or the process has ended and another may get its pid.
+            self.places.remove(&cookie);
+            self.processes.remove(&pid);
+        }
+        socket
+    }
+
+    fn watch(&mut self, candidates: &[&Candidate]) -> Result<Arrivals, Failure> {
+        let mut arrivals = Arrivals::new()?;
+        for candidate in candidates {
+            match self.duplicate(candidate.cookie).and_then(|socket| arrivals.watch(candidate.cookie, socket))
+            {
+                Ok(()) | Err(Failure::Gone) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(arrivals)
+    }
+
+    /// Forgets those that are gone, and begins to walk where there are new ones.
+    fn look_for(
+        &mut self,
+        now: Moment,
+        candidates: &[Candidate],
+        pids: impl FnOnce() -> io::Result<Vec<Pid>>,
+    ) {
+        if self.walk.is_some() {
+            return;
+        }
+        let mut places = std::mem::take(&mut self.places);
+        self.wanted.clear();
+        for candidate in candidates {
+            match places.remove(&candidate.cookie) {
+                Some(place) => {
+                    self.places.insert(candidate.cookie, place);
+                }
+                None => {
+                    self.wanted.insert(candidate.inode, candidate.cookie);
+                }
+            }
+        }
+        if self.wanted.is_empty() || now < self.walk_at {
+            return;
+        }
+        // Another look comes soon.
+        if let Ok(pids) = pids() {
+            self.walk = Some(Walk::over(pids));
+            self.walk_at = now;
+        }
+    }
+
+    fn walk_on(&mut self, now: Moment) -> Result<(), Failure> {
+        let Some(walk) = &mut self.walk else {
+            return Ok(());
+        };
+        if now < self.walk_at {
+            return Ok(());
+        }
+        let (wanted, places) = (&mut self.wanted, &mut self.places);
+        let more = walk.go_on(WALK_PIECE, |pid, fd, inode| {
+            if let Some(cookie) = wanted.remove(&inode) {
+                places.insert(cookie, (pid, fd));
+            }
+        });
+        self.walk_at = now + WALK_AGAIN;
+        match more {
+            Ok(true) if !wanted.is_empty() => Ok(()),
+            Ok(_) => {
+                self.walk = None;
+                self.walk_at = now + WALKS_APART;
+                let hidden = self.hidden.take().filter(|_| self.places.is_empty());
+                hidden.map_or(Ok(()), Err)
+            }
+            Err(error) => {
+                let failure = error.raw_os_error().map_or(Failure::Gone, Failure::of_number);
+                self.hidden = Some(failure);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,728 @@
+//! One connection on its way out. Held back by a cork, the tail of the next answer stays with us; once it stands still, the app is
+//! shown that its client has hung up, and closes: tail and FIN leave in one segment, and no request can fall into the gap, since
+//! a client does not ask again before it has its answer. Closing at an idle moment instead loses that race in half of all cases
+//! against a client that asks again at once. Pure: what was seen and the time come in, what to do comes out.
+//!
+//! | state | what is seen | then |
+//! |---|---|---|
+//! | corked | nothing for a second or more, and judged idle | shut for reading |
+//! | corked | the whole tail: asked, answered, everything read and acknowledged, less than a segment held, standing still | shut for reading |
+//! | corked | exactly a 100-continue held | flush, stay corked |
+//! | corked | data without a question; a tail that grows on; a question before the answer has left | uncork, try again later, but not often |
+//! | corked | a request that is too short; answers that escape | uncork, leave alone |
+//! | corked | none of this for 3 s | uncork, try again: at once, if an answer is awaited |
+//! | shut for reading | closed | it has been let go |
+//! | shut for reading | written on | wait until it stands still |
+//! | shut for reading | open, and nothing written for a while | shut for writing: it has been let go |
+//! | any | closed, or another socket in its place | nothing more |
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::sys::duplicate::Tail;
+
+/// How long one attempt may take, and how much of it goes into waiting for the tail.
+pub const ATTEMPT: Duration = Duration::from_secs(3);
+const WATCHED_FOR: Duration = Duration::from_millis(2750);
+
+/// How long a tail must have stood still, where no longer pause inside answers was seen.
+const STILL: Duration = Duration::from_millis(10);
+
+/// Where a tail would have to stand still for longer, nothing is corked: the kernel itself lets go of it after 200 ms.
+const LONGEST_STILL: Duration = Duration::from_millis(120);
+
+/// A tail that is held for longer, and grows on, is a stream.
+const STREAM: Duration = Duration::from_millis(150);
+
+/// How long the app has to close what was shut for reading, where no longer pause inside answers was seen.
+const CLOSES_WITHIN: Duration = Duration::from_millis(20);
+
+/// Between two looks at a connection that is corked, and at one that is only watched or shut.
+const LOOK: Duration = Duration::from_millis(3);
+const LOOK_UNCORKED: Duration = Duration::from_millis(12);
+
+/// `HTTP/1.1 100 Continue`, two line ends: the client waits for it before it goes on to ask.
+const CONTINUE: u64 = 25;
+
+/// An app that draws the cork itself with each answer cannot be helped in this way. One answer may leave by chance, where it fills
+/// its last segment.
+const ESCAPES: u32 = 8;
+
+/// `GET / HTTP/1.1`, two line ends. What is shorter (a websocket's ping, HTTP/2's housekeeping) is no request of HTTP/1.
+const SHORTEST_REQUEST: u64 = 18;
+
+/// What to do with a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    Nothing,
+    Uncork,
+    /// Uncork, and cork again.
+    Flush,
+    ShutRead,
+    ShutWrite,
+    ShutBoth,
+}
+
+/// How an attempt has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The app closed it, once shown that its client has hung up.
+    LetGo,
+    /// The app took no notice of that; we closed it.
+    Closed,
+    /// It went away by itself.
+    Gone,
+    /// The client asked and was answered, and yet there was no moment in time.
+    Late,
+    /// A request is being worked on for longer than an attempt may take.
+    Unanswered,
+    /// Nothing moved, or nothing but rest was waited for.
+    Silent,
+    /// It is sent what it did not ask for, or asks before it is answered, or its answer grows on: a stream, as it seems. It may be
+    /// chance: where the cork came within an answer, the client acknowledges the part before late.
+    Streams,
+    /// It does not speak HTTP/1, or its app draws the cork itself: not to be touched again.
+    LeftAlone,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            End::LetGo => "let go",
+            End::Closed => "closed for the app, which took no notice of its client's end",
+            End::Gone => "gone by itself",
+            End::Late => "no moment to let it go came in time",
+            End::Unanswered => "its request takes long",
+            End::Silent => "silent",
+            End::Streams => "streams, or asks before it is answered",
+            End::LeftAlone => "left alone: no exchange of HTTP/1, or one that cannot be held back",
+        })
+    }
+}
+
+/// What is known besides of the connection, when it is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The longest pause that was seen inside an answer of this app.
+    pub pause: Duration,
+    /// By the evidence, nothing was in flight at the last look at all connections, and that was within the last second.
+    pub idle: bool,
+    /// This app takes no notice when its client hangs up.
+    pub ignores_end: bool,
+}
+
+/// An attempt to let it go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    began: Moment,
+    /// How long it must have been silent to be shut at rest. Different for each, so that a client that asks in a rhythm of a second
+    /// is met by the cork and not by the end of the silence.
+    rest: Duration,
+    corked: bool,
+    state: State,
+    next: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Corked, if it is to be, and not yet looked at.
+    New,
+    /// Waiting for the tail, or for rest.
+    Watched(Watched),
+    /// Shut for reading.
+    Shut(Shut),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Watched {
+    /// The look before.
+    seen: Tail,
+    /// When the counters last moved; since when something is held.
+    changed: Moment,
+    held_since: Option<Moment>,
+    moved: bool,
+    /// The client has asked, so that what is written is an answer; and something was written since.
+    asked: bool,
+    answered: bool,
+    /// How many answers have left in spite of the cork.
+    escaped: u32,
+    /// What was received before this request, if it came while we watched; what was written before its answer.
+    request_from: Option<u64>,
+    answer_from: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Shut {
+    seen: Tail,
+    changed: Moment,
+    /// A request came in after all, and nothing was written since.
+    asked: bool,
+}
+
+impl Attempt {
+    /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked at.
+    pub fn begin(now: Moment, rest: Duration, known: &Known) -> Attempt {
+        let corked = known.still() <= LONGEST_STILL;
+        Attempt { began: now, rest, corked, state: State::New, next: now }
+    }
+
+    /// Whether the socket is held corked by us.
+    pub fn is_corked(&self) -> bool {
+        self.corked
+    }
+
+    /// The client has asked or was answered since this began, or is about to be let go: a moment may come at any time.
+    pub fn is_worth_waiting(&self) -> bool {
+        match &self.state {
+            State::New => false,
+            State::Watched(watched) => self.corked && (watched.moved || watched.asked),
+            State::Shut(_) => true,
+        }
+    }
+
+    /// When to look next.
+    pub fn next(&self) -> Moment {
+        self.next
+    }
+
+    /// The socket is not there any more, or another is in its place.
+    pub fn gone(&self) -> End {
+        match self.state {
+            State::New | State::Watched(_) => End::Gone,
+            State::Shut(_) => End::LetGo,
+        }
+    }
+
+    /// Takes in a look: what to do, and how the attempt has ended, if it has. No end leaves an open socket corked: what is shut for
+    /// writing sends what was held.
+    pub fn look(&mut self, now: Moment, tail: &Tail, known: &Known) -> (Act, Option<End>) {
+        self.next = now + if self.corked { LOOK } else { LOOK_UNCORKED };
+        if !tail.open {
+            return self.end(self.gone());
+        }
+        match &mut self.state {
+            State::New => self.state = State::Watched(Watched::new(now, tail)),
+            State::Watched(watched) => {
+                // Without a cork, what is held is held by the network.
+                let end = watched.take_in(now, tail);
+                if let Some(end) = end.filter(|_| self.corked) {
+                    return self.end(end);
+                }
+            }
+            State::Shut(shut) => {
+                shut.take_in(now, tail);
+                return self.judge_shut(now, known);
+            }
+        }
+        self.judge_watched(now, known)
+    }
+
+    /// Uncorks, if we have corked.
+    fn end(&mut self, end: End) -> (Act, Option<End>) {
+        let act = if self.corked { Act::Uncork } else { Act::Nothing };
+        self.corked = false;
+        (act, Some(end))
+    }
+
+    fn judge_watched(&mut self, now: Moment, known: &Known) -> (Act, Option<End>) {
+        let State::Watched(watched) = &mut self.state else {
+            return (Act::Nothing, None);
+        };
+        if self.corked && watched.is_continue() {
+            watched.flushed();
+            return (Act::Flush, None);
+        }
+        if self.corked && watched.is_whole(now, known) || watched.is_at_rest(self.rest, known) {
+            self.state = State::Shut(Shut { seen: watched.seen, changed: now, asked: false });
+            if known.ignores_end {
+                self.corked = false;
+                return (Act::ShutBoth, Some(End::Closed));
+            }
+            return (Act::ShutRead, None);
+        }
+        let held_for = watched.held_since.map(|since| now.since(since));
+        if self.corked && watched.escaped >= ESCAPES {
+            return self.end(End::LeftAlone);
+        }
+        if self.corked && held_for > Some(STREAM) {
+            return self.end(End::Streams);
+        }
+        if now.since(self.began) >= WATCHED_FOR {
+            let end = match watched {
+                Watched { asked: true, answered: false, .. } => End::Unanswered,
+                Watched { moved: true, .. } if self.corked => End::Late,
+                Watched { .. } => End::Silent,
+            };
+            return self.end(end);
+        }
+        (Act::Nothing, None)
+    }
+
+    fn judge_shut(&mut self, now: Moment, known: &Known) -> (Act, Option<End>) {
+        let State::Shut(shut) = &self.state else {
+            return (Act::Nothing, None);
+        };
+        let in_flight = shut.asked || shut.seen.unread > 0;
+        if !in_flight && now.since(shut.changed) >= CLOSES_WITHIN.max(known.pause * 2) {
+            self.corked = false;
+            return (Act::ShutWrite, Some(End::Closed));
+        }
+        if now.since(self.began) >= ATTEMPT {
+            return self.end(End::Late);
+        }
+        (Act::Nothing, None)
+    }
+}
+
+impl Known {
+    /// How long a tail must have stood still to be believed whole.
+    fn still(&self) -> Duration {
+        STILL.max(self.pause * 2)
+    }
+}
+
+impl Watched {
+    fn new(now: Moment, tail: &Tail) -> Watched {
+        Watched {
+            seen: *tail,
+            changed: now,
+            held_since: (tail.held > 0).then_some(now),
+            moved: false,
+            // Received last, or in one tick with what was sent: it may be waiting for an answer.
+            asked: tail.held > 0
+                || tail.unread > 0
+                || tail.received > 0 && tail.received_ago <= tail.sent_ago,
+            // Nothing was held before the cork, but for what Nagle's algorithm holds behind the same answer.
+            answered: tail.held > 0,
+            escaped: 0,
+            request_from: None,
+            answer_from: tail.written,
+        }
+    }
+
+    /// Compares with the look before; an end when this is nothing to be let go.
+    fn take_in(&mut self, now: Moment, tail: &Tail) -> Option<End> {
+        let before = std::mem::replace(&mut self.seen, *tail);
+        let (came, went) = (tail.received != before.received, tail.written != before.written);
+        if tail.held == 0 {
+            self.held_since = None;
+        } else {
+            self.held_since.get_or_insert(now);
+        }
+        if !came && !went {
+            return None;
+        }
+        self.changed = now;
+        self.moved = true;
+        if came && before.held > 0 || went && !came && !self.asked {
+            // It asks before it has its answer, or it is sent what it did not ask for.
+            return Some(End::Streams);
+        }
+        self.escaped += u32::from(came && self.answered);
+        if came && (self.answered || !self.asked) {
+            self.request_from = Some(before.received);
+            self.answer_from = before.written;
+        }
+        self.answered = went || self.answered && !came;
+        self.asked = true;
+        let request = self.request_from.map(|from| tail.received.wrapping_sub(from));
+        let is_short = self.answered && request.is_some_and(|length| length < SHORTEST_REQUEST);
+        is_short.then_some(End::LeftAlone)
+    }
+
+    /// What was held has left.
+    fn flushed(&mut self) {
+        self.seen.held = 0;
+        self.held_since = None;
+        self.answered = false;
+    }
+
+    fn is_settled(&self) -> bool {
+        self.seen.unread == 0 && self.seen.unacked == 0
+    }
+
+    fn is_continue(&self) -> bool {
+        u64::from(self.seen.held) == CONTINUE
+            && self.is_settled()
+            && self.seen.written.wrapping_sub(self.answer_from) == CONTINUE
+    }
+
+    /// The answer is there, and its tail with us.
+    fn is_whole(&self, now: Moment, known: &Known) -> bool {
+        let held = 0 < self.seen.held && self.seen.held < self.seen.mss;
+        self.asked && self.answered && held && self.is_settled() && now.since(self.changed) >= known.still()
+    }
+
+    fn is_at_rest(&self, rest: Duration, known: &Known) -> bool {
+        let silent = self.seen.received_ago.min(self.seen.sent_ago);
+        known.idle && self.is_settled() && self.seen.held == 0 && silent >= rest.max(known.pause * 2)
+    }
+}
+
+impl Shut {
+    fn take_in(&mut self, now: Moment, tail: &Tail) {
+        let before = std::mem::replace(&mut self.seen, *tail);
+        let (came, went) = (tail.received != before.received, tail.written != before.written);
+        if came || went || tail.unread != before.unread {
+            self.changed = now;
+        }
+        self.asked = came || self.asked && !went;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KNOWN: Known = Known { pause: Duration::ZERO, idle: false, ignores_end: false };
+    const IDLE: Known = Known { idle: true, ..KNOWN };
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn at(n: u64) -> Moment {
+        Moment::START + ms(n)
+    }
+
+    /// Asked and answered once, and silent since.
+    fn answered(silent: u64) -> Tail {
+        Tail {
+            open: true,
+            mss: 1448,
+            received: 80,
+            written: 200,
+            received_ago: ms(silent + 8),
+            sent_ago: ms(silent),
+            ..Tail::default()
+        }
+    }
+
+    /// A request has come and is being worked on.
+    fn asked(tail: Tail) -> Tail {
+        Tail { received: tail.received + 80, received_ago: ms(0), ..tail }
+    }
+
+    /// So much more was written, and is held.
+    fn held(tail: Tail, bytes: u32) -> Tail {
+        Tail { held: tail.held + bytes, written: tail.written + u64::from(bytes), ..tail }
+    }
+
+    fn begun(known: &Known) -> Attempt {
+        Attempt::begin(at(0), ms(1500), known)
+    }
+
+    #[test]
+    fn a_whole_tail_that_stands_still_is_the_moment() {
+        let mut attempt = begun(&KNOWN);
+        assert!(attempt.is_corked());
+        let idle = answered(30);
+        assert_eq!(attempt.look(at(0), &idle, &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.next(), at(3));
+        assert_eq!(attempt.look(at(3), &asked(idle), &KNOWN), (Act::Nothing, None));
+        let tail = held(asked(idle), 150);
+        assert_eq!(attempt.look(at(6), &tail, &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(15), &tail, &KNOWN), (Act::Nothing, None), "not yet still");
+        assert_eq!(attempt.look(at(16), &tail, &KNOWN), (Act::ShutRead, None));
+        assert_eq!(attempt.gone(), End::LetGo);
+        let closing = Tail { open: false, ..tail };
+        assert_eq!(attempt.look(at(19), &closing, &KNOWN), (Act::Uncork, Some(End::LetGo)));
+        assert!(!attempt.is_corked());
+    }
+
+    /// Corked, asked at 3 ms, and this seen from 6 ms on: what is done first, and when.
+    fn first_act(tail: Tail, known: &Known) -> (u64, Act, Option<End>) {
+        let mut attempt = begun(known);
+        attempt.look(at(0), &answered(30), known);
+        attempt.look(at(3), &asked(answered(30)), known);
+        for now in (6..4000).step_by(3) {
+            let (act, end) = attempt.look(at(now), &tail, known);
+            if act != Act::Nothing || end.is_some() {
+                return (now, act, end);
+            }
+        }
+        panic!("nothing is ever done");
+    }
+
+    #[test]
+    fn what_is_no_whole_tail_is_let_go_of_in_the_end() {
+        let whole = held(asked(answered(30)), 150);
+        assert_eq!(first_act(whole, &KNOWN), (18, Act::ShutRead, None));
+        let late = (2751, Act::Uncork, Some(End::Unanswered));
+        assert_eq!(first_act(asked(answered(30)), &KNOWN), late, "no answer");
+        let stream = (159, Act::Uncork, Some(End::Streams));
+        assert_eq!(first_act(Tail { unread: 1, ..whole }, &KNOWN), stream, "not everything read");
+        assert_eq!(first_act(Tail { unacked: 1, ..whole }, &KNOWN), stream, "a slow reader");
+        assert_eq!(first_act(Tail { mss: 150, ..whole }, &KNOWN), stream, "the window is shut");
+    }
+
+    #[test]
+    fn the_longest_pause_inside_answers_is_waited_for_twice() {
+        let whole = held(asked(answered(30)), 150);
+        assert_eq!(first_act(whole, &Known { pause: ms(50), ..KNOWN }), (108, Act::ShutRead, None));
+    }
+
+    #[test]
+    fn where_answers_pause_for_longer_nothing_is_corked_and_only_rest_will_do() {
+        let known = Known { pause: ms(61), ..IDLE };
+        let mut attempt = begun(&known);
+        assert!(!attempt.is_corked());
+        assert_eq!(attempt.look(at(0), &answered(400), &known), (Act::Nothing, None));
+        let tail = held(asked(answered(400)), 150);
+        assert_eq!(attempt.look(at(12), &tail, &known), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(100), &tail, &known), (Act::Nothing, None), "held by the network");
+        assert_eq!(attempt.look(at(1700), &answered(1600), &known), (Act::ShutRead, None));
+    }
+
+    #[test]
+    fn a_connection_at_rest_is_shut_and_one_that_is_only_silent_is_not() {
+        assert_eq!(begun(&IDLE).look(at(0), &answered(1500), &IDLE), (Act::ShutRead, None));
+        assert_eq!(begun(&IDLE).look(at(0), &answered(1499), &IDLE), (Act::Nothing, None));
+        assert_eq!(begun(&KNOWN).look(at(0), &answered(9000), &KNOWN), (Act::Nothing, None), "in flight");
+        let unread = Tail { unread: 80, ..answered(9000) };
+        assert_eq!(begun(&IDLE).look(at(0), &unread, &IDLE), (Act::Nothing, None), "just asked");
+    }
+
+    #[test]
+    fn a_hundred_continue_is_let_through_and_the_answer_awaited() {
+        let mut attempt = begun(&KNOWN);
+        attempt.look(at(0), &answered(30), &KNOWN);
+        attempt.look(at(3), &asked(answered(30)), &KNOWN);
+        let tail = held(asked(answered(30)), 25);
+        assert_eq!(attempt.look(at(6), &tail, &KNOWN), (Act::Flush, None));
+        assert!(attempt.is_corked());
+        // Three bytes of body, then the answer.
+        let body = Tail { held: 0, received: tail.received + 3, ..tail };
+        for now in [9, 30, 60] {
+            assert_eq!(attempt.look(at(now), &body, &KNOWN), (Act::Nothing, None));
+        }
+        assert_eq!(attempt.look(at(63), &held(body, 120), &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(75), &held(body, 120), &KNOWN), (Act::ShutRead, None));
+    }
+
+    #[test]
+    fn what_is_sent_unasked_is_a_stream() {
+        let mut attempt = begun(&KNOWN);
+        attempt.look(at(0), &answered(300), &KNOWN);
+        let event = held(answered(300), 40);
+        assert_eq!(attempt.look(at(3), &event, &KNOWN), (Act::Uncork, Some(End::Streams)));
+        assert!(!attempt.is_corked());
+    }
+
+    #[test]
+    fn a_client_that_asks_before_it_is_answered_is_uncorked() {
+        let mut attempt = begun(&KNOWN);
+        attempt.look(at(0), &answered(30), &KNOWN);
+        let tail = held(asked(answered(30)), 150);
+        assert_eq!(attempt.look(at(3), &tail, &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(6), &asked(tail), &KNOWN), (Act::Uncork, Some(End::Streams)));
+    }
+
+    #[test]
+    fn what_is_shorter_than_any_request_is_none() {
+        let mut attempt = begun(&KNOWN);
+        attempt.look(at(0), &answered(30), &KNOWN);
+        let ping = Tail { received: 86, received_ago: ms(0), ..answered(30) };
+        assert_eq!(attempt.look(at(3), &held(ping, 6), &KNOWN), (Act::Uncork, Some(End::LeftAlone)));
+    }
+
+    #[test]
+    fn a_request_that_was_in_flight_at_the_beginning_is_waited_for() {
+        let mut attempt = begun(&KNOWN);
+        let working = Tail { received_ago: ms(400), sent_ago: ms(900), ..answered(0) };
+        for now in [0, 3, 600] {
+            assert_eq!(attempt.look(at(now), &working, &KNOWN), (Act::Nothing, None));
+        }
+        assert_eq!(attempt.look(at(603), &held(working, 9), &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(615), &held(working, 9), &KNOWN), (Act::ShutRead, None));
+    }
+
+    /// Shut for reading at 18 ms, with 150 bytes held.
+    fn shut() -> (Attempt, Tail) {
+        let mut attempt = begun(&KNOWN);
+        let tail = held(asked(answered(30)), 150);
+        attempt.look(at(0), &answered(30), &KNOWN);
+        attempt.look(at(6), &tail, &KNOWN);
+        assert_eq!(attempt.look(at(18), &tail, &KNOWN), (Act::ShutRead, None));
+        (attempt, tail)
+    }
+
+    #[test]
+    fn an_app_that_takes_no_notice_of_the_end_is_closed_for() {
+        let (mut attempt, tail) = shut();
+        assert_eq!(attempt.look(at(37), &tail, &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(38), &tail, &KNOWN), (Act::ShutWrite, Some(End::Closed)));
+        assert!(!attempt.is_corked());
+    }
+
+    #[test]
+    fn an_app_that_writes_on_is_given_time() {
+        let (mut attempt, tail) = shut();
+        assert_eq!(attempt.look(at(36), &held(tail, 9), &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(55), &held(tail, 9), &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(56), &held(tail, 9), &KNOWN), (Act::ShutWrite, Some(End::Closed)));
+    }
+
+    #[test]
+    fn a_request_that_came_in_after_all_is_not_closed_upon() {
+        let (mut attempt, tail) = shut();
+        for now in (21..3000).step_by(3) {
+            assert_eq!(attempt.look(at(now), &asked(tail), &KNOWN), (Act::Nothing, None));
+        }
+        assert_eq!(attempt.look(at(3000), &asked(tail), &KNOWN), (Act::Uncork, Some(End::Late)));
+    }
+
+    #[test]
+    fn an_app_known_to_take_no_notice_is_closed_for_at_once() {
+        let known = Known { ignores_end: true, ..KNOWN };
+        let whole = held(asked(answered(30)), 150);
+        assert_eq!(first_act(whole, &known), (18, Act::ShutBoth, Some(End::Closed)));
+    }
+
+    #[test]
+    fn a_connection_that_ends_by_itself_is_uncorked() {
+        let mut attempt = begun(&KNOWN);
+        let closed = Tail { open: false, ..answered(30) };
+        assert_eq!(attempt.look(at(0), &closed, &KNOWN), (Act::Uncork, Some(End::Gone)));
+        assert_eq!(begun(&KNOWN).gone(), End::Gone);
+    }
+
+    /// A server, its client, and the kernel between them, a millisecond at a time.
+    #[derive(Clone, Debug, Default)]
+    struct World {
+        tail: Tail,
+        corked: bool,
+        shut_read: bool,
+        shut_write: bool,
+        /// Parts of the answer yet to be written: after how long, how many bytes.
+        answer: Vec<(u64, u32)>,
+        /// Until the client asks again, once it has its whole answer.
+        think: u64,
+        ignores_end: bool,
+        closes_after: u64,
+        /// The evidence, as it was at the last look at all connections.
+        idle: bool,
+    }
+
+    impl World {
+        fn in_flight(&self) -> bool {
+            !self.answer.is_empty() || self.tail.unread > 0
+        }
+
+        fn pass(&mut self, script: &mut impl Iterator<Item = (u64, Vec<(u64, u32)>)>) {
+            self.tail.received_ago += ms(1);
+            self.tail.sent_ago += ms(1);
+            if let Some((wait, bytes)) = self.answer.first_mut() {
+                if *wait > 0 {
+                    *wait -= 1;
+                } else {
+                    self.tail.held += *bytes;
+                    self.tail.written += u64::from(*bytes);
+                    self.answer.remove(0);
+                }
+            } else if self.shut_read && !self.ignores_end {
+                self.tail.open = self.closes_after > 0;
+                self.closes_after = self.closes_after.saturating_sub(1);
+            } else if self.think > 0 && self.tail.held == 0 {
+                self.think -= 1;
+            } else if self.tail.held == 0
+                && !self.shut_write
+                && let Some((think, answer)) = script.next()
+            {
+                (self.think, self.answer) = (think, answer);
+                self.tail.received += 80;
+                self.tail.received_ago = ms(0);
+            }
+            self.send();
+        }
+
+        /// What the kernel sends of what it holds.
+        fn send(&mut self) {
+            let full = self.tail.held / self.tail.mss * self.tail.mss;
+            let sent = if self.corked && !self.shut_write { full } else { self.tail.held };
+            if sent > 0 {
+                self.tail.held -= sent;
+                self.tail.sent_ago = ms(0);
+            }
+        }
+
+        fn perform(&mut self, act: Act) {
+            match act {
+                Act::Nothing => {}
+                Act::Uncork => self.corked = false,
+                Act::Flush => {
+                    self.corked = false;
+                    self.send();
+                    self.corked = true;
+                }
+                Act::ShutRead => self.shut_read = true,
+                Act::ShutWrite => self.shut_write = true,
+                Act::ShutBoth => (self.shut_read, self.shut_write) = (true, true),
+            }
+            self.send();
+        }
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<(u64, Vec<(u64, u32)>)>> {
+        // Pauses before the first part are work; those between parts are at most 4 ms, below half of the stillness asked for.
+        let part = (0u64..=4, prop_oneof![1u32..200, Just(25), 1448u32..9000]);
+        let answer = (0u64..900, 1u32..2000, prop::collection::vec(part, 0..4));
+        let answer = answer.prop_map(|(work, first, rest)| {
+            std::iter::once((work, first)).chain(rest).collect::<Vec<(u64, u32)>>()
+        });
+        prop::collection::vec((prop_oneof![Just(0u64), 1u64..40, 100u64..1200], answer), 0..30)
+    }
+
+    proptest! {
+        /// Whatever client and server do: no act on a request in flight, never left corked, over in time.
+        #[test]
+        fn no_request_is_cut_and_no_socket_stays_corked(
+            answers in answers(),
+            before in 0u64..3000,
+            looks in prop::collection::vec(1u64..8, 1..50),
+            ignores_end: bool,
+            known_for_it: bool,
+            closes_after in 0u64..60,
+            rest in 1000u64..2000,
+            dies in prop::option::weighted(0.2, 0u64..3000),
+        ) {
+            let mut world = World { tail: answered(2000), ignores_end, closes_after, ..World::default() };
+            let mut script = answers.into_iter();
+            for _ in 0..before {
+                world.pass(&mut script);
+            }
+            let known = |world: &World| Known { pause: ms(4), idle: world.idle, ignores_end: known_for_it };
+            world.idle = !world.in_flight();
+            let mut attempt = Attempt::begin(at(0), ms(rest), &known(&world));
+            if attempt.is_corked() {
+                world.corked = true;
+            }
+            let (mut now, mut looks, mut ended) = (0, looks.into_iter().cycle(), None);
+            while ended.is_none() {
+                prop_assert!(now < 3100, "over in time");
+                let known = known(&world);
+                let (act, end) = attempt.look(at(now), &world.tail, &known);
+                if matches!(act, Act::ShutRead | Act::ShutWrite | Act::ShutBoth) {
+                    prop_assert!(!world.in_flight(), "cut at {now}: {world:?}");
+                }
+                world.perform(act);
+                ended = end;
+                prop_assert_eq!(attempt.is_corked(), world.corked && !world.shut_write);
+                let step = attempt.next().since(at(now)).as_millis() as u64;
+                for _ in 0..step + looks.next().unwrap_or(0) {
+                    world.pass(&mut script);
+                    now += 1;
+                    if now % 100 == 0 {
+                        world.idle = !world.in_flight();
+                    }
+                }
+                if dies.is_some_and(|dies| now > dies) {
+                    world.tail.open = false;
+                }
+            }
+            prop_assert!(!world.corked || world.shut_write);
+        }
+    }
+}

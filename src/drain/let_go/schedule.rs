@@ -1,0 +1,502 @@
+//! When each connection begins to be let go, and how many are on their way at once. Pure: looks and times are told.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::connection::{Act, Attempt, End, Known};
+use crate::moment::Moment;
+use crate::sys::duplicate::Tail;
+
+/// Who comes later begins within this.
+const SPREAD_LATER: Duration = Duration::from_millis(200);
+
+/// How many are corked at a time, and how many in all are on their way.
+const CORKED: usize = 64;
+const ACTIVE: usize = 256;
+
+/// A connection that was silent for so long, and is judged idle, is at rest; where it is watched for that, up to twice as long.
+const REST: Duration = Duration::from_millis(1000);
+
+/// Between two attempts at one connection.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// How often a connection may look like a stream until it is taken for one.
+const STREAMS: u32 = 3;
+
+/// How many connections must take no notice of their end until the app is known for it.
+const IGNORING: u32 = 3;
+
+/// What a look at all connections knows of one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    pub cookie: u64,
+    /// Judged idle: nothing is in flight.
+    pub idle: bool,
+    /// Since data last came or went.
+    pub silent: Duration,
+    /// The longest pause that was seen inside an answer of its listener.
+    pub pause: Duration,
+}
+
+/// How it went so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Count {
+    /// Connections let go.
+    pub let_go: u32,
+    /// Connections that cannot be let go by this way: streams, clients that ask before they are answered.
+    pub left_alone: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    idle: bool,
+    pause: Duration,
+    /// When it was judged.
+    judged: Moment,
+    look: u64,
+    /// Not yet let go, though it should be: it has asked or been answered lately, or not had its chance.
+    owed: bool,
+    /// How often it has looked like a stream.
+    streams: u32,
+    state: Place,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In the queue for this moment.
+    Queued(Moment),
+    Active(Attempt),
+    Done,
+}
+
+/// Whom to let go, and when. Times are told.
+#[derive(Debug)]
+pub struct Schedule {
+    spread_until: Moment,
+    entries: HashMap<u64, Entry>,
+    /// Who waits for its beginning.
+    queue: BTreeSet<(Moment, u64)>,
+    active: BTreeSet<u64>,
+    corked: usize,
+    owed: usize,
+    look: u64,
+    ignoring: u32,
+    count: Count,
+    chance: Chance,
+}
+
+impl Schedule {
+    /// The drain begins now. Beginnings are spread over this time, so that clients do not all come back at once.
+    pub fn new(now: Moment, spread: Duration, seed: u64) -> Schedule {
+        Schedule {
+            spread_until: now + spread,
+            entries: HashMap::new(),
+            queue: BTreeSet::new(),
+            active: BTreeSet::new(),
+            corked: 0,
+            owed: 0,
+            look: 0,
+            ignoring: 0,
+            count: Count::default(),
+            chance: Chance(seed),
+        }
+    }
+
+    /// A look at all connections begins.
+    pub fn begin_look(&mut self) {
+        self.look = self.look.wrapping_add(1);
+    }
+
+    /// This one is there and may be let go.
+    pub fn offer(&mut self, now: Moment, offer: Offer) {
+        let at_rest = offer.idle && offer.silent >= REST;
+        match self.entries.get_mut(&offer.cookie) {
+            Some(entry) => {
+                entry.idle = offer.idle;
+                entry.pause = offer.pause;
+                entry.judged = now;
+                entry.look = self.look;
+            }
+            None => {
+                let at = if at_rest { now } else { now + self.chance.within(self.spread(now)) };
+                let entry = Entry {
+                    idle: offer.idle,
+                    pause: offer.pause,
+                    judged: now,
+                    look: self.look,
+                    owed: !at_rest,
+                    streams: 0,
+                    state: Place::Queued(at),
+                };
+                self.entries.insert(offer.cookie, entry);
+                self.queue.insert((at, offer.cookie));
+                self.owed += usize::from(entry.owed);
+            }
+        }
+    }
+
+    fn spread(&self, now: Moment) -> Duration {
+        self.spread_until.since(now).max(SPREAD_LATER)
+    }
+
+    /// The look has ended: who was not offered is gone. Those on their way are left to their own looks.
+    pub fn end_look(&mut self) {
+        let look = self.look;
+        let unseen = |entry: &Entry| entry.look != look && !matches!(entry.state, Place::Active(_));
+        let gone: Vec<u64> =
+            self.entries.iter().filter(|(_, entry)| unseen(entry)).map(|(cookie, _)| *cookie).collect();
+        for cookie in gone {
+            self.remove(cookie);
+        }
+    }
+
+    fn remove(&mut self, cookie: u64) {
+        let Some(entry) = self.entries.remove(&cookie) else { return };
+        self.owed -= usize::from(entry.owed);
+        match entry.state {
+            Place::Queued(at) => {
+                self.queue.remove(&(at, cookie));
+            }
+            Place::Active(attempt) => {
+                self.active.remove(&cookie);
+                self.corked -= usize::from(attempt.is_corked());
+            }
+            Place::Done => {}
+        }
+    }
+
+    /// Connections that have asked or been answered lately and still have to be let go: worth waiting for.
+    pub fn owed(&self) -> usize {
+        self.owed
+    }
+
+    pub fn count(&self) -> Count {
+        self.count
+    }
+
+    /// When the next look at one of them is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        let looks = self.attempts().map(|(_, attempt)| attempt.next());
+        let begins = self.queue.first().map(|(at, _)| *at).filter(|_| self.has_room());
+        looks.chain(begins).min()
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = (u64, &Attempt)> {
+        self.active.iter().filter_map(|cookie| match &self.entries.get(cookie)?.state {
+            Place::Active(attempt) => Some((*cookie, attempt)),
+            Place::Queued(_) | Place::Done => None,
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        self.corked < CORKED && self.active.len() < ACTIVE
+    }
+
+    /// Those that are corked by now, which are looked at next, come what may.
+    pub fn due(&self, now: Moment) -> Vec<u64> {
+        self.attempts().filter(|(_, attempt)| attempt.next() <= now).map(|(cookie, _)| cookie).collect()
+    }
+
+    /// The next one to begin with, if one is due and there is room. It is to be [begun](Schedule::begin) or [removed](Schedule::gone).
+    pub fn next_to_begin(&self, now: Moment) -> Option<u64> {
+        let (at, cookie) = self.queue.first()?;
+        (*at <= now && self.has_room()).then_some(*cookie)
+    }
+
+    /// It begins; true when the socket has to be corked now. In any case it is to be looked at then.
+    pub fn begin(&mut self, now: Moment, cookie: u64) -> bool {
+        let rest = REST + self.chance.within(REST);
+        let Some(entry) = self.entries.get_mut(&cookie) else { return false };
+        let known = known(entry, now, self.ignoring);
+        let Place::Queued(at) = entry.state else { return false };
+        // What was at rest from the beginning is not made to wait.
+        let rest = if entry.owed { rest } else { REST };
+        let attempt = Attempt::begin(now, rest, &known);
+        entry.state = Place::Active(attempt);
+        self.queue.remove(&(at, cookie));
+        self.active.insert(cookie);
+        self.corked += usize::from(attempt.is_corked());
+        attempt.is_corked()
+    }
+
+    /// What a look at it showed; what to do, and how the attempt has ended by that.
+    pub fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<End>) {
+        let Some(entry) = self.entries.get_mut(&cookie) else { return (Act::Nothing, None) };
+        let known = known(entry, now, self.ignoring);
+        let Place::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
+        let was_corked = attempt.is_corked();
+        let (act, end) = attempt.look(now, tail, &known);
+        self.corked -= usize::from(was_corked && !attempt.is_corked());
+        if attempt.is_worth_waiting() && !entry.owed {
+            entry.owed = true;
+            self.owed += 1;
+        }
+        if let Some(end) = end {
+            self.end(now, cookie, end);
+        }
+        (act, end)
+    }
+
+    /// The socket is not there any more; how its attempt has ended, if there was one.
+    pub fn gone(&mut self, now: Moment, cookie: u64) -> Option<End> {
+        match self.entries.get(&cookie).map(|entry| entry.state) {
+            Some(Place::Active(attempt)) => {
+                self.corked -= usize::from(attempt.is_corked());
+                if let Some(Entry { state, .. }) = self.entries.get_mut(&cookie) {
+                    *state = Place::Done;
+                }
+                self.end(now, cookie, attempt.gone());
+                Some(attempt.gone())
+            }
+            Some(Place::Queued(_) | Place::Done) => {
+                self.remove(cookie);
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn end(&mut self, now: Moment, cookie: u64, end: End) {
+        self.active.remove(&cookie);
+        if end == End::Gone {
+            // Should it still be there, the next look at all connections will say so.
+            return self.remove(cookie);
+        }
+        let again = now + AGAIN + self.chance.within(AGAIN * 2);
+        let Some(entry) = self.entries.get_mut(&cookie) else { return };
+        entry.streams += u32::from(end == End::Streams);
+        let (next, owed) = match end {
+            End::LetGo | End::Closed | End::Gone | End::LeftAlone => (None, false),
+            End::Streams if entry.streams >= STREAMS => (None, false),
+            End::Unanswered => (Some(now), true),
+            End::Late | End::Streams => (Some(again), true),
+            End::Silent => (Some(again), false),
+        };
+        self.owed = self.owed + usize::from(owed) - usize::from(entry.owed);
+        entry.owed = owed;
+        entry.state = next.map_or(Place::Done, Place::Queued);
+        if let Some(at) = next {
+            self.queue.insert((at, cookie));
+        }
+        match end {
+            End::LetGo => self.count.let_go += 1,
+            End::Closed => {
+                self.count.let_go += 1;
+                self.ignoring += 1;
+            }
+            End::LeftAlone => self.count.left_alone += 1,
+            End::Streams => self.count.left_alone += u32::from(next.is_none()),
+            End::Gone | End::Late | End::Unanswered | End::Silent => {}
+        }
+    }
+
+    /// The drain is over: these are still corked, and have to be uncorked now. Nothing more is decided.
+    pub fn finish(&mut self) -> Vec<u64> {
+        let corked = self.attempts().filter(|(_, attempt)| attempt.is_corked());
+        let corked = corked.map(|(cookie, _)| cookie).collect();
+        self.entries.clear();
+        self.queue.clear();
+        self.active.clear();
+        (self.corked, self.owed) = (0, 0);
+        corked
+    }
+}
+
+fn known(entry: &Entry, now: Moment, ignoring: u32) -> Known {
+    let fresh = now.since(entry.judged) < REST;
+    Known { pause: entry.pause, idle: entry.idle && fresh, ignores_end: ignoring >= IGNORING }
+}
+
+/// Chance enough to spread beginnings (SplitMix64).
+#[derive(Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn within(&mut self, length: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let part = (mixed ^ (mixed >> 31)) >> 40;
+        length.mul_f64(part as f64 / (1u64 << 24) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn at(n: u64) -> Moment {
+        Moment::START + ms(n)
+    }
+
+    fn schedule() -> Schedule {
+        Schedule::new(at(0), ms(2000), 7)
+    }
+
+    fn offer(cookie: u64, idle: bool, silent: u64) -> Offer {
+        Offer { cookie, idle, silent: ms(silent), pause: Duration::ZERO }
+    }
+
+    fn look_at_all(schedule: &mut Schedule, now: u64, offers: impl IntoIterator<Item = Offer>) {
+        schedule.begin_look();
+        offers.into_iter().for_each(|offer| schedule.offer(at(now), offer));
+        schedule.end_look();
+    }
+
+    /// Asked and answered a moment ago.
+    fn tail() -> Tail {
+        Tail {
+            open: true,
+            mss: 1448,
+            received: 80,
+            written: 200,
+            received_ago: ms(9),
+            sent_ago: ms(3),
+            ..Tail::default()
+        }
+    }
+
+    #[test]
+    fn beginnings_are_spread_over_the_first_part_of_the_drain() {
+        let mut schedule = schedule();
+        look_at_all(&mut schedule, 0, (0..1000).map(|cookie| offer(cookie, false, 0)));
+        let begins: Vec<Moment> = schedule.queue.iter().map(|(at, _)| *at).collect();
+        assert!(begins.first() < Some(&at(20)) && begins.last() > Some(&at(1980)));
+        assert!(begins.last() < Some(&at(2000)));
+        assert_eq!(schedule.owed(), 1000);
+        // Who comes later does not wait as long.
+        look_at_all(&mut schedule, 3000, [offer(2000, false, 0)]);
+        assert!(schedule.queue.last().map(|(at, _)| *at) < Some(at(3200)));
+    }
+
+    #[test]
+    fn who_is_at_rest_begins_at_once_and_is_not_waited_for() {
+        let mut schedule = schedule();
+        look_at_all(&mut schedule, 0, [offer(1, true, 1000), offer(2, true, 999)]);
+        assert_eq!((schedule.owed(), schedule.next_to_begin(at(0))), (1, Some(1)));
+        assert!(schedule.begin(at(0), 1));
+        let silent = Tail { received_ago: ms(1005), sent_ago: ms(1000), ..tail() };
+        assert_eq!(schedule.look(at(0), 1, &silent), (Act::ShutRead, None));
+        assert_eq!(schedule.gone(at(3), 1), Some(End::LetGo));
+        assert_eq!(schedule.count(), Count { let_go: 1, left_alone: 0 });
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_corked_at_a_time() {
+        let mut schedule = schedule();
+        look_at_all(&mut schedule, 0, (0..100).map(|cookie| offer(cookie, false, 0)));
+        let mut begun = vec![];
+        while let Some(cookie) = schedule.next_to_begin(at(2000)) {
+            assert!(schedule.begin(at(2000), cookie));
+            begun.push(cookie);
+        }
+        assert_eq!(begun.len(), CORKED);
+        assert_eq!(schedule.deadline(), Some(at(2000)), "those begun are to be looked at");
+        schedule.gone(at(2001), begun[0]);
+        assert!(schedule.next_to_begin(at(2001)).is_some(), "room again");
+        assert_eq!(schedule.finish().len(), CORKED - 1);
+        assert_eq!((schedule.deadline(), schedule.owed()), (None, 0));
+    }
+
+    #[test]
+    fn an_app_that_ignores_its_clients_end_is_known_after_some() {
+        let mut schedule = schedule();
+        let resting = Tail { received_ago: ms(2009), sent_ago: ms(2003), ..tail() };
+        for cookie in 0..=u64::from(IGNORING) {
+            look_at_all(&mut schedule, 100 * cookie, [offer(cookie, true, 2003)]);
+            schedule.begin(at(100 * cookie), cookie);
+            let first = schedule.look(at(100 * cookie), cookie, &resting);
+            if cookie < u64::from(IGNORING) {
+                assert_eq!(first, (Act::ShutRead, None));
+                let closed = (Act::ShutWrite, Some(End::Closed));
+                assert_eq!(schedule.look(at(100 * cookie + 30), cookie, &resting), closed);
+            } else {
+                assert_eq!(first, (Act::ShutBoth, Some(End::Closed)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_stream_again_and_again_is_left_alone_and_no_longer_waited_for() {
+        let mut schedule = schedule();
+        let mut now = 2000;
+        look_at_all(&mut schedule, 0, [offer(1, false, 0)]);
+        for time in 1..=STREAMS {
+            assert_eq!((schedule.next_to_begin(at(now)), schedule.owed()), (Some(1), 1));
+            schedule.begin(at(now), 1);
+            schedule.look(at(now), 1, &tail());
+            let event = Tail { held: 9, written: 209, ..tail() };
+            assert_eq!(schedule.look(at(now + 3), 1, &event), (Act::Uncork, Some(End::Streams)));
+            assert_eq!(schedule.count().left_alone, u32::from(time == STREAMS));
+            now += 1000;
+        }
+        assert_eq!((schedule.next_to_begin(at(now)), schedule.owed()), (None, 0));
+    }
+
+    #[test]
+    fn a_long_request_is_waited_for_without_a_gap() {
+        let mut schedule = schedule();
+        look_at_all(&mut schedule, 0, [offer(1, false, 0)]);
+        schedule.begin(at(2000), 1);
+        let working = Tail { received: 160, received_ago: ms(0), ..tail() };
+        schedule.look(at(2000), 1, &working);
+        assert_eq!(schedule.look(at(4750), 1, &working), (Act::Uncork, Some(End::Unanswered)));
+        assert_eq!((schedule.next_to_begin(at(4750)), schedule.owed()), (Some(1), 1));
+    }
+
+    proptest! {
+        /// Whatever is seen, and in whichever order: counts are right, and every cork that was put is drawn.
+        #[test]
+        fn every_cork_is_drawn(steps in prop::collection::vec((0u64..400, 0u64..90, 0u8..6, any::<u32>()), 1..300)) {
+            let mut schedule = schedule();
+            let mut corked = HashSet::new();
+            let mut now = 0;
+            for (wait, cookie, what, number) in steps {
+                now += wait;
+                match what {
+                    0 => look_at_all(&mut schedule, now, (0..cookie).map(|cookie| offer(cookie, number % 3 == 0, now))),
+                    1 => {
+                        while let Some(cookie) = schedule.next_to_begin(at(now)) {
+                            if schedule.begin(at(now), cookie) {
+                                corked.insert(cookie);
+                            }
+                        }
+                    }
+                    2 => {
+                        schedule.gone(at(now), cookie);
+                        corked.remove(&cookie);
+                    }
+                    _ => for cookie in schedule.due(at(now)) {
+                        let bytes = number.rotate_left(cookie as u32);
+                        let tail = Tail {
+                            open: bytes % 11 != 0,
+                            held: bytes % 3 * 100,
+                            received: u64::from(bytes % 5),
+                            written: u64::from(bytes % 7),
+                            received_ago: ms(u64::from(bytes % 4000)),
+                            sent_ago: ms(u64::from(bytes % 3000)),
+                            ..tail()
+                        };
+                        let (act, _) = schedule.look(at(now), cookie, &tail);
+                        if matches!(act, Act::Uncork | Act::ShutWrite | Act::ShutBoth) {
+                            corked.remove(&cookie);
+                        }
+                    }
+                }
+                prop_assert_eq!(schedule.corked, corked.len());
+                prop_assert!(schedule.corked <= CORKED && schedule.active.len() <= ACTIVE);
+                prop_assert_eq!(schedule.owed, schedule.entries.values().filter(|entry| entry.owed).count());
+                let queued = schedule.entries.values().filter(|entry| matches!(entry.state, Place::Queued(_)));
+                prop_assert_eq!(schedule.queue.len(), queued.count());
+            }
+            let left: HashSet<u64> = schedule.finish().into_iter().collect();
+            prop_assert_eq!(left, corked);
+        }
+    }
+}

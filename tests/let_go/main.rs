@@ -1,0 +1,157 @@
+//! Clients with kept connections straight to the app, as behind a Kubernetes ClusterIP: nobody tells them of a stop, and they stay
+//! until their connection is closed; the next one then goes to another instance. Unmodified servers are stopped and replaced under
+//! such clients. None may fail, and the stop may not wait for them. `ADIEU_FULL=1` takes every app; `ADIEU_LET_GO=node` takes
+//! those whose name contains this.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+#[path = "../roll/apps.rs"]
+mod apps;
+#[path = "../roll/client.rs"]
+mod client;
+#[path = "../roll/net.rs"]
+mod net;
+
+mod pinned;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use client::{Client, Fate};
+use harness::Init;
+use pinned::{Endpoints, Habit, Pinned};
+
+/// Given to adieu, so that a stop does not take longer than its test needs; half of a second is enough to see a request line.
+const PRE_STOP: Duration = Duration::from_secs(2);
+
+/// A stop that takes longer than this hangs: it is longer than the grace.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// How long a stop may take after the pre-stop sleep and the longest request. DESIGN says 3 s; the rest is for a busy machine.
+const LET_GO_WITHIN: Duration = Duration::from_secs(8);
+
+/// All that keep connections, and serve.
+const APPS: [&str; 11] = [
+    "http-server",
+    "waitress",
+    "uvicorn",
+    "gunicorn",
+    "node",
+    "express",
+    "express-close",
+    "go",
+    "go-shutdown",
+    "nginx",
+    "java",
+];
+
+const SELECTION: [&str; 3] = ["http-server", "node", "go"];
+
+fn possible() -> Result<(), String> {
+    harness::root()?;
+    harness::pid_namespaces()?;
+    ["ip", "nginx", "node", "java"].into_iter().try_for_each(harness::program)?;
+    apps::toolbox().map(|_| ())
+}
+
+#[test]
+fn pinned_clients_lose_nothing_and_hold_no_stop() {
+    require!(possible());
+    let only = std::env::var("ADIEU_LET_GO").ok();
+    let chosen: Vec<&str> = match &only {
+        Some(part) => APPS.into_iter().filter(|app| app.contains(part.as_str())).collect(),
+        None if harness::full() => APPS.to_vec(),
+        None => SELECTION.to_vec(),
+    };
+    say(&format!(
+        "\n{:<14} {:>8} {:>7} {:>6} {:>24}\n",
+        "app", "requests", "closed", "failed", "stops after pre-stop"
+    ));
+    let faults: Vec<String> = chosen
+        .chunks(2)
+        .flat_map(|pair| {
+            scope(|all| {
+                let rows: Vec<_> = pair.iter().map(|app| all.spawn(|| stop_thrice(app))).collect();
+                rows.into_iter().filter_map(|row| row.join().expect("a load that ends")).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Past the test runner, which shows what a test prints only when it fails.
+fn say(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).expect("stderr is writable");
+}
+
+/// Stops three instances one after the other, each with another one beside it; what is wrong, if anything.
+fn stop_thrice(app: &str) -> Option<String> {
+    net::enter();
+    let start = |port: u16| {
+        let options = ["-v", "--pre-stop", "2s", "--grace", "30s"].map(String::from);
+        let server = apps::App::named(app).start(Init::Adieu, &options, port, &[]);
+        wait_until_it_serves(&server);
+        server
+    };
+    let endpoints = Arc::new(Endpoints::default());
+    let mut serving = start(8001);
+    endpoints.join(8001);
+    let load = Pinned::start(&endpoints, &Habit::ALL);
+    let mut stops = vec![];
+    for port in 8002..8005 {
+        let next = start(port);
+        sleep(Duration::from_millis(500));
+        let asked = Instant::now();
+        serving.running.term();
+        endpoints.join(port);
+        endpoints.leave(serving.port);
+        while !serving.running.has_ended() {
+            assert!(asked.elapsed() < HANGS, "{app}: the stop hangs:\n{}", serving.said());
+            sleep(Duration::from_millis(5));
+        }
+        let took = asked.elapsed().saturating_sub(PRE_STOP);
+        stops.push((took, serving.port, asked, std::mem::replace(&mut serving, next).said()));
+    }
+    let requests = load.end();
+    let failed: Vec<_> = requests.iter().filter(|request| request.fate != Fate::Answered).collect();
+    let closed = requests.iter().filter(|request| request.was_last).count();
+    let times: Vec<String> = stops.iter().map(|(took, ..)| format!("{:.2} s", took.as_secs_f64())).collect();
+    say(&format!(
+        "{app:<14} {:>8} {closed:>7} {:>6} {:>24}\n",
+        requests.len(),
+        failed.len(),
+        times.join(" ")
+    ));
+    let story = || {
+        let when = |at: Instant, asked: Instant| {
+            at.saturating_duration_since(asked).as_secs_f64()
+                - asked.saturating_duration_since(at).as_secs_f64()
+        };
+        let tell = |request: &&pinned::Request| {
+            let stop = stops.iter().find(|(_, port, ..)| *port == request.port);
+            let (from, to) = stop.map_or((0.0, 0.0), |(_, _, asked, _)| {
+                (when(request.begun, *asked), when(request.ended, *asked))
+            });
+            format!("{:?} {} at :{}: {from:.3} to {to:.3} s", request.habit, request.fate, request.port)
+        };
+        let failed: Vec<String> = failed.iter().map(tell).collect();
+        let said: Vec<&str> = stops.iter().map(|(.., said)| said.as_str()).collect();
+        format!("=== {app}\n{}\n{}", failed.join("\n"), said.join("\n---\n"))
+    };
+    if std::env::var_os("ADIEU_STORY").is_some() {
+        say(&story());
+    }
+    let slow = stops.iter().any(|(took, ..)| *took > LET_GO_WITHIN + Habit::LONGEST);
+    (slow || !failed.is_empty()).then(story)
+}
+
+fn wait_until_it_serves(server: &apps::Started) {
+    let deadline = Instant::now() + HANGS;
+    while Client::new(server.port).get("/fast").0 != Fate::Answered {
+        assert!(Instant::now() < deadline, ":{} does not begin to serve:\n{}", server.port, server.said());
+        sleep(Duration::from_millis(20));
+    }
+}

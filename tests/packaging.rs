@@ -19,12 +19,16 @@ const EXAMPLES: [&str; 4] = [
     "packaging/kubernetes/deployment.yaml",
     "packaging/docker/compose.yaml",
 ];
+/// How much of a hardened service systemd may find wanting, of ten.
+const EXPOSURE: f64 = 3.0;
 const MANUALS: [&str; 2] = ["packaging/man/adieu.1", "packaging/man/adieu-rehearse.1"];
 /// Given to hooks, not read from the environment.
 const OF_HOOKS: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
 /// What the static binary may measure: bytes on disk, and KiB of private dirty memory.
 const BYTES: u64 = 1_500_000;
 const KIB: u64 = 100;
+/// For one command of a tool's.
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long it must sleep through; a heartbeat of one second would show three times.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -228,12 +232,40 @@ fn zsh_and_fish_read_their_completions() {
 }
 
 #[test]
-fn systemd_accepts_the_unit() {
+fn systemd_accepts_the_units() {
     require!(harness::program("systemd-analyze"));
     let scratch = Scratch::new();
-    let unit = read(EXAMPLES[1]).replace("/usr/bin/adieu", env!("CARGO_BIN_EXE_adieu"));
-    let unit = scratch.file("adieu-example.service", &unit);
-    succeeds(Command::new("systemd-analyze").arg("verify").arg(unit));
+    let here = |unit: &str| {
+        let unit = unit
+            .replace("/usr/bin/adieu", env!("CARGO_BIN_EXE_adieu"))
+            .replace("/usr/bin/my-app", "/bin/true");
+        unit.replace("Documentation=man:adieu(1)\n", "")
+    };
+    let example = scratch.file("adieu-example.service", &here(&read(EXAMPLES[1])));
+    let template = scratch.file("adieu@.service", &here(&read("packaging/systemd/adieu@.service")));
+    let wrapped = scratch.file("wrapped.service", "[Service]\nExecStart=/bin/false\n");
+    std::fs::create_dir(scratch.path("wrapped.service.d")).expect("a new folder");
+    scratch.file("wrapped.service.d/adieu.conf", &here(&read("packaging/systemd/wrap.conf")));
+    for unit in [example, template, wrapped] {
+        let output = harness::output(Command::new("systemd-analyze").arg("verify").arg(&unit), LIMIT);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let name = unit.file_name().expect("a name").to_string_lossy().into_owned();
+        // The machine's own units may be wrong in places.
+        let wrong = said.lines().find(|line| line.contains(name.trim_end_matches("@.service")));
+        assert!(output.status.success() && wrong.is_none(), "{said}");
+    }
+}
+
+#[test]
+fn the_template_unit_is_hardened() {
+    require!(harness::program("systemd-analyze"));
+    let mut security = Command::new("systemd-analyze");
+    security.args(["security", "--offline=true"]).arg(path("packaging/systemd/adieu@.service"));
+    let output = harness::output(&mut security, LIMIT);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let level =
+        said.lines().last().and_then(|line| line.split_once(": ")?.1.split(' ').next()?.parse::<f64>().ok());
+    assert!(level.is_some_and(|level| level < EXPOSURE), "{said}");
 }
 
 #[test]
@@ -248,6 +280,76 @@ fn the_debian_package_holds_a_working_adieu() {
     assert_eq!(version, concat!("adieu ", env!("CARGO_PKG_VERSION"), "\n"));
     for file in ["man/man1/adieu.1.gz", "bash-completion/completions/adieu", "doc/adieu/copyright"] {
         assert!(tree.join("usr/share").join(file).exists(), "the package lacks {file}");
+    }
+}
+
+#[test]
+fn the_rpm_holds_what_the_debian_package_does() {
+    require!(harness::program("rpmbuild"));
+    let scratch = Scratch::new();
+    let mut build = Command::new(path("packaging/rpm/build.sh"));
+    let package = succeeds(build.arg(scratch.path("")).env("STATIC_BINARY", static_binary()));
+    let list = succeeds(Command::new("rpm").args(["-qlp", package.trim()]));
+    for file in [
+        "/usr/bin/adieu",
+        "/usr/lib/systemd/system/adieu@.service",
+        "/usr/share/man/man1/adieu.1.gz",
+        "/usr/share/zsh/site-functions/_adieu",
+    ] {
+        assert!(list.lines().any(|line| line == file), "the package lacks {file}:\n{list}");
+    }
+    let needs = succeeds(Command::new("rpm").args(["-qRp", package.trim()]));
+    assert!(needs.lines().all(|line| line.starts_with("rpmlib(")), "it depends on nothing: {needs}");
+}
+
+/// The image that users `COPY --from=`: written by hand, read by an engine.
+#[test]
+fn the_image_of_the_release_runs_and_is_the_same_each_time() {
+    require!(harness::root());
+    require!(harness::program("podman"));
+    require!(harness::program("runc"));
+    let scratch = Scratch::new();
+    let write = |name: &str| {
+        let (archive, binary) = (scratch.path(name), static_binary().display().to_string());
+        let both = [format!("amd64={binary}"), format!("arm64={binary}")];
+        succeeds(Command::new(path("packaging/docker/oci-image.sh")).arg(&archive).args(both));
+        std::fs::read(archive).expect("the archive")
+    };
+    let (first, second) = (write("first.tar"), write("second.tar"));
+    assert!(first == second, "two archives of the same binary differ");
+
+    let archive = format!("oci-archive:{}", scratch.path("first.tar").display());
+    let image = succeeds(podman(&scratch).args(["pull", "--quiet"]).arg(archive));
+    let shape = "{{json .Config.Entrypoint}} {{.Architecture}}";
+    let shape = succeeds(podman(&scratch).args(["image", "inspect", "--format", shape, image.trim()]));
+    assert!(shape.starts_with(r#"["/adieu","--"] "#), "{shape}");
+    let run =
+        ["run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+    let ran =
+        succeeds(podman(&scratch).args(run).args(["--entrypoint", "/adieu", image.trim(), "--version"]));
+    assert_eq!(ran, concat!("adieu ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+/// From two folders of different names: all that a release has, built twice.
+#[test]
+fn a_release_is_the_same_from_any_folder() {
+    long!();
+    require!(harness::program("rpmbuild"));
+    require!(harness::program("cargo-cyclonedx"));
+    let scratch = Scratch::new();
+    let sums = ["one", "another-folder"].map(|name| {
+        let folder = scratch.path(name);
+        succeeds(Command::new("git").args(["clone", "--quiet", "--no-hardlinks"]).arg(path("")).arg(&folder));
+        let mut release = Command::new(folder.join("packaging/release.sh"));
+        release.env_remove("CARGO_TARGET_DIR").env_remove("ADIEU_STATIC");
+        let output = harness::output(&mut release, Duration::from_secs(3600));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let out = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        std::fs::read_to_string(Path::new(&out).join("SHA256SUMS")).expect("the sums")
+    });
+    assert_eq!(sums[0], sums[1]);
+    for name in ["adieu-amd64", "adieu-arm64", "_arm64.deb", ".aarch64.rpm", "-oci.tar", ".cdx.json"] {
+        assert!(sums[0].lines().any(|line| line.ends_with(name)), "no {name} in\n{}", sums[0]);
     }
 }
 
@@ -398,4 +500,42 @@ fn assignments(text: &str) -> Vec<(String, String)> {
     let joined = words.collect::<Vec<_>>().join(" ").replace(": ", "=");
     let pairs = joined.split([' ']).filter_map(|word| word[word.find("ADIEU_")?..].split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// By the schemas of the API servers that people run: the oldest and the newest that the validator has, and one between.
+#[test]
+fn kubernetes_accepts_the_manifests() {
+    require!(harness::program("python3"));
+    let (deployment, policy) = (read(EXAMPLES[2]), read("packaging/kubernetes/mutating-policy.yaml"));
+    let beta = policy.replace("admissionregistration.k8s.io/v1\n", "admissionregistration.k8s.io/v1beta1\n");
+    assert_ne!(policy, beta);
+    let scratch = Scratch::new();
+    let python = kubernetes_validate();
+    let validates = |version: &str, texts: &[&str]| {
+        let files = texts.iter().enumerate();
+        let files = files.map(|(number, text)| scratch.file(&format!("{version}-{number}.yaml"), text));
+        let mut validate = Command::new(&python);
+        validate.args(["-m", "kubernetes_validate", "--strict", "--quiet", "-k", version]).args(files);
+        harness::output(&mut validate, LIMIT).status.success()
+    };
+    assert!(validates("1.25.0", &[&deployment]));
+    assert!(validates("1.34.0", &[&deployment, &beta]));
+    assert!(validates("1.36.0", &[&policy]));
+    assert!(validates("1.37.0", &[&deployment, &policy]));
+    // So that the checks above can fail.
+    assert!(!validates("1.37.0", &[&deployment.replace("replicas: 3", "replicas: three")]));
+    assert!(!validates("1.37.0", &[&policy.replace("reinvocationPolicy:", "reinvocation:")]));
+}
+
+/// The Python of an environment that has the validator, made once below target.
+fn kubernetes_validate() -> PathBuf {
+    let folder = path("target/kubernetes-validate");
+    let python = folder.join("bin/python");
+    if !folder.join("complete").exists() {
+        succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+        let mut install = Command::new(&python);
+        succeeds(install.args(["-m", "pip", "install", "--quiet", "kubernetes-validate==1.37.0"]));
+        std::fs::write(folder.join("complete"), "").expect("a new file");
+    }
+    python
 }

@@ -63,9 +63,13 @@ pub unsafe fn entry(argc: c_int, argv: *const *const c_char) -> c_int {
     let inherited = sys::signals::hold();
     sys::descriptors::occupy_closed();
     // SAFETY: argc pointers to C strings stand at argv.
-    let arguments = (1..argc.max(1) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
-    let arguments: Vec<OsString> =
-        arguments.map(|text| OsStr::from_bytes(text.to_bytes()).to_owned()).collect();
+    let words = (0..argc.max(0) as usize).map(|n| unsafe { CStr::from_ptr(*argv.add(n)) });
+    let mut words = words.map(|text| OsStr::from_bytes(text.to_bytes()).to_owned());
+    let name = words.next().unwrap_or_default();
+    let arguments: Vec<OsString> = words.collect();
+    if arguments == ["--version"] && Path::new(&name).file_name() == Some(OsStr::new("docker-init")) {
+        return show(&version_for_docker());
+    }
     match start(arguments, inherited) {
         Ok(status) => status,
         Err(refusal) => {
@@ -106,6 +110,12 @@ fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
 }
 
 /// Prints what was asked for. The reader may have gone, which is its own business.
+/// dockerd reads its init's version: tini's name, or a commit that holds no point. `docker info` shows the latter.
+fn version_for_docker() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!("adieu {version} - git.adieu-{}\n", version.replace('.', "-"))
+}
+
 fn show(text: &str) -> c_int {
     let _ = std::io::stdout().write_all(text.as_bytes());
     0

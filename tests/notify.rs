@@ -116,6 +116,22 @@ fn without_a_manager_or_with_a_dead_one_nothing_is_different() {
     }
 }
 
+/// Rather than never be ready, without a word.
+#[test]
+fn an_app_that_cannot_be_heard_is_not_waited_for() {
+    let manager = Manager::new();
+    // The way to the manager takes the only descriptor that is left.
+    let launch = || {
+        Launch::ordinary(Init::Adieu)
+            .env("NOTIFY_SOCKET", &manager.name)
+            .limit(nix::sys::resource::Resource::RLIMIT_NOFILE, 4)
+            .command(["true"])
+    };
+    let (end, _, err) = launch().options("--ready notify").run();
+    assert_eq!(end, harness::End::Exited(125), "{err:?}");
+    assert!(err.iter().any(|line| line.contains("--ready notify")), "{err:?}");
+}
+
 #[test]
 fn the_app_talks_to_adieu_and_its_ready_counts() {
     require!(python());

@@ -355,6 +355,40 @@ fn a_ready_file_goes_with_the_app() {
     assert!(!ready.exists());
 }
 
+/// Whatever the app has put where the file belongs makes way: nobody waits for a pipe's reader, and no file behind a
+/// link is emptied.
+#[test]
+fn a_ready_file_takes_the_place_of_a_pipe_or_a_link() {
+    let scratch = Scratch::new();
+    let (ready, precious) = (scratch.path("ready"), scratch.file("precious", "content"));
+    let replaced = || std::fs::symlink_metadata(&ready).is_ok_and(|found| found.is_file());
+    let gate = scratch.path("gate");
+    for plant in ["mkfifo", "ln -s"] {
+        let target = if plant == "mkfifo" { Path::new("") } else { &precious };
+        let script = format!(
+            "{plant} {} {}; echo planted; read line; : >{}; read line; exit 3",
+            target.display(),
+            ready.display(),
+            gate.display()
+        );
+        let mut run = Launch::ordinary(Init::Adieu)
+            .option("--ready")
+            .option(format!("exec:test -e {}", gate.display()))
+            .option("--ready-file")
+            .option(&ready)
+            .command(["sh", "-c", &script])
+            .start();
+        run.expect("planted");
+        run.say("go");
+        until("a file stands there", replaced);
+        run.say("go");
+        run.expect_exit(3);
+        assert!(!ready.exists());
+        assert_eq!(std::fs::read_to_string(&precious).expect("it is still there"), "content");
+        std::fs::remove_file(&gate).expect("the app made it");
+    }
+}
+
 /// For the file systems that a container really has: nothing may be written.
 #[test]
 fn a_ready_file_that_cannot_be_written_stops_nobody() {

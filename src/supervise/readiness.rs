@@ -4,28 +4,20 @@ use crate::lifecycle::Event;
 use crate::moment::Moment;
 use crate::process::{Exit, Pid};
 use crate::ready::checks::Checks;
+use crate::ready::file::ReadyFile;
 use crate::settings::ReadySettings;
-use crate::sys::describe;
 use crate::sys::poll::PollFds;
-use log::warn;
-use std::io::ErrorKind;
-use std::path::PathBuf;
 
 pub struct Readiness {
     /// `None` when none are configured: the app is ready as soon as it runs.
     checks: Option<Checks>,
-    /// It exists exactly while ready.
-    file: Option<PathBuf>,
+    file: Option<ReadyFile>,
 }
 
 impl Readiness {
     pub fn new(settings: &ReadySettings) -> Readiness {
-        // Of an earlier life that was cut short: nothing is ready yet.
-        if let Some(path) = &settings.file {
-            let _ = std::fs::remove_file(path);
-        }
         let checks = (!settings.checks.is_empty()).then(|| Checks::new(&settings.checks));
-        Readiness { checks, file: settings.file.clone() }
+        Readiness { checks, file: settings.file.clone().map(ReadyFile::new) }
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
@@ -35,11 +27,16 @@ impl Readiness {
     }
 
     pub fn deadline(&self) -> Option<Moment> {
-        self.checks.as_ref().and_then(Checks::deadline)
+        let checks = self.checks.as_ref().and_then(Checks::deadline);
+        let file = self.file.as_ref().and_then(ReadyFile::deadline);
+        checks.into_iter().chain(file).min()
     }
 
     /// What the checks say, if there are any.
     pub fn serve(&mut self, now: Moment) -> Option<Event> {
+        if let Some(file) = &mut self.file {
+            file.serve(now);
+        }
         let checks = self.checks.as_mut()?;
         checks.serve(now);
         Some(Event::Ready(checks.ready()))
@@ -65,17 +62,9 @@ impl Readiness {
     }
 
     /// Writes or removes the ready file.
-    pub fn announce(&mut self, ready: bool) {
-        let Some(path) = &self.file else {
-            return;
-        };
-        let done = if ready { std::fs::write(path, b"") } else { std::fs::remove_file(path) };
-        match done {
-            Err(error) if ready || error.kind() != ErrorKind::NotFound => {
-                let what = if ready { "write" } else { "remove" };
-                warn!("cannot {what} ready file '{}': {}", path.display(), describe(&error));
-            }
-            Ok(()) | Err(_) => {}
+    pub fn announce(&mut self, ready: bool, now: Moment) {
+        if let Some(file) = &mut self.file {
+            file.announce(ready, now);
         }
     }
 

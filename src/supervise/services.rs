@@ -83,6 +83,6 @@ impl Services {
         if ready {
             self.sockets.announce_ready(now);
         }
-        self.readiness.announce(ready);
+        self.readiness.announce(ready, now);
     }
 }

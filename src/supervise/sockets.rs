@@ -24,7 +24,8 @@ pub struct Sockets {
 
 impl Sockets {
     /// # Errors
-    /// A health address that cannot be listened on.
+    /// A health address that cannot be listened on, and no socket for an app whose READY=1 is to be waited for: it would
+    /// never be ready.
     pub fn open(settings: &Settings) -> Result<Sockets, Refusal> {
         let health = settings.ready.health.map(|address| {
             Health::bind(address).map_err(|error| {
@@ -32,8 +33,13 @@ impl Sockets {
             })
         });
         let manager = manager();
-        let wanted = manager.is_some() || settings.ready.checks.contains(&Target::Notify);
-        let app = if wanted { or_warn(Inbound::open()) } else { None };
+        let app = if settings.ready.checks.contains(&Target::Notify) {
+            let without =
+                |error| Refusal(format!("cannot wait for the app's READY=1 ('--ready notify'): {error}"));
+            Some(Inbound::open().map_err(without)?)
+        } else {
+            manager.as_ref().and_then(|_| or_warn(Inbound::open()))
+        };
         Ok(Sockets { health: health.transpose()?, manager, app })
     }
 

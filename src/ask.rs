@@ -2,8 +2,7 @@
 //! descriptor of it is ready or its deadline has come, and holds its answer until somebody looks. It never blocks, never
 //! asks a resolver, and never waits for a child by itself: the one reaper hands the end of a command back.
 
-use std::ffi::OsString;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,12 +11,20 @@ use crate::moment::Moment;
 use crate::process::{Exit, Pid};
 use crate::settings::{HttpTarget, Target};
 use crate::signal::Signal;
-use crate::sys::describe;
 use crate::sys::poll::PollFds;
 use crate::sys::sockets::begin_to_connect;
+use crate::sys::spawn::{Helper, helper};
+use crate::sys::{describe, is_passing};
 
-/// How much of an HTTP answer is read; whoever sends more is cut off, its status counts all the same.
+/// How much of an HTTP answer is read, interim answers included; whoever sends more is cut off, its status counts all the
+/// same.
 const ANSWER_LIMIT: usize = 8 * 1024;
+/// Bytes that are read at once.
+const PIECE: usize = 2048;
+/// Reads and writes of one exchange in one turn of the loop, which then looks at its signals again.
+const STEPS_A_TURN: usize = 8;
+/// How long to wait before trying again what this moment did not allow.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// What was received. Whether that is good is for the asker to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,8 +68,18 @@ pub struct Ask {
 
 #[derive(Debug)]
 enum Work {
+    /// Descriptors, processes or memory have run out for the moment; at `again` it is tried anew.
+    Deferred {
+        target: Target,
+        env: Vec<(String, String)>,
+        again: Moment,
+        why: String,
+    },
     Exchanging(Exchange),
-    Running { pid: Pid },
+    Running(Helper),
+    /// Killed, and not reaped yet. The kernel cannot end a command that it waits for itself, on a file system that does
+    /// not answer.
+    Killed(Pid),
     Over,
 }
 
@@ -73,7 +90,10 @@ struct Exchange {
     progress: Progress,
     /// What is yet to be sent; `None` when a connection is all that was asked for.
     request: Option<Vec<u8>>,
+    /// What is not understood yet.
     received: Vec<u8>,
+    /// Bytes received so far, those of interim answers included.
+    taken: usize,
     /// The status, as soon as it is known.
     status: Option<u16>,
 }
@@ -91,17 +111,30 @@ impl Ask {
     /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a command. What fails at
     /// once is an answer like any other. [`Target::Notify`] cannot be asked, since the app speaks by itself.
     pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Ask {
-        let begun = match target {
-            Target::Exec(argv) => run(argv, env),
-            Target::Http(http) => connect_to(http.addr, Some(request(http))),
-            Target::Tcp(addr) => connect_to(*addr, None),
-            Target::Notify => Err("the app speaks by itself".to_owned()),
+        let mut ask = Ask { limit, deadline: now + limit, work: Work::Over, answer: None };
+        ask.begin(target, now, env);
+        ask
+    }
+
+    fn begin(&mut self, target: &Target, now: Moment, env: &[(String, String)]) {
+        let (verb, begun) = match target {
+            Target::Exec(argv) => ("start", helper(argv, env).map(Work::Running)),
+            Target::Http(http) => ("connect", connect_to(http.addr, Some(request(http)))),
+            Target::Tcp(addr) => ("connect", connect_to(*addr, None)),
+            Target::Notify => return self.finish(Err("the app speaks by itself".to_owned())),
         };
-        let (work, answer) = match begun {
-            Ok(work) => (work, None),
-            Err(reason) => (Work::Over, Some(Err(reason))),
-        };
-        Ask { limit, deadline: now + limit, work, answer }
+        match begun {
+            Ok(work) => self.work = work,
+            Err(error) => {
+                let why = format!("cannot {verb}: {}", describe(&error));
+                if is_passing(&error) {
+                    let (target, env, again) = (target.clone(), env.to_vec(), now + TRY_AGAIN);
+                    self.work = Work::Deferred { target, env, again, why };
+                } else {
+                    self.finish(Err(why));
+                }
+            }
+        }
     }
 
     /// What was received, once it was: `Err` in one line when there was no answer.
@@ -116,7 +149,12 @@ impl Ask {
 
     /// Nothing is left to wait for, not even the other side's farewell.
     pub fn is_over(&self) -> bool {
-        matches!(self.work, Work::Over)
+        matches!(self.work, Work::Over | Work::Killed(_))
+    }
+
+    /// The command was cut off and has not ended yet.
+    pub fn lingers(&self) -> bool {
+        matches!(self.work, Work::Killed(_))
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
@@ -131,8 +169,8 @@ impl Ask {
     /// The command, while it runs.
     pub fn pid(&self) -> Option<Pid> {
         match self.work {
-            Work::Running { pid } => Some(pid),
-            Work::Exchanging(_) | Work::Over => None,
+            Work::Running(ref helper) => Some(helper.pid()),
+            Work::Deferred { .. } | Work::Exchanging(_) | Work::Killed(_) | Work::Over => None,
         }
     }
 
@@ -140,19 +178,36 @@ impl Ask {
     pub fn asks_from(&self) -> Option<SocketAddr> {
         match &self.work {
             Work::Exchanging(exchange) => exchange.stream.local_addr().ok(),
-            Work::Running { .. } | Work::Over => None,
+            Work::Deferred { .. } | Work::Running(_) | Work::Killed(_) | Work::Over => None,
         }
     }
 
     pub fn deadline(&self) -> Option<Moment> {
-        (!self.is_over()).then_some(self.deadline)
+        match self.work {
+            Work::Deferred { again, .. } => Some(again.min(self.deadline)),
+            Work::Exchanging(_) | Work::Running(_) => Some(self.deadline),
+            Work::Killed(_) | Work::Over => None,
+        }
     }
 
     pub fn serve(&mut self, now: Moment) {
+        self.try_again(now);
         self.advance();
         if !self.is_over() && now >= self.deadline {
-            let reason = format!("no answer within {}", in_words(self.limit));
+            let reason = match &self.work {
+                Work::Deferred { why, .. } => why.clone(),
+                _ => format!("no answer within {}", in_words(self.limit)),
+            };
             self.cut(reason);
+        }
+    }
+
+    fn try_again(&mut self, now: Moment) {
+        if let Work::Deferred { target, env, again, .. } = &self.work
+            && now >= *again
+        {
+            let (target, env) = (target.clone(), env.clone());
+            self.begin(&target, now, &env);
         }
     }
 
@@ -160,21 +215,33 @@ impl Ask {
     /// group ends with it, so that a check that forks once a second leaves no heap behind. (The kernel does not give
     /// the number to a new process while the group has members; without members ESRCH is the answer.)
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        let own = self.pid() == Some(pid);
-        if own {
-            kill_group(pid);
-            self.finish(Ok(Answer::Ended(exit)));
+        match &self.work {
+            Work::Running(helper) if helper.pid() == pid => {
+                let answer = match helper.exec_error() {
+                    Some(error) => Err(format!("cannot start: {}", describe(&error))),
+                    None => Ok(Answer::Ended(exit)),
+                };
+                self.finish(answer);
+            }
+            Work::Killed(killed) if *killed == pid => self.work = Work::Over,
+            _ => return false,
         }
-        own
+        kill_group(pid);
+        true
     }
 
     /// Ends the call at once: a command is killed with its group (the reaper will see a child that nobody claims), a
     /// connection is closed. An answer that is there already stays.
     pub fn cut(&mut self, reason: String) {
-        if let Some(pid) = self.pid() {
-            kill_group(pid);
+        let running = self.pid();
+        if self.is_over() {
+            return;
         }
         self.finish(Err(reason));
+        if let Some(pid) = running {
+            kill_group(pid);
+            self.work = Work::Killed(pid);
+        }
     }
 
     fn finish(&mut self, answer: Result<Answer, String>) {
@@ -198,9 +265,9 @@ impl Ask {
 }
 
 impl Exchange {
-    /// The end of the exchange, once it is over.
+    /// The end of the exchange, once it is over. What is left to do wakes the loop at once, since the socket is ready.
     fn advance(&mut self) -> Option<Result<Answer, String>> {
-        loop {
+        for _ in 0..STEPS_A_TURN {
             let end = match self.progress {
                 Progress::Connecting => self.connect(),
                 Progress::Sending => self.send(),
@@ -212,6 +279,7 @@ impl Exchange {
                 Step::End(answer) => return Some(answer),
             }
         }
+        None
     }
 
     /// A connection in the making has no peer yet and no error either (connect(2), EINPROGRESS).
@@ -246,17 +314,21 @@ impl Exchange {
     }
 
     fn receive(&mut self) -> Step {
-        let mut piece = [0; 2048];
+        let mut piece = [0; PIECE];
         match self.stream.read(&mut piece) {
             Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
-                self.received.extend_from_slice(&piece[..read]);
+                self.taken = self.taken.saturating_add(read);
+                // What comes after the status is read only so that the other side can say all that it has to say.
+                if self.status.is_none() {
+                    self.received.extend(piece.iter().take(read));
+                }
                 if self.status.is_none()
                     && let Err(error) = self.read_status()
                 {
                     return Step::End(Err(format!("no HTTP answer: {error}")));
                 }
-                if self.received.len() >= ANSWER_LIMIT {
+                if self.taken >= ANSWER_LIMIT {
                     return Step::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
                 }
                 Step::Next(Progress::Receiving)
@@ -299,22 +371,15 @@ enum Step {
 }
 
 impl Step {
-    fn failed(what: &str, error: &std::io::Error) -> Step {
+    fn failed(what: &str, error: &io::Error) -> Step {
         Step::End(Err(format!("{what}: {}", describe(error))))
     }
 }
 
-fn run(argv: &[OsString], env: &[(String, String)]) -> Result<Work, String> {
-    match crate::sys::spawn::helper(argv, env) {
-        Ok(pid) => Ok(Work::Running { pid }),
-        Err(error) => Err(format!("cannot start: {}", describe(&error))),
-    }
-}
-
-fn connect_to(addr: SocketAddr, request: Option<Vec<u8>>) -> Result<Work, String> {
-    let stream = begin_to_connect(addr).map_err(|error| format!("cannot connect: {}", describe(&error)))?;
+fn connect_to(addr: SocketAddr, request: Option<Vec<u8>>) -> io::Result<Work> {
+    let stream = begin_to_connect(addr)?;
     let progress = Progress::Connecting;
-    Ok(Work::Exchanging(Exchange { stream, progress, request, received: Vec::new(), status: None }))
+    Ok(Work::Exchanging(Exchange { stream, progress, request, received: Vec::new(), taken: 0, status: None }))
 }
 
 fn request(http: &HttpTarget) -> Vec<u8> {
@@ -329,7 +394,7 @@ fn request(http: &HttpTarget) -> Vec<u8> {
     .into_bytes()
 }
 
-fn later(error: &std::io::Error) -> bool {
+fn later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
@@ -365,6 +430,7 @@ fn kill_group(pid: Pid) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::net::TcpListener;
     use std::time::Instant;
 
@@ -451,6 +517,48 @@ mod tests {
         thread.join().unwrap();
     }
 
+    /// One that sends them without end, and faster than they are read.
+    #[test]
+    fn interim_answers_without_end_take_a_bounded_part_of_a_turn_and_of_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Ends with an error once the asker has gone.
+            while stream.write_all(&b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000)).is_ok() {}
+        });
+        let mut call = Ask::start(&http(addr), Moment::START, LIMIT, &[]);
+        let mut before = 0;
+        while !call.is_over() {
+            let mut fds = PollFds::new();
+            call.poll_fds(&mut fds);
+            fds.wait(Some(Moment::at(LIMIT)), Moment::START);
+            drop(fds);
+            call.serve(Moment::START);
+            if let Work::Exchanging(exchange) = &call.work {
+                assert!(exchange.taken - before <= STEPS_A_TURN * PIECE);
+                before = exchange.taken;
+            }
+        }
+        assert_eq!(call.answer(), Some(Err("no end of its headers".to_owned())));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_this_moment_does_not_allow_is_tried_again_until_the_limit() {
+        let deferred = |target: Target| Ask {
+            limit: LIMIT,
+            deadline: Moment::at(LIMIT),
+            work: Work::Deferred { target, env: Vec::new(), again: Moment::START, why: "no room".to_owned() },
+            answer: None,
+        };
+        assert_eq!(finish(deferred(sh("exit 0"))), Ok(Answer::Ended(Exit::Status(0))));
+        let mut call = deferred(Target::Tcp("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(call.deadline(), Some(Moment::START));
+        call.cut("no time".to_owned());
+        assert_eq!(call.answer(), Some(Err("no time".to_owned())));
+    }
+
     #[test]
     fn what_is_no_http_is_said_so() {
         let (addr, thread) = server(&[b"220 mail.example ESMTP\r\n"]);
@@ -534,7 +642,9 @@ mod tests {
             waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap(),
             WaitStatus::Signaled(..)
         ));
-        assert!(!call.reaped(pid, Exit::Killed(Signal::KILL)), "given up, it is nobody's");
+        assert!(call.lingers());
+        assert!(call.reaped(pid, Exit::Killed(Signal::KILL)), "given up, but not forgotten");
+        assert!(!call.lingers() && call.result().is_some_and(|result| result.is_err()));
     }
 
     #[test]

@@ -279,3 +279,34 @@ impl Drop for Freezer {
         }
     }
 }
+
+/// adieu whose system calls on `path` wait for minutes, or fail, as `inject` tells strace. strace stands beside it (-D).
+fn injected(inject: &str, path: Option<&Path>) -> Launch {
+    let strace = Path::new("/usr/bin/strace");
+    let of_path = path.into_iter().flat_map(|path| ["-P".into(), path.as_os_str().to_owned()]);
+    let fixed = ["-D", "-f", "-q", "-o", "/dev/null", "-e"].map(Into::into);
+    let words = fixed.into_iter().chain([format!("inject={inject}").into()]).chain(of_path);
+    words.fold(Launch::program(strace), Launch::option).option(Init::Adieu.path())
+}
+
+/// A command on a file system that does not answer is stuck in execve(2).
+#[test]
+fn a_check_that_hangs_in_exec_holds_nobody_up() {
+    require!(harness::program("strace"));
+    let scratch = Scratch::new();
+    let slow = scratch.file("slow", "#!/bin/sh\n");
+    std::fs::set_permissions(&slow, PermissionsExt::from_mode(0o755)).expect("one's own file");
+    // Whether the kernel can end it is another question: adieu waits for it no longer than for the end of the grace.
+    let mut run = injected("execve:delay_enter=600000000", Some(&slow))
+        .options("--pre-stop 0 --grace 10s")
+        .option("--ready")
+        .option(format!("exec:{}", slow.display()))
+        .option("--")
+        .command([harness::probe()])
+        .start();
+    run.expect("ready");
+    harness::until("the check hangs", || harness::children(run.pid).len() == 2);
+    run.signal(libc::SIGUSR1);
+    run.expect_signal("USR1");
+    stops(&mut run);
+}

@@ -72,7 +72,7 @@ impl Repeated {
         if let Some(ask) = &mut self.ask {
             ask.serve(now);
         }
-        if self.told && now >= self.next() {
+        if self.told && !self.lingers() && now >= self.next() {
             if self.asked.replace(now).is_some() {
                 self.pause = (self.pause * 2).min(self.every);
             }
@@ -86,6 +86,11 @@ impl Repeated {
             self.pause = self.every;
         }
         Some(answer)
+    }
+
+    /// The last command was cut off and lives on: one more each second would fill the process table.
+    fn lingers(&self) -> bool {
+        self.ask.as_ref().is_some_and(Ask::lingers)
     }
 
     fn next(&self) -> Moment {
@@ -105,7 +110,9 @@ impl Repeated {
 
     fn deadline(&self) -> Option<Moment> {
         let ask = self.ask.as_ref().and_then(Ask::deadline);
-        if self.told {
+        if self.lingers() && self.told {
+            None
+        } else if self.told {
             Some(ask.map_or(self.next(), |ask| ask.min(self.next())))
         } else if self.untold().is_some() {
             Some(Moment::START)
@@ -381,6 +388,26 @@ mod tests {
                 assert!(checks.reason().unwrap().ends_with(&format!("/: answered {status}")));
             }
         }
+    }
+
+    /// One whose process does not end, though it was killed, is not followed by another one.
+    #[test]
+    fn a_command_that_cannot_be_ended_is_the_only_one() {
+        let sleep = Target::Exec(["sleep", "100"].map(Into::into).to_vec());
+        let mut asked = Repeated::new(&sleep, EVERY, LIMIT);
+        asked.serve(seconds(0));
+        let pid = asked.ask.as_ref().unwrap().pid().unwrap();
+        assert_eq!(asked.serve(seconds(1)), Some(Err("no answer within 1s".to_owned())));
+        assert_eq!((asked.serve(seconds(9)), asked.deadline()), (None, None));
+        assert!(asked.ask.as_ref().unwrap().lingers());
+        waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap();
+        assert!(asked.reaped(pid, Exit::Killed(crate::signal::Signal::KILL)));
+        assert!(asked.deadline() <= Some(seconds(9)));
+        asked.serve(seconds(9));
+        let next = asked.ask.as_ref().unwrap().pid().unwrap();
+        assert_ne!(next, pid);
+        asked.cut();
+        waitpid(nix::unistd::Pid::from_raw(next.number()), None).unwrap();
     }
 
     #[test]

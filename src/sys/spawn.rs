@@ -1,16 +1,21 @@
 //! Starting processes: the app, and the helpers that hooks and checks run.
 //!
-//! The child borrows our memory until it has called execve (CLONE_VM and CLONE_VFORK, as posix_spawn(3) does), so no
+//! The app's child borrows our memory until it has called execve (CLONE_VM and CLONE_VFORK, as posix_spawn(3) does), so no
 //! page table is copied, and no pipe is needed to learn why exec failed: the child leaves its errno where we can read
-//! it. All signals stay blocked until the child's own mask is set, last of all.
+//! it. That holds us up until then, as a program that calls exec itself would be: on a file system that does not answer
+//! the start hangs, and there is no app yet to look after. A helper is started while there is one, so its child has a
+//! copy of our memory, nobody waits for its exec, and its errno comes through a pipe that is read at its end. All
+//! signals stay blocked until the child's own mask is set, last of all.
 
 use super::signals::{self, Mask};
 use crate::process::Pid;
 use crate::signal::Signal;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::Pid as NixPid;
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Stack for the child's few calls.
@@ -19,6 +24,8 @@ const CHILD_STACK: usize = 64 * 1024;
 const NO_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a script without `#!`.
 const SHELL: &CStr = c"/bin/sh";
+/// Where a helper's child has the pipe for its errno.
+const REPORT_AT: RawFd = 3;
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// Names the process that LISTEN_FDS is meant for by its pidfd's inode, since systemd 259. It is taken away where
 /// LISTEN_PID is rewritten, which is then asked alone.
@@ -64,27 +71,52 @@ pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
         ignore_child: start.ignored_child,
         death_signal: start.orphan_signal,
         foreground: start.foreground.map(|terminal| terminal.as_raw_fd()),
-        stdio: None,
+        helper: None,
         listen_pid: for_us.then_some(&mut listen_pid),
         parent: super::own_pid(),
         exec_errno: 0,
     };
-    child.start()
+    child.become_app()
+}
+
+/// A helper that was started. Whether it could become its command shows at its end.
+#[derive(Debug)]
+pub struct Helper {
+    pid: Pid,
+    /// Where the child's errno comes when exec failed.
+    failure: OwnedFd,
+}
+
+impl Helper {
+    /// Its pid, which is its process group's number as well.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Why the command could not be executed; to be asked once the helper has ended.
+    pub fn exec_error(&self) -> Option<io::Error> {
+        let mut errno = [0; size_of::<c_int>()];
+        // Nothing comes where exec has closed the other end, or where the child was killed before.
+        let read = nix::unistd::read(&self.failure, &mut errno).ok()?;
+        (read == errno.len()).then(|| io::Error::from_raw_os_error(c_int::from_ne_bytes(errno)))
+    }
 }
 
 /// Starts a helper: stdin empty, stdout and stderr to descriptor 2, no signal blocked, a process group of its own, so
-/// that it can be killed with all that it forked. `variables` are added to adieu's environment.
+/// that it can be killed with all that it forked. `variables` are added to adieu's environment. Does not wait for exec.
 ///
 /// # Errors
-/// What clone or exec said.
-pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<Pid> {
+/// What open(2), pipe(2) and clone(2) say.
+pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<Helper> {
     let c_string = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::other);
     let argv = argv.iter().map(|arg| c_string(arg.as_bytes().to_vec())).collect::<Result<Vec<_>, _>>()?;
     let variables = variables
         .iter()
         .map(|(name, value)| c_string(OsString::from(format!("{name}={value}")).into_vec()))
         .collect::<Result<Vec<_>, _>>()?;
-    let empty: OwnedFd = std::fs::File::open("/dev/null")?.into();
+    let empty = above_stdio(std::fs::File::open("/dev/null")?.into())?;
+    let (failure, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let report = above_stdio(report)?;
     let environment = Environment::with(&variables);
     let candidates = candidates(argv.first());
     let mut child = Child {
@@ -96,14 +128,22 @@ pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<P
         ignore_child: false,
         death_signal: Some(Signal::KILL),
         foreground: None,
-        stdio: Some(empty.as_raw_fd()),
+        helper: Some(HelperEnds { empty: empty.as_raw_fd(), report: report.as_raw_fd() }),
         listen_pid: None,
         parent: super::own_pid(),
         exec_errno: 0,
     };
-    child.start().map_err(|error| match error {
-        SpawnError::Fork(error) | SpawnError::Exec(error) => error,
-    })
+    Ok(Helper { pid: child.become_helper()?, failure })
+}
+
+/// adieu's own descriptors may stand at 0 and 1, where the child needs its own.
+fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let copy = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// The inherited environment byte for byte, entries without `=` included, with some variables replaced.
@@ -200,23 +240,22 @@ struct Child<'a> {
     ignore_child: bool,
     death_signal: Option<Signal>,
     foreground: Option<RawFd>,
-    /// For a helper: what becomes its stdin; its stdout goes to 2.
-    stdio: Option<RawFd>,
+    helper: Option<HelperEnds>,
     listen_pid: Option<&'a mut [u8; LISTEN_PID_ROOM]>,
     parent: Pid,
     exec_errno: i32,
 }
 
+/// What only a helper's child has: what becomes its stdin, while its stdout goes to 2, and where to its errno goes.
+struct HelperEnds {
+    empty: RawFd,
+    report: RawFd,
+}
+
 impl Child<'_> {
-    fn start(&mut self) -> Result<Pid, SpawnError> {
-        let stack = Stack::new().map_err(|errno| SpawnError::Fork(errno.into()))?;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: CLONE_VFORK suspends us until the child has called exec or exited, so `self` and the stack outlive
-        // its use of them; it runs on a stack of its own. std and nix offer no vfork, and a plain fork would copy
-        // page tables and need a pipe.
-        let pid = unsafe { libc::clone(run_child, stack.top(), flags, std::ptr::from_mut(self).cast()) };
-        let pid = Errno::result(pid).map_err(|errno| SpawnError::Fork(errno.into()))?;
-        let pid = Pid::new(pid).ok_or_else(|| SpawnError::Fork(io::ErrorKind::Other.into()))?;
+    /// Waits until the child has called exec, and knows how that went.
+    fn become_app(&mut self) -> Result<Pid, SpawnError> {
+        let pid = self.clone_with(libc::CLONE_VM | libc::CLONE_VFORK).map_err(SpawnError::Fork)?;
         // The child wrote it through the pointer that was given to clone.
         match read_volatile(&self.exec_errno) {
             0 => Ok(pid),
@@ -225,6 +264,26 @@ impl Child<'_> {
                 Err(SpawnError::Exec(io::Error::from_raw_os_error(errno)))
             }
         }
+    }
+
+    /// Waits for nothing.
+    fn become_helper(&mut self) -> io::Result<Pid> {
+        let pid = self.clone_with(0)?;
+        // The child does the same: whoever comes first, it can be killed as a group from now on. An error means that it
+        // is past exec or has ended.
+        let _ = nix::unistd::setpgid(NixPid::from_raw(pid.number()), NixPid::from_raw(pid.number()));
+        Ok(pid)
+    }
+
+    fn clone_with(&mut self, flags: c_int) -> io::Result<Pid> {
+        let stack = Stack::new()?;
+        // SAFETY: either the child has a copy of our memory, or CLONE_VFORK suspends us until it has called exec or
+        // exited, so that `self` and the stack outlive its use of them; it runs on a stack of its own. std and nix offer
+        // no vfork.
+        let pid = unsafe {
+            libc::clone(run_child, stack.top(), flags | libc::SIGCHLD, std::ptr::from_mut(self).cast())
+        };
+        Pid::new(Errno::result(pid)?).ok_or_else(|| io::ErrorKind::Other.into())
     }
 
     /// In the child, async-signal-safe calls only. Returns only when exec failed.
@@ -243,9 +302,13 @@ impl Child<'_> {
                     libc::kill(libc::getpid(), signal.number());
                 }
             }
-            if let Some(empty) = self.stdio {
-                libc::dup2(empty, 0);
+            if let Some(ends) = &self.helper {
+                libc::dup2(ends.empty, 0);
                 libc::dup2(2, 1);
+                // While exec waits for a file system nothing of adieu's may be held open: a client's connection, a
+                // socket of the app. What is at 3 already stays as it is (EINVAL).
+                libc::dup3(ends.report, REPORT_AT, libc::O_CLOEXEC);
+                libc::syscall(libc::SYS_close_range, REPORT_AT + 1, c_int::MAX, 0);
             }
         }
         if let Some(room) = self.listen_pid.as_deref_mut() {
@@ -257,6 +320,11 @@ impl Child<'_> {
         }
         signals::set_mask(self.mask);
         self.exec_errno = self.execute() as i32;
+        if self.helper.is_some() {
+            let errno = &raw const self.exec_errno;
+            // SAFETY: four bytes that live through the call. Nobody is there to be told that a pipe's first write failed.
+            unsafe { libc::write(REPORT_AT, errno.cast(), size_of::<i32>()) };
+        }
     }
 
     /// Looks for the command as execvpe(3) of glibc does: a file that may not run is remembered while the search goes
@@ -309,7 +377,7 @@ fn read_volatile(errno: &i32) -> i32 {
 }
 
 extern "C" fn run_child(child: *mut c_void) -> c_int {
-    // SAFETY: the pointer that start() gave to clone, which waits for us.
+    // SAFETY: the pointer that clone_with() gave to clone; what it points to lives until exec, or is our own copy.
     let child = unsafe { &mut *child.cast::<Child>() };
     child.become_command();
     // An emulator of user programs (qemu) gives the child a copy of our memory: there the status tells.

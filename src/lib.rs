@@ -1,16 +1,33 @@
 //! adieu: a tiny init that makes the end of an app's life orderly.
 //!
-//! Everything flows one way, and the modules below stand in the order of the flow.
+//! Everything flows one way. What happens outside becomes an event, a pure state machine decides, one loop does:
 //!
-//! [`settings`] turns flags, variables and a file into what was meant, or refuses in one line. [`supervise`] then starts the
-//! app and turns in one loop. It waits for whatever comes first; it collects what happened: signals, ends of processes,
-//! the answers of others, time. It asks [`lifecycle`], a pure state machine that knows neither clock nor kernel, what
-//! should happen, and does it. That is all: there are no threads, no callbacks, and one deadline.
+//! ```text
+//!   flags, variables, file ──> settings ──> plan
+//!                                            │
+//!        ┌───────────── supervise ───────────┼────────────────────────────┐
+//!        │                                   v                            │
+//!  ──────┼─> signal ────────────┐       ┌──────────┐                      │
+//!  ──────┼─> child's exit ──────┤       │lifecycle │      ┌─> signal, kill ┼──> app, leftovers
+//!  ──────┼─> deadline passed ───┼─event─>   (pure) ├─action─> hooks, notify ┼──> others
+//!  ──────┼─> check's answer ────┤       └──────────┘      ├─> log, report ──┼──> files, stderr
+//!        │   verdict of drain ──┘                         └─> leave ────────┼──> exit status
+//!        └───────────── one wait, one deadline ────────────────────────────┘
+//! ```
 //!
-//! How the kernel is asked stands in [`sys`]: every system call and every unsafe block. Who is still busy is found out by
-//! [`drain`]. What asks others is in [`calls`], from which [`checks`] and [`hooks`] are made; what others ask is
-//! answered by [`health`], with the pages of [`status`], and told to service managers by [`notify`]. [`say`] writes lines to stderr that
-//! never wait for a reader, [`report`] remembers the story of a stop, and [`probe`] asks another adieu.
+//! Five questions, and the room that answers each:
+//!
+//! - *Configured by whom?* [`settings`] turns flags, variables and a file into what was meant, or refuses in one line.
+//! - *When, and in which order?* [`supervise`] starts the app and turns in one loop: it waits for whatever comes first,
+//!   collects what happened, asks the lifecycle, and performs. No threads, no callbacks, one clock reading a turn.
+//! - *What should happen?* [`lifecycle`] knows neither clock nor kernel. It works on [`moment`], [`process`] and
+//!   [`signal`], plain types that are pure like itself.
+//! - *How is the kernel asked?* [`sys`] has every system call, every `unsafe`, every walk of /proc.
+//! - *Who is still busy?* [`drain`] looks at the app's connections, weighs the evidence, and lets clients go.
+//!
+//! Around them: [`ask`] puts one question to a command, a port or a URL; [`hooks`] and the checks in [`ready`] are made
+//! of it. [`ready`] also answers whoever asks adieu, and [`notify`] speaks with service managers. [`log`] writes lines
+//! that never wait for a reader; [`report`] remembers how the stop went.
 //!
 //! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this library.
 

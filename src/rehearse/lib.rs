@@ -11,6 +11,7 @@
 
 mod adieu_report;
 mod balancer;
+pub mod baseline;
 pub mod judge;
 mod legacy;
 pub mod lint;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
+use baseline::Baseline;
 use lint::Lint;
 use lint::rules::{Rule, Severity};
 use options::Options;
@@ -142,6 +144,7 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
         signal_hook::flag::register(signal as i32, Arc::clone(&interrupted))
             .map_err(|error| Failure::Cannot(format!("cannot listen to {signal}: {error}")))?;
     }
+    let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let subject = subject(options)?;
     // Nobody else may read or replace what is in it; it is removed when it is dropped.
     let folder = tempfile::Builder::new()
@@ -188,7 +191,21 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
     let good = runs.last().is_some_and(|run| run.verdict.good());
     session.check()?;
     publish(options, &runs, good)?;
-    Ok(good)
+    let (Some((path, baseline)), Some(last)) = (baseline, runs.last()) else { return Ok(good) };
+    let compared = baseline.compare(last);
+    let comparison = compared.map_err(|why| Failure::Cannot(format!("'{}': {why}", path.display())))?;
+    eprint!("{}", comparison.text());
+    Ok(comparison.worse.is_empty())
+}
+
+/// Read before anything is run: a rehearsal takes its time.
+fn read_baseline(path: &Path) -> Result<(&Path, Baseline), Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Cannot(format!("cannot read '{}': {error}", path.display())))?;
+    let baseline = Baseline::read(&text);
+    baseline
+        .map(|baseline| (path, baseline))
+        .map_err(|why| Failure::Cannot(format!("'{}': {why}", path.display())))
 }
 
 /// Whether the longest request fits behind the sleeps that the manifest asks for.
@@ -256,6 +273,12 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Failure> {
         if options.command.is_empty() && options.manifest.is_none() {
             print(INVITATION);
         }
+    }
+    if let Some(path) = &options.report {
+        save(path, &show::json::json(runs, good))?;
+    }
+    if let Some(path) = &options.html {
+        save(path, &show::html::html(runs))?;
     }
     if let Some(path) = &options.svg {
         save(path, &show::svg::svg(runs))?;

@@ -141,6 +141,18 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 
+    /// Keep the result as JSON in this file; its schema is packaging/schema/rehearsal.json.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Fail only on what has become worse since this earlier --report.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) baseline: Option<PathBuf>,
+
+    /// The result as one page that needs nothing else.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
+
     /// Draw the timeline into this file.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) svg: Option<PathBuf>,
@@ -155,7 +167,8 @@ pub(crate) struct Options {
 }
 
 const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the checklist failed, 1 when something was or did, 125 when it
-could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. --lint: 0 when nothing was found at or
+could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. With --baseline: 0 when nothing has
+become worse. --lint: 0 when nothing was found at or
 above --fail-on, 1 when something was, 125 when a file could not be read.";
 
 /// From which weight on findings make the lint fail; `None` for never.

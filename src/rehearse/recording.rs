@@ -4,12 +4,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lint::Lint;
 
 /// A point in time: milliseconds since the stop request, negative before it.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(transparent)]
 pub struct At(pub i64);
 
@@ -24,7 +25,7 @@ impl fmt::Display for At {
 }
 
 /// One rehearsal from the start of the app to its end.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Recording {
     /// The command as it was typed.
     pub app: String,
@@ -59,7 +60,7 @@ pub struct Recording {
 }
 
 /// Who is the app's parent.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Nobody: the app itself is PID 1, as in a container without an init.
@@ -82,7 +83,7 @@ impl Mode {
 }
 
 /// What the app ran on.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Isolation {
     /// A PID namespace of its own, made as root.
@@ -93,7 +94,7 @@ pub enum Isolation {
     Ordinary { why: String },
 }
 
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The platform whose limits were played, or where they come from.
     pub platform: String,
@@ -108,7 +109,7 @@ pub struct Limits {
 }
 
 /// An address that was asked again and again.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Target {
     pub url: String,
     /// How long its first answer took.
@@ -123,7 +124,7 @@ impl Target {
     }
 }
 
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Request {
     /// Which client sent it: clients are numbered from 0.
     pub client: u16,
@@ -135,7 +136,7 @@ pub struct Request {
     pub fate: Fate,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connection {
     /// A new connection for every request.
@@ -144,7 +145,7 @@ pub enum Connection {
     Kept,
 }
 
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Fate {
     Answered {
@@ -180,7 +181,7 @@ impl fmt::Display for Fate {
 }
 
 /// What a balancer could have learnt before the app was gone.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Readiness {
     /// What was asked; nothing to ask without adieu and without `--readiness`.
     pub url: Option<String>,
@@ -189,7 +190,7 @@ pub struct Readiness {
 }
 
 /// What adieu's report says, on the time scale of the stop.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct AdieuReport {
     pub phases: Vec<PhaseSpan>,
     /// How the app itself ended, which its own end may hide.
@@ -203,7 +204,7 @@ pub struct AdieuReport {
     pub signalled: bool,
 }
 
-#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct PhaseSpan {
     /// A phase as adieu names it: `pre-stop`, `draining`.
     pub phase: String,
@@ -214,7 +215,7 @@ pub struct PhaseSpan {
 }
 
 /// A connection that the app had opened to a database by the time of the stop.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseConnection {
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -224,7 +225,7 @@ pub struct DatabaseConnection {
 }
 
 /// What became of a connection.
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectionEnd<T> {
     /// It was closed while its process lived.
@@ -235,13 +236,13 @@ pub enum ConnectionEnd<T> {
     Open,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
     pub at: At,
     pub exit: Exit,
 }
 
-#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     Status(u8),
@@ -298,7 +299,7 @@ impl Tally {
 }
 
 /// What became of the requests. The table, the checklist and the JSON count by it, and by these words.
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub sent: usize,
     pub answered: usize,

@@ -1,11 +1,12 @@
 //! The checklist: its eight points, what can become of each, and what a whole list of them comes to.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::recording::Tally;
 
 /// The eight points, in the order of a stop.
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Point {
     HandlesStopSignal,
@@ -45,7 +46,7 @@ impl Point {
     }
 }
 
-#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Pass,
@@ -65,7 +66,7 @@ impl Outcome {
 }
 
 /// One point of the checklist.
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     pub point: Point,
     pub outcome: Outcome,
@@ -75,7 +76,7 @@ pub struct Finding {
     pub advice: String,
 }
 
-#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub tally: Tally,
     pub findings: Vec<Finding>,

@@ -58,7 +58,7 @@ fn flaws_are_found_where_they_stand() {
     let (status, page, error) = flawed(&[]);
     assert_eq!((status, error.as_str()), (Some(1), ""), "{page}");
     let expected = root().join("tests/rehearse/lint/expected.txt");
-    if std::env::var_os("ADIEU_TEST_WRITE").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&expected, &page).expect("a place to write");
     }
     let expected = std::fs::read_to_string(expected).expect("what is expected");
@@ -105,7 +105,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_documentation_is_what_the_rules_say() {
     let path = root().join("packaging/docs/lint.md");
-    if std::env::var_os("ADIEU_TEST_WRITE").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, pages::book()).expect("a place to write");
     }
     let written = std::fs::read_to_string(&path).expect("the documentation");

@@ -14,6 +14,7 @@ pub mod show;
 mod unit;
 mod yaml;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use cluster::Cluster;
@@ -22,7 +23,7 @@ use rules::Rule;
 use yaml::Node;
 
 /// Something in a manifest that does not fit, and what to do about it.
-#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Lint {
     pub what: String,
     pub advice: String,

@@ -1,12 +1,13 @@
 //! What every picture shows: the runs, and the stretch of time that they share.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::recording::{At, Recording};
 use crate::verdict::Verdict;
 
 /// One rehearsal and what the judge says of it.
-#[derive(Serialize, Clone, PartialEq, Debug)]
+#[derive(JsonSchema, Serialize, Clone, PartialEq, Debug)]
 pub struct Run {
     pub recording: Recording,
     pub verdict: Verdict,

@@ -1,0 +1,138 @@
+//! An earlier rehearsal's report, and what has become worse since. An app that is not perfect yet can be kept from getting worse.
+
+use serde::Deserialize;
+
+use super::recording::Mode;
+use super::show::run::Run;
+use super::verdict::Outcome;
+
+/// Load and stop meet by chance: the share of lost requests counts as worse only when it is larger by more than half.
+const NOISE: f64 = 1.5;
+
+/// What is read of a report; the rest of it may have changed.
+#[derive(Deserialize)]
+struct Report {
+    version: u64,
+    runs: Vec<Earlier>,
+}
+
+#[derive(Deserialize)]
+struct Earlier {
+    recording: EarlierRecording,
+    verdict: EarlierVerdict,
+}
+
+#[derive(Deserialize)]
+struct EarlierRecording {
+    mode: Mode,
+}
+
+#[derive(Deserialize)]
+struct EarlierVerdict {
+    tally: EarlierTally,
+    findings: Vec<EarlierFinding>,
+}
+
+#[derive(Deserialize)]
+struct EarlierTally {
+    sent: usize,
+    answered: usize,
+}
+
+#[derive(Deserialize)]
+struct EarlierFinding {
+    point: String,
+    outcome: String,
+}
+
+/// An earlier rehearsal.
+pub struct Baseline(Vec<Earlier>);
+
+/// What has changed since, in one line each.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub struct Comparison {
+    pub worse: Vec<String>,
+    pub better: Vec<String>,
+}
+
+impl Baseline {
+    /// Reads what `--report` has written.
+    ///
+    /// # Errors
+    /// Why it is none, and what would be one.
+    pub fn read(text: &str) -> Result<Baseline, String> {
+        let report: Report = serde_json::from_str(text).map_err(|error| {
+            format!(
+                "line {}: this is no report of a rehearsal ({error}); write one with --report",
+                error.line()
+            )
+        })?;
+        if report.version != super::show::json::VERSION {
+            return Err(format!(
+                "it was written by another version of the rehearsal (format {}, not {}); write it anew with --report",
+                report.version,
+                super::show::json::VERSION
+            ));
+        }
+        Ok(Baseline(report.runs))
+    }
+
+    /// Holds a run against the earlier one of the same kind.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn compare(&self, run: &Run) -> Result<Comparison, String> {
+        let mode = run.recording.mode;
+        let earlier = self
+            .0
+            .iter()
+            .find(|earlier| earlier.recording.mode == mode)
+            .ok_or_else(|| format!("it holds no run {}; write it anew with --report", mode.label()))?;
+        let mut comparison = Comparison::default();
+        losses(&earlier.verdict.tally, run, &mut comparison);
+        for finding in &run.verdict.findings {
+            let point = serde_json::to_value(finding.point).unwrap_or_default();
+            let before = earlier.verdict.findings.iter().find(|before| point == before.point.as_str());
+            let failed = before.is_some_and(|before| before.outcome == "fail");
+            let label = finding.point.label();
+            match (failed, finding.outcome) {
+                (false, Outcome::Fail) => comparison.worse.push(format!("{label}: {}", finding.seen)),
+                (true, Outcome::Pass) => comparison.better.push(format!("{label}: {}", finding.seen)),
+                // What was not seen is neither.
+                (false, Outcome::Pass | Outcome::NotSeen) | (true, Outcome::Fail | Outcome::NotSeen) => {}
+            }
+        }
+        Ok(comparison)
+    }
+}
+
+fn losses(before: &EarlierTally, run: &Run, comparison: &mut Comparison) {
+    let now = run.verdict.tally;
+    let lost_before = before.sent.saturating_sub(before.answered);
+    let share = |lost: usize, sent: usize| if sent == 0 { 0.0 } else { lost as f64 / sent as f64 };
+    let (then, today) = (share(lost_before, before.sent), share(now.lost(), now.sent));
+    let line =
+        format!("{} of {} requests lost, before {lost_before} of {}", now.lost(), now.sent, before.sent);
+    if today > then * NOISE {
+        comparison.worse.push(line);
+    } else if now.sent > 0 && today * NOISE < then {
+        comparison.better.push(line);
+    }
+}
+
+impl Comparison {
+    /// For the terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (word, lines) in [("worse", &self.worse), ("better", &self.better)] {
+            for line in lines {
+                text.push_str(&format!("{word} than the baseline: {line}\n"));
+            }
+        }
+        if self.worse.is_empty() {
+            text.push_str("nothing is worse than the baseline\n");
+        }
+        text
+    }
+}

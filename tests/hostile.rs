@@ -201,6 +201,132 @@ fn a_stop_that_was_frozen_past_its_end_still_ends() {
     run.expect_exit(128 + libc::SIGKILL);
 }
 
+/// Stopped past the end of its grace, in whatever phase: the app is still asked before it is killed, and its status
+/// comes out.
+#[test]
+fn a_stop_that_sleeps_past_its_end_in_any_phase_asks_the_app_first() {
+    require!(harness::pid_namespaces());
+    let phases = ["stop asked for", "draining", "TERM"];
+    std::thread::scope(|scope| {
+        for phase in phases {
+            for launch in [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)] {
+                scope.spawn(move || sleeps_past_its_end(launch, phase));
+            }
+        }
+    });
+}
+
+fn sleeps_past_its_end(launch: Launch, phase: &str) {
+    let options = "--pre-stop 300ms --grace 2s --kill-margin 100ms --drain-timeout 300ms \
+         --drain-check exec:/bin/false --leftovers 100ms --log-level debug";
+    let exits = if phase == "TERM" { "--deaf" } else { "--exit-on TERM" };
+    let mut run = launch.options(options).args(exits).start();
+    run.expect("ready");
+    run.term();
+    run.log(phase);
+    run.signal(libc::SIGSTOP);
+    let stopped = std::time::Instant::now();
+    harness::until("the grace is over", || stopped.elapsed() > std::time::Duration::from_millis(2300));
+    run.signal(libc::SIGCONT);
+    run.find("got TERM 1 ");
+    run.expect_exit(if phase == "TERM" { 128 + libc::SIGKILL } else { 0 });
+}
+
+#[test]
+fn a_proc_that_hides_others_is_no_obstacle() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let scratch = Scratch::new();
+    let (adieu, probe) = for_everyone(&scratch);
+    let mut become_stranger = become_user(65_534);
+    let hide = move || {
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some("hidepid=2"))?;
+        become_stranger()
+    };
+    works(Launch::program(&adieu).command([&probe]).in_namespace().before_exec(hide));
+}
+
+/// The kernel's OOM killer takes the app: its status says so, and adieu, whose memory is small, reports it.
+#[test]
+fn an_app_that_the_oom_killer_took_has_status_137() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let group = match Memory::new(48 << 20) {
+        Ok(group) => group,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let procs = group.procs();
+    let script = "echo ready; exec tail /dev/zero";
+    let mut run = Launch::pid1(Init::Adieu)
+        .command(["/bin/sh", "-c", script])
+        .before_exec(move || join(&procs))
+        .start();
+    run.expect("ready");
+    run.expect_exit(128 + libc::SIGKILL);
+    run.log("KILL");
+}
+
+/// It takes a neighbour of the app: that is reaped, and the app goes on.
+#[test]
+fn a_neighbour_that_the_oom_killer_took_is_reaped() {
+    require!(harness::pid_namespaces());
+    require!(harness::root());
+    let group = match Memory::new(48 << 20) {
+        Ok(group) => group,
+        Err(reason) => left_out!("{reason}"),
+    };
+    let procs = group.procs();
+    let script = "(tail /dev/zero; echo taken) & trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut run = Launch::pid1(Init::Adieu)
+        .options(AT_ONCE)
+        .command(["/bin/sh", "-c", script])
+        .before_exec(move || join(&procs))
+        .start();
+    let mut lines = [run.line(), run.line()];
+    lines.sort();
+    assert_eq!(lines, ["ready", "taken"]);
+    harness::until("the neighbour is reaped", || harness::zombies(run.pid).is_empty());
+    run.term();
+    run.expect_exit(9);
+}
+
+/// A cgroup of the test's own with so much memory, of version 2 or of version 1.
+struct Memory(PathBuf);
+
+impl Memory {
+    fn new(most: u64) -> Result<Self, String> {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("adieu-memory-{}-{count}", std::process::id());
+        let places = [("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")];
+        for (place, file) in places {
+            let folder = Path::new(place).join(&name);
+            if std::fs::create_dir(&folder).is_ok() {
+                // Dropped where it is an ordinary directory or a hierarchy of something else.
+                let group = Self(folder);
+                let limit = group.0.join(file);
+                if limit.exists() && std::fs::write(limit, most.to_string()).is_ok() {
+                    return Ok(group);
+                }
+            }
+        }
+        Err("no cgroup with a limit of memory may be made here".into())
+    }
+
+    fn procs(&self) -> CString {
+        CString::new(self.0.join("cgroup.procs").as_os_str().as_bytes()).expect("no NUL")
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while std::fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
 fn join(procs: &CString) -> std::io::Result<()> {
     // SAFETY: the path is alive; "0" means the writer itself.
     let done = unsafe {

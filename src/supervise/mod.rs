@@ -30,9 +30,12 @@ use services::Services;
 use sockets::Sockets;
 use std::ffi::c_int;
 use std::path::Path;
+use std::time::Duration;
 
 /// How many signals, and how many orphans, one turn takes before it looks at everything else again.
 const SIGNALS_A_TURN: usize = 1024;
+/// How long descriptors go unseen where signalfd(2) is refused.
+const SLICE: Duration = Duration::from_millis(20);
 const ORPHANS_A_TURN: usize = 128;
 /// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -136,15 +139,16 @@ impl Supervisor {
     /// Waits for whatever comes first, and reads the clock, once for the whole turn.
     fn wait(&mut self) {
         let until = if self.more_to_reap { Some(self.now) } else { self.deadline() };
-        let arrival = match self.signals.descriptor() {
-            Some(descriptor) => {
-                let mut fds = PollFds::new();
-                fds.readable(descriptor);
-                self.services.poll_fds(&mut fds);
-                fds.wait(until, self.now);
-                None
-            }
-            None => self.signals.wait(until.map(|until| until.since(self.now))),
+        let mut fds = PollFds::new();
+        self.services.poll_fds(&mut fds);
+        let arrival = if let Some(descriptor) = self.signals.descriptor() {
+            fds.readable(descriptor);
+            fds.wait(until, self.now);
+            None
+        } else {
+            // Nothing waits for signals and for descriptors at once, so whoever asks is looked after in between.
+            let slice = (!fds.is_empty()).then(|| self.now + SLICE);
+            self.signals.wait(until.into_iter().chain(slice).min().map(|until| until.since(self.now)))
         };
         self.now = self.clock.now();
         if let Some(arrival) = arrival {

@@ -34,6 +34,10 @@ impl<'a> PollFds<'a> {
         let _ = ppoll(&mut self.0, timeout, None);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub fn len(&self) -> usize {

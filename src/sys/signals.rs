@@ -88,7 +88,8 @@ pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sigh
 /// Where signals are read from.
 pub enum Signals {
     Descriptor(SignalFd),
-    /// No descriptor was to be had (RLIMIT_NOFILE): the loop then waits in sigtimedwait(2), and for nothing else.
+    /// No descriptor was to be had (RLIMIT_NOFILE, seccomp): the loop then waits in sigtimedwait(2), in slices where there
+    /// are other descriptors to look after.
     Waiting,
 }
 

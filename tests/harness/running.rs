@@ -47,6 +47,8 @@ pub struct Running {
     /// The init's pid as this process sees it.
     pub pid: i32,
     pub started: Instant,
+    /// The watchdog barks so long after this.
+    awake: Instant,
     name: String,
     out: Stream,
     err: Stream,
@@ -81,7 +83,28 @@ impl Running {
         let mut status = status.map(File::from);
         let pid = status.as_mut().map_or(Some(child.id() as i32), number).expect("PID 1's number");
         std::thread::spawn(move || wait_for(&mut child, status, &sender));
-        Self { pid, started, name, out, err, input, reader, _errors: errors, ended, end: None, transcript }
+        Self {
+            pid,
+            started,
+            awake: started,
+            name,
+            out,
+            err,
+            input,
+            reader,
+            _errors: errors,
+            ended,
+            end: None,
+            transcript,
+        }
+    }
+
+    /// Begins the watchdog's time anew, for a test that is long on purpose, and forgets what was said before.
+    pub fn postpone(&mut self) {
+        self.awake = Instant::now();
+        self.transcript.lock().expect("no reader panics").clear();
+        self.out.forget();
+        self.err.forget();
     }
 
     // Talking to the app
@@ -328,7 +351,7 @@ impl Running {
     }
 
     fn deadline(&self) -> Instant {
-        self.started + WATCHDOG
+        self.awake + WATCHDOG
     }
 
     fn note(&self, kind: &str, text: &str) {
@@ -376,6 +399,12 @@ impl Stream {
             }
         });
         (stream, Some(Reader { thread, stop }))
+    }
+
+    /// Drops what was taken.
+    fn forget(&mut self) {
+        self.text.drain(..self.taken);
+        self.taken = 0;
     }
 
     /// The next line without its end; `None` at the end of the stream.

@@ -25,6 +25,10 @@ pub struct Known {
 }
 
 impl Known {
+    fn is_asking(&self) -> bool {
+        self.evidence.in_flight() && !self.evidence.is_caution()
+    }
+
     fn gone(&mut self, rhythms: &mut HashMap<u16, Rhythm>) {
         if let Some(rhythm) = rhythms.get_mut(&self.connection.id.local.port()) {
             self.history.gone(rhythm);
@@ -43,6 +47,7 @@ pub struct Connections {
     came: u32,
     newcomers: u32,
     answered: u32,
+    closed: u32,
 }
 
 /// The sum of a look.
@@ -52,8 +57,9 @@ pub struct Tally {
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
     pub traffic: Traffic,
-    /// Requests seen answered since the tally before.
+    /// Since the tally before: requests seen answered, and connections that were gone with a request in flight at the last look.
     pub answered: u32,
+    pub closed: u32,
 }
 
 impl Connections {
@@ -66,6 +72,7 @@ impl Connections {
             came: 0,
             newcomers: 0,
             answered: 0,
+            closed: 0,
         }
     }
 
@@ -122,16 +129,18 @@ impl Connections {
     /// It is gone.
     pub fn remove(&mut self, cookie: u64) {
         if let Some(mut known) = self.known.remove(&cookie) {
+            self.closed = self.closed.saturating_add(known.is_asking().into());
             known.gone(&mut self.rhythms);
         }
     }
 
     /// The full look has ended: what it did not see is gone.
     pub fn remove_unseen(&mut self) {
-        let (look, rhythms) = (self.look, &mut self.rhythms);
+        let (look, rhythms, closed) = (self.look, &mut self.rhythms, &mut self.closed);
         self.known.retain(|_, known| {
             let seen = known.look == look;
             if !seen {
+                *closed = closed.saturating_add(known.is_asking().into());
                 known.gone(rhythms);
             }
             seen
@@ -155,6 +164,7 @@ impl Connections {
         tally.traffic.came = std::mem::take(&mut self.came);
         tally.traffic.newcomers = std::mem::take(&mut self.newcomers);
         tally.answered = std::mem::take(&mut self.answered);
+        tally.closed = std::mem::take(&mut self.closed);
         tally
     }
 }

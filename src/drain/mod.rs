@@ -63,6 +63,9 @@ pub struct Look {
     pub outbound: usize,
     /// All TCP connections to the app, busy or idle.
     pub connections: usize,
+    /// Since the stop request: requests that were seen answered, and connections that closed with one in flight.
+    pub answered: u64,
+    pub closed: u64,
     /// False when only those found busy before were asked again, so that what came on others since is not counted yet.
     pub complete: bool,
 }
@@ -77,6 +80,8 @@ impl Look {
             unix: 0,
             outbound: 0,
             connections: 0,
+            answered: 0,
+            closed: 0,
             complete: true,
         }
     }
@@ -93,6 +98,8 @@ impl Look {
             unix: seen.unix,
             outbound: seen.outbound,
             connections: seen.tally.connections,
+            answered: 0,
+            closed: 0,
             complete: true,
         }
     }
@@ -156,6 +163,8 @@ pub struct Drain {
     /// The reason why nothing can be seen, once said.
     said: Option<String>,
     last: Look,
+    answered: u64,
+    closed: u64,
 }
 
 impl Drain {
@@ -179,6 +188,8 @@ impl Drain {
             let_go: LetGo::new(&settings.close),
             said: None,
             last: Look::nothing(Verdict::Busy),
+            answered: 0,
+            closed: 0,
         }
     }
 
@@ -187,6 +198,7 @@ impl Drain {
         if !self.period.looks() && self.on {
             self.period = Period::Watching;
             self.looks = Looks::default();
+            (self.answered, self.closed) = (0, 0);
             self.sampler.forget();
             self.pace.hurry(now);
         }
@@ -296,7 +308,7 @@ impl Drain {
     }
 
     fn judge(&mut self, now: Moment, seen: &Seen) -> Look {
-        let mut look = Look::new(Verdict::Busy, seen);
+        let mut look = self.count(seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
         // Who has just been answered would ask again, were he not let go first.
         let idle = idle && self.let_go.owed() == 0;
@@ -306,6 +318,12 @@ impl Drain {
             look.verdict = Verdict::Busy;
         }
         look
+    }
+
+    fn count(&mut self, seen: &Seen) -> Look {
+        self.answered = self.answered.saturating_add(seen.tally.answered.into());
+        self.closed = self.closed.saturating_add(seen.tally.closed.into());
+        Look { answered: self.answered, closed: self.closed, ..Look::new(Verdict::Busy, seen) }
     }
 
     fn blind(&mut self, error: &io::Error) -> Look {
@@ -324,7 +342,7 @@ impl Drain {
         // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
         self.last = match seen {
             Ok(seen) => {
-                let look = Look { complete: false, ..Look::new(Verdict::Busy, &seen) };
+                let look = Look { complete: false, ..self.count(&seen) };
                 if look.in_flight == 0 && look.outbound == 0 {
                     self.looks.none_busy();
                 }

@@ -397,6 +397,7 @@ mod tests {
         app: Some(7),
         app_alive: true,
         in_flight: None,
+        answered: 0,
         reaped: 0,
         signals_forwarded: 0,
         settings: &[],

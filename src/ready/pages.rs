@@ -23,6 +23,8 @@ pub struct View<'a> {
     pub app_alive: bool,
     /// Requests in flight at the last look; `None` while nobody looks.
     pub in_flight: Option<usize>,
+    /// Requests seen answered since the stop request.
+    pub answered: u64,
     /// Orphans reaped, and signals forwarded to the app, since the start.
     pub reaped: u64,
     pub signals_forwarded: u64,
@@ -96,6 +98,7 @@ struct Status<'a> {
     app_pid: Option<i32>,
     app_alive: bool,
     in_flight: Option<usize>,
+    answered: u64,
     reaped: u64,
     signals_forwarded: u64,
     version: &'static str,
@@ -130,6 +133,7 @@ fn status(now: Moment, view: &View) -> String {
         app_pid: view.app,
         app_alive: view.app_alive,
         in_flight: view.in_flight,
+        answered: view.answered,
         reaped: view.reaped,
         signals_forwarded: view.signals_forwarded,
         version: env!("CARGO_PKG_VERSION"),
@@ -160,6 +164,8 @@ fn metrics(now: Moment, view: &View) -> String {
     if let Some(in_flight) = view.in_flight {
         put("adieu_in_flight", "gauge", "Requests in flight at the last look.", in_flight as f64);
     }
+    let answered = view.answered as f64;
+    put("adieu_answered_total", "counter", "Requests seen answered since the stop request.", answered);
     put("adieu_reaped_total", "counter", "Orphans reaped.", view.reaped as f64);
     let forwarded = view.signals_forwarded as f64;
     put("adieu_signals_forwarded_total", "counter", "Signals forwarded to the app.", forwarded);
@@ -190,6 +196,7 @@ mod tests {
             app: Some(7),
             app_alive: true,
             in_flight: Some(3),
+            answered: 8,
             reaped: 12,
             signals_forwarded: 2,
             settings,
@@ -206,7 +213,7 @@ mod tests {
         assert_eq!(
             body,
             "{\"phase\":\"pre-stop\",\"since_seconds\":2.5,\"uptime_seconds\":4.0,\"ready\":false,\
-             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"reaped\":12,\
+             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"answered\":8,\"reaped\":12,\
              \"signals_forwarded\":2,\"version\":\"0.1.0\",\
              \"settings\":{\"stop.grace\":{\"value\":\"30s\",\"origin\":\"default\"},\
              \"x\":{\"value\":\"20s\",\"origin\":\"flag --x\"}}}\n"

@@ -32,6 +32,7 @@ pub struct Report {
     phases: Vec<PhaseSpan>,
     /// Each change of what is in flight.
     in_flight: Vec<Sample>,
+    connections: Connections,
     /// Signals sent to the app, forwarded ones as well.
     signals: Vec<Sent>,
     cut_off: CutOff,
@@ -49,9 +50,48 @@ pub struct Report {
     left_ms: Option<u64>,
     #[serde(skip)]
     now_in_flight: Option<usize>,
-    /// How many went out of flight during draining, as far as the looks show.
+    /// Requests answered and connections closed when draining began.
     #[serde(skip)]
-    finished_draining: usize,
+    before_draining: (u64, u64),
+    /// The last look could see nothing.
+    #[serde(skip)]
+    blind: bool,
+}
+
+/// What was seen of clients' connections between the stop request and the stop signal.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Connections {
+    /// Requests that were seen answered.
+    answered: u64,
+    /// Connections that closed with a request in flight; whether it was answered was not seen.
+    closed: u64,
+    /// Connections that were open when the stop signal was sent and were judged idle; null when nobody looked or nothing
+    /// could be seen.
+    judged_idle: Option<usize>,
+    /// What was in flight could not be seen when the stop signal was sent.
+    not_seen: bool,
+}
+
+/// What the drain's last look has shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// Nobody has looked.
+    NoLook,
+    /// Nothing can be seen.
+    Blind,
+    Seen(Seen),
+}
+
+/// A look at all connections.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    pub in_flight: usize,
+    /// Open connections that are judged idle.
+    pub idle: usize,
+    /// Since the stop request: requests seen answered, and connections that closed with one in flight.
+    pub answered: u64,
+    pub closed: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -151,6 +191,7 @@ impl Report {
             asked: None,
             phases: Vec::new(),
             in_flight: Vec::new(),
+            connections: Connections::default(),
             signals: Vec::new(),
             cut_off: CutOff::default(),
             killed: false,
@@ -162,7 +203,8 @@ impl Report {
             status: None,
             left_ms: None,
             now_in_flight: None,
-            finished_draining: 0,
+            before_draining: (0, 0),
+            blind: false,
         }
     }
 
@@ -186,20 +228,33 @@ impl Report {
         if let Some(last) = self.phases.last_mut() {
             last.end_ms.get_or_insert(at_ms);
         }
+        if phase == Phase::Draining {
+            self.before_draining = (self.connections.answered, self.connections.closed);
+        }
         if phase == Phase::Stopping {
-            self.cut_off.at_stopping = self.now_in_flight;
+            self.cut_off.at_stopping = self.now_in_flight.filter(|_| !self.blind);
+            self.connections.not_seen = self.blind;
         }
         let why = why.to_owned();
         self.phases.push(PhaseSpan { phase: phase.name(), begin_ms: at_ms, end_ms: None, why, which: phase });
     }
 
-    /// What a look at the app's connections has shown.
+    /// What the last look at the app's connections has shown.
+    pub fn saw(&mut self, sight: Sight, now: Moment) {
+        self.blind = sight == Sight::Blind;
+        let Sight::Seen(seen) = sight else { return };
+        if matches!(self.phase(), Some(Phase::PreStop | Phase::Draining)) {
+            self.connections.answered = seen.answered;
+            self.connections.closed = seen.closed;
+            self.connections.judged_idle = Some(seen.idle);
+        }
+        self.in_flight(seen.in_flight, now);
+    }
+
+    /// How many requests are in flight.
     pub fn in_flight(&mut self, count: usize, now: Moment) {
         if self.now_in_flight == Some(count) {
             return;
-        }
-        if self.phase() == Some(Phase::Draining) {
-            self.finished_draining += self.now_in_flight.unwrap_or(0).saturating_sub(count);
         }
         self.now_in_flight = Some(count);
         if self.in_flight.len() >= SAMPLES {
@@ -219,7 +274,7 @@ impl Report {
     pub fn killed(&mut self) {
         if self.app.is_none() && !self.killed {
             self.killed = true;
-            self.cut_off.at_killing = self.now_in_flight;
+            self.cut_off.at_killing = self.now_in_flight.filter(|_| !self.blind);
         }
     }
 
@@ -247,7 +302,7 @@ impl Report {
 
     pub fn app_ended(&mut self, exit: Exit, now: Moment) {
         if matches!(self.phase(), Some(Phase::PreStop | Phase::Draining)) {
-            self.cut_off.at_own_end = self.now_in_flight;
+            self.cut_off.at_own_end = self.now_in_flight.filter(|_| !self.blind);
         }
         let signal = match exit {
             Exit::Status(_) => None,
@@ -323,14 +378,25 @@ impl Report {
             };
             if worth_it {
                 let mut words = format!("{} {}", span.phase, in_seconds(took));
-                if span.which == Phase::Draining && self.finished_draining > 0 {
-                    // Writing to a String cannot fail.
-                    let _ = write!(words, " ({} finished)", requests(self.finished_draining));
+                if span.which == Phase::Draining {
+                    words.push_str(&self.done_while_draining());
                 }
                 said.push(words);
             }
         }
         said
+    }
+
+    /// ` (4 requests answered, 1 closed in flight)`
+    fn done_while_draining(&self) -> String {
+        let (answered, closed) = self.before_draining;
+        let answered = self.connections.answered.saturating_sub(answered);
+        let closed = self.connections.closed.saturating_sub(closed);
+        match (answered, closed) {
+            (0, 0) => String::new(),
+            (answered, 0) => format!(" ({} answered)", requests(answered)),
+            (answered, closed) => format!(" ({} answered, {closed} closed in flight)", requests(answered)),
+        }
     }
 
     /// What was lost, as far as it was seen.
@@ -339,18 +405,30 @@ impl Report {
             return Some(match self.cut_off.at_killing {
                 None => "killed, as time was up".to_owned(),
                 Some(0) => "killed, as time was up, with nothing in flight".to_owned(),
-                Some(count) => format!("killed, as time was up, with {} in flight", requests(count)),
+                Some(count) => format!("killed, as time was up, with {} in flight", requests(count as u64)),
             });
         }
         match (self.cut_off.at_own_end, self.cut_off.at_stopping) {
             (Some(count @ 1..), _) => {
-                Some(format!("{} cut off, as the app ended by itself", requests(count)))
+                Some(format!("{} cut off, as the app ended by itself", requests(count as u64)))
             }
             (_, Some(count @ 1..)) => {
-                Some(format!("{} still in flight when the app was told to stop", requests(count)))
+                Some(format!("{} still in flight when the app was told to stop", requests(count as u64)))
             }
-            (Some(0), _) | (_, Some(0)) => Some("nothing cut off".to_owned()),
+            (Some(0), _) | (_, Some(0)) => Some(self.nothing_in_flight()),
+            (None, None) if self.connections.not_seen || self.blind => {
+                Some("what was in flight was not seen".to_owned())
+            }
             (None, None) => None,
+        }
+    }
+
+    /// An idle connection is judged by its silence: only where none was open is it certain that nobody was cut off.
+    fn nothing_in_flight(&self) -> String {
+        match self.connections.judged_idle.unwrap_or(0) {
+            0 => "nothing cut off".to_owned(),
+            1 => "nothing in flight, 1 connection judged idle".to_owned(),
+            count => format!("nothing in flight, {count} connections judged idle"),
         }
     }
 
@@ -403,7 +481,7 @@ fn in_seconds(ms: u64) -> String {
     if ms < 50 { format!("{ms}ms") } else { format!("{:.1}s", ms as f64 / 1000.0) }
 }
 
-fn requests(count: usize) -> String {
+fn requests(count: u64) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} request{s}")
 }
@@ -425,9 +503,12 @@ mod tests {
     fn stopped(in_flight: &[(u64, usize)], exit: Exit) -> Report {
         let mut story = Report::new(&["web".into(), "--port=80".into()], "kubernetes");
         let mut samples = in_flight.iter().copied().peekable();
+        let mut seen = Seen::default();
         let mut look = |story: &mut Report, until: u64| {
             while let Some((ms, count)) = samples.next_if(|(ms, _)| *ms <= until) {
-                story.in_flight(count, at(ms));
+                seen.answered += seen.in_flight.saturating_sub(count) as u64;
+                seen.in_flight = count;
+                story.saw(Sight::Seen(seen), at(ms));
             }
         };
         story.enter(Phase::Starting, "started", at(0));
@@ -451,7 +532,7 @@ mod tests {
         let story = stopped(&[(1000, 5), (6000, 3), (6500, 1), (6600, 2), (7050, 0)], Exit::Status(0));
         assert_eq!(
             story.summary_line(),
-            "stopped by TERM from pid 12 in 6.3s: pre-stop 5.0s, draining 1.1s (4 requests finished), stopping 0.2s; \
+            "stopped by TERM from pid 12 in 6.3s: pre-stop 5.0s, draining 1.1s (4 requests answered), stopping 0.2s; \
              nothing cut off; exit 0"
         );
     }
@@ -495,6 +576,48 @@ mod tests {
         );
     }
 
+    /// A stop with these looks during the drain.
+    fn drained(looks: &[Sight]) -> Report {
+        let mut story = Report::new(&[], "none");
+        story.asked(TERM, at(0));
+        story.enter(Phase::PreStop, "", at(0));
+        story.enter(Phase::Draining, "", at(1000));
+        for (n, look) in looks.iter().enumerate() {
+            story.saw(*look, at(1100 + n as u64));
+        }
+        story.enter(Phase::Stopping, "", at(2000));
+        // A look after the stop signal changes nothing.
+        story.saw(Sight::Seen(Seen { idle: 7, answered: 99, ..Seen::default() }), at(2100));
+        story.app_ended(Exit::Status(0), at(2200));
+        story.left(0, at(2200));
+        story
+    }
+
+    #[test]
+    fn nothing_cut_off_is_said_only_where_that_is_known() {
+        let idle = |idle| Sight::Seen(Seen { idle, ..Seen::default() });
+        let line = |looks: &[Sight]| drained(looks).summary_line();
+        assert!(line(&[idle(0)]).contains("; nothing cut off; "));
+        assert!(line(&[idle(3)]).contains("; nothing in flight, 3 connections judged idle; "));
+        assert!(line(&[idle(0), Sight::Blind]).contains("; what was in flight was not seen; "));
+        assert!(!line(&[Sight::NoLook]).contains("cut off"));
+        assert!(!line(&[Sight::Blind, idle(1)]).contains("not seen"), "only the last look counts");
+        let blind: serde_json::Value =
+            serde_json::from_str(&drained(&[idle(0), Sight::Blind]).to_json()).unwrap();
+        assert_eq!(blind["cut_off"]["at_stopping"], serde_json::Value::Null);
+        assert_eq!(blind["connections"]["not_seen"], true);
+        let seen: serde_json::Value = serde_json::from_str(&drained(&[idle(2)]).to_json()).unwrap();
+        assert_eq!(seen["connections"]["judged_idle"], 2);
+        assert_eq!(seen["cut_off"]["at_stopping"], 0);
+    }
+
+    #[test]
+    fn answered_is_what_was_seen_answered() {
+        let look = Sight::Seen(Seen { answered: 4, closed: 2, ..Seen::default() });
+        let line = drained(&[look]).summary_line();
+        assert!(line.contains("draining 1.0s (4 requests answered, 2 closed in flight)"), "{line}");
+    }
+
     #[test]
     fn an_end_without_a_stop_is_said_so() {
         let mut story = Report::new(&[], "none");
@@ -524,6 +647,7 @@ mod tests {
             "asked",
             "phases",
             "in_flight",
+            "connections",
             "signals",
             "cut_off",
             "killed",

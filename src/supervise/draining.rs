@@ -6,6 +6,7 @@ use crate::lifecycle::Event;
 use crate::moment::Moment;
 use crate::process::{Exit, Pid};
 use crate::ready::checks::DrainCheck;
+use crate::report::{Seen, Sight};
 use crate::settings::DrainSettings;
 use crate::sys::poll::PollFds;
 use log::info;
@@ -102,6 +103,25 @@ impl Draining {
         if self.logged.as_ref() != Some(&seen) {
             info!("draining: {seen}");
             self.logged = Some(seen);
+        }
+    }
+
+    /// Requests seen answered since the stop request.
+    pub fn answered(&self) -> u64 {
+        self.last_look.as_ref().map_or(0, |look| look.answered)
+    }
+
+    /// What the report is to be told of the last look.
+    pub fn sight(&self) -> Sight {
+        match &self.last_look {
+            None => Sight::NoLook,
+            Some(look) if look.verdict == Verdict::Blind => Sight::Blind,
+            Some(look) => Sight::Seen(Seen {
+                in_flight: look.in_flight,
+                idle: look.connections.saturating_sub(look.in_flight.saturating_sub(look.unix)),
+                answered: look.answered,
+                closed: look.closed,
+            }),
         }
     }
 

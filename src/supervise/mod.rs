@@ -213,9 +213,7 @@ impl Supervisor {
         for event in self.services.serve(self.now) {
             self.tell(event);
         }
-        if let Some(count) = self.services.draining.in_flight() {
-            self.report.in_flight(count, self.now);
-        }
+        self.report.saw(self.services.draining.sight(), self.now);
         for finished in self.services.hooks.take_done() {
             self.report.hook(&finished);
         }
@@ -233,6 +231,7 @@ impl Supervisor {
             app: self.app.pid().map(Pid::number),
             app_alive: self.app.pid().is_some(),
             in_flight: self.services.draining.in_flight(),
+            answered: self.services.draining.answered(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
             settings: &self.settings.shown,

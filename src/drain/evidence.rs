@@ -15,7 +15,8 @@
 //! | the same, where it has rested so before and went on | `RestsOpen` | for `--drain-longest` |
 //! | the app spoke last, and that was `100 Continue` | `Continue` | yes, however old |
 //! | the app spoke last; the exchange is like others that were complete | `JustSent`, then `Answered` | for `--drain-quiet` |
-//! | the same, on a connection that has been through many exchanges | `JustSent`, then `Answered` | for twice `--drain-quiet` |
+//! | the same, of any size, on a listener of which many exchanges were seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
+//! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for seven seconds |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
 //! | the same, and the client had to wait for two seconds or more | `MayGoOn`, then `Answered` | for half as long |
 //! | the same, and nothing of the kind is known | `MayGoOn`, then `Answered` | for `--drain-longest` |
@@ -36,6 +37,16 @@ use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 /// How long a request is believed in when it is likely but not certain that there is one: longer than nearly every request takes,
 /// and short enough for connections of a pool, which rest for minutes.
 const LONG_SILENCE: Duration = Duration::from_secs(60);
+
+/// No client's hello of TLS is smaller.
+const SMALLEST_HELLO: u64 = 160;
+
+/// A client that lets a handshake rest for longer does not go on with it.
+const SLOW_HANDSHAKE: Duration = Duration::from_secs(3);
+
+/// A silence that is believed on a connection that has been through many exchanges, the last of which nobody saw: longer than most
+/// pauses, and over two seconds after a pre-stop sleep of the usual length.
+const UNSEEN: Duration = Duration::from_secs(7);
 
 /// An answer that begins later than this was made before it was sent, and is not believed to pause for longer than half as long.
 const LATE: Duration = Duration::from_secs(2);
@@ -170,7 +181,7 @@ impl History {
         if let Some(info) = &sample.info
             && speaker == Speaker::Server
             && info.data_in == 1
-            && info.sent_ago >= ACKNOWLEDGED_BY
+            && info.sent_ago >= if info.bytes_in < SMALLEST_HELLO { ACKNOWLEDGED_BY } else { SLOW_HANDSHAKE }
         {
             rhythm.is_without_tls();
         }
@@ -292,7 +303,8 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
         Some((shape, _)) if rhythm.knows(shape) => patience.quiet,
         Some((_, (_, answered))) if !present.first && rhythm.is_steady(answered) => twice,
         _ if present.overlapped => patience.longest,
-        None if history.is_experienced(info, rhythm) => twice,
+        None if history.is_experienced(info, rhythm) && rhythm.is_steady(u64::MAX) => twice,
+        None if history.is_experienced(info, rhythm) => UNSEEN,
         _ if present.took >= LATE => twice.max(present.took / 2),
         _ => patience.longest,
     };
@@ -306,7 +318,7 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
 /// May all that was sent be a TLS handshake and its session tickets? By the numbers and sizes of what such a one takes: the
 /// client's hello, its end of the handshake and the request, which is answered within milliseconds by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
-    const AT_ONCE: Duration = Duration::from_millis(100);
+    const AT_ONCE: Duration = Duration::from_millis(500);
     let answered_within = info.received_ago.saturating_sub(info.sent_ago);
     !rhythm.speaks_plainly()
         && !history.has_completed()
@@ -530,11 +542,16 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_kept_through_many_exchanges_is_idle_within_two_seconds() {
+    fn a_connection_kept_through_many_exchanges_is_idle_two_seconds_after_the_usual_sleep() {
         let mut rhythm = Rhythm::default();
         let mut client = Client::kept(5000, 20);
-        assert_eq!(client.waits(1999).look(&mut rhythm), Evidence::MayGoOn);
+        client.look(&mut rhythm);
+        assert_eq!(client.waits(6999).look(&mut rhythm), Evidence::MayGoOn);
         assert_eq!(client.waits(1).look(&mut rhythm), Evidence::Answered);
+        // Where much was seen and nothing paused, sooner.
+        (0..20).for_each(|_| client.exchange(80, 8, 170, &mut rhythm));
+        let mut other = Client::kept(9000, 20);
+        assert_eq!(other.waits(2000).look(&mut rhythm), Evidence::Answered);
     }
 
     #[test]
@@ -739,7 +756,7 @@ mod tests {
 
     #[test]
     fn a_tie_is_an_answer_when_the_client_acknowledged_later_on_its_own() {
-        assert_eq!(first_sight(tie(2000, 1960, 7)), Evidence::Answered);
+        assert_eq!(first_sight(tie(7000, 6960, 7)), Evidence::Answered);
         assert_eq!(first_sight(tie(2000, 2000, 7)), Evidence::Tie);
         assert_eq!(
             first_sight(tie(59_000, 59_000, 7)),
@@ -754,7 +771,7 @@ mod tests {
 
     #[test]
     fn a_tie_is_an_answer_when_the_answer_carried_our_acknowledgement() {
-        assert_eq!(first_sight(tie(2000, 2000, 1)), Evidence::Answered);
+        assert_eq!(first_sight(tie(7000, 7000, 1)), Evidence::Answered);
         assert_eq!(first_sight(tie(249, 249, 1)), Evidence::Tie, "it proves nothing yet");
     }
 

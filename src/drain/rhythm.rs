@@ -11,6 +11,9 @@ const SHAPES: usize = 1024;
 /// Shorter pauses than this are how any program writes.
 const PAUSE: Duration = Duration::from_millis(30);
 
+/// A busy machine holds a program up for so long between two writes.
+const HICCUP: Duration = Duration::from_millis(500);
+
 /// So many exchanges without a pause say that answers of this listener do not pause.
 const LIVELY: u32 = 16;
 
@@ -91,7 +94,7 @@ impl Rhythm {
     /// Many exchanges were seen, answers do not pause, and this one is no shorter than the shortest: not only its first part.
     pub fn is_steady(&self, answered: u64) -> bool {
         self.exchanges >= LIVELY
-            && self.longest_pause < 4 * PAUSE
+            && self.longest_pause < HICCUP
             && self.smallest.is_some_and(|smallest| answered >= smallest)
     }
 

@@ -16,6 +16,7 @@ class Server {
                 byte[] body = new byte[path[1].equals("size") ? (int) argument : 2];
                 exchange.sendResponseHeaders(200, body.length);
                 exchange.getResponseBody().write(body);
+                exchange.getResponseBody().close();
             } else {
                 exchange.sendResponseHeaders(200, 0);
                 OutputStream out = exchange.getResponseBody();
@@ -25,11 +26,11 @@ class Server {
                     Thread.sleep(pause);
                 }
                 out.write("the rest".getBytes());
+                out.close();
             }
         } catch (InterruptedException e) {
             throw new IOException(e);
         }
-        exchange.close();
     }
 
     public static void main(String[] arguments) throws Exception {

@@ -34,6 +34,7 @@
 pub mod settings;
 pub mod supervise;
 
+pub mod errno;
 pub mod lifecycle;
 pub mod moment;
 pub mod process;

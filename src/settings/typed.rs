@@ -3,6 +3,7 @@
 
 use super::list::{Id, LIST, Setting, Split, Takes, by_id};
 use super::{Origin, Refusal};
+use crate::errno::describe;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -204,14 +205,9 @@ fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
         // Where descriptors are short, the kernel says so before it has looked for the file.
         Err(_) if !must_exist && !path.exists() => Ok(Vec::new()),
         Err(error) => {
-            Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), plain(&error))))
+            Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), describe(&error))))
         }
     }
-}
-
-/// An error of the system without Rust's number behind it.
-pub fn plain(error: &std::io::Error) -> String {
-    crate::sys::describe(error)
 }
 
 struct File<'a> {

@@ -66,12 +66,7 @@ pub fn is_init() -> bool {
     own_pid() == INIT
 }
 
-/// What an error of the system is called, in lower case and without its number: `connection refused`.
-pub fn describe(error: &io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_ascii_lowercase())
-}
+pub use crate::errno::describe;
 
 /// Makes adieu the one to whom orphaned descendants go ([PR_SET_CHILD_SUBREAPER]).
 ///

@@ -9,15 +9,21 @@ use Usually::{Depends, Is, Unset};
 
 /// One setting.
 pub struct Setting {
+    /// Its identity.
     pub id: Id,
+    /// The flag, without its dashes.
     pub long: &'static str,
+    /// The short flag.
     pub short: Option<char>,
+    /// Its values.
     pub takes: Takes,
     /// The key in the file, with its table; `None` where only a flag makes sense.
     pub key: Option<&'static str>,
     /// The variable by which tini knows the same setting.
     pub tini: Option<&'static str>,
+    /// Where help shows it.
     pub section: Section,
+    /// What counts where it is not set.
     pub default: Usually,
     /// What it does, in one short sentence, without its choices and its default.
     pub help: &'static str,
@@ -39,11 +45,13 @@ pub enum Takes {
 pub enum Kind {
     /// `5s`; see [`values::duration`](super::values::duration).
     Time,
+    /// `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
     Signal,
     /// 1 to 65535.
     Port,
     /// An exit status, 0 to 255.
     Status,
+    /// The path of a file.
     Path,
     /// What adieu asks or tells: `exec:CMD ARG`, `http://...`.
     Target,
@@ -56,7 +64,9 @@ pub enum Kind {
 /// How several values stand in one variable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Split {
+    /// `TERM,INT`.
     Commas,
+    /// One on each line, as targets may hold commas.
     Lines,
 }
 
@@ -74,17 +84,26 @@ pub enum Usually {
 /// Where a setting is shown in help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Section {
+    /// Time limits and the stop schedule.
     Stop,
+    /// Forwarding.
     Signals,
+    /// The exit status.
     Exit,
+    /// The endpoint and the checks.
     Readiness,
+    /// Requests in flight.
     Drain,
+    /// What runs at which point.
     Hooks,
+    /// Log and report.
     Output,
+    /// What is no setting of the app.
     Other,
 }
 
 impl Section {
+    /// In the order of help.
     pub const ALL: [Section; 8] = [
         Section::Stop,
         Section::Signals,
@@ -96,6 +115,7 @@ impl Section {
         Section::Other,
     ];
 
+    /// The heading.
     pub fn title(self) -> &'static str {
         match self {
             Section::Stop => "The stop",
@@ -201,7 +221,7 @@ macro_rules! settings {
     ($($id:ident: $row:expr,)*) => {
         /// A setting's identity.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Id { $($id),* }
+        pub enum Id { $(#[doc = concat!("The setting `", stringify!($id), "`.")] $id),* }
 
         /// Every setting, in the order of help.
         pub static LIST: &[Setting] = &[$(Setting { id: Id::$id, ..$row }),*];

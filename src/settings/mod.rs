@@ -40,17 +40,24 @@ impl fmt::Display for Refusal {
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
+    /// Nobody has set anything.
     Default,
     /// Found out from the environment.
     Detected,
+    /// What this platform suggests.
     Platform(&'static str),
     /// A known program's.
     Program(&'static str),
+    /// A line of the settings file.
     File {
+        /// The file.
         path: PathBuf,
+        /// Counted from 1.
         line: usize,
     },
+    /// This environment variable.
     Variable(String),
+    /// This flag, without its dashes.
     Flag(&'static str),
 }
 
@@ -80,12 +87,15 @@ impl fmt::Display for Origin {
 
 /// What adieu was asked to do.
 pub enum Request {
+    /// Run the app.
     Run(Box<Settings>),
     /// Show what would happen.
     Check(Box<Settings>),
     /// Ask a running adieu.
     Probe {
+        /// Of its health endpoint.
         address: SocketAddr,
+        /// `readyz`, `livez` or `status`.
         what: &'static str,
     },
     /// Print this text, which was asked for, and exit 0.
@@ -94,14 +104,23 @@ pub enum Request {
 
 /// Everything valid.
 pub struct Settings {
+    /// The app, and its arguments.
     pub command: Vec<OsString>,
+    /// Whose defaults are used.
     pub platform: Platform,
+    /// What the lifecycle has to know.
     pub plan: Plan,
+    /// How signals reach the app.
     pub signals: SignalSettings,
+    /// How adieu exits.
     pub exit: ExitSettings,
+    /// What ready means, and who may ask.
     pub ready: ReadySettings,
+    /// How requests in flight are seen.
     pub drain: DrainSettings,
+    /// What is run at which point of the stop.
     pub hooks: HookSettings,
+    /// What adieu says.
     pub log: LogSettings,
     /// A variable that a known program needs for a clean stop, and that nobody has set.
     pub app_variable: Option<(&'static str, &'static str)>,
@@ -126,23 +145,33 @@ impl Settings {
 /// A setting's name, value and origin.
 pub type Shown = (&'static str, String, Origin);
 
+/// How signals reach the app, and adieu.
 pub struct SignalSettings {
+    /// `--group`: the app's whole process group.
     pub group: bool,
+    /// `--parent-death-signal`: what adieu gets when its parent dies.
     pub parent_death: Option<Signal>,
+    /// `--orphan-signal`: what the app gets when adieu is killed.
     pub orphan: Option<Signal>,
 }
 
+/// How the exit status follows from that of the app.
 pub struct ExitSettings {
+    /// `--success-exit`: these become 0.
     pub success: Vec<u8>,
+    /// `--success-on-stop`: these become 0 after a stop request.
     pub success_on_stop: Vec<u8>,
     /// Die of the signal that the app died of.
     pub die_of_signal: bool,
 }
 
+/// What adieu says, and how.
 pub struct LogSettings {
     /// In the notation of RUST_LOG.
     pub filter: String,
+    /// `--log-format json`.
     pub json: bool,
+    /// `--warn-on-reap`.
     pub warn_on_reap: bool,
 }
 
@@ -159,10 +188,12 @@ pub enum Target {
     Notify,
 }
 
+/// A request by HTTP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpTarget {
     /// `GET` or `POST`.
     pub method: &'static str,
+    /// Where to connect.
     pub addr: SocketAddr,
     /// What goes into the Host header, as typed: `127.0.0.1:8080`.
     pub host: String,
@@ -201,15 +232,20 @@ pub struct CloseSettings {
     pub spread: Duration,
 }
 
+/// What is run at which point of the stop.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HookSettings {
+    /// `--on-start`: when the app has started.
     pub on_start: Vec<Target>,
+    /// `--on-stop`: during the pre-stop sleep.
     pub on_stop: Vec<Target>,
+    /// `--on-exit`: when the app has ended.
     pub on_exit: Vec<Target>,
     /// `--hook-timeout`: how long one hook may take. Default 10 s, never more than a third of the grace.
     pub timeout: Duration,
 }
 
+/// What ready means, and who may ask.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReadySettings {
     /// `--health ADDR:PORT`.

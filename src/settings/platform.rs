@@ -32,10 +32,13 @@ enum Sign {
 
 /// What settings depend on besides what was typed: what tells platforms apart, and how programs are configured.
 pub struct Surroundings<'a> {
+    /// An environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether there is such a file.
     pub exists: &'a dyn Fn(&str) -> bool,
     /// The texts of a file, or of the files in a folder; none where it cannot be read.
     pub texts: &'a dyn Fn(&str) -> Vec<String>,
+    /// adieu's own.
     pub pid: u32,
 }
 
@@ -53,10 +56,12 @@ const USUAL: Facts = Facts {
 /// Makes the type and the table from the rows.
 macro_rules! platforms {
     ($($(#[$about:meta])* $id:ident: $facts:expr,)*) => {
+        /// Whose defaults are used.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Platform { $($(#[$about])* $id),* }
 
         impl Platform {
+            /// Every platform, in the order of detection.
             pub const ALL: &'static [Platform] = &[$(Platform::$id),*];
 
             const fn facts(self) -> Facts {

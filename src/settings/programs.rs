@@ -42,6 +42,7 @@ const BY_TERM: Program = Program {
 const BY_QUIT: Program = Program { schedule: Some("QUIT"), asks: Some("QUIT"), ..BY_TERM };
 const BY_INT: Program = Program { schedule: Some("INT"), asks: Some("INT"), ..BY_TERM };
 
+/// Every known program.
 #[rustfmt::skip]
 pub static PROGRAMS: &[Program] = &[
     // The first three wait for their clients, who may stay: TERM ends them more cleanly than KILL would.

@@ -13,15 +13,20 @@ const DEFAULT_FILE: &str = "/etc/adieu.toml";
 /// Set by adieu for its hooks, which may be wrapped in an adieu of their own.
 const HOOK_VARIABLES: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
 
+/// A value as it was typed.
 pub struct Entry {
+    /// Of which setting.
     pub id: Id,
+    /// Word for word.
     pub value: OsString,
+    /// Where it stood.
     pub origin: Origin,
 }
 
 /// Everything that was typed, in layers of falling precedence: flags, variables, file.
 pub struct Typed {
     layers: [Vec<Entry>; 3],
+    /// The words behind the options.
     pub command: Vec<OsString>,
 }
 
@@ -55,6 +60,7 @@ impl Typed {
         layer.into_iter().flatten().filter(|entry| entry.id == id).collect()
     }
 
+    /// Whether anybody has set it.
     pub fn has(&self, id: Id) -> bool {
         self.one(id).is_some()
     }

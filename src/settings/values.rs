@@ -70,6 +70,7 @@ fn show_seconds(millis: u128) -> String {
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// A signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
 pub fn signal(text: &str) -> Result<Signal, String> {
     text.parse().map_err(|_| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
 }
@@ -152,10 +153,12 @@ pub fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
     Ok((from, to))
 }
 
+/// An exit status, 0 to 255.
 pub fn status(text: &str) -> Result<u8, String> {
     text.trim().parse().map_err(|_| format!("'{text}' is no exit status; write a number from 0 to 255"))
 }
 
+/// A port, 1 to 65535.
 pub fn port(text: &str) -> Result<u16, String> {
     match text.trim().parse() {
         Ok(port) if port > 0 => Ok(port),
@@ -175,6 +178,7 @@ pub fn close_connections(text: &str) -> Result<Option<Option<u16>>, String> {
     }
 }
 
+/// A switch: `true`, `yes`, `on`, `1` and their opposites.
 pub fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),

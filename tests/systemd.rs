@@ -174,3 +174,74 @@ fn sockets_of_systemd_reach_the_app() {
     assert!(text.contains("env LISTEN_FDS=1\n") && text.contains("fds [0, 1, 2, 3]\n"), "{text}");
     machine.run(&["systemctl", "stop", "app.socket", "app"]);
 }
+
+/// The unit that ships: its settings from a file, its sandbox around adieu and the app. The drain reads the app's
+/// connections by netlink and a request in flight is finished, so nothing that adieu needs was taken away.
+#[test]
+fn the_template_unit_runs_reloads_restarts_and_keeps_descriptors() {
+    require!(systemd_boots_here());
+    require!(harness::program("python3"));
+    // The machine has no network that could come online.
+    let shipped = include_str!("../packaging/systemd/adieu@.service")
+        .replace("/usr/bin/adieu", "/adieu")
+        .replace("After=network-online.target\nWants=network-online.target\n", "");
+    let machine = Machine::boot(&[("adieu@.service", &shipped), ("speaker.py", SPEAKER)]);
+    let settings = machine.file("/etc/adieu");
+    std::fs::create_dir_all(&settings).expect("the machine's /etc");
+    let conf =
+        "COMMAND=/usr/bin/python3 /etc/systemd/system/speaker.py\nADIEU_READY=notify\nADIEU_PRE_STOP=100ms\n";
+    std::fs::write(settings.join("speaker.conf"), conf).expect("the machine's /etc");
+    let unit = "adieu@speaker";
+    // Type=notify: active when the app has said READY=1 through adieu.
+    machine.run(&["systemctl", "start", unit]);
+    assert_eq!(machine.property(unit, "ActiveState"), "active");
+    let told =
+        || std::fs::read_to_string(machine.file("/var/lib/private/adieu/speaker/told")).unwrap_or_default();
+    assert_eq!(told(), "descriptors 0\n");
+    assert_eq!(machine.property(unit, "NFileDescriptorStore"), "1", "{}", machine.journal());
+
+    machine.run(&["systemctl", "reload", unit]);
+    harness::until("the app has reloaded", || told() == "descriptors 0\nreloaded\n");
+
+    // It dies, is started again, and finds in the store what it left there.
+    let adieu = machine.property(unit, "MainPID");
+    let children = machine.run(&["cat", &format!("/proc/{adieu}/task/{adieu}/children")]);
+    machine.run(&["kill", "-KILL", children.split_whitespace().next().expect("an app")]);
+    harness::until("it is started again", || machine.property(unit, "NRestarts") == "1");
+    harness::until("the app has its descriptor", || told().ends_with("descriptors 1\n"));
+
+    // Since adieu's last ping; 0 where there was none.
+    assert_ne!(machine.property(unit, "WatchdogTimestampMonotonic"), "0");
+    machine.run(&["systemctl", "stop", unit]);
+    assert_eq!(machine.property(unit, "Result"), "success", "{}", machine.journal());
+    let journal = machine.journal();
+    let blind = ["cannot look", "cannot read", "Operation not permitted"];
+    assert!(!blind.iter().any(|word| journal.contains(word)), "the sandbox is in the way:\n{journal}");
+}
+
+/// Says over sd_notify that it is ready, stores a descriptor once, tells of a reload, and obeys TERM.
+const SPEAKER: &str = "
+import array, os, signal, socket, time
+name = os.environ['NOTIFY_SOCKET']
+to = '\\0' + name[1:] if name[0] == '@' else name
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text, rights=[]):
+    s.sendmsg([text.encode()], rights, 0, to)
+def tell(text):
+    with open(os.environ['STATE_DIRECTORY'] + '/told', 'a') as told:
+        print(text, file=told)
+def reload(number, frame):
+    say('RELOADING=1\\nMONOTONIC_USEC=%d' % (time.monotonic_ns() // 1000))
+    say('READY=1')
+    tell('reloaded')
+signal.signal(signal.SIGHUP, reload)
+signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+given = int(os.environ.get('LISTEN_FDS', 0)) if os.environ.get('LISTEN_PID') == str(os.getpid()) else 0
+if not given:
+    kept = os.memfd_create('kept')
+    say('FDSTORE=1\\nFDNAME=kept', [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [kept]))])
+tell('descriptors %d' % given)
+say('READY=1')
+while True:
+    signal.pause()
+";

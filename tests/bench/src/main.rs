@@ -39,21 +39,32 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     let rounds = arguments.iter().skip_while(|word| *word != "--rounds").nth(1);
     let rounds = rounds.map_or(Ok(ROUNDS), |word| word.parse().map_err(|_| "--rounds takes a number"))?;
     let inits = inits()?;
-    let mut starts = measure::starts(&inits, rounds)?;
-    let bare = starts.pop().unwrap_or_default();
-    let mut columns = vec![
-        ("start, us", starts),
-        ("signal, us", measure::signals(&inits, rounds)?),
+    one_processor()?;
+    let mut columns = measure::lives(&inits, rounds)?;
+    columns.extend([
+        ("other signal, us", measure::signals(&inits, rounds)?),
+        ("CPU per orphan, us", measure::each(&inits, measure::orphans)?),
         ("private dirty, KiB", measure::each(&inits, measure::memory)?),
+        ("page faults", measure::each(&inits, measure::faults)?),
         ("wake-ups in 5 s", measure::each(&inits, measure::wakeups)?),
         ("binary, bytes", measure::each(&inits, measure::size)?),
-    ];
+    ]);
     if storm {
         columns.push(("TERM in a storm, ms", measure::each(&inits, measure::storm)?));
     }
     show(&inits, &columns);
-    println!("\nWithout an init /bin/true takes {bare} us. Medians of {rounds} rounds.");
+    println!("\nMedians of {rounds} rounds; in brackets, of the ratios to tini-static in the same round.");
     Ok(())
+}
+
+/// Everything on one processor, the last, where what is measured does not depend on where the kernel puts it.
+fn one_processor() -> Result<(), String> {
+    let this = nix::unistd::Pid::from_raw(0);
+    let allowed = nix::sched::sched_getaffinity(this).map_err(pid1::text)?;
+    let last = (0..nix::sched::CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu) == Ok(true));
+    let mut one = nix::sched::CpuSet::new();
+    one.set(last.unwrap_or(0)).map_err(pid1::text)?;
+    nix::sched::sched_setaffinity(this, &one).map_err(pid1::text)
 }
 
 /// adieu as it ships, and its peers. Copies on one disk, written back, so that all are read from the same place and no

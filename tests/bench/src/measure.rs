@@ -22,6 +22,11 @@ pub struct Init {
 }
 
 impl Init {
+    /// What makes it forward TERM at once, as the others do.
+    fn at_once(&self) -> &'static [&'static str] {
+        if self.name == "adieu" { &["--pre-stop", "0", "--drain", "off"] } else { &[] }
+    }
+
     fn words(&self, more: &[&str], command: &[&str]) -> Vec<String> {
         let path = self.path.display().to_string();
         let words = [path.as_str()].into_iter().chain(more.iter().copied());
@@ -75,21 +80,87 @@ pub fn each(
     inits.iter().map(|init| measure(init).map_err(|error| format!("{}: {error}", init.name))).collect()
 }
 
-/// Microseconds from before the fork of an init that runs /bin/true until its end has been seen; last, the same for
-/// /bin/true without an init.
-pub fn starts(inits: &[Init], rounds: usize) -> Result<Vec<String>, String> {
-    const APP: &str = "/bin/true";
-    let with_init = inits.iter().map(|init| init.words(&[], &[APP]));
-    let all: Vec<_> = with_init.chain([vec![APP.to_owned()]]).collect();
-    let mut times = vec![Vec::new(); all.len()];
+/// What is timed in each round, in microseconds.
+#[derive(Default)]
+struct Round {
+    /// From before the fork of an init that runs an app which ends at once until the end has been seen, less what the same
+    /// app takes without an init in the same round.
+    start: Vec<f64>,
+    /// From the app's end until its init's has been seen.
+    exit: Vec<f64>,
+    /// From TERM until the app has it.
+    term: Vec<f64>,
+    /// From TERM until the init's end has been seen.
+    stop: Vec<f64>,
+}
+
+/// Columns of what is timed: the median, and in brackets the median of the ratios to tini-static's of the same round, by
+/// which a busy machine is busy for both.
+pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<String>)>, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?.display().to_string();
+    let since = |later: u64, earlier: u64| later.saturating_sub(earlier) as f64 / 1e3;
+    let mut all: Vec<Round> = inits.iter().map(|_| Round::default()).collect();
     for round in 0..rounds {
-        // Each has each of the others before it equally often.
-        for turn in 0..all.len() {
-            let which = (round + turn) % all.len();
-            times[which].push(pid1::timed(&all[which])?);
+        let bare = pid1::life(&[own.clone(), app::END.to_owned()], false)?;
+        let bare = since(bare.ended, bare.forked);
+        // Each has each of the others before it equally often; what is kept is in the order of the rounds.
+        for turn in 0..inits.len() {
+            let which = (round + turn) % inits.len();
+            let (init, times) = (&inits[which], &mut all[which]);
+            let short = pid1::life(&init.words(&[], &[&own, app::END]), false)?;
+            times.start.push(since(short.ended, short.forked) - bare);
+            times.exit.push(since(short.ended, short.told));
+            let stopped = pid1::life(&init.words(init.at_once(), &[&own, app::STOP]), true)?;
+            times.term.push(since(stopped.told, stopped.asked));
+            times.stop.push(since(stopped.ended, stopped.asked));
         }
     }
-    Ok(times.iter_mut().map(|times| median(times)).collect())
+    let base = inits.iter().position(|init| init.name == "tini-static");
+    let column = |name, pick: fn(&Round) -> &Vec<f64>| {
+        let cells = all.iter().map(|times| {
+            let ratio = base.map(|base| {
+                let pairs = pick(times).iter().zip(pick(&all[base]));
+                median(pairs.map(|(ours, theirs)| ours / theirs).collect())
+            });
+            let time = median(pick(times).clone());
+            ratio.map_or(format!("{time:.0}"), |ratio| format!("{time:.0} ({ratio:.2})"))
+        });
+        (name, cells.collect())
+    };
+    Ok(vec![
+        ("start over no init, us", column("", |times| &times.start).1),
+        ("exit, us", column("", |times| &times.exit).1),
+        ("TERM, us", column("", |times| &times.term).1),
+        ("stop, us", column("", |times| &times.stop).1),
+    ])
+}
+
+/// Microseconds of processor time for each orphan that it reaps.
+pub fn orphans(init: &Init) -> Result<String, String> {
+    let (staying, lines) = init.with_app(&[], app::ORPHANS)?;
+    at_rest(&staying)?;
+    let before = processor_time(&staying)?;
+    kill(staying.pid, Signal::SIGUSR1).map_err(text)?;
+    lines.time(WATCHDOG)?.ok_or("the orphans never came")?;
+    at_rest(&staying)?;
+    let spent = processor_time(&staying)?.saturating_sub(before);
+    Ok(format!("{:.1}", spent as f64 / 1e3 / app::LEFT as f64))
+}
+
+/// Nanoseconds on the processor, from /proc/PID/schedstat.
+fn processor_time(staying: &Staying) -> Result<u64, String> {
+    field(staying, "schedstat", "")
+}
+
+/// Page faults of the init's own from its start until it rests.
+pub fn faults(init: &Init) -> Result<String, String> {
+    let (staying, _lines) = init.with_app(&[], app::CLOCK)?;
+    at_rest(&staying)?;
+    let page =
+        std::fs::read_to_string(format!("/proc/{}/stat", staying.pid)).map_err(|error| error.to_string())?;
+    // The seventh after the name in brackets: proc(5), minflt.
+    let number = page.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(7));
+    number.map(str::to_owned).ok_or_else(|| "no minflt".to_owned())
 }
 
 /// Microseconds from kill(2) on the init until the app has the signal, the next one sent when the last one was there.
@@ -105,7 +176,8 @@ pub fn signals(inits: &[Init], rounds: usize) -> Result<Vec<String>, String> {
             times.push(Duration::from_nanos(came.saturating_sub(sent)));
         }
     }
-    Ok(times.iter_mut().map(|times| median(times)).collect())
+    let microseconds = |times: &Vec<Duration>| times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+    Ok(times.iter().map(|times| format!("{:.0}", median(microseconds(times)))).collect())
 }
 
 /// KiB of private dirty memory, with the app started and the init at rest.
@@ -131,8 +203,7 @@ pub fn size(init: &Init) -> Result<String, String> {
 
 /// Milliseconds until TERM reaches an app beside which 40 processes fork orphans without pause.
 pub fn storm(init: &Init) -> Result<String, String> {
-    let at_once: &[&str] = if init.name == "adieu" { &["--pre-stop", "0", "--drain", "off"] } else { &[] };
-    let (staying, lines) = init.with_app(at_once, app::STORM)?;
+    let (staying, lines) = init.with_app(init.at_once(), app::STORM)?;
     std::thread::sleep(Duration::from_secs(1)); // let the storm rise
     let sent = app::now();
     kill(staying.pid, Signal::SIGTERM).map_err(text)?;
@@ -173,7 +244,7 @@ fn field(staying: &Staying, file: &str, name: &str) -> Result<u64, String> {
     number.ok_or_else(|| format!("{path} has no {name}"))
 }
 
-fn median(times: &mut [Duration]) -> String {
-    times.sort_unstable();
-    times.get(times.len() / 2).map_or("-".to_owned(), |time| time.as_micros().to_string())
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }

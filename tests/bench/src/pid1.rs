@@ -1,38 +1,65 @@
 //! One process as PID 1 of a new PID namespace. A helper process in between makes the namespace, since a namespace is
 //! over when its first process ends and the process that made it could fork no other.
 
+use crate::app;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, execve, fork, pipe, read, write};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What each init gets to see: nothing that this run's own environment could change.
 const ENVIRONMENT: [&str; 1] = ["PATH=/usr/bin:/bin"];
 
-/// Runs the words as PID 1 of a new namespace to their end: the time from just before the fork to the end's being seen.
-pub fn timed(words: &[String]) -> Result<Duration, String> {
+/// One life of an init, in nanoseconds of the monotonic clock.
+pub struct Life {
+    /// Just before the fork.
+    pub forked: u64,
+    /// Just before TERM was sent; 0 where none was.
+    pub asked: u64,
+    /// What the app printed last.
+    pub told: u64,
+    /// Its end was seen.
+    pub ended: u64,
+}
+
+/// Runs the words as PID 1 of a new namespace to their end. With `stop`, the app first says that it is ready and is then
+/// asked to stop by TERM.
+pub fn life(words: &[String], stop: bool) -> Result<Life, String> {
     let (from, to) = pipe().map_err(text)?;
     let words = c_strings(words)?;
     let helper = helper(|| {
-        let before = Instant::now();
-        let first = start(&words, None);
+        let Ok((out, stdout)) = pipe() else { return };
+        let forked = app::now();
+        let first = start(&words, Some(&stdout));
+        drop(stdout); // so that a read ends when the app does
+        let mut bytes = [0; 64];
+        let mut asked = 0;
+        if stop {
+            let _ = read(&out, &mut bytes); // "ready"; what is missing shows as no time below
+            // Let the init come to rest.
+            std::thread::sleep(Duration::from_millis(2));
+            asked = app::now();
+            let _ = kill(first, Signal::SIGTERM);
+        }
+        let length = read(&out, &mut bytes).unwrap_or(0);
         let status = waitpid(first, None);
-        let took = before.elapsed().as_nanos() as u64;
+        let ended = app::now();
+        let told = String::from_utf8_lossy(&bytes[..length]).trim().parse().unwrap_or(0u64);
         let fine = status == Ok(WaitStatus::Exited(first, 0));
-        let _ = write(&to, &(if fine { took } else { 0 }).to_ne_bytes()); // the reader sees what is missing
+        let life = [forked, asked, told, if fine { ended } else { 0 }].map(u64::to_le_bytes);
+        let _ = write(&to, &life.concat()); // the reader sees what is missing
     })?;
     drop(to); // so that the read ends if the helper does
-    let mut bytes = [0; 8];
+    let mut bytes = [0; 32];
     let length = read(&from, &mut bytes).map_err(text)?;
     waitpid(helper, None).map_err(text)?;
-    match u64::from_ne_bytes(bytes) {
-        0 => Err("an init failed".to_owned()),
-        _ if length < bytes.len() => Err("an init failed".to_owned()),
-        nanoseconds => Ok(Duration::from_nanos(nanoseconds)),
-    }
+    let number =
+        |at: usize| bytes.iter().skip(8 * at).take(8).rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let life = Life { forked: number(0), asked: number(1), told: number(2), ended: number(3) };
+    if length < bytes.len() || life.ended == 0 { Err("an init failed".to_owned()) } else { Ok(life) }
 }
 
 /// An init that stays until this is dropped.

@@ -107,6 +107,14 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
     match settings::request(arguments, std::env::vars_os(), &around)? {
         Request::Show(text) => Ok(show(&text)),
         Request::Check(settings) => Ok(show(&settings::timeline(&settings))),
+        Request::Wait(settings) => Ok(supervise::wait::run(&settings)),
+        Request::Install(path) => match sys::files::install_own_program(&path) {
+            Ok(()) => Ok(0),
+            Err(error) => {
+                let reason = sys::describe(&error);
+                Err(Refusal(format!("cannot install to '{}': {reason}", path.display())))
+            }
+        },
         Request::Probe { address, what } => Ok(ready::probe::run(address, what)),
         Request::Run(settings) => Ok(supervise::run(*settings, inherited)?),
     }

@@ -2,13 +2,13 @@
 
 _adieu() {
     local current=${COMP_WORDS[COMP_CWORD]} index=1 word
-    local flags='--grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --stop-once --profile --platform --rewrite -r --group -g --single-child -c --parent-death-signal -p --orphan-signal --subreaper -s --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --close-connections --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --verbose -v --warn-on-reap -w --report --config --check --help -h --license -l --version -V'
+    local flags='--grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --stop-once --wait --reserve --profile --platform --rewrite -r --group -g --single-child -c --parent-death-signal -p --orphan-signal --subreaper -s --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --close-connections --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --verbose -v --warn-on-reap -w --report --install --config --check --help -h --license -l --version -V'
     COMPREPLY=()
     while ((index < COMP_CWORD)); do
         word=${COMP_WORDS[index]}
         case $word in
             --) ((index++)); break ;;
-            --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --profile | --platform | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --exit-signal | --health | --ready | --ready-file | --probe | --drain | --drain-port | --drain-outbound | --drain-check | --close-connections | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout | --log-level | --log-format | --report | --config) ((index += 2)) ;;
+            --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --reserve | --profile | --platform | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --exit-signal | --health | --ready | --ready-file | --probe | --drain | --drain-port | --drain-outbound | --drain-check | --close-connections | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout | --log-level | --log-format | --report | --install | --config) ((index += 2)) ;;
             -*) ((index++)) ;;
             *) break ;;
         esac
@@ -25,8 +25,8 @@ _adieu() {
         --drain) mapfile -t COMPREPLY < <(compgen -W 'auto off' -- "$current"); return ;;
         --log-level) mapfile -t COMPREPLY < <(compgen -W 'off error warn info debug trace' -- "$current"); return ;;
         --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$current"); return ;;
-        --ready-file | --report | --config) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-        --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --health | --ready | --drain-port | --drain-outbound | --drain-check | --close-connections | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout) return ;;
+        --ready-file | --report | --install | --config) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+        --grace | --pre-stop | --drain-timeout | --kill-margin | --leftovers | --stop | --stop-on | --reserve | --rewrite | -r | --parent-death-signal | -p | --orphan-signal | --success-exit | -e | --success-on-stop | --health | --ready | --drain-port | --drain-outbound | --drain-check | --close-connections | --drain-quiet | --drain-longest | --on-start | --on-stop | --on-exit | --hook-timeout) return ;;
     esac
     case $current in
         -*) mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$current") ;;

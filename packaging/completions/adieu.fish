@@ -1,6 +1,6 @@
 # fish completion for adieu; written by cargo run --example generate
 
-complete -c adieu -x -a '(__fish_complete_subcommand -- --grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --profile --platform --rewrite -r --parent-death-signal -p --orphan-signal --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --close-connections --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --report --config)'
+complete -c adieu -x -a '(__fish_complete_subcommand -- --grace --pre-stop --drain-timeout --kill-margin --leftovers --stop --stop-on --reserve --profile --platform --rewrite -r --parent-death-signal -p --orphan-signal --success-exit -e --success-on-stop --exit-signal --health --ready --ready-file --probe --drain --drain-port --drain-outbound --drain-check --close-connections --drain-quiet --drain-longest --on-start --on-stop --on-exit --hook-timeout --log-level --log-format --report --install --config)'
 complete -c adieu -l grace -x -d 'time from the stop request until the platform kills (default: by platform, else 30s)'
 complete -c adieu -l pre-stop -x -d 'how long to keep serving after readiness fails (default: 5s, at most a third of the grace)'
 complete -c adieu -l drain-timeout -x -d 'how long to wait then for requests in flight (default: until two thirds of the grace)'
@@ -9,6 +9,8 @@ complete -c adieu -l leftovers -x -d 'how long other processes may take to end w
 complete -c adieu -l stop -x -d 'the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, QUIT/kill-1s/TERM (1s before the kill), none (default: by platform and program, else the signal that asked)'
 complete -c adieu -l stop-on -x -d 'the signals that ask for a stop (default: TERM, and what the platform or the program stops by)'
 complete -c adieu -l stop-once -d 'do not forward a second stop request while stopping'
+complete -c adieu -l wait -d 'as a preStop hook beside any init: sleep, drain, let clients go, and exit 0'
+complete -c adieu -l reserve -x -d 'how much of the grace --wait leaves for the app\'s own end (default: 5s, at most a third of the grace)'
 complete -c adieu -l profile -x -a 'nginx httpd haproxy php-fpm postgres unicorn starman hypnotoad nghttpx resque gitlab-runner teleport lighttpd pgcat pgdog uwsgi beanstalkd sidekiq pgbouncer rq buildkite-agent none' -d 'stop the app as this known program is stopped; none: as any other program (default: by COMMAND)'
 complete -c adieu -l platform -x -a 'systemd kubernetes ecs cloud-run nomad fly heroku docker none' -d 'whose defaults to use: systemd, kubernetes, ecs, cloud-run, nomad, fly, heroku, docker or none (default: detected)'
 complete -c adieu -s r -l rewrite -x -d 'forward signal FROM as TO; 0 as TO drops it'
@@ -40,6 +42,7 @@ complete -c adieu -l log-format -x -a 'text json' -d 'how to write lines to stde
 complete -c adieu -s v -l verbose -d 'say more: debug; twice: trace'
 complete -c adieu -s w -l warn-on-reap -d 'warn when an orphan is reaped'
 complete -c adieu -l report -r -F -d 'write a JSON report of the app\'s life to this file at exit'
+complete -c adieu -l install -r -F -d 'copy adieu to this path, for an init container'
 complete -c adieu -l config -r -F -d 'read settings from this file (default: /etc/adieu.toml, if it exists)'
 complete -c adieu -l check -d 'start nothing; show all settings and the timeline of a stop'
 complete -c adieu -s h -l help -d 'show this page'

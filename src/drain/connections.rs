@@ -2,6 +2,7 @@
 //! what was there before; those that a full look did not see are gone. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::evidence::{Evidence, Patience};
 use super::history::History;
@@ -85,6 +86,11 @@ impl Connections {
     /// The one with this cookie, if the last look saw it.
     pub fn get(&self, cookie: u64) -> Option<&Known> {
         self.known.get(&cookie)
+    }
+
+    /// By listening port, the longest pause that was seen inside an answer.
+    pub fn pauses(&self) -> HashMap<u16, Duration> {
+        self.rhythms.iter().map(|(port, rhythm)| (*port, rhythm.longest_pause())).collect()
     }
 
     /// A look at all connections begins.

@@ -22,6 +22,7 @@ mod verdict;
 
 mod pace;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -160,6 +161,8 @@ pub struct Drain {
     pace: Pace,
     looks: Looks,
     let_go: LetGo,
+    /// By port, the longest pause inside an answer that was seen before the drain.
+    pauses: HashMap<u16, Duration>,
     /// The reason why nothing can be seen, once said.
     said: Option<String>,
     last: Look,
@@ -186,6 +189,7 @@ impl Drain {
             pace: Pace::default(),
             looks: Looks::default(),
             let_go: LetGo::new(&settings.close),
+            pauses: HashMap::new(),
             said: None,
             last: Look::nothing(Verdict::Busy),
             answered: 0,
@@ -302,7 +306,14 @@ impl Drain {
 
     /// Shows what was seen to whom lets clients go.
     fn offer(&mut self, now: Moment) {
-        let candidates: Vec<Candidate> = self.sampler.connections().iter().filter_map(candidate).collect();
+        let connections = self.sampler.connections();
+        // From then on corks make answers pause, too.
+        if self.period == Period::Watching {
+            self.pauses = connections.pauses();
+        }
+        let pauses = &self.pauses;
+        let candidates: Vec<Candidate> =
+            connections.iter().filter_map(|known| candidate(known, pauses)).collect();
         let app = self.app;
         self.let_go.looked(now, &candidates, || owners::pids(app));
     }
@@ -354,7 +365,7 @@ impl Drain {
 }
 
 /// What there may be to close: connections that the app has open, of which the kernel tells more than their queues.
-fn candidate(known: &Known) -> Option<Candidate> {
+fn candidate(known: &Known, pauses: &HashMap<u16, Duration>) -> Option<Candidate> {
     let connection = &known.connection;
     let info = connection.sample.info.filter(|_| connection.sample.state == TcpState::Established)?;
     Some(Candidate {
@@ -363,6 +374,6 @@ fn candidate(known: &Known) -> Option<Candidate> {
         port: connection.id.local.port(),
         idle: !known.evidence.in_flight(),
         silent: info.sent_ago.min(info.received_ago),
-        pause: Duration::ZERO,
+        pause: pauses.get(&connection.id.local.port()).copied().unwrap_or_default(),
     })
 }

@@ -77,6 +77,11 @@ impl Rhythm {
         }
     }
 
+    /// The longest pause inside an answer; zero when none was seen.
+    pub fn longest_pause(&self) -> Duration {
+        self.longest_pause
+    }
+
     /// Something was answered for a first segment alone: no TLS handshake, which takes two of the client's.
     pub fn is_without_tls(&mut self) {
         self.plain = true;

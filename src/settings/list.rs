@@ -253,6 +253,11 @@ settings! {
         default: Depends("TERM, and what the platform or the program stops by"), ..of(Section::Stop) },
     StopOnce: Setting { long: "stop-once", key: Some("stop.once"),
         help: "do not forward a second stop request while stopping", ..of(Section::Stop) },
+    Wait: Setting { long: "wait",
+        help: "as a preStop hook beside any init: sleep, drain, let clients go, and exit 0", ..of(Section::Stop) },
+    Reserve: Setting { long: "reserve", takes: One(Time), key: Some("stop.reserve"),
+        help: "how much of the grace --wait leaves for the app's own end",
+        default: Depends("5s, at most a third of the grace"), ..of(Section::Stop) },
     Profile: Setting { long: "profile", takes: One(Word("NAME", programs::choices)), key: Some("profile"),
         help: "stop the app as this known program is stopped; none: as any other program",
         default: Depends("by COMMAND"), ..of(Section::Stop) },
@@ -344,6 +349,8 @@ settings! {
     Report: Setting { long: "report", takes: One(Path), key: Some("log.report"),
         help: "write a JSON report of the app's life to this file at exit", ..of(Section::Output) },
 
+    Install: Setting { long: "install", takes: One(Path),
+        help: "copy adieu to this path, for an init container", ..of(Section::Other) },
     Config: Setting { long: "config", takes: One(Path),
         help: "read settings from this file",
         default: Depends("/etc/adieu.toml, if it exists"), ..of(Section::Other) },
@@ -360,7 +367,9 @@ pub fn help() -> String {
         "adieu: a tiny init that makes the end of an app's life orderly\n\n\
          usage: adieu [OPTIONS] [--] COMMAND [ARG]...\n\
          \x20      adieu --check [OPTIONS] [--] COMMAND [ARG]...\n\
-         \x20      adieu --probe readyz|livez|status\n",
+         \x20      adieu --probe readyz|livez|status\n\
+         \x20      adieu --wait [OPTIONS]\n\
+         \x20      adieu --install PATH\n",
     );
     for section in Section::ALL {
         page.push_str(&format!("\n{}:\n", section.title()));

@@ -91,6 +91,10 @@ pub enum Request {
     Run(Box<Settings>),
     /// Show what would happen.
     Check(Box<Settings>),
+    /// Wait as a preStop hook.
+    Wait(Box<WaitSettings>),
+    /// Copy ourselves to this path.
+    Install(PathBuf),
     /// Ask a running adieu.
     Probe {
         /// Of its health endpoint.
@@ -220,6 +224,17 @@ pub struct DrainSettings {
     pub close: CloseSettings,
 }
 
+/// What `--wait` does.
+pub struct WaitSettings {
+    /// How long to sleep, and when to have ended, both since the start.
+    pub pre_stop: Duration,
+    pub until: Duration,
+    pub drain: DrainSettings,
+    /// That of `--health`, by which another adieu may serve here.
+    pub own_ports: Vec<u16>,
+    pub log: LogSettings,
+}
+
 /// How clients with kept connections are let go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CloseSettings {
@@ -278,6 +293,12 @@ pub fn request(
     let reader = Reader::new(&typed);
     if typed.has(Id::Probe) {
         return reader.probe();
+    }
+    if typed.has(Id::Install) {
+        return reader.install();
+    }
+    if typed.has(Id::Wait) {
+        return Ok(Request::Wait(Box::new(reader.wait(around)?)));
     }
     let settings = Box::new(reader.settings(around)?);
     Ok(if typed.has(Id::Check) { Request::Check(settings) } else { Request::Run(settings) })

@@ -5,10 +5,12 @@ use super::list::{self, Id, Kind, Setting, Takes, Usually};
 use super::typed::{self, Entry, Typed};
 use super::{
     CloseSettings, DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program,
-    ReadySettings, Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, programs, values,
+    ReadySettings, Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, WaitSettings,
+    programs, values,
 };
 use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
 use crate::signal::{Signal, SignalSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,6 +69,43 @@ impl<'a> Reader<'a> {
             shown,
             published,
         })
+    }
+
+    pub fn install(&self) -> Result<Request, Refusal> {
+        match self.path(Id::Install)? {
+            Some(path) => Ok(Request::Install(path)),
+            None => Err(Refusal("--install needs a path".to_owned())),
+        }
+    }
+
+    /// `--wait` uses the grace less the reserve: pre-stop sleep, then drain.
+    pub fn wait(mut self, around: &Surroundings) -> Result<WaitSettings, Refusal> {
+        if !self.typed.command.is_empty() {
+            return Err(Refusal("--wait runs beside the app and takes no COMMAND".to_owned()));
+        }
+        let named = self.value(Id::Platform, Platform::named)?;
+        let platform = named.map_or_else(|| Platform::detect(around), |platform| platform.value);
+        let grace = self.time(Id::Grace, platform.grace(), Origin::Default)?;
+        let usual = Duration::from_secs(5).min(grace.value / 3);
+        let reserve = self.time(Id::Reserve, usual, Origin::Default)?;
+        let until = grace.value.saturating_sub(reserve.value);
+        if until.is_zero() {
+            return Err(clash(Id::Reserve, &reserve, Id::Grace, &grace, "nothing would be left to wait in"));
+        }
+        let usual = Duration::from_secs(5).min(until / 3);
+        let usual = if platform.routes_by_readiness() { usual } else { Duration::ZERO };
+        let pre_stop = self.time(Id::PreStop, usual, Origin::Default)?;
+        if pre_stop.value >= until {
+            let why = format!("the hook has to end after {}", values::show_duration(until));
+            return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
+        }
+        let drain_for = self.time(Id::DrainTimeout, until - pre_stop.value, Origin::Default)?;
+        let drain_for = drain_for.value.min(until - pre_stop.value);
+        let mut drain = self.drain()?;
+        drain.close.spread = (drain_for / 3).min(LONGEST_SPREAD);
+        let own_ports = self.ready()?.health.iter().map(SocketAddr::port).collect();
+        let until = pre_stop.value + drain_for;
+        Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
     /// Every setting that can stand in a variable or the file, with its value and where that comes from; and the same

@@ -10,6 +10,7 @@ mod perform;
 mod readiness;
 mod services;
 mod sockets;
+pub(crate) mod wait;
 
 use crate::lifecycle::{Event, Lifecycle, Phase};
 use crate::moment::Moment;

@@ -6,8 +6,27 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Copies our own program to this path, or into this folder, executable by all. A program that runs from there goes on with the
+/// old one.
+///
+/// # Errors
+/// As from [std::fs::copy] and [std::fs::rename].
+pub fn install_own_program(to: &Path) -> io::Result<()> {
+    let to = if to.is_dir() { to.join("adieu") } else { to.to_owned() };
+    let mut beside = to.clone().into_os_string();
+    beside.push(format!(".{}", std::process::id()));
+    let copied = fs::copy("/proc/self/exe", &beside)
+        .and_then(|_| fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::rename(&beside, &to));
+    if copied.is_err() {
+        // It may not even have been made.
+        let _ = fs::remove_file(&beside);
+    }
+    copied
+}
 
 /// Where Kubernetes looks for a termination message, by default.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";

@@ -59,7 +59,7 @@ pub fn own_pid() -> Pid {
 }
 
 /// The init of a PID namespace.
-const INIT: Pid = Pid::new(1).expect("1 is above 0");
+pub(crate) const INIT: Pid = Pid::new(1).expect("1 is above 0");
 
 /// Whether adieu is the init of its PID namespace, to which the kernel hands every orphan.
 pub fn is_init() -> bool {

@@ -13,6 +13,7 @@ mod client;
 #[path = "../roll/net.rs"]
 mod net;
 
+mod hook;
 mod pinned;
 
 use std::io::Write;
@@ -146,6 +147,87 @@ fn stop_thrice(app: &str) -> Option<String> {
     }
     let slow = stops.iter().any(|(took, ..)| *took > LET_GO_WITHIN + Habit::LONGEST);
     (slow || !failed.is_empty()).then(story)
+}
+
+/// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients go.
+#[test]
+fn a_hook_beside_any_init_lets_clients_go() {
+    require!(possible());
+    require!(hook::podman_runs_here());
+    require!(Init::Tini.present());
+    let tini = Init::Tini.path();
+    let below_tini = [tini.to_str().expect("a path"), "--"];
+    let mut chosen: Vec<(&str, &[&str])> = vec![("http-server", &[]), ("node", &below_tini)];
+    if harness::full() {
+        chosen.extend([("go", &below_tini[..0]), ("uvicorn", &below_tini[..])]);
+    }
+    let faults: Vec<String> =
+        chosen.into_iter().filter_map(|(app, below)| hook::stop_by_hook(app, below)).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// An init container hands adieu to an image that one cannot rebuild.
+#[test]
+fn adieu_installs_itself() {
+    let folder = harness::Scratch::new();
+    let adieu = Init::Adieu.path();
+    for _again in 0..2 {
+        let done =
+            std::process::Command::new(&adieu).env_clear().arg("--install").arg(folder.path("")).status();
+        assert!(done.expect("adieu runs").success());
+    }
+    let copy = std::process::Command::new(folder.path("adieu")).env_clear().arg("--version").output();
+    assert!(copy.expect("the copy runs").stdout.starts_with(b"adieu "));
+    let refused =
+        std::process::Command::new(&adieu).env_clear().args(["--install", "/proc/nowhere"]).output();
+    let refused = refused.expect("adieu runs");
+    assert_eq!(refused.status.code(), Some(125));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("cannot install to '/proc/nowhere': "), "{said}");
+}
+
+/// Whatever the Deployment has already is kept.
+#[test]
+fn the_components_add_the_hook_to_any_deployment() {
+    require!(harness::program("kubectl"));
+    const DEPLOYMENT: &str = r#"{apiVersion: apps/v1, kind: Deployment, metadata: {name: other}, spec: {
+        selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}, spec: {
+        volumes: [{name: data, emptyDir: {}}], containers: [{name: web, image: web,
+        lifecycle: {postStart: {exec: {command: [/hello]}}}, volumeMounts: [{name: data, mountPath: /data}]}]}}}}"#;
+    for (component, way) in [("wait", "emptyDir: {}"), ("wait-image-volume", "reference: adieu")] {
+        let folder = harness::Scratch::new();
+        let from =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes").join(component);
+        std::fs::create_dir_all(folder.path("c")).expect("a folder");
+        for file in std::fs::read_dir(from).expect("the component").flatten() {
+            std::fs::copy(file.path(), folder.path("c").join(file.file_name())).expect("room for a copy");
+        }
+        std::fs::create_dir_all(folder.path("app")).expect("a folder");
+        folder.file("app/deployment.yaml", DEPLOYMENT);
+        folder.file("app/kustomization.yaml", "{resources: [deployment.yaml], components: [../c]}");
+        let built = std::process::Command::new("kubectl").arg("kustomize").arg(folder.path("app")).output();
+        let built = built.expect("kubectl runs");
+        let text = String::from_utf8_lossy(&built.stdout).into_owned();
+        let why = String::from_utf8_lossy(&built.stderr).into_owned();
+        for part in [
+            "- /hello",
+            "- /opt/adieu/adieu\n              - --wait",
+            "name: data",
+            "mountPath: /opt/adieu",
+            way,
+        ] {
+            assert!(text.contains(part), "{component}: no '{part}' in\n{text}{why}");
+        }
+        assert!(!text.contains("ConfigMap"), "{component}: {text}");
+    }
+}
+
+fn wait_until_it_answers(port: u16) {
+    let deadline = Instant::now() + HANGS;
+    while Client::new(port).get("/fast").0 != Fate::Answered {
+        assert!(Instant::now() < deadline, ":{port} does not begin to serve");
+        sleep(Duration::from_millis(20));
+    }
 }
 
 fn wait_until_it_serves(server: &apps::Started) {

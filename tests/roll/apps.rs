@@ -35,6 +35,18 @@ impl App {
         app.try_into().unwrap_or_else(|error| panic!("app '{name}': {error}"))
     }
 
+    /// Its argument vector, for one that needs no templates.
+    #[allow(dead_code)] // by those who start it without an init of ours
+    pub fn words(&self, port: u16) -> Vec<String> {
+        let toolbox = toolbox().expect("asked for before").display().to_string();
+        let fill = |word: &String| {
+            word.replace("{toolbox}", &toolbox)
+                .replace("{apps}", &folder().display().to_string())
+                .replace("{port}", &port.to_string())
+        };
+        self.command.iter().map(fill).collect()
+    }
+
     /// Starts it as the child of an init that is PID 1. Its output, and what the init says, go to a file.
     pub fn start(&self, init: Init, options: &[String], port: u16, more: &[(&str, &str)]) -> Started {
         let scratch = Scratch::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::connection::{Act, End};
 use super::protocol::{self, Knowledge};
-use super::schedule::{Count, Offer, Schedule};
+use super::schedule::{Offer, Schedule};
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::settings::CloseSettings;
@@ -63,7 +63,6 @@ pub struct LetGo {
     arrivals_until: Moment,
     ports: HashMap<u64, u16>,
     not_before: Moment,
-    done: Count,
 }
 
 /// Where the sockets are.
@@ -91,7 +90,6 @@ impl LetGo {
             arrivals_until: Moment::START,
             ports: HashMap::new(),
             not_before: Moment::START,
-            done: Count::default(),
         }
     }
 
@@ -160,21 +158,17 @@ impl LetGo {
         self.schedule.as_ref().map_or(0, Schedule::owed)
     }
 
-    pub fn count(&self) -> Count {
-        self.schedule.as_ref().map_or(self.done, Schedule::count)
-    }
-
     /// The drain is over. No socket is left corked.
     pub fn finish(&mut self) {
         self.on = false;
         self.arrivals = None;
         if let Some(mut schedule) = self.schedule.take() {
-            self.done = schedule.count();
+            let count = schedule.count();
             for cookie in schedule.finish() {
                 // Gone is all that can go wrong, and then there is no cork either.
                 let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
             }
-            match self.done.let_go {
+            match count.let_go {
                 0 => {}
                 1 => log::info!("let 1 client go"),
                 n => log::info!("let {n} clients go"),

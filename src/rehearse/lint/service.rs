@@ -126,7 +126,7 @@ impl Service {
         };
         match settings::request(arguments, env, &around) {
             Ok(Request::Run(settings) | Request::Check(settings)) => Some(Ok(settings)),
-            Ok(Request::Probe { .. } | Request::Show(_)) => None,
+            Ok(Request::Probe { .. } | Request::Wait(_) | Request::Install(_) | Request::Show(_)) => None,
             Err(refusal) => Some(Err(refusal.0)),
         }
     }

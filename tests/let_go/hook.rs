@@ -1,0 +1,98 @@
+//! `adieu --wait` as a preStop hook: run by `podman exec` in a container whose PID 1 knows nothing of adieu.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::client::Fate;
+use super::pinned::{Endpoints, Habit, Pinned};
+use super::{apps, harness, net, say};
+use harness::{Init, Launch, Running};
+
+/// As in tests/container.rs.
+const PODMAN: [&str; 2] = ["--runtime=runc", "--cgroup-manager=cgroupfs"];
+const RUN: [&str; 5] =
+    ["run", "--rm", "--network=host", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+
+pub fn podman_runs_here() -> Result<(), String> {
+    harness::program("podman")?;
+    harness::program("runc")
+}
+
+/// An app in a container of this machine's own files, in the network of the calling thread.
+struct Container {
+    name: String,
+    _run: Running,
+}
+
+impl Container {
+    fn start(app: &str, port: u16, below: &[&str]) -> Container {
+        let name = format!("adieu-hook-{}-{port}-{}", std::process::id(), below.len());
+        let mut launch = Launch::program(Path::new("/usr/bin/podman")).env("HOME", "/root");
+        launch = PODMAN.iter().chain(&RUN).fold(launch, |launch, word| launch.option(word));
+        for word in ["--name", &name, "--env", &format!("PORT={port}"), "--rootfs", "/:O"] {
+            launch = launch.option(word);
+        }
+        let command = apps::App::named(app).words(port);
+        let command = below.iter().map(ToString::to_string).chain(command);
+        Container { name, _run: launch.command(command).start() }
+    }
+
+    fn exec(&self, words: &[&str]) -> Output {
+        let podman = Command::new("podman").args(PODMAN).args(["exec", &self.name]).args(words).output();
+        podman.expect("podman is installed")
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = Command::new("podman").args(PODMAN).args(["rm", "--force", "--time=0", &self.name]).output();
+    }
+}
+
+/// Two stops, each the hook and then the end of the container; what is wrong, if anything.
+pub fn stop_by_hook(app: &str, below: &[&str]) -> Option<String> {
+    net::enter();
+    let endpoints = Arc::new(Endpoints::default());
+    let mut serving = Container::start(app, 8001, below);
+    super::wait_until_it_answers(8001);
+    endpoints.join(8001);
+    let load = Pinned::start(&endpoints, &Habit::ALL);
+    let adieu = Init::Adieu.path();
+    let hook = [adieu.to_str().expect("a path"), "--wait", "--pre-stop", "2s", "--grace", "30s", "-v"];
+    let (mut said, mut times) = (String::new(), vec![]);
+    for port in [8002, 8003] {
+        let next = Container::start(app, port, below);
+        super::wait_until_it_answers(port);
+        sleep(Duration::from_millis(300));
+        let asked = Instant::now();
+        endpoints.join(port);
+        endpoints.leave(port - 1);
+        let waited = serving.exec(&hook);
+        times.push(asked.elapsed().saturating_sub(super::PRE_STOP));
+        said += &String::from_utf8_lossy(&waited.stderr);
+        assert!(waited.status.success(), "{app}: the hook exits with {}\n{said}", waited.status);
+        // Here TERM would follow, which as PID 1 many apps do not hear; whatever comes now finds nobody.
+        drop(std::mem::replace(&mut serving, next));
+    }
+    let requests = load.end();
+    let failed: Vec<String> = requests
+        .iter()
+        .filter(|request| request.fate != Fate::Answered)
+        .map(|request| format!("{:?} {} at :{}", request.habit, request.fate, request.port))
+        .collect();
+    let closed = requests.iter().filter(|request| request.was_last).count();
+    let shown: Vec<String> = times.iter().map(|took| format!("{:.2} s", took.as_secs_f64())).collect();
+    let name = format!("{app}{}", if below.is_empty() { "" } else { " below tini" });
+    say(&format!(
+        "{name:<22} {:>8} {closed:>7} {:>6} {:>16}\n",
+        requests.len(),
+        failed.len(),
+        shown.join(" ")
+    ));
+    let slow = times.iter().any(|took| *took > super::LET_GO_WITHIN + Habit::LONGEST);
+    (slow || !failed.is_empty()).then(|| format!("=== {name}\n{}\n{said}", failed.join("\n")))
+}

@@ -119,7 +119,9 @@ impl History {
     pub fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
         let Some(info) = sample.info else { return };
         self.last = Some(Last { at: now, info, speaker, unsent: sample.unsent });
-        if idle || speaker == Speaker::Server && info.sent_ago >= ACKNOWLEDGED_BY {
+        // A tie that has only grown old is no rest of which anything is known.
+        let at_rest = idle || info.sent_ago >= ACKNOWLEDGED_BY;
+        if at_rest && speaker != Speaker::Either && speaker != Speaker::Client {
             self.rested_at = Some((info.data_in, info.data_out));
         }
     }

@@ -74,10 +74,10 @@ fn life(who: As, fault: Option<Fault>) -> Counts {
         .judged(judge(fault, Arc::clone(&counts)));
     let mut run = launch.start();
     let told = follow(&mut run, address);
-    supervisor.finish();
     if let Err(why) = told {
         run.fail(&why);
     }
+    supervisor.finish();
     Arc::into_inner(counts).expect("the judge is gone").into_inner().expect("nobody panicked with it in hand")
 }
 
@@ -161,7 +161,9 @@ fn ask(address: std::net::SocketAddr, path: &str) -> Result<String, String> {
     let talk = || {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        // In one piece: the app reads once, and closes over what it has not read.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         std::io::Result::Ok(answer)

@@ -437,7 +437,9 @@ mod tests {
                 Time => super::super::values::duration(default).is_ok(),
                 Signal => super::super::values::signal(default).is_ok(),
                 Word(..) => kind.choices().contains(&default),
-                Port | Status | Path | Target | Other(_) => false,
+                // One of the words that its name shows.
+                Other(name) => name.split('|').any(|word| word == default),
+                Port | Status | Path | Target => false,
             };
             assert!(reads, "--{} cannot have the default {default}", setting.long);
         }

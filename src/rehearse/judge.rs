@@ -64,8 +64,11 @@ impl<'a> Evidence<'a> {
             Fate::CutOff { .. } => {
                 let by_kill = self.forced.is_some_and(|kill| request.to.0 >= kill.0 - 20);
                 match (by_kill, self.reacted) {
-                    (true, true) => Point::DrainFitsGrace,
                     (true, false) => Point::HandlesStopSignal,
+                    (_, _) if after_stop && request.connection == Connection::Pinned => {
+                        Point::LetsConnectionsGo
+                    }
+                    (true, true) => Point::DrainFitsGrace,
                     (false, _) if self.drain_gave_up().is_some() => Point::DrainFitsGrace,
                     // It stood in the listener's queue, which the kernel clears away as the listener closes.
                     (false, _) if after_stop && self.listener_closed_under(request) => {
@@ -102,6 +105,7 @@ impl<'a> Evidence<'a> {
             Point::FailsReadinessFirst => self.fails_readiness_first(),
             Point::StopsAccepting => self.stops_accepting(),
             Point::FinishesRequests => self.finishes_requests(),
+            Point::LetsConnectionsGo => self.lets_connections_go(),
             Point::DrainFitsGrace => self.drain_fits_grace(),
             Point::ClosesDatabases => self.closes_databases(),
             Point::LeavesNoProcess => self.leaves_no_process(),
@@ -248,6 +252,35 @@ impl<'a> Evidence<'a> {
         pass(format!("all {in_flight} in flight at the stop were answered, the last at {last}"))
     }
 
+    fn lets_connections_go(&self) -> (Outcome, String, String) {
+        let cut = self.lost(Point::LetsConnectionsGo);
+        if !cut.is_empty() {
+            let advice = match self.seen.mode {
+                Mode::Bare | Mode::Init => {
+                    "close kept connections between two requests (Connection: close in answers after the stop), or wrap it in adieu"
+                }
+                Mode::Adieu => {
+                    "let adieu close them: it may need CAP_SYS_PTRACE, and its log says what was not permitted"
+                }
+            };
+            return fail(
+                format!(
+                    "{} on connections that clients kept after the removal: {}",
+                    counted(cut),
+                    reasons(cut)
+                ),
+                advice,
+            );
+        }
+        match self.seen.moved_on.iter().max() {
+            Some(last) => {
+                let clients = self.seen.moved_on.len();
+                pass(format!("closed {clients} kept connections between two requests, the last at {last}"))
+            }
+            None => not_seen("no client kept its connection after the removal (--pinned 2)"),
+        }
+    }
+
     fn drain_fits_grace(&self) -> (Outcome, String, String) {
         let grace = At(self.seen.limits.grace_ms as i64);
         let cut = self.lost(Point::DrainFitsGrace);
@@ -346,7 +379,9 @@ impl<'a> Evidence<'a> {
         let end = self.seen.end;
         let grace = At(self.seen.limits.grace_ms as i64);
         if let Some(kill) = self.forced {
-            return match (self.reacted, self.lost(Point::DrainFitsGrace).len()) {
+            let unfinished = [Point::DrainFitsGrace, Point::LetsConnectionsGo];
+            return match (self.reacted, unfinished.map(|point| self.lost(point).len()).iter().sum::<usize>())
+            {
                 (false, _) => not_seen("it never began to stop"),
                 (true, 0) => fail(
                     format!("had begun to stop, then hung until SIGKILL at {kill}"),

@@ -12,8 +12,10 @@
 mod adieu_report;
 mod balancer;
 pub mod baseline;
+mod http;
 pub mod judge;
 mod legacy;
+mod link;
 pub mod lint;
 mod live;
 mod load;
@@ -31,8 +33,11 @@ mod session;
 pub mod show;
 mod shutdown;
 mod snapshot;
+mod tls;
+mod url;
 pub mod verdict;
 mod watch;
+mod websocket;
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};

@@ -5,17 +5,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::balancer::Balancer;
-use super::load::{self, Sent};
+use super::load::{self, Log, Manner};
 use super::plan::Plan;
 use super::recording::{Mode, Target};
 use super::sandbox::Sandbox;
 use super::snapshot::Observer;
+use super::url::Url;
 use super::watch::{self, Answers, History, Watcher};
 
 /// Everything that runs between the start and the end of the load.
 pub(crate) struct LiveRun {
     pub(crate) balancer: Arc<Balancer>,
-    pub(crate) clients: Vec<JoinHandle<Vec<Sent>>>,
+    pub(crate) clients: Vec<JoinHandle<Log>>,
     pub(crate) history: Watcher<History>,
     pub(crate) readiness: Option<Watcher<Answers>>,
 }
@@ -23,15 +24,17 @@ pub(crate) struct LiveRun {
 impl LiveRun {
     pub(crate) fn begin(
         plan: &Plan,
-        targets: &[Target],
+        targets: &[(Url, Target)],
         sandbox: &Sandbox,
-        question: Option<String>,
+        question: Option<Url>,
     ) -> LiveRun {
         let balancer = Arc::new(Balancer::default());
-        let patience = plan.limits.grace + Duration::from_secs(10);
-        let clients = load::clients(targets, plan.load.clients)
+        let slowest = targets.iter().map(|(_, target)| target.first_ms).max().unwrap_or_default();
+        let patience = plan.limits.grace + Duration::from_millis(slowest) + Duration::from_secs(10);
+        let manner = Manner { patience, ..plan.load.manner.clone() };
+        let clients = load::clients(targets, plan.load.crowd)
             .into_iter()
-            .map(|client| load::start(client, Arc::clone(&balancer), patience))
+            .map(|client| load::start(client, Arc::clone(&balancer), manner.clone()))
             .collect();
         let history = watch::history(observer(plan, sandbox), sandbox.main);
         LiveRun { balancer, clients, history, readiness: question.map(watch::readiness) }

@@ -1,18 +1,28 @@
-//! The clients: some keep one connection alive for all their requests, some open a new one each time, and for slow addresses
-//! enough of them, out of step, that requests are in flight at any moment. Each is a thread with a real HTTP client, which
-//! notes when it asked and what became of it.
+//! The clients. Some keep one connection for all their requests, some open a new one each time, some are pinned: they keep their
+//! connection even after the balancer has removed the app, as the clients of a ClusterIP do, until the app closes it; and streams
+//! of events and websockets last until the app ends them. For slow addresses there are more of them, out of step, so that requests
+//! are in flight at any moment. Each is a thread that notes when it asked and what became of it.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::balancer::Balancer;
-use super::recording::{Connection, Fate, Target};
+use rustls::ClientConfig;
 
-/// Between an answer and the client's next request.
-const PAUSE: Duration = Duration::from_millis(40);
+use super::balancer::Balancer;
+use super::http::{self, Message};
+use super::link::Link;
+use super::recording::{Connection, Fate, Kind, Target};
+use super::tls::{self, Version};
+use super::url::Url;
+use super::websocket;
+
 /// After a loss: a user tries again, but not at once.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// How far clients of slow addresses are out of step at most: the load before the stop is not much longer.
+const MOST_DELAY: Duration = Duration::from_secs(10);
+/// A stream may last as long as the rehearsal does.
+const STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// One client's plan.
 #[derive(Clone)]
@@ -20,9 +30,20 @@ pub(crate) struct Client {
     pub(crate) number: u16,
     pub(crate) connection: Connection,
     pub(crate) target: u16,
-    pub(crate) url: String,
+    pub(crate) url: Url,
+    pub(crate) tls: Option<Version>,
     /// Before the first request, so that clients of a slow address are out of step.
     pub(crate) delay: Duration,
+}
+
+/// How every client behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) message: Message,
+    /// Between an answer and the client's next request.
+    pub(crate) pause: Duration,
+    /// How long a client waits for an answer.
+    pub(crate) patience: Duration,
 }
 
 /// One request as its client saw it.
@@ -35,22 +56,46 @@ pub(crate) struct Sent {
     pub(crate) fate: Fate,
 }
 
-/// `each` clients of either kind for every fast target, and two more of the new-connection kind for slow ones.
-pub(crate) fn clients(targets: &[Target], each: u16) -> Vec<Client> {
+/// What a client did.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) sent: Vec<Sent>,
+    /// When its connection was closed between two requests, after the removal: from then on it asks another instance.
+    pub(crate) moved_on: Option<Instant>,
+}
+
+/// How many clients of each kind there are for an address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    /// Of each kind: new and kept connections, or streams.
+    pub(crate) each: u16,
+    pub(crate) pinned: u16,
+}
+
+/// The clients of every target; two more of the new-connection kind for slow ones.
+pub(crate) fn clients(targets: &[(Url, Target)], crowd: Crowd) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
-    for (index, target) in targets.iter().enumerate() {
-        for connection in [Connection::Kept, Connection::New] {
-            let extra = if target.slow() && connection == Connection::New { 2 } else { 0 };
-            let crowd = each + extra;
+    for (index, (url, target)) in targets.iter().enumerate() {
+        let slow = if target.slow() { 2 } else { 0 };
+        let kinds = match target.kind {
+            Kind::Request => vec![
+                (Connection::Kept, crowd.each),
+                (Connection::Pinned, crowd.pinned),
+                (Connection::New, crowd.each + slow),
+            ],
+            Kind::Events | Kind::Websocket => vec![(Connection::Stream, crowd.each)],
+        };
+        for (connection, crowd) in kinds {
             for place in 0..crowd {
+                let step = Duration::from_millis(target.first_ms.max(40)).min(MOST_DELAY);
+                let versions = target.tls.len().max(1);
                 clients.push(Client {
                     number: clients.len() as u16,
                     connection,
                     target: index as u16,
-                    url: target.url.clone(),
-                    delay: Duration::from_millis(
-                        target.first_ms.max(40) * u64::from(place) / u64::from(crowd),
-                    ),
+                    url: url.clone(),
+                    tls: target.tls.get(usize::from(place) % versions).and_then(|name| Version::named(name)),
+                    delay: step * u32::from(place) / u32::from(crowd),
                 });
             }
         }
@@ -58,77 +103,152 @@ pub(crate) fn clients(targets: &[Target], each: u16) -> Vec<Client> {
     clients
 }
 
-/// Sets a client to work until the balancer sends nothing more; the thread gives back what it did.
-pub(crate) fn start(client: Client, balancer: Arc<Balancer>, patience: Duration) -> JoinHandle<Vec<Sent>> {
-    std::thread::spawn(move || {
-        let agent = agent(client.connection, patience);
-        let mut sent = Vec::new();
-        let mut pause = client.delay;
-        while balancer.routes_after(pause) {
+/// Sets a client to work until it is sent nowhere any more.
+pub(crate) fn start(client: Client, balancer: Arc<Balancer>, manner: Manner) -> JoinHandle<Log> {
+    std::thread::spawn(move || Worker { client, balancer, manner, link: None, log: Log::default() }.work())
+}
+
+struct Worker {
+    client: Client,
+    balancer: Arc<Balancer>,
+    manner: Manner,
+    /// The connection that is kept for the next request.
+    link: Option<Link>,
+    log: Log,
+}
+
+impl Worker {
+    fn work(mut self) -> Log {
+        let Ok(tls) = self.client.tls.map(tls::client).transpose() else { return self.log };
+        let mut pause = self.client.delay;
+        while self.may_ask(pause) {
             let from = Instant::now();
-            let fate = ask(&agent, &client.url);
+            let fate = self.ask(tls.as_ref()).unwrap_or_else(|fate| fate);
             let to = Instant::now();
-            pause = if fate.lost() { BACK_OFF } else { PAUSE };
-            sent.push(Sent {
-                client: client.number,
-                connection: client.connection,
-                target: client.target,
+            if fate.lost() {
+                self.link = None;
+            }
+            pause = if fate.lost() { BACK_OFF } else { self.manner.pause };
+            self.log.sent.push(Sent {
+                client: self.client.number,
+                connection: self.client.connection,
+                target: self.client.target,
                 from,
                 to,
                 fate,
             });
         }
-        sent
+        self.log
+    }
+
+    /// Pauses, and says whether there is somewhere to ask: the balancer's routes, or a connection that it cannot take away.
+    fn may_ask(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        let routed = self.balancer.routes_after(pause);
+        if self.client.connection != Connection::Pinned {
+            return routed;
+        }
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            std::thread::park_timeout(left);
+        }
+        let held = self.link.is_some();
+        if self.link.as_mut().is_some_and(Link::closed) {
+            self.link = None;
+        }
+        if routed || self.link.is_some() {
+            return true;
+        }
+        let last_lost = self.log.sent.last().is_some_and(|sent| sent.fate.lost());
+        if held || !last_lost {
+            self.log.moved_on = Some(Instant::now());
+        }
+        false
+    }
+
+    fn ask(&mut self, tls: Option<&Arc<ClientConfig>>) -> Result<Fate, Fate> {
+        let deadline = Instant::now() + self.manner.patience;
+        let (url, message) = (&self.client.url, &self.manner.message);
+        if self.link.as_mut().is_some_and(Link::closed) {
+            self.link = None;
+        }
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => Link::open(url, tls, deadline)?,
+        };
+        if url.scheme.websocket() {
+            websocket::open(&mut link, url, message, deadline)?;
+            return websocket::hold(&mut link).map(|()| Fate::Answered { status: 101 });
+        }
+        let head = http::begin(&mut link, url, message, deadline)?;
+        let deadline = if head.events { deadline + STREAM } else { deadline };
+        http::finish(&mut link, &head, deadline)?;
+        let keeps = matches!(self.client.connection, Connection::Kept | Connection::Pinned);
+        if keeps && head.keeps {
+            self.link = Some(link);
+        }
+        Ok(fate_of(head.status))
+    }
+}
+
+fn fate_of(status: u16) -> Fate {
+    match status {
+        500.. => Fate::TurnedAway { why: format!("answered {status}") },
+        _ => Fate::Answered { status },
+    }
+}
+
+/// Asks once on a new connection and reads the answer to its end, or to its head where it is a stream.
+pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<Target, Fate> {
+    let mut versions: Vec<Version> = Vec::new();
+    let mut last = Fate::TurnedAway { why: "no version of TLS is spoken here".into() };
+    if url.scheme.secure() {
+        for version in Version::BOTH {
+            let shaken = tls::client(version)
+                .map_err(|error| Fate::CutOff { why: error.to_string() })
+                .and_then(|tls| Link::open(url, Some(&tls), Instant::now() + patience));
+            match shaken {
+                Ok(_link) => versions.push(version),
+                Err(fate) => last = fate,
+            }
+        }
+        if versions.is_empty() {
+            return Err(last);
+        }
+    }
+    let begun = Instant::now();
+    let deadline = begun + patience;
+    let tls = versions.first().and_then(|version| tls::client(*version).ok());
+    let mut link = Link::open(url, tls.as_ref(), deadline)?;
+    let kind = if url.scheme.websocket() {
+        websocket::open(&mut link, url, message, deadline)?;
+        websocket::close(&mut link);
+        Kind::Websocket
+    } else {
+        let head = http::begin(&mut link, url, message, deadline)?;
+        if !head.events {
+            http::finish(&mut link, &head, deadline)?;
+        }
+        match fate_of(head.status) {
+            Fate::Answered { .. } if head.events => Kind::Events,
+            Fate::Answered { .. } => Kind::Request,
+            fate @ (Fate::TurnedAway { .. } | Fate::CutOff { .. }) => return Err(fate),
+        }
+    };
+    Ok(Target {
+        url: url.to_string(),
+        first_ms: begun.elapsed().as_millis() as u64,
+        kind,
+        tls: versions.iter().map(|version| version.name().to_owned()).collect(),
     })
 }
 
-/// An HTTP client that follows no proxy, no redirect, and takes every status for an answer.
-pub(crate) fn agent(connection: Connection, patience: Duration) -> ureq::Agent {
-    let kept = match connection {
-        Connection::New => 0,
-        Connection::Kept => 1,
-    };
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_idle_connections(kept)
-        .max_idle_connections_per_host(kept)
-        .proxy(None)
-        .timeout_global(Some(patience))
-        .build()
-        .into()
-}
-
-/// Asks once and reads the answer to its end: an answer that breaks off is none.
-pub(crate) fn ask(agent: &ureq::Agent, url: &str) -> Fate {
-    let answer = agent.get(url).call().and_then(|mut response| {
-        response.body_mut().with_config().limit(u64::MAX).read_to_vec()?;
-        Ok(response.status().as_u16())
-    });
-    match answer {
-        Ok(status @ 500..) => Fate::TurnedAway { why: format!("answered {status}") },
-        Ok(status) => Fate::Answered { status },
-        Err(error) => fate_of(&error),
-    }
-}
-
-/// The peer's errors are not ours to enumerate: whatever is neither a refusal nor a timeout ended a connection that stood.
-fn fate_of(error: &ureq::Error) -> Fate {
-    use std::io::ErrorKind;
-    match error {
-        ureq::Error::Timeout(_) => Fate::CutOff { why: "no answer in time".into() },
-        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => {
-            Fate::TurnedAway { why: "connection refused".into() }
-        }
-        ureq::Error::Io(io) => match io.kind() {
-            ErrorKind::ConnectionRefused => Fate::TurnedAway { why: "connection refused".into() },
-            ErrorKind::TimedOut => Fate::CutOff { why: "no answer in time".into() },
-            ErrorKind::ConnectionReset => Fate::CutOff { why: "connection reset".into() },
-            ErrorKind::BrokenPipe => Fate::CutOff { why: "connection closed while asking".into() },
-            ErrorKind::UnexpectedEof => Fate::CutOff { why: "connection closed without an answer".into() },
-            _ => Fate::CutOff { why: io.to_string() },
-        },
-        other => Fate::CutOff { why: other.to_string() },
-    }
+/// The status of one answer, as a balancer asks for readiness.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn status(url: &Url, patience: Duration) -> Result<u16, Fate> {
+    let deadline = Instant::now() + patience;
+    let tls = url.scheme.secure().then(|| tls::client(Version::Tls13).ok()).flatten();
+    let mut link = Link::open(url, tls.as_ref(), deadline)?;
+    Ok(http::begin(&mut link, url, &Message::default(), deadline)?.status)
 }

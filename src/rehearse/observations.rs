@@ -47,10 +47,11 @@ impl Observations {
         session: &Session,
         live: LiveRun,
     ) -> Result<Recording, Failure> {
-        let mut requests = Vec::new();
+        let (mut requests, mut moved_on) = (Vec::new(), Vec::new());
         for client in live.clients {
-            let sent = session.join(client)?;
-            requests.extend(sent.into_iter().map(|sent| self.request(sent)));
+            let log = session.join(client)?;
+            requests.extend(log.sent.into_iter().map(|sent| self.request(sent)));
+            moved_on.extend(log.moved_on.map(|at| self.at(at)));
         }
         let mut history = session.join(live.history.end())?;
         let held = self
@@ -79,6 +80,7 @@ impl Observations {
             },
             ready_after_ms: self.ready_after.as_millis() as u64,
             requests,
+            moved_on,
             readiness: Readiness { url: self.question.clone(), turned },
             adieu_report: self.adieu_report.clone(),
             closed: history.closed_after(self.asked, &self.ports).map(|at| self.at(at)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
+use super::url::Url;
 use adieu::settings::{Platform, values};
 
 use super::lint::rules::{Rule, Severity};
@@ -93,13 +94,39 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT", help_heading = "Load")]
     pub(crate) port: Vec<u16>,
 
-    /// A URL, or a path on the app's first port, to send requests to; repeatable, slow ones too [default: /].
+    /// Where to send requests, slow addresses too: SCHEME://HOST:PORT/PATH (http, https, ws, wss), http://unix:SOCKET:/PATH, or
+    /// a path on the app's first port, as /PATH or https:/PATH; repeatable [default: /].
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "Load")]
-    pub(crate) url: Vec<String>,
+    pub(crate) url: Vec<Url>,
 
     /// Clients of either kind (kept and new connections) for each URL.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Load")]
     pub(crate) clients: u16,
+
+    /// Clients for each URL that keep their connection until the app closes it, also when the balancer has removed the app, as
+    /// those of a ClusterIP do [default: 1 on Kubernetes, else 0].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=200), help_heading = "Load")]
+    pub(crate) pinned: Option<u16>,
+
+    /// How many requests a second each client sends, as far as the answers leave time.
+    #[arg(long, value_name = "N", value_parser = rate, default_value = "25", help_heading = "Load")]
+    pub(crate) rate: f64,
+
+    /// The method of the requests [default: GET, with a body POST].
+    #[arg(long, value_name = "METHOD", value_parser = token, help_heading = "Load")]
+    pub(crate) method: Option<String>,
+
+    /// A header of the requests; repeatable.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Load")]
+    pub(crate) header: Vec<(String, String)>,
+
+    /// The body of the requests: a text, or @FILE.
+    #[arg(long, value_name = "TEXT", value_parser = body, help_heading = "Load")]
+    pub(crate) body: Option<Body>,
+
+    /// How long a client takes to send the body.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "body", help_heading = "Load")]
+    pub(crate) upload: Option<Duration>,
 
     /// A worker that listens nowhere.
     #[arg(long, conflicts_with_all = ["port", "url"], help_heading = "Load")]
@@ -107,7 +134,7 @@ pub(crate) struct Options {
 
     /// The app's own readiness address, which a balancer would ask when there is no adieu.
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "What to watch")]
-    pub(crate) readiness: Option<String>,
+    pub(crate) readiness: Option<Url>,
 
     /// A remote port that is a database's, besides the well-known ones; repeatable.
     #[arg(long, value_name = "PORT", help_heading = "What to watch")]
@@ -204,12 +231,42 @@ fn range(text: &str) -> Result<RangeInclusive<Duration>, String> {
     Ok(low..=high)
 }
 
-fn url(text: &str) -> Result<String, String> {
-    if text.starts_with("http://") || text.starts_with('/') {
+fn url(text: &str) -> Result<Url, String> {
+    text.parse()
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.01..=10_000.0).contains(rate));
+    rate.ok_or_else(|| format!("'{text}' is no number from 0.01 to 10000"))
+}
+
+/// What may be a method or the name of a header, RFC 9110, 5.6.2.
+fn token(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(fits) {
         return Ok(text.to_owned());
     }
-    Err(format!("'{text}' is neither http://HOST:PORT/PATH nor a /PATH"))
+    Err(format!("'{text}' holds what HTTP does not allow there"))
 }
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("'{text}' is no NAME: VALUE"))?;
+    if value.contains(['\r', '\n']) {
+        return Err("a header is one line".to_owned());
+    }
+    Ok((token(name)?, value.trim().to_owned()))
+}
+
+fn body(text: &str) -> Result<Body, String> {
+    match text.strip_prefix('@') {
+        Some(path) => std::fs::read(path).map(Body).map_err(|error| format!("cannot read '{path}': {error}")),
+        None => Ok(Body(text.as_bytes().to_vec())),
+    }
+}
+
+/// The bytes of a request's body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Body(pub(crate) Vec<u8>);
 
 fn variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;

@@ -10,11 +10,12 @@ use super::live::LiveRun;
 use super::namespace::AtExit;
 use super::observations::Observations;
 use super::plan::Plan;
-use super::ready::{await_first_answer, ready_line, warm_up, whole};
+use super::ready::{FirstAnswers, await_first_answer, ready_line, warm_up, whole};
 use super::recording::{Mode, Recording};
 use super::sandbox::{Launch, Sandbox};
 use super::session::{Failure, Session};
 use super::shutdown::shut_down;
+use super::url::{Place, Scheme, Url};
 
 /// Runs it.
 ///
@@ -27,13 +28,19 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
     let launch = launch(plan, &log, health, &report);
     let begun = Instant::now();
     session.progress.say(&format!("{}: starting {}", plan.mode.label(), plan.app));
-    let sandbox = Sandbox::start(&session.isolation, &launch).map_err(Failure::Cannot)?;
+    let sandbox = Sandbox::start(&session.isolation, &launch)
+        .map_err(|why| session.check().err().unwrap_or(Failure::Cannot(why)))?;
     session.check()?;
-    let (ports, targets, ready_after) = await_first_answer(plan, session, &sandbox, begun)?;
+    let FirstAnswers { ports, targets, after: ready_after } =
+        await_first_answer(plan, session, &sandbox, begun)?;
     session.progress.say(&format!("{}: {}", plan.mode.label(), ready_line(&ports, ready_after)));
 
     let question = match plan.mode {
-        Mode::Adieu => Some(format!("http://{health}/readyz")),
+        Mode::Adieu => Some(Url {
+            scheme: Scheme::Http,
+            place: Place::Tcp { host: health.ip().to_string(), port: health.port() },
+            path: "/readyz".into(),
+        }),
         Mode::Bare | Mode::Init => plan.readiness.as_ref().map(|url| whole(url, &ports)),
     };
     let live = LiveRun::begin(plan, &targets, &sandbox, question.clone());
@@ -51,8 +58,8 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
         ready_after,
         shutdown,
         ports,
-        targets,
-        question,
+        targets: targets.into_iter().map(|(_, target)| target).collect(),
+        question: question.map(|url| url.to_string()),
         mode: plan.mode,
         isolation: session.isolation.clone(),
         adieu_report: adieu_report::read(&report, plan.limits.hook.as_millis() as u64),

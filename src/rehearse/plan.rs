@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::http::Message;
 use super::lint::Lint;
+use super::load::{Crowd, Manner};
 use super::manifest::workload::Workload;
 use super::options::Options;
 use super::recording::Mode;
+use super::url::{Place, Scheme, Url};
 use adieu::settings::Platform;
 
 /// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB, Redis, Cassandra.
@@ -30,7 +33,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) load: Load,
     /// The app's own readiness address, for a balancer that has no adieu to ask.
-    pub(crate) readiness: Option<String>,
+    pub(crate) readiness: Option<Url>,
     /// Remote ports that are taken for databases.
     pub(crate) databases: Vec<u16>,
     /// Where the app's output goes; a temporary file when nothing is given.
@@ -59,8 +62,8 @@ pub(crate) struct Limits {
 pub(crate) struct Load {
     /// Where to send requests; `None` for a worker that listens nowhere.
     pub(crate) endpoints: Option<Endpoints>,
-    /// Clients of either kind for each address.
-    pub(crate) clients: u16,
+    pub(crate) crowd: Crowd,
+    pub(crate) manner: Manner,
     /// How long there is load before the stop request.
     pub(crate) warm_up: Duration,
 }
@@ -70,7 +73,14 @@ pub(crate) struct Endpoints {
     /// The ports to wait for; empty to find them.
     pub(crate) ports: Vec<u16>,
     /// Whole URLs, or paths on the first port.
-    pub(crate) urls: Vec<String>,
+    pub(crate) urls: Vec<Url>,
+}
+
+impl Endpoints {
+    /// None of them is on a port that has to be found.
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.urls.iter().all(|url| matches!(url.place, Place::Unix(_)))
+    }
 }
 
 /// What is rehearsed.
@@ -98,7 +108,12 @@ impl Plan {
         let databases = DATABASES.into_iter().chain(options.database.iter().copied()).collect();
         let own_probe =
             workload.and_then(|workload| workload.readiness.as_ref().filter(|_| workload.adieu.is_none()));
-        let probe_url = own_probe.map(|probe| format!("http://127.0.0.1:{}{}", probe.port, probe.path));
+        let probe_url = own_probe.map(|probe| Url {
+            scheme: Scheme::Http,
+            place: Place::Tcp { host: "127.0.0.1".into(), port: probe.port },
+            path: probe.path.clone(),
+        });
+        let limits = limits(options, subject, removal);
         Plan {
             app,
             command: command.clone(),
@@ -106,8 +121,8 @@ impl Plan {
             mode,
             init: options.adieu.clone().or_else(|| options.init.clone()),
             init_options: init_options(options, subject, mode),
-            limits: limits(options, subject, removal),
-            load: load(options, subject, probe_url.as_deref()),
+            load: load(options, subject, limits.platform, probe_url.as_ref()),
+            limits,
             readiness: options.readiness.clone().or(probe_url),
             databases,
             log: options.log.clone(),
@@ -162,15 +177,37 @@ fn limits(options: &Options, subject: &Subject, removal: Duration) -> Limits {
     }
 }
 
-fn load(options: &Options, subject: &Subject, probe_url: Option<&str>) -> Load {
+fn path(path: &str) -> Url {
+    Url { scheme: Scheme::Http, place: Place::AppPort, path: path.to_owned() }
+}
+
+fn usual_method(options: &Options) -> &'static str {
+    if options.body.is_some() { "POST" } else { "GET" }
+}
+
+fn load(options: &Options, subject: &Subject, platform: Platform, probe_url: Option<&Url>) -> Load {
     let usual = match subject {
-        Subject::BuiltIn(_) => vec!["/fast".to_owned(), "/slow".to_owned()],
-        Subject::Command(_) | Subject::Manifest(_) => vec![probe_url.unwrap_or("/").to_owned()],
+        Subject::BuiltIn(_) => vec![path("/fast"), path("/slow")],
+        Subject::Command(_) | Subject::Manifest(_) => vec![probe_url.cloned().unwrap_or_else(|| path("/"))],
     };
     let urls = if options.url.is_empty() { usual } else { options.url.clone() };
     Load {
         endpoints: (!options.no_load).then(|| Endpoints { ports: options.port.clone(), urls }),
-        clients: options.clients,
+        crowd: Crowd {
+            each: options.clients,
+            // Behind a ClusterIP every client with a connection is pinned to it.
+            pinned: options.pinned.unwrap_or(u16::from(platform == Platform::Kubernetes)),
+        },
+        manner: Manner {
+            message: Message {
+                method: options.method.clone().unwrap_or_else(|| usual_method(options).into()),
+                headers: options.header.clone(),
+                body: options.body.clone().map(|body| body.0).unwrap_or_default(),
+                upload: options.upload.unwrap_or_default(),
+            },
+            pause: Duration::from_secs_f64(1.0 / options.rate),
+            patience: Duration::ZERO,
+        },
         warm_up: options.warm_up,
     }
 }

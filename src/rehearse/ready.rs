@@ -6,10 +6,23 @@ use std::time::{Duration, Instant};
 use super::live::observer;
 use super::load;
 use super::plan::{Endpoints, Plan};
-use super::recording::{Connection, Fate, Target};
+use super::recording::Target;
 use super::sandbox::Sandbox;
 use super::session::{Failure, POLL, Session};
 use super::snapshot::Observer;
+use super::url::{Place, Url};
+
+/// What there is once the app has answered everywhere.
+pub(crate) struct FirstAnswers {
+    /// The ports that it listens on.
+    pub(crate) ports: Vec<u16>,
+    pub(crate) targets: Vec<(Url, Target)>,
+    /// From the start to the first answer.
+    pub(crate) after: Duration,
+}
+
+/// How long a first answer may take in any case: a request of a minute is one, too.
+const FIRST_ANSWER: Duration = Duration::from_secs(120);
 
 /// Waits until the app listens and answers each address once, and notes how long each takes: the ports, the targets, and how long
 /// the first answer took.
@@ -21,14 +34,17 @@ pub(crate) fn await_first_answer(
     session: &Session,
     sandbox: &Sandbox,
     begun: Instant,
-) -> Result<(Vec<u16>, Vec<Target>, Duration), Failure> {
+) -> Result<FirstAnswers, Failure> {
     let Some(endpoints) = &plan.load.endpoints else {
         // A worker gives no sign; it gets the warm-up to settle.
-        return Ok((Vec::new(), Vec::new(), begun.elapsed()));
+        return Ok(FirstAnswers { ports: Vec::new(), targets: Vec::new(), after: begun.elapsed() });
     };
     let until = begun + plan.limits.start;
     let mut observer = observer(plan, sandbox);
     let ports = loop {
+        if endpoints.ports.is_empty() && endpoints.elsewhere() {
+            break Vec::new();
+        }
         session.wait(plan, sandbox, POLL)?;
         let found = listening_ports(&mut observer, endpoints);
         if !found.is_empty() {
@@ -49,10 +65,13 @@ pub(crate) fn await_first_answer(
     let mut ready_after = None;
     for url in &endpoints.urls {
         let asked = begun.elapsed();
-        targets.push(first_answer(plan, session, sandbox, whole(url, &ports), until)?);
+        let url = whole(url, &ports);
+        let target = first_answer(plan, session, sandbox, &url, until)?;
+        targets.push((url, target));
         ready_after.get_or_insert(asked);
     }
-    Ok((ports, targets, ready_after.unwrap_or_else(|| begun.elapsed())))
+    let after = ready_after.unwrap_or_else(|| begun.elapsed());
+    Ok(FirstAnswers { ports, targets, after })
 }
 
 /// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones must be there.
@@ -64,49 +83,49 @@ fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     if endpoints.ports.iter().all(|port| found.contains(port)) { endpoints.ports.clone() } else { Vec::new() }
 }
 
-/// Asks until there is an answer.
+/// Asks until there is an answer. Whoever takes long is asked for as long as the start may take, but an interrupt and the app's
+/// end are noticed meanwhile.
 fn first_answer(
     plan: &Plan,
     session: &Session,
     sandbox: &Sandbox,
-    url: String,
+    url: &Url,
     until: Instant,
 ) -> Result<Target, Failure> {
-    let agent = load::agent(Connection::New, plan.limits.start);
     loop {
-        let from = Instant::now();
-        let fate = load::ask(&agent, &url);
-        match fate {
-            Fate::Answered { .. } => {
-                return Ok(Target { url, first_ms: from.elapsed().as_millis() as u64 });
-            }
-            Fate::TurnedAway { .. } | Fate::CutOff { .. } if Instant::now() >= until => {
+        let (asked, message, patience) =
+            (url.clone(), plan.load.manner.message.clone(), plan.limits.start.max(FIRST_ANSWER));
+        let probe = std::thread::spawn(move || load::probe(&asked, &message, patience));
+        while !probe.is_finished() {
+            session.wait(plan, sandbox, POLL)?;
+        }
+        match session.join(probe)? {
+            Ok(target) => return Ok(target),
+            Err(fate) if Instant::now() >= until => {
                 return Err(Failure::Cannot(format!(
                     "{url} gave no good answer: {fate} (--port or --url name another)"
                 )));
             }
-            Fate::TurnedAway { .. } | Fate::CutOff { .. } => {}
+            Err(_) => {}
         }
         session.wait(plan, sandbox, POLL)?;
     }
 }
 
 /// A path is one on the app's first port, by whichever loopback address reaches it.
-pub(crate) fn whole(url: &str, ports: &[u16]) -> String {
-    if url.starts_with("http://") {
-        return url.to_owned();
-    }
+pub(crate) fn whole(url: &Url, ports: &[u16]) -> Url {
     let port = ports.first().copied().unwrap_or(80);
     let reaches = |address: IpAddr| TcpStream::connect((address, port)).is_ok();
-    let only_v6 = !reaches(Ipv4Addr::LOCALHOST.into()) && reaches(Ipv6Addr::LOCALHOST.into());
-    let host = if only_v6 { "[::1]" } else { "127.0.0.1" };
-    format!("http://{host}:{port}{url}")
+    let only_v6 = url.place == Place::AppPort
+        && !reaches(Ipv4Addr::LOCALHOST.into())
+        && reaches(Ipv6Addr::LOCALHOST.into());
+    url.on(if only_v6 { "::1" } else { "127.0.0.1" }, port)
 }
 
 /// What the user is told.
 pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
     match ports {
-        [] => "runs; it has no port, so there is no load".to_owned(),
+        [] => format!("runs after {:.1} s", after.as_secs_f64()),
         ports => {
             let ports: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
             format!("answers on {} after {:.1} s, load begins", ports.join(" "), after.as_secs_f64())
@@ -115,7 +134,7 @@ pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
 }
 
 /// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
-pub(crate) fn warm_up(plan: &Plan, targets: &[Target]) -> Duration {
-    let slowest = targets.iter().map(|target| target.first_ms).max().unwrap_or_default();
+pub(crate) fn warm_up(plan: &Plan, targets: &[(Url, Target)]) -> Duration {
+    let slowest = targets.iter().map(|(_, target)| target.first_ms).max().unwrap_or_default();
     plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
 }

@@ -39,6 +39,9 @@ pub struct Recording {
     pub ready_after_ms: u64,
     /// Every request, in the order of the clients and then of time.
     pub requests: Vec<Request>,
+    /// When pinned clients found their connection closed between two requests, and moved on to another instance.
+    #[serde(default)]
+    pub moved_on: Vec<At>,
     pub readiness: Readiness,
     /// What adieu itself says of the stop; nothing without it.
     pub adieu_report: Option<AdieuReport>,
@@ -114,6 +117,39 @@ pub struct Target {
     pub url: String,
     /// How long its first answer took.
     pub first_ms: u64,
+    #[serde(default)]
+    pub kind: Kind,
+    /// The versions of TLS that it speaks; clients take turns in them.
+    #[serde(default)]
+    pub tls: Vec<String>,
+}
+
+/// What kind of answer an address gives.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One that ends by itself.
+    #[default]
+    Request,
+    /// Server-sent events: the server ends them.
+    Events,
+    Websocket,
+}
+
+impl Connection {
+    /// The kinds in the order of the pictures.
+    pub const ALL: [Connection; 4] =
+        [Connection::Kept, Connection::Pinned, Connection::New, Connection::Stream];
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Connection::New => "new",
+            Connection::Kept => "kept",
+            Connection::Pinned => "pin",
+            Connection::Stream => "open",
+        }
+    }
 }
 
 impl Target {
@@ -141,8 +177,12 @@ pub struct Request {
 pub enum Connection {
     /// A new connection for every request.
     New,
-    /// One connection kept alive for many.
+    /// One connection kept alive for many, until the balancer removes the app.
     Kept,
+    /// One connection kept alive for many, until the app closes it, whatever the balancer does.
+    Pinned,
+    /// One connection for one stream of events or one websocket.
+    Stream,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]

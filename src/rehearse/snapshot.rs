@@ -49,8 +49,10 @@ pub(crate) struct Snapshot {
 
 impl Members {
     pub(crate) fn of_namespace(main: Pid) -> Members {
-        let link = std::fs::read_link(format!("/proc/{main}/ns/pid")).unwrap_or_default();
-        Members::Namespace { link }
+        let link_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        // Should it be gone and its number somebody else's, then nobody is a member: never all that share our own namespace.
+        let link = link_of(&main.to_string()).filter(|link| Some(link) != link_of("self").as_ref());
+        Members::Namespace { link: link.unwrap_or_default() }
     }
     pub(crate) fn below(root: Pid) -> Members {
         Members::Below { root: root.as_raw() }

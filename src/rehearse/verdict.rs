@@ -1,11 +1,11 @@
-//! The checklist: its eight points, what can become of each, and what a whole list of them comes to.
+//! The checklist: its points, what can become of each, and what a whole list of them comes to.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::recording::Tally;
 
-/// The eight points, in the order of a stop.
+/// The points, in the order of a stop.
 #[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Point {
@@ -13,6 +13,7 @@ pub enum Point {
     FailsReadinessFirst,
     StopsAccepting,
     FinishesRequests,
+    LetsConnectionsGo,
     DrainFitsGrace,
     ClosesDatabases,
     LeavesNoProcess,
@@ -20,11 +21,12 @@ pub enum Point {
 }
 
 impl Point {
-    pub const ALL: [Point; 8] = [
+    pub const ALL: [Point; 9] = [
         Point::HandlesStopSignal,
         Point::FailsReadinessFirst,
         Point::StopsAccepting,
         Point::FinishesRequests,
+        Point::LetsConnectionsGo,
         Point::DrainFitsGrace,
         Point::ClosesDatabases,
         Point::LeavesNoProcess,
@@ -38,6 +40,7 @@ impl Point {
             Point::FailsReadinessFirst => "fails readiness first",
             Point::StopsAccepting => "stops accepting",
             Point::FinishesRequests => "finishes requests in flight",
+            Point::LetsConnectionsGo => "lets kept connections go",
             Point::DrainFitsGrace => "drain fits the grace",
             Point::ClosesDatabases => "closes its database connections",
             Point::LeavesNoProcess => "leaves no process",

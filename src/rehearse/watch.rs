@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 
 use super::load;
-use super::recording::{Connection, ConnectionEnd, Fate};
+use super::recording::ConnectionEnd;
 use super::snapshot::{Observer, Snapshot, Socket};
+use super::url::Url;
 
 /// Between two looks at /proc; a look itself takes a few milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// Between two questions for readiness, as often as an impatient balancer asks.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
+
+/// How long a balancer waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A thread that watches until it is asked for what it saw.
 pub(crate) struct Watcher<T> {
@@ -71,6 +75,9 @@ impl History {
     /// When, after this time and before the end, the app was first seen not to listen on any of these ports.
     pub(crate) fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
         let open = |snapshot: &Snapshot| snapshot.listening.iter().any(|port| ports.contains(port));
+        if ports.is_empty() {
+            return None;
+        }
         self.changes
             .iter()
             .find(|(at, snapshot)| *at > time && *at <= self.last && !open(snapshot))
@@ -132,16 +139,14 @@ pub(crate) enum Answer {
 pub(crate) type Answers = Vec<(Instant, Answer)>;
 
 /// Asks a readiness address again and again, on a new connection each time.
-pub(crate) fn readiness(url: String) -> Watcher<Answers> {
+pub(crate) fn readiness(url: Url) -> Watcher<Answers> {
     Watcher::start(move |ended| {
-        let agent = load::agent(Connection::New, Duration::from_secs(2));
         let mut answers = Answers::new();
         while goes_on(&ended, BETWEEN_QUESTIONS) {
-            let answer = match load::ask(&agent, &url) {
-                Fate::Answered { status: 200..=299 } => Answer::Ready,
-                Fate::Answered { .. } => Answer::NotReady,
-                Fate::TurnedAway { why } if why.starts_with("answered") => Answer::NotReady,
-                Fate::TurnedAway { .. } | Fate::CutOff { .. } => Answer::Silence,
+            let answer = match load::status(&url, PATIENCE) {
+                Ok(200..=299) => Answer::Ready,
+                Ok(_) => Answer::NotReady,
+                Err(_) => Answer::Silence,
             };
             if answers.last().is_none_or(|(_, before)| *before != answer) {
                 answers.push((Instant::now(), answer));

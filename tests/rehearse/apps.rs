@@ -215,6 +215,163 @@ fn an_app_that_hangs_at_the_end_fails_to_exit_in_time() {
     Rehearsal::bad("hangs").with("--bare").run().fails_exactly(&["exits-in-time"]);
 }
 
+/// An app whose answers are those of production; quickly stopped.
+fn streams(load: &str) -> Rehearsal {
+    let script = format!("{ROOT}/tests/rehearse/apps/streams.py");
+    Rehearsal::of(&["python3", &script], free_port())
+        .with("--bare --warm-up 0.8s --grace 6s --removal 0.5s")
+        .with(load)
+}
+
+impl Said {
+    /// How many requests of this kind of connection there were, and how many of them were answered.
+    fn count(&self, connection: &str) -> (usize, usize) {
+        let requests = self.run()["recording"]["requests"].as_array().expect("requests");
+        let such: Vec<_> = requests.iter().filter(|request| request["connection"] == connection).collect();
+        (such.len(), such.iter().filter(|request| request["fate"]["kind"] == "answered").count())
+    }
+
+    fn all_answered(&self, connection: &str) {
+        let (sent, answered) = self.count(connection);
+        assert!(sent > 0 && sent == answered, "{answered} of {sent}: {}", self.explained());
+    }
+}
+
+#[test]
+fn pinned_clients_stay_until_the_app_closes_their_connection() {
+    require!(able());
+    let said = streams("--url /fast --pinned 2").run();
+    said.fails_exactly(&[]);
+    said.passes("lets-connections-go");
+    said.all_answered("pinned");
+    let recording = &said.run()["recording"];
+    let removal = recording["limits"]["removal_ms"].as_i64().expect("a time");
+    let requests = recording["requests"].as_array().expect("requests");
+    let late = |connection: &str| {
+        let of = requests.iter().filter(|request| request["connection"] == connection);
+        of.filter(|request| request["from"].as_i64().is_some_and(|from| from > removal + 100)).count()
+    };
+    assert_eq!((late("new"), late("kept")), (0, 0), "the balancer has removed the app");
+    assert!(late("pinned") > 0, "no balancer takes a pinned client away");
+    assert_eq!(recording["moved_on"].as_array().map(Vec::len), Some(2), "{}", said.explained());
+
+    // Many at a time, so that one of them is asking when the app goes.
+    streams("--url /slow?0.2 --pinned 8").env("RUDE", "keep").run().fails_exactly(&["lets-connections-go"]);
+}
+
+#[test]
+fn a_slow_balancer_finds_what_a_quick_one_does_not() {
+    require!(able());
+    let app = format!("{ROOT}/tests/rehearse/apps/orderly.py");
+    let balancer = |removal: &str| {
+        let rehearsal = Rehearsal::of(&["python3", &app], free_port());
+        rehearsal.with("--bare --warm-up 0.8s --grace 6s --url /fast --removal").with(removal).run()
+    };
+    balancer("0.8s").fails_exactly(&[]);
+    let said = balancer("2.5s");
+    assert!(said.points("fail").contains(&"fails-readiness-first"), "{}", said.explained());
+}
+
+#[test]
+fn tls_is_spoken_in_both_versions() {
+    require!(able().and_then(|()| program("openssl")));
+    let folder = tempfolder::Folder::new();
+    let cert = folder.0.join("cert.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    let made =
+        openssl.arg("-keyout").arg(&cert).arg("-out").arg(folder.0.join("c")).stderr(Stdio::null()).status();
+    assert!(made.expect("openssl").success(), "a certificate");
+    let both = [std::fs::read(&cert), std::fs::read(folder.0.join("c"))].map(|part| part.expect("a part"));
+    std::fs::write(&cert, both.concat()).expect("a writable folder");
+    let cert = cert.to_string_lossy().into_owned();
+    let said = streams("--url https:/fast --url https:/slow?1 --pinned 2").env("CERT", &cert).run();
+    said.fails_exactly(&[]);
+    said.passes("lets-connections-go");
+    for connection in ["new", "kept", "pinned"] {
+        said.all_answered(connection);
+    }
+    assert_eq!(said.run()["recording"]["targets"][0]["tls"], serde_json::json!(["1.3", "1.2"]));
+}
+
+#[test]
+fn an_answer_that_pauses_is_answered_only_at_its_end() {
+    require!(able());
+    let said = streams("--url /pause?1.2").run();
+    said.fails_exactly(&[]);
+    said.passes("finishes-requests");
+    let requests = said.run()["recording"]["requests"].as_array().expect("requests");
+    assert!(requests.iter().all(|r| r["to"].as_i64() >= r["from"].as_i64().map(|from| from + 1200)));
+    // Half an answer is none, though its head came long ago.
+    let script = format!("{ROOT}/tests/rehearse/apps/cuts_in_flight.py");
+    let cut = Rehearsal::of(&["python3", &script], free_port())
+        .with("--bare --grace 5s --removal 0.5s --url /slow?seconds=1");
+    cut.run().fails_exactly(&["finishes-requests"]);
+}
+
+#[test]
+fn streams_of_events_and_websockets_are_held_until_the_app_ends_them() {
+    require!(able());
+    let said = streams("--url /events --url ws:/ws").run();
+    said.fails_exactly(&[]);
+    said.all_answered("stream");
+    assert!(said.count("stream").0 >= 4, "two clients for each: {}", said.explained());
+    let kinds = &said.run()["recording"]["targets"];
+    assert_eq!((&kinds[0]["kind"], &kinds[1]["kind"]), (&"events".into(), &"websocket".into()));
+
+    let said = streams("--url /events --url ws:/ws").env("RUDE", "cut").run();
+    said.fails_exactly(&["finishes-requests"]);
+    assert_eq!(said.count("stream").1, 0, "{}", said.explained());
+}
+
+#[test]
+fn uploads_have_their_method_headers_body_and_time() {
+    require!(able());
+    let mut rehearsal = streams("--url /upload?2000 --method PUT --upload 0.6s --rate 100");
+    rehearsal.command.args(["--header", "X-Who: me", "--body", &"x".repeat(2000)]);
+    let said = rehearsal.run();
+    said.fails_exactly(&[]);
+    let requests = said.run()["recording"]["requests"].as_array().expect("requests");
+    // The last of twenty parts is sent after nineteen twentieths of the time.
+    assert!(requests.iter().all(|r| r["to"].as_i64() >= r["from"].as_i64().map(|from| from + 560)));
+}
+
+#[test]
+fn the_rate_is_kept() {
+    require!(able());
+    let slow = streams("--url /fast --rate 2").run().count("kept").0;
+    let fast = streams("--url /fast --rate 200").run().count("kept").0;
+    assert!(slow <= 10 && fast > 5 * slow, "{slow} and {fast} requests");
+}
+
+#[test]
+fn a_unix_socket_is_reached() {
+    require!(able());
+    let folder = tempfolder::Folder::new();
+    let socket = folder.0.join("app.sock").to_string_lossy().into_owned();
+    let said =
+        streams(&format!("--pinned 1 --url http://unix:{socket}:/slow?0.5")).env("SOCKET", &socket).run();
+    said.fails_exactly(&[]);
+    said.passes("finishes-requests");
+    for connection in ["new", "kept", "pinned"] {
+        said.all_answered(connection);
+    }
+}
+
+#[test]
+fn a_request_of_forty_seconds_is_waited_for() {
+    require!(able());
+    if !harness::full() {
+        eprintln!("part of the long selection (./tests/run.sh full)");
+        return;
+    }
+    let script = format!("{ROOT}/tests/rehearse/apps/orderly.py");
+    let rehearsal = Rehearsal::of(&["python3", &script], free_port());
+    let said = rehearsal.with("--bare --url /slow?seconds=40 --clients 1 --grace 60s --removal 0.5s").run();
+    said.fails_exactly(&[]);
+    said.passes("finishes-requests");
+}
+
 /// The folder that tests/apps/install.sh has filled, shared by all tests of this machine.
 fn toolbox() -> Result<PathBuf, String> {
     static TOOLBOX: std::sync::OnceLock<Result<PathBuf, String>> = std::sync::OnceLock::new();
@@ -306,12 +463,15 @@ impl App {
     /// Bare it is PID 1, to which no signal comes that it does not handle; a slow request takes a second.
     fn rehearsal(&self) -> Rehearsal {
         let words: Vec<&str> = self.command.iter().map(String::as_str).collect();
-        let mut rehearsal =
-            Rehearsal::of(&words, self.port).with("--warm-up 1s --grace 8s --removal 0.3s..0.8s");
+        let mut rehearsal = Rehearsal::of(&words, self.port).with("--grace 8s --removal 0.3s..0.8s");
         for (name, value) in &self.env {
             rehearsal = rehearsal.env(name, value);
         }
-        let load = if self.serves { "--url /fast --url /slow?seconds=1" } else { "--no-load" };
+        let load = if self.serves {
+            "--warm-up 1s --url /fast --url /slow?seconds=1"
+        } else {
+            "--warm-up 3s --no-load"
+        };
         rehearsal.with(load)
     }
 

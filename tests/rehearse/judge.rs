@@ -104,7 +104,8 @@ fn the_orderly_run_passes_every_point_it_shows() {
     let verdict = judge(&wrapped());
     assert!(verdict.good(), "{verdict:#?}");
     for finding in &verdict.findings {
-        let expected = if finding.point == Point::ClosesDatabases { Outcome::NotSeen } else { Outcome::Pass };
+        let unseen = [Point::ClosesDatabases, Point::LetsConnectionsGo].contains(&finding.point);
+        let expected = if unseen { Outcome::NotSeen } else { Outcome::Pass };
         assert_eq!(finding.outcome, expected, "{finding:?}");
     }
 }
@@ -135,6 +136,16 @@ fn a_request_on_a_kept_connection_is_one_in_flight_whenever_it_came() {
     let mut recording = wrapped();
     lose(&mut recording, Connection::Kept, 100, 200, cut());
     assert_eq!(failures(&recording), [Point::FinishesRequests]);
+}
+
+#[test]
+fn a_pinned_client_is_let_go_between_two_requests_or_cut_off() {
+    let mut recording = wrapped();
+    recording.moved_on = vec![At(2500), At(3000)];
+    let verdict = judge(&recording);
+    assert_eq!(outcome(&verdict, Point::LetsConnectionsGo), Outcome::Pass);
+    lose(&mut recording, Connection::Pinned, 3900, 4075, cut());
+    assert_eq!(failures(&recording), [Point::LetsConnectionsGo]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::fmt::Write;
 
 use super::run::{Run, path_of};
 use super::svg;
-use crate::recording::Connection;
 use crate::verdict::{Outcome, Point};
 
 /// More of them would say nothing new, and make a page that no browser likes.
@@ -149,10 +148,7 @@ fn losses(page: &mut String, run: &Run) {
     for request in recording.lost().take(MOST_LOSSES) {
         let url =
             recording.targets.get(usize::from(request.target)).map_or("", |target| path_of(&target.url));
-        let connection = match request.connection {
-            Connection::New => "new",
-            Connection::Kept => "kept",
-        };
+        let connection = request.connection.label();
         let _ = writeln!(
             page,
             "<tr><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td><td>{connection}</td><td>{}</td></tr>",

@@ -5,7 +5,7 @@ use anstyle::Style;
 
 use super::run::{TimeRange, path_of};
 use super::style::{BAD, GOOD, WARN, line, paint, shorten};
-use crate::recording::{At, Connection, Fate, PhaseSpan, Recording};
+use crate::recording::{At, Connection, Fate, PhaseSpan, Recording, Request};
 
 /// Columns of the labels and of the lanes.
 const LABEL: usize = 18;
@@ -20,12 +20,12 @@ pub(crate) fn lanes(recording: &Recording, range: TimeRange) -> String {
         line(&mut page, &row("adieu", &phase_lane(recording.phases(), range)));
     }
     for (index, target) in recording.targets.iter().enumerate() {
-        for connection in [Connection::Kept, Connection::New] {
-            let kind = match connection {
-                Connection::Kept => "kept",
-                Connection::New => "new ",
-            };
-            let label = format!("{kind} {}", shorten(path_of(&target.url), LABEL - 8));
+        for connection in Connection::ALL {
+            let used = |r: &Request| r.target == index as u16 && r.connection == connection;
+            if !recording.requests.iter().any(used) {
+                continue;
+            }
+            let label = format!("{:<4} {}", connection.label(), shorten(path_of(&target.url), LABEL - 8));
             line(&mut page, &row(&label, &request_lane(recording, index as u16, connection, range)));
         }
     }

@@ -66,8 +66,11 @@ impl TimeRange {
 /// A target without its scheme, host and port: those are the same for all.
 #[must_use]
 pub fn path_of(url: &str) -> &str {
-    let rest = url.strip_prefix("http://").unwrap_or(url);
-    rest.find('/').map_or("/", |slash| &rest[slash..])
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    match rest.strip_prefix("unix:").and_then(|rest| rest.split_once(':')) {
+        Some((_, path)) => path,
+        None => rest.find('/').map_or("/", |slash| &rest[slash..]),
+    }
 }
 
 /// Whose limits were played, in front of them.

@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use super::run::{Run, TimeRange, path_of, played};
-use crate::recording::{At, Connection, Fate, Isolation, PhaseSpan, Recording, Request};
-use crate::verdict::{Finding, Outcome};
+use crate::recording::{At, Fate, Isolation, PhaseSpan, Recording, Request};
+use crate::verdict::{Finding, Outcome, Point};
 
 const WIDTH: i64 = 960;
 /// Where the lanes begin and end.
@@ -20,6 +20,7 @@ const BAR: i64 = 9;
 const HEAD: i64 = 96;
 const AXIS: i64 = 34;
 const CHECK_ROW: i64 = 20;
+const CHECK_ROWS: i64 = (Point::ALL.len() as i64 + 1) / 2;
 
 const STYLE: &str = "\
 text{font:12px ui-sans-serif,system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#24292f}\
@@ -97,7 +98,7 @@ fn panel(out: &mut String, run: &Run, range: TimeRange, top: i64) -> i64 {
     let rows = (i64::from(clients) * ROW).max(ROW * 2);
     let lanes = top + HEAD;
     let checks = lanes + rows + AXIS;
-    let height = HEAD + rows + AXIS + 4 * CHECK_ROW + 8;
+    let height = HEAD + rows + AXIS + CHECK_ROWS * CHECK_ROW + 8;
     let _ = writeln!(
         out,
         "<rect class=\"panel\" x=\"8\" y=\"{top}\" width=\"{}\" height=\"{height}\" rx=\"8\"/>",
@@ -187,10 +188,7 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
             continue;
         }
         seen.push(group);
-        let kind = match request.connection {
-            Connection::Kept => "kept",
-            Connection::New => "new",
-        };
+        let kind = request.connection.label();
         let target =
             recording.targets.get(usize::from(request.target)).map_or("", |target| path_of(&target.url));
         let target: String = if target.chars().count() > 14 {
@@ -316,11 +314,11 @@ fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, 
     }
 }
 
-/// Two columns of four points.
+/// Two columns of points.
 fn checklist(out: &mut String, findings: &[Finding], top: i64) {
     for (index, finding) in findings.iter().enumerate() {
-        let x = 24 + (index as i64 / 4) * 460;
-        let y = top + (index as i64 % 4) * CHECK_ROW;
+        let x = 24 + (index as i64 / CHECK_ROWS) * 460;
+        let y = top + (index as i64 % CHECK_ROWS) * CHECK_ROW;
         let (class, path) = match finding.outcome {
             Outcome::Pass => ("pass", format!("M{} {}l4 4l7 -8", x, y + 1)),
             Outcome::Fail => ("fail", format!("M{} {}l9 9m0 -9l-9 9", x + 1, y - 4)),
@@ -368,7 +366,8 @@ fn legend(out: &mut String, y: i64) {
         };
         write_text(out, x + gap, y + 1, "small", name);
     }
-    let text = "kept, new: a client's one connection, or a new one for each request";
+    let text =
+        "new, kept, pinned: a connection for each request, for many, until the app closes it; open: a stream";
     write_text(out, 320, y + 1, "small faint", text);
     write_anchored(out, RIGHT, y + 1, "small faint", "end", "adieu-rehearse");
 }

@@ -73,7 +73,7 @@ fn life(who: As, fault: Option<Fault>) -> Counts {
         .env("NOTIFY_SOCKET", &manager.1)
         .judged(judge(fault, Arc::clone(&counts)));
     let mut run = launch.start();
-    let told = follow(&mut run, address);
+    let told = follow(&mut run, address, ends_with(fault));
     if let Err(why) = told {
         run.fail(&why);
     }
@@ -115,24 +115,30 @@ fn manager() -> (UnixDatagram, String) {
     (UnixDatagram::bind_addr(&address).expect("a free name"), format!("@{name}"))
 }
 
+/// The app ends by the TERM of its stop; where just that one is refused, by the KILL at the end of the grace.
+fn ends_with(fault: Option<Fault>) -> &'static [i32] {
+    if fault.is_some_and(|fault| fault.row.call == libc::SYS_kill) { &[143, 137] } else { &[143] }
+}
+
 /// From the start to the end. The error says what was not as it must be.
-fn follow(run: &mut Running, health: std::net::SocketAddr) -> Result<(), String> {
+fn follow(run: &mut Running, health: std::net::SocketAddr, statuses: &[i32]) -> Result<(), String> {
     let Some(line) = run.line_if_any() else {
         return refused(run);
     };
     let port: u16 = line.strip_prefix("ready ").and_then(|port| port.parse().ok()).ok_or(line)?;
     // Whether the endpoint still answers is not asked here: only that asking does no harm.
     let _ = ask(health, "/readyz");
-    let answer = ask(([127, 0, 0, 1], port).into(), "/")?;
-    if !answer.ends_with("adieu") {
-        return Err(format!("the app was not reached: {answer}"));
+    let reached = || ask(([127, 0, 0, 1], port).into(), "/").is_ok_and(|answer| answer.ends_with("adieu"));
+    // The way to the app is none of adieu's; lives beside this one may be in it.
+    if !(0..3).any(|_| reached()) {
+        return Err("the app was not reached".to_string());
     }
     harness::until("no zombie is left", || harness::zombies(run.pid).is_empty());
     let app = harness::children(run.pid).first().copied();
     run.term();
     match run.end() {
-        End::Exited(143) => {}
-        other => return Err(format!("ended with {other:?} instead of the app's 143")),
+        End::Exited(status) if statuses.contains(&status) => {}
+        other => return Err(format!("ended with {other:?} instead of the app's {statuses:?}")),
     }
     if app.is_some_and(|app| harness::stat(app, 0).is_some_and(|state| state != "Z")) {
         return Err("the app is still there".to_string());
@@ -197,8 +203,13 @@ const LIVES: usize = 6;
 
 fn every_fault(who: As) {
     let counts = life(who, None);
-    let faults = faults(&counts);
-    assert!(faults.len() > 60, "a life of so few calls that it cannot be one: {counts:?}");
+    let mut faults = faults(&counts);
+    // For whoever looks into one of them: ADIEU_FAULT='recvfrom no 7'.
+    if let Ok(part) = std::env::var("ADIEU_FAULT") {
+        faults.retain(|fault| fault.to_string().contains(&part));
+        faults = faults.repeat(20);
+    }
+    assert!(faults.len() >= 20, "a life of so few calls that it cannot be one: {counts:?}");
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -61,7 +61,6 @@ impl Client {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: roll\r\n\r\n"))
     }
 
-    #[allow(dead_code)] // by clients that count how often their connection is closed
     /// Whether the next request would go over the connection of the last.
     pub fn is_kept(&self) -> bool {
         self.kept.as_ref().is_some_and(|(stream, since)| since.elapsed() < FRESH && is_open(stream))

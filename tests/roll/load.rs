@@ -23,6 +23,8 @@ pub enum Kind {
     BackToBack,
     /// Fast requests on one connection, each as soon as the last is answered, and nothing else.
     Relentless,
+    /// Fast requests on one connection, with so many milliseconds between them, until the connection is closed.
+    Pinned(u64),
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Self::Second => dice.between(0, 300),
             Self::Long => dice.between(0, 500),
             Self::BackToBack | Self::Relentless => Duration::ZERO,
+            Self::Pinned(think) => Duration::from_millis(think),
         }
     }
 }
@@ -42,6 +45,15 @@ pub const LONG: &str = "/slow?seconds=8";
 pub const MIXED: &[(Kind, usize)] = &[(Kind::Fast, 4), (Kind::Second, 5), (Kind::Long, 8)];
 
 pub const BACK_TO_BACK: &[(Kind, usize)] = &[(Kind::BackToBack, 8)];
+
+pub const PINNED: &[(Kind, usize)] = &[
+    (Kind::Pinned(0), 2),
+    (Kind::Pinned(5), 2),
+    (Kind::Pinned(30), 2),
+    (Kind::Pinned(100), 2),
+    (Kind::Pinned(400), 2),
+    (Kind::Second, 2),
+];
 
 pub const RELENTLESS: &[(Kind, usize)] = &[(Kind::Relentless, 4)];
 
@@ -187,7 +199,7 @@ impl Asker {
 
     fn path(&mut self) -> &'static str {
         match self.kind {
-            Kind::Fast | Kind::Relentless => "/fast",
+            Kind::Fast | Kind::Relentless | Kind::Pinned(_) => "/fast",
             Kind::Second => "/slow?seconds=1",
             Kind::Long => LONG,
             Kind::BackToBack if Instant::now() < self.next_long => "/fast",
@@ -203,6 +215,12 @@ impl Asker {
             Target::Balancer(port) => return Some(*port),
             Target::Servers(servers) => servers,
         };
+        // Whose connection is still there does not look for another server.
+        if let (Kind::Pinned(_), Some(at)) = (self.kind, self.at)
+            && self.clients.get(&at).is_some_and(Client::is_kept)
+        {
+            return Some(at);
+        }
         let known = servers.known(|port| self.hears_after(port));
         if self.number.is_multiple_of(2) {
             // Every other client closes its connection to a server that it no longer uses; the rest leave it open and idle.
@@ -217,8 +235,12 @@ impl Asker {
         self.at
     }
 
-    /// How long after its stop request this client hears that a server is going: 0.5 to 3 s.
+    /// How long after its stop request this client hears that a server is going: 0.5 to 3 s. A pinned one need not hear of it: the
+    /// node's rules send its next connection elsewhere.
     fn hears_after(&self, port: u16) -> Duration {
+        if let Kind::Pinned(_) = self.kind {
+            return Duration::from_millis(500);
+        }
         Dice::new(self.seed, (self.number + 1) << 32 | u64::from(port)).between(500, 3000)
     }
 }

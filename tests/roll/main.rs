@@ -55,13 +55,14 @@ const APPS: [&str; 13] = [
 ];
 
 /// Each way twice; what dies at TERM and what drains by itself; one, two and many processes.
-const SELECTION: [(&str, Way); 6] = [
+const SELECTION: [(&str, Way); 7] = [
     ("http-server", Way::Clients),
     ("shell", Way::Late),
     ("nginx-proxy", Way::Late),
     ("node", Way::Health),
     ("gunicorn", Way::Health),
     ("go-shutdown", Way::Clients),
+    ("node", Way::Pinned),
 ];
 
 #[test]

@@ -9,7 +9,7 @@ use super::apps::{App, Started};
 use super::client::{Client, Fate};
 use super::dice::Dice;
 use super::haproxy::{Check, HaProxy};
-use super::load::{Kind, Load, Servers, Target};
+use super::load::{Kind, Load, PINNED, Servers, Target};
 use super::outcome::{Outcome, Stop};
 use crate::harness::Init;
 
@@ -22,22 +22,30 @@ pub enum Way {
     Health,
     /// No balancer: each client hears of it in its own time, 0.5 to 3 s after the stop request.
     Clients,
+    /// A Kubernetes ClusterIP: new connections go elsewhere within half a second; who has one keeps it until it is closed.
+    Pinned,
 }
 
 impl Way {
-    pub const ALL: [Self; 3] = [Self::Late, Self::Health, Self::Clients];
+    pub const ALL: [Self; 4] = [Self::Late, Self::Health, Self::Clients, Self::Pinned];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Late => "removed late",
             Self::Health => "health check",
             Self::Clients => "own clients",
+            Self::Pinned => "pinned",
         }
+    }
+
+    /// Clients connect to the servers themselves.
+    fn is_direct(self) -> bool {
+        matches!(self, Self::Clients | Self::Pinned)
     }
 
     fn check(self, init: Init) -> Check {
         match (self, init) {
-            (Self::Late | Self::Clients, _) => Check::Off,
+            (Self::Late | Self::Clients | Self::Pinned, _) => Check::Off,
             (Self::Health, Init::Adieu) => Check::Http("/readyz", HEALTH),
             // Nobody but the app itself can be asked.
             (Self::Health, Init::Tini | Init::Given(_)) => Check::Http("/fast", 0),
@@ -95,8 +103,7 @@ struct Roll<'a> {
 impl<'a> Roll<'a> {
     fn start(plan: &'a Plan<'a>) -> Self {
         let slots = FIRST..FIRST + 2 * SERVERS;
-        let proxy =
-            (plan.way != Way::Clients).then(|| HaProxy::start(FRONT, slots, plan.way.check(plan.init)));
+        let proxy = (!plan.way.is_direct()).then(|| HaProxy::start(FRONT, slots, plan.way.check(plan.init)));
         let behind = (plan.app == "nginx-proxy")
             .then(|| App::named("http-server").start(Init::Tini, &[], BEHIND, &[]));
         behind.iter().for_each(wait_until_it_serves);
@@ -119,7 +126,11 @@ impl<'a> Roll<'a> {
             Some(proxy) => Target::Balancer(proxy.port),
             None => Target::Servers(Arc::clone(&self.endpoints)),
         };
-        let load = Load::start(&target, self.plan.load, self.plan.seed);
+        let load = match self.plan.way {
+            Way::Late | Way::Health | Way::Clients => self.plan.load,
+            Way::Pinned => PINNED,
+        };
+        let load = Load::start(&target, load, self.plan.seed);
         patiently("the load has begun", || load.answered() >= 50);
         let mut stops = Vec::new();
         for number in 0..SERVERS {
@@ -161,7 +172,7 @@ impl<'a> Roll<'a> {
         let delay = self.dice.between(500, 3000);
         let asked = Instant::now();
         server.running.term();
-        if self.plan.way == Way::Clients {
+        if self.plan.way.is_direct() {
             self.endpoints.leave(port, asked);
         }
         let (mut took, mut removed) = (None, None);

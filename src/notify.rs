@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use crate::lifecycle::Phase;
 use crate::moment::Moment;
-use crate::sys::describe;
+use crate::process::Pid;
+use crate::signal::Signal;
 use crate::sys::poll::PollFds;
 use crate::sys::sockets::{Datagram, DatagramAddress, DatagramSocket};
+use crate::sys::{aside, describe, signals};
 
 /// Messages that could not be sent because the manager's queue is full. Later ones are dropped.
 const KEPT: usize = 32;
 /// How long to wait before trying them again.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// How long a process may take to drop a message with its descriptors.
+const ASIDE_LIMIT: Duration = Duration::from_secs(1);
 /// Messages of the app taken in one turn of the loop.
 const MESSAGES_A_TURN: usize = 64;
 
@@ -202,6 +206,19 @@ pub fn read_any(message: &[u8]) {
 pub struct Inbound {
     socket: DatagramSocket,
     address: String,
+    /// The process that lets go of descriptors for us. There is one at a time, so what they can hold up is bounded.
+    aside: Option<Aside>,
+    /// Descriptors for which no such process was to be had.
+    unclosed: Vec<OwnedFd>,
+    /// Until then nothing is read.
+    try_again: Option<Moment>,
+}
+
+#[derive(Debug)]
+struct Aside {
+    pid: Pid,
+    /// When it is killed.
+    end_at: Option<Moment>,
 }
 
 impl Inbound {
@@ -211,7 +228,7 @@ impl Inbound {
     /// One line.
     pub fn open() -> Result<Inbound, String> {
         let (socket, address) = DatagramSocket::bind().map_err(cannot_open)?;
-        Ok(Inbound { socket, address })
+        Ok(Inbound { socket, address, aside: None, unclosed: Vec::new(), try_again: None })
     }
 
     /// The value of NOTIFY_SOCKET for the app.
@@ -225,30 +242,113 @@ impl Inbound {
     }
 
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
-        fds.readable(self.socket.as_fd());
+        if self.aside.is_none() && self.try_again.is_none() {
+            fds.readable(self.socket.as_fd());
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Moment> {
+        let end_aside = self.aside.as_ref().and_then(|aside| aside.end_at);
+        end_aside.into_iter().chain(self.try_again).min()
     }
 
     /// Takes messages, a bounded number, and passes them on; true when the app has said READY=1.
-    pub fn serve(&mut self, mut manager: Option<&mut Outbound>) -> bool {
+    pub fn serve(&mut self, mut manager: Option<&mut Outbound>, now: Moment) -> bool {
         let mut ready = false;
         for _ in 0..MESSAGES_A_TURN {
-            match self.socket.receive() {
-                Ok(Some(message)) => ready |= take(message, manager.as_deref_mut()),
+            if !self.may_read(now) {
+                break;
+            }
+            match self.socket.peek() {
+                Ok(Some(message)) => match self.take(&message, manager.as_deref_mut(), now) {
+                    Ok(descriptors) => {
+                        ready |= hear(&message, &descriptors, manager.as_deref_mut());
+                        self.let_go_of(descriptors, now);
+                    }
+                    Err(error) => self.pause(&error, now),
+                },
                 Ok(None) => break,
-                Err(error) => {
-                    log::debug!("cannot read the app's notification: {}", describe(&error));
-                    break;
-                }
+                Err(error) => self.pause(&error, now),
             }
         }
         ready
     }
+
+    /// Not while a process of ours has yet to let go of what came before.
+    fn may_read(&mut self, now: Moment) -> bool {
+        if let Some(aside) = &mut self.aside {
+            if aside.end_at.is_some_and(|at| now >= at) {
+                aside.end_at = None;
+                // What it holds up ends with it: nothing lingers when its process is killed.
+                let _ = signals::send(aside.pid, Signal::KILL);
+            }
+            return false;
+        }
+        if self.try_again.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.try_again = None;
+        let unclosed = std::mem::take(&mut self.unclosed);
+        self.let_go_of(unclosed, now);
+        self.aside.is_none() && self.try_again.is_none()
+    }
+
+    /// Takes the message off the queue, with its descriptors where the manager is to have them.
+    fn take(
+        &mut self,
+        message: &Datagram,
+        manager: Option<&mut Outbound>,
+        now: Moment,
+    ) -> io::Result<Vec<OwnedFd>> {
+        if !message.carries_descriptors {
+            self.socket.drop_text()?;
+            return Ok(Vec::new());
+        }
+        if manager.is_some() && is_heard(message) {
+            match self.socket.take_descriptors()? {
+                Some(descriptors) => return Ok(descriptors),
+                None => log::warn!("cannot pass the app's descriptors on: no room for them (ulimit -n)"),
+            }
+        }
+        let pid = self.socket.drop_descriptors()?;
+        self.aside = Some(Aside { pid, end_at: Some(now + ASIDE_LIMIT) });
+        Ok(Vec::new())
+    }
+
+    fn let_go_of(&mut self, descriptors: Vec<OwnedFd>, now: Moment) {
+        if descriptors.is_empty() {
+            return;
+        }
+        match aside::close(descriptors) {
+            // Killed, it would leave open what it has not come to.
+            Ok(pid) => self.aside = Some(Aside { pid, end_at: None }),
+            Err((error, unclosed)) => {
+                self.unclosed = unclosed;
+                self.pause(&error, now);
+            }
+        }
+    }
+
+    fn pause(&mut self, error: &io::Error, now: Moment) {
+        log::debug!("cannot take the app's notification: {}", describe(error));
+        self.try_again = Some(now + TRY_AGAIN);
+    }
+
+    /// Takes the end of a process; true when it was one of ours.
+    pub fn reaped(&mut self, pid: Pid) -> bool {
+        self.aside.take_if(|aside| aside.pid == pid).is_some()
+    }
 }
 
-/// Passes one message on, unless its sender is not to be trusted; true when it says READY=1. Anybody in the network
-/// namespace, which the containers of a pod share, can reach an abstract socket: messages count from our descendants.
-fn take(message: Datagram, manager: Option<&mut Outbound>) -> bool {
-    if message.truncated || !message.sender.is_some_and(|sender| sender.is_ours()) {
+/// Anybody in the network namespace, which the containers of a pod share, can reach an abstract socket: messages count
+/// from our descendants.
+fn is_heard(message: &Datagram) -> bool {
+    !message.truncated && message.sender.is_some_and(|sender| sender.is_ours())
+}
+
+/// Passes one message on, unless its sender is not to be trusted; true when it says READY=1.
+fn hear(message: &Datagram, descriptors: &[OwnedFd], manager: Option<&mut Outbound>) -> bool {
+    if !is_heard(message) {
         let why = if message.truncated {
             "it is too long"
         } else {
@@ -259,7 +359,7 @@ fn take(message: Datagram, manager: Option<&mut Outbound>) -> bool {
     }
     let said = Said::read(&message.bytes);
     if let Some(manager) = manager {
-        manager.pass_on(&said, &message.descriptors);
+        manager.pass_on(&said, descriptors);
     }
     said.ready
 }
@@ -375,7 +475,7 @@ mod tests {
         assert_eq!(heard(&manager).len(), 3);
         assert_eq!(out.deadline(), Some(at(16)));
         tell(&inbound, b"WATCHDOG=1");
-        inbound.serve(Some(&mut out));
+        inbound.serve(Some(&mut out), Moment::START);
         assert_eq!(out.deadline(), None);
         assert_eq!(heard(&manager), ["WATCHDOG=1\n"]);
     }
@@ -384,23 +484,23 @@ mod tests {
     fn ready_counts_and_is_not_passed_on_before_its_time() {
         let (manager, mut out) = manager();
         let mut inbound = Inbound::open().unwrap();
-        assert!(!inbound.serve(Some(&mut out)));
+        assert!(!inbound.serve(Some(&mut out), Moment::START));
         tell(&inbound, b"STATUS=warming up\nMAINPID=4711");
-        assert!(!inbound.serve(Some(&mut out)));
+        assert!(!inbound.serve(Some(&mut out), Moment::START));
         tell(&inbound, b"READY=1\nSTATUS=fine");
-        assert!(inbound.serve(Some(&mut out)));
+        assert!(inbound.serve(Some(&mut out), Moment::START));
         tell(&inbound, b"READY=1");
-        assert!(inbound.serve(None));
+        assert!(inbound.serve(None, Moment::START));
         assert_eq!(heard(&manager), ["STATUS=warming up\n", "STATUS=fine\n"]);
         out.ready(Moment::START);
         tell(&inbound, b"RELOADING=1\nMONOTONIC_USEC=5");
         tell(&inbound, b"READY=1\n");
-        inbound.serve(Some(&mut out));
+        inbound.serve(Some(&mut out), Moment::START);
         assert_eq!(heard(&manager), ["READY=1", "RELOADING=1\nMONOTONIC_USEC=5\n", "READY=1\n"]);
         out.enter(Phase::PreStop, None, Moment::START);
         tell(&inbound, b"STOPPING=1");
         tell(&inbound, b"READY=1");
-        inbound.serve(Some(&mut out));
+        inbound.serve(Some(&mut out), Moment::START);
         assert_eq!(heard(&manager), ["STOPPING=1\nSTATUS=pre-stop"]);
     }
 
@@ -420,11 +520,13 @@ mod tests {
         let to = DatagramAddress::parse(inbound.address().as_ref()).unwrap();
         let app = DatagramSocket::open().unwrap();
         app.send(&to, b"FDSTORE=1\nFDNAME=listener", &[writer.into()]).unwrap();
-        inbound.serve(Some(&mut out));
-        let message = manager.receive().unwrap().unwrap();
+        inbound.serve(Some(&mut out), Moment::START);
+        let message = manager.peek().unwrap().unwrap();
         assert_eq!(message.bytes, b"FDSTORE=1\nFDNAME=listener\n");
-        assert_eq!(message.descriptors.len(), 1);
-        drop(message);
+        assert_eq!(manager.take_descriptors().unwrap().unwrap().len(), 1);
+        let aside = inbound.aside.as_ref().unwrap().pid;
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(aside.number()), None).unwrap();
+        assert!(!inbound.reaped(crate::sys::own_pid()) && inbound.reaped(aside));
         // All ends of the pipe's writer are closed now, the copy that adieu had as well.
         assert_eq!(std::io::Read::read(&mut reader, &mut [0; 1]).unwrap(), 0);
     }
@@ -436,7 +538,7 @@ mod tests {
         long.extend([b'x'; 4096]);
         tell(&inbound, &long);
         tell(&inbound, b"");
-        assert!(!inbound.serve(None));
+        assert!(!inbound.serve(None, Moment::START));
     }
 
     #[test]
@@ -451,7 +553,7 @@ mod tests {
             sent += 1;
         }
         let turns = (0..)
-            .take_while(|_| matches!(inbound.socket.receive(), Ok(Some(_))) && !inbound.serve(None))
+            .take_while(|_| inbound.socket.drop_text().is_ok() && !inbound.serve(None, Moment::START))
             .count();
         assert!(turns >= sent / (MESSAGES_A_TURN + 1));
     }

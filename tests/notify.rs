@@ -52,7 +52,7 @@ impl Manager {
 
 /// An app that sends what it is told on stdin, line by line (`|` for a line's end), to its NOTIFY_SOCKET.
 const SPEAKER: &str = "
-import array, os, socket, sys
+import array, os, socket, struct, sys
 name = os.environ['NOTIFY_SOCKET']
 to = '\\0' + name[1:] if name[0] == '@' else name
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -64,6 +64,24 @@ for line in sys.stdin:
         os.write(w, b'kept')
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [r]))
         s.sendmsg([b'FDSTORE=1\\nFDNAME=pipe'], [rights], 0, to)
+    elif line == b'linger':
+        l = socket.socket()
+        l.bind(('127.0.0.1', 0))
+        l.listen()
+        c = socket.create_connection(l.getsockname())
+        c.setblocking(False)
+        try:
+            while True:
+                c.send(b'x' * 65536)
+        except BlockingIOError:
+            pass
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 600))
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [c.fileno()]))
+        s.sendmsg([b'FDSTORE=1'], [rights], 0, to)
+        c.close()
+    elif line == b'many':
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [0] * 253))
+        s.sendmsg([b'FDSTORE=1'], [rights], 0, to)
     elif line == b'exit':
         sys.exit(0)
     else:
@@ -130,6 +148,54 @@ fn an_app_that_cannot_be_heard_is_not_waited_for() {
     let (end, _, err) = launch().options("--ready notify").run();
     assert_eq!(end, harness::End::Exited(125), "{err:?}");
     assert!(err.iter().any(|line| line.contains("--ready notify")), "{err:?}");
+}
+
+/// Closing a socket that lingers waits until its peer has read everything; here for ten minutes.
+#[test]
+fn a_descriptor_whose_closing_waits_holds_nobody_up() {
+    require!(python());
+    // Without a manager, and with one that cannot take it.
+    for manager in ["", "@adieu-nobody"] {
+        let mut run = speaker(
+            Launch::pid1(Init::Adieu)
+                .options("--pre-stop 0 --grace 50s --ready notify")
+                .env("NOTIFY_SOCKET", manager),
+        );
+        run.find("ready");
+        // The app's own copy goes first.
+        run.signal(libc::SIGSTOP);
+        tell(&mut run, "linger");
+        run.signal(libc::SIGCONT);
+        run.term();
+        run.expect_end(harness::End::Exited(128 + libc::SIGTERM));
+    }
+}
+
+/// More than there is room for, again and again: nothing is left of them, and what comes after is heard.
+#[test]
+fn a_flood_of_descriptors_leaves_none_behind() {
+    require!(python());
+    let scratch = Scratch::new();
+    let ready = scratch.path("ready");
+    for manager in ["", "@adieu-nobody"] {
+        let mut run = speaker(
+            Launch::pid1(Init::Adieu)
+                .options("--pre-stop 0 --grace 50s --ready notify --ready-file")
+                .option(&ready)
+                .env("NOTIFY_SOCKET", manager)
+                .limit(nix::sys::resource::Resource::RLIMIT_NOFILE, 64),
+        );
+        run.find("ready");
+        for _ in 0..5 {
+            tell(&mut run, "many");
+        }
+        tell(&mut run, "READY=1");
+        until("it is ready", || ready.exists());
+        let open = || std::fs::read_dir(format!("/proc/{}/fd", run.pid)).map_or(0, Iterator::count);
+        until("no descriptor is left", || open() < 16);
+        run.say("exit");
+        run.expect_exit(0);
+    }
 }
 
 #[test]

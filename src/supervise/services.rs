@@ -59,9 +59,12 @@ impl Services {
         ready.into_iter().chain(hooks).chain(drained).collect()
     }
 
-    /// Takes the end of a process; true when it belonged to a hook or a check.
+    /// Takes the end of a process; true when it belonged to one of these.
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        self.hooks.reaped(pid, exit) || self.readiness.reaped(pid, exit) || self.draining.reaped(pid, exit)
+        self.hooks.reaped(pid, exit)
+            || self.readiness.reaped(pid, exit)
+            || self.draining.reaped(pid, exit)
+            || self.sockets.reaped(pid)
     }
 
     /// A new phase has begun; `rest` is what is left of the grace, once a stop was asked for.

@@ -4,6 +4,7 @@
 use crate::lifecycle::Phase;
 use crate::moment::Moment;
 use crate::notify::{Inbound, Outbound};
+use crate::process::Pid;
 use crate::ready::endpoint::Health;
 use crate::ready::pages::View;
 use crate::settings::{Refusal, Settings, Target};
@@ -77,12 +78,18 @@ impl Sockets {
     pub fn deadline(&self) -> Option<Moment> {
         let health = self.health.as_ref().and_then(Health::deadline);
         let manager = self.manager.as_ref().and_then(Outbound::deadline);
-        [health, manager].into_iter().flatten().min()
+        let app = self.app.as_ref().and_then(Inbound::deadline);
+        [health, manager, app].into_iter().flatten().min()
+    }
+
+    /// Takes the end of a process; true when it was one that worked for the app's socket.
+    pub fn reaped(&mut self, pid: Pid) -> bool {
+        self.app.as_mut().is_some_and(|app| app.reaped(pid))
     }
 
     /// Passes on what the app says to the service manager; true when it has said READY=1.
     pub fn serve_notifications(&mut self, now: Moment) -> bool {
-        let said_ready = self.app.as_mut().is_some_and(|app| app.serve(self.manager.as_mut()));
+        let said_ready = self.app.as_mut().is_some_and(|app| app.serve(self.manager.as_mut(), now));
         if let Some(manager) = &mut self.manager {
             manager.serve(now);
         }

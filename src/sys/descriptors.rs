@@ -74,10 +74,31 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
+/// How many more we may open: `wanted`, or as many as there are. Asked of poll(2), which names those that are not open,
+/// since /proc may be missing.
+pub(super) fn free(wanted: usize) -> usize {
+    /// Enough to find room among; adieu itself has some dozens.
+    const MOST: usize = 1024;
+    let most = limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MOST).min(MOST);
+    let numbers = (0..most).filter_map(|number| RawFd::try_from(number).ok());
+    let mut asked: Vec<libc::pollfd> = numbers.map(|fd| libc::pollfd { fd, events: 0, revents: 0 }).collect();
+    // SAFETY: an array of as many entries, alive through the call, which does not wait. nix wants open descriptors.
+    unsafe { libc::poll(asked.as_mut_ptr(), asked.len() as libc::nfds_t, 0) };
+    asked.iter().filter(|asked| asked.revents & libc::POLLNVAL != 0).take(wanted).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn room_is_what_is_not_open() {
+        assert_eq!(free(3), 3);
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let most = limit().unwrap().min(1024) as usize;
+        assert!(free(usize::MAX) > most.saturating_sub(open + 100), "other tests open some, too");
+    }
 
     #[test]
     fn a_closed_range_leaves_what_is_outside_of_it() {

@@ -3,6 +3,7 @@
 //! What comes out are adieu's own words: signals, ends of processes, lines written. ESRCH and ECHILD are
 //! answers here, not errors.
 
+pub mod aside;
 pub mod descriptors;
 pub mod duplicate;
 pub mod files;

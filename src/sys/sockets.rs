@@ -1,7 +1,7 @@
 //! Sockets that std does not open as adieu needs them: TCP connections that never wait, and datagram sockets for
 //! sd_notify(3), which carry descriptors and the sender's credentials.
 
-use super::own_pid;
+use super::{descriptors, is_init, own_pid};
 use crate::process::Pid;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,6 +17,11 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The kernel passes at most this many descriptors with one message (SCM_MAX_FD, unix(7)).
 const DESCRIPTORS_LIMIT: usize = 253;
+/// CMSG_SPACE of the sender's credentials in words: a header of two on 64 bits, and three numbers.
+const CREDENTIALS_ROOM: usize =
+    (size_of::<libc::cmsghdr>() + size_of::<libc::ucred>()).div_ceil(size_of::<u64>());
+/// How far up a sender's parents are followed.
+const GENERATIONS: usize = 64;
 /// The longest message of sd_notify(3); systemd takes 4096 bytes, too.
 pub const MESSAGE_LIMIT: usize = 4096;
 
@@ -57,13 +62,13 @@ impl DatagramAddress {
     }
 }
 
-/// One message, as it was received.
+/// One message, as it waits to be taken.
 #[derive(Debug)]
 pub struct Datagram {
     /// Its bytes, at most [`MESSAGE_LIMIT`] of them.
     pub bytes: Vec<u8>,
-    /// The descriptors that came with it.
-    pub descriptors: Vec<OwnedFd>,
+    /// Descriptors come with it.
+    pub carries_descriptors: bool,
     /// Some of it did not fit.
     pub truncated: bool,
     /// Who sent it, vouched for by the kernel (SCM_CREDENTIALS, unix(7)).
@@ -81,7 +86,9 @@ pub struct Credentials {
 impl Credentials {
     /// Whether the sender is below us. One that has exited meanwhile (systemd-notify does) must at least be of our user.
     pub fn is_ours(self) -> bool {
-        self.pid.is_some_and(|pid| is_descendant(pid).unwrap_or(self.uid == geteuid().as_raw()))
+        // Whom the init of a PID namespace can see lives in it, and is below it.
+        let ours = |pid| is_init() || is_descendant(pid).unwrap_or(self.uid == geteuid().as_raw());
+        self.pid.is_some_and(ours)
     }
 }
 
@@ -124,37 +131,90 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// The next message; `None` when there is none now.
+    /// Looks at the next message and leaves it where it is; `None` when there is none now. No descriptor of it comes to
+    /// us: whoever sends some could fill our table, or have us wait in close(2) ([`super::aside`]).
     ///
     /// # Errors
     /// What recvmsg(2) says, EAGAIN excepted.
-    pub fn receive(&self) -> io::Result<Option<Datagram>> {
+    pub fn peek(&self) -> io::Result<Option<Datagram>> {
         let mut bytes = vec![0; MESSAGE_LIMIT];
-        let mut control = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_LIMIT]);
-        let mut pieces = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut pieces, Some(&mut control), flags);
-        let message = match message {
+        // Exactly the credentials fit: where the kernel has more to say, and that is descriptors, it sets MSG_CTRUNC.
+        let mut control = [0u64; CREDENTIALS_ROOM];
+        let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: plain data, for which all-zero is valid.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut piece;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control) as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+        // SAFETY: the header and all that it points to live through the call. nix gives out no control message at all
+        // where some did not fit.
+        let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, flags) };
+        let length = match Errno::result(length) {
             Err(Errno::EAGAIN) => return Ok(None),
-            other => other?,
+            other => usize::try_from(other?).unwrap_or(0),
         };
-        let length = message.bytes;
-        let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-        let (mut sender, mut descriptors) = (None, Vec::new());
-        for part in message.cmsgs().into_iter().flatten() {
-            match part {
-                ControlMessageOwned::ScmCredentials(found) => {
-                    sender = Some(Credentials { pid: Pid::new(found.pid()), uid: found.uid() });
-                }
+        bytes.truncate(length);
+        Ok(Some(Datagram {
+            bytes,
+            carries_descriptors: header.msg_flags & libc::MSG_CTRUNC != 0,
+            truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+            sender: credentials(&header),
+        }))
+    }
+
+    /// Takes the next message, of which nothing but its text matters, off the queue.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says.
+    pub fn drop_text(&self) -> io::Result<()> {
+        nix::sys::socket::recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
+    }
+
+    /// Takes the next message, with descriptors that nobody needs, off the queue, in a process of its own.
+    ///
+    /// # Errors
+    /// What clone(2) says.
+    pub fn drop_descriptors(&self) -> io::Result<Pid> {
+        super::aside::drop_message(self.0.as_fd())
+    }
+
+    /// Takes the next message off the queue and gives out its descriptors; they are not to be closed here but by
+    /// [`super::aside::close`]. `None`, and nothing is taken, when one message may bring more than there is room for.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says.
+    pub fn take_descriptors(&self) -> io::Result<Option<Vec<OwnedFd>>> {
+        if descriptors::free(DESCRIPTORS_LIMIT) < DESCRIPTORS_LIMIT {
+            return Ok(None);
+        }
+        let mut byte = [0];
+        let mut pieces = [IoSliceMut::new(&mut byte)];
+        let mut control = nix::cmsg_space!(UnixCredentials, [RawFd; DESCRIPTORS_LIMIT]);
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut pieces, Some(&mut control), flags)?;
+        let mut descriptors = Vec::new();
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(passed) = part {
                 // SAFETY: the kernel has just made these for us, and nobody else knows them.
-                ControlMessageOwned::ScmRights(passed) => descriptors
-                    .extend(passed.into_iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) })),
-                _ => {}
+                descriptors.extend(passed.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }
-        bytes.truncate(length);
-        Ok(Some(Datagram { bytes, descriptors, truncated, sender }))
+        Ok(Some(descriptors))
     }
+}
+
+fn credentials(header: &libc::msghdr) -> Option<Credentials> {
+    // SAFETY: the kernel has filled the header and its buffer in.
+    let first = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }?;
+    if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) {
+        return None;
+    }
+    // SAFETY: that kind of message is followed by a ucred, perhaps unaligned.
+    let found: libc::ucred = unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() };
+    Some(Credentials { pid: Pid::new(found.pid), uid: found.uid })
 }
 
 impl AsFd for DatagramSocket {
@@ -167,16 +227,17 @@ impl AsFd for DatagramSocket {
 fn is_descendant(pid: Pid) -> Option<bool> {
     let own = own_pid();
     let mut pid = pid;
-    while pid != own {
-        if pid.number() == 1 {
-            return Some(false);
+    for _ in 0..GENERATIONS {
+        if pid == own {
+            return Some(true);
         }
         match parent(pid)? {
             0 => return Some(false),
+            _ if pid.number() == 1 => return Some(false),
             number => pid = Pid::new(number)?,
         }
     }
-    Some(true)
+    Some(false)
 }
 
 /// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything and ends at the last
@@ -200,17 +261,33 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_travel_with_their_message() {
+    fn a_message_is_seen_before_it_is_taken_and_its_descriptors_only_when_they_are_asked_for() {
         let (socket, address) = DatagramSocket::bind().unwrap();
         let to = DatagramAddress::parse(address.as_ref()).unwrap();
+        let sender = DatagramSocket::open().unwrap();
         let (reader, writer) = nix::unistd::pipe().unwrap();
-        DatagramSocket::open().unwrap().send(&to, b"FDSTORE=1", &[writer]).unwrap();
-        let received = socket.receive().unwrap().unwrap();
-        assert_eq!((received.bytes.as_slice(), received.descriptors.len()), (&b"FDSTORE=1"[..], 1));
-        assert!(received.sender.unwrap().is_ours());
-        drop(received);
+        sender.send(&to, b"FDSTORE=1", std::slice::from_ref(&writer)).unwrap();
+        sender.send(&to, b"FDSTORE=1", std::slice::from_ref(&writer)).unwrap();
+        sender.send(&to, b"READY=1", &[]).unwrap();
+        drop(writer);
+        let seen = |text: &[u8]| {
+            let seen = socket.peek().unwrap().unwrap();
+            assert!(seen.bytes == text && seen.sender.unwrap().is_ours() && !seen.truncated);
+            seen.carries_descriptors
+        };
+        assert!(seen(b"FDSTORE=1") && seen(b"FDSTORE=1"));
+        let taken = socket.take_descriptors().unwrap().unwrap();
+        assert_eq!(taken.len(), 1);
+        let closed = super::super::aside::close(taken).unwrap();
+        assert!(seen(b"FDSTORE=1"));
+        let dropped = socket.drop_descriptors().unwrap();
+        for pid in [closed, dropped] {
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid.number()), None).unwrap();
+        }
+        assert!(!seen(b"READY=1"));
+        socket.drop_text().unwrap();
+        assert!(socket.peek().unwrap().is_none());
         assert_eq!(nix::unistd::read(&reader, &mut [0; 1]), Ok(0), "no copy of the writer is left");
-        assert!(socket.receive().unwrap().is_none());
         assert!(DatagramAddress::parse("vsock:2:1234".as_ref()).is_err());
     }
 }

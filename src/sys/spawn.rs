@@ -403,12 +403,12 @@ fn write_listen_pid(room: &mut [u8; LISTEN_PID_ROOM], pid: i32) {
 }
 
 /// Memory for the child's stack, given back to the kernel when the child has gone its way.
-struct Stack {
+pub(super) struct Stack {
     base: *mut c_void,
 }
 
 impl Stack {
-    fn new() -> Result<Stack, Errno> {
+    pub(super) fn new() -> Result<Stack, Errno> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping; it touches nothing that exists.
@@ -417,7 +417,7 @@ impl Stack {
     }
 
     /// Stacks grow downwards on every architecture that Rust knows.
-    fn top(&self) -> *mut c_void {
+    pub(super) fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping, which is a multiple of 16.
         unsafe { self.base.byte_add(CHILD_STACK) }
     }

@@ -436,3 +436,18 @@ fn a_check_that_hangs_in_exec_holds_nobody_up() {
     run.expect_signal("USR1");
     stops(&mut run);
 }
+
+/// One failure of kill(2) does not leave the app without a word until it is killed.
+#[test]
+fn a_stop_signal_that_could_not_be_sent_is_sent_again() {
+    require!(harness::program("strace"));
+    let mut run = injected("kill:error=EPERM:when=1", None)
+        .options(AT_ONCE)
+        .option("--")
+        .command(["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do read line; done"])
+        .start();
+    run.expect("ready");
+    run.term();
+    run.log("cannot send TERM to the app");
+    run.expect_exit(7);
+}

@@ -79,6 +79,30 @@ fn several_real_time_signals_at_once_all_arrive() {
     }
 }
 
+/// adieu keeps as many as the kernel would, the oldest, and says that it drops the rest.
+#[test]
+fn a_flood_of_real_time_signals_for_an_app_that_stands_still_is_bounded() {
+    require!(harness::root());
+    let limit = nix::sys::resource::Resource::RLIMIT_SIGPENDING;
+    let mut run = Launch::ordinary(Init::Adieu).limit(limit, 50).start();
+    run.expect("ready");
+    let app = run.app();
+    pause(app);
+    for value in 0..300 {
+        run.queue(40, value);
+    }
+    run.log("further ones are dropped");
+    resume(app);
+    run.expect_signal("CONT");
+    for value in 0..50 {
+        let rest = run.expect_signal("40");
+        assert!(rest.contains(&format!(" value={value} ")), "{value}: {rest}");
+    }
+    run.log("signals for the app were dropped");
+    run.say("exit 5");
+    run.expect_exit(5);
+}
+
 #[test]
 fn a_flood_of_ordinary_signals_upsets_nothing() {
     require!(harness::pid_namespaces());

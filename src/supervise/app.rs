@@ -19,6 +19,10 @@ use std::time::Duration;
 
 /// How often signals are offered again to an app whose queue was full.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
+/// How often a signal of the stop schedule that could not be sent is tried again.
+const PAY_AGAIN: Duration = Duration::from_millis(100);
+/// No more signals than this wait for an app that does not take them, whatever the kernel would allow: 400 KiB.
+const MOST_UNDELIVERED: usize = 16 * 1024;
 
 /// Why the app was not started, and the status to exit with.
 pub struct StartFailure {
@@ -37,7 +41,14 @@ pub struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
+    /// How many of those are kept; the oldest are.
+    most_undelivered: usize,
+    /// How many were dropped.
+    dropped: u64,
     offer_at: Option<Moment>,
+    /// Signals of the stop schedule that could not be sent.
+    owed: Vec<Signal>,
+    pay_at: Option<Moment>,
     signals_sent: u64,
     /// Those sent since somebody asked last.
     sent: Vec<Signal>,
@@ -72,6 +83,11 @@ impl App {
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
+            most_undelivered: signals::queue_limit()
+                .map_or(MOST_UNDELIVERED, |limit| limit.min(MOST_UNDELIVERED)),
+            dropped: 0,
+            owed: Vec::new(),
+            pay_at: None,
             offer_at: None,
             signals_sent: 0,
             sent: Vec::new(),
@@ -102,6 +118,8 @@ impl App {
         self.pid = None;
         self.exit = Some(exit);
         self.undelivered.clear();
+        self.owed.clear();
+        self.say_dropped();
         if let Some(terminal) = &self.terminal {
             terminal.take_back_from(self.group);
         }
@@ -111,9 +129,29 @@ impl App {
     pub fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
         let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
+            return self.keep(signal, value);
+        }
+        match self.deliver(signal, value) {
+            Err(error) if value.is_some() && is_full(&error) => {
+                self.keep(signal, value);
+                self.offer_at = Some(now + OFFER_AGAIN);
+            }
+            delivered => complain(signal, delivered),
+        }
+    }
+
+    /// Keeps what the app's queue has no room for, as far as the kernel itself would keep it (RLIMIT_SIGPENDING).
+    fn keep(&mut self, signal: Signal, value: Option<usize>) {
+        if self.undelivered.len() < self.most_undelivered {
             return self.undelivered.push_back((signal, value));
         }
-        self.deliver(signal, value, now);
+        if self.dropped == 0 {
+            warn!(
+                "the app does not take its signals: {} wait, further ones are dropped",
+                self.undelivered.len()
+            );
+        }
+        self.dropped = self.dropped.saturating_add(1);
     }
 
     /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it. CONT takes back every TSTP,
@@ -122,12 +160,26 @@ impl App {
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub fn stop(&mut self, signal: Signal, now: Moment) {
         let pair = if signal.is_job_control_stop() { [Signal::CONT, signal] } else { [signal, Signal::CONT] };
-        for signal in pair {
-            self.deliver(signal, None, now);
+        self.owed = pair.to_vec();
+        if let Some((unsent, error)) = self.pay(now) {
+            complain(unsent, Err(error));
         }
         if self.suspended {
             self.continue_group();
         }
+    }
+
+    /// Sends what is owed, in its order; what cannot be sent now stays owed. An app that may not be signalled can be one
+    /// that has changed its user for a while.
+    fn pay(&mut self, now: Moment) -> Option<(Signal, io::Error)> {
+        while let Some(signal) = self.owed.first().copied() {
+            if let Err(error) = self.deliver(signal, None) {
+                self.pay_at = Some(now + PAY_AGAIN);
+                return Some((signal, error));
+            }
+            self.owed.remove(0);
+        }
+        None
     }
 
     /// How many signals it was sent, by adieu or through it.
@@ -140,47 +192,50 @@ impl App {
         std::mem::take(&mut self.sent)
     }
 
-    /// When signals that found the queue full are to be offered again.
+    /// When signals that could not be sent are to be tried again.
     pub fn deadline(&self) -> Option<Moment> {
-        self.offer_at.filter(|_| !self.undelivered.is_empty())
+        let offer_at = self.offer_at.filter(|_| !self.undelivered.is_empty());
+        let pay_at = self.pay_at.filter(|_| !self.owed.is_empty());
+        offer_at.into_iter().chain(pay_at).min()
     }
 
-    /// Tries again what found the app's queue full.
+    /// Tries again what found the app's queue full, and what it is owed.
     pub fn offer_undelivered(&mut self, now: Moment) {
-        if self.deadline().is_none_or(|at| now < at) {
+        if self.pay_at.is_some_and(|at| now >= at) {
+            // It was complained about when it was due.
+            let _ = self.pay(now);
+        }
+        if self.offer_at.is_none_or(|at| now < at) {
             return;
         }
-        for _ in 0..self.undelivered.len() {
-            let Some((signal, value)) = self.undelivered.pop_front() else {
-                return;
-            };
-            if !self.deliver(signal, value, now) {
-                // deliver() has put it at the end of the line; it belongs to the front.
-                self.undelivered.rotate_right(1);
+        while let Some((signal, value)) = self.undelivered.front().copied() {
+            let delivered = self.deliver(signal, value);
+            if delivered.as_ref().is_err_and(is_full) {
+                self.offer_at = Some(now + OFFER_AGAIN);
                 return;
             }
+            complain(signal, delivered);
+            self.undelivered.pop_front();
+        }
+        self.say_dropped();
+    }
+
+    fn say_dropped(&mut self) {
+        match std::mem::take(&mut self.dropped) {
+            0 => {}
+            dropped => warn!("{dropped} signals for the app were dropped"),
         }
     }
 
-    /// False when the signal has to wait since the queue is full.
-    fn deliver(&mut self, signal: Signal, value: Option<usize>, now: Moment) -> bool {
+    fn deliver(&mut self, signal: Signal, value: Option<usize>) -> io::Result<()> {
         let Some(pid) = self.pid else {
-            return true;
+            return Ok(());
         };
-        match self.send(pid, signal, value) {
-            Ok(()) => {
-                self.signals_sent += 1;
-                self.sent.push(signal);
-                debug!("sent {} to the app", signal);
-            }
-            Err(error) if value.is_some() && error.kind() == ErrorKind::WouldBlock => {
-                self.undelivered.push_back((signal, value));
-                self.offer_at = Some(now + OFFER_AGAIN);
-                return false;
-            }
-            Err(error) => warn!("cannot send {signal} to the app: {}", describe(&error)),
-        }
-        true
+        self.send(pid, signal, value)?;
+        self.signals_sent = self.signals_sent.saturating_add(1);
+        self.sent.push(signal);
+        debug!("sent {signal} to the app");
+        Ok(())
     }
 
     fn send(&self, pid: Pid, signal: Signal, value: Option<usize>) -> io::Result<()> {
@@ -240,6 +295,16 @@ impl App {
         self.suspended = false;
         // ESRCH: the app has left its group; it gets CONT by itself.
         let _ = signals::send_group(self.group, Signal::CONT);
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+}
+
+fn complain(signal: Signal, delivered: io::Result<()>) {
+    if let Err(error) = delivered {
+        warn!("cannot send {signal} to the app: {}", describe(&error));
     }
 }
 

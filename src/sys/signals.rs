@@ -202,6 +202,15 @@ pub fn queue(pid: Pid, signal: Signal, value: usize) -> io::Result<()> {
     answered(queued.map(drop).map_err(io::Error::from))
 }
 
+/// How many signals the kernel queues for one user (RLIMIT_SIGPENDING); `None` where it does not say.
+pub fn queue_limit() -> Option<usize> {
+    // SAFETY: plain data, for which all-zero is valid.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct lives through the call. nix does not know this limit.
+    Errno::result(unsafe { libc::getrlimit(libc::RLIMIT_SIGPENDING, &raw mut limit) }).ok()?;
+    usize::try_from(limit.rlim_cur).ok()
+}
+
 /// ESRCH: there is no such process, or no such group.
 pub fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH)

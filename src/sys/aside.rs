@@ -5,6 +5,7 @@
 //!
 //! [close(2)]: https://man7.org/linux/man-pages/man2/close.2.html
 
+use super::signals::{self, Mask};
 use super::spawn::Stack;
 use crate::process::Pid;
 use nix::errno::Errno;
@@ -64,7 +65,8 @@ pub(super) fn drop_message(socket: BorrowedFd) -> io::Result<Pid> {
     run(0, &mut work)
 }
 
-/// Runs `work`, which makes system calls alone, in a child with a copy of our memory, all signals blocked.
+/// Runs `work`, which makes system calls alone, in a child with a copy of our memory. Of all signals it takes TERM, with
+/// which leftovers are asked to end.
 fn run(flags: c_int, mut work: &mut dyn FnMut()) -> io::Result<Pid> {
     let stack = Stack::new()?;
     let argument = std::ptr::from_mut(&mut work).cast();
@@ -76,6 +78,7 @@ fn run(flags: c_int, mut work: &mut dyn FnMut()) -> io::Result<Pid> {
 extern "C" fn child(work: *mut c_void) -> c_int {
     // SAFETY: the pointer that run() gave to clone.
     let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
+    signals::set_mask(Mask(!(1 << (libc::SIGTERM - 1))));
     work();
     // SAFETY: ends the child at once; no destructor of the parent may run here.
     unsafe { libc::_exit(0) }

@@ -158,7 +158,7 @@ fn a_descriptor_whose_closing_waits_holds_nobody_up() {
     for manager in ["", "@adieu-nobody"] {
         let mut run = speaker(
             Launch::pid1(Init::Adieu)
-                .options("--pre-stop 0 --grace 50s --ready notify")
+                .options("--pre-stop 0 --grace 50s --drain off --ready notify")
                 .env("NOTIFY_SOCKET", manager),
         );
         run.find("ready");

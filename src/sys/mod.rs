@@ -2,6 +2,29 @@
 //!
 //! What comes out are adieu's own words: signals, ends of processes, lines written. ESRCH and ECHILD are
 //! answers here, not errors.
+//!
+//! # What could sleep in the kernel, and what bounds it
+//!
+//! A signal waits for the turn that is under way, so nothing in a turn may sleep for long.
+//!
+//! | call | could wait for | is bounded by |
+//! |---|---|---|
+//! | ppoll, sigtimedwait | anything | the one deadline; it is where the loop is meant to sleep |
+//! | clone of the app | exec, on a file system that does not answer | nothing: there is no app yet, and it is what would happen without adieu |
+//! | clone of a helper | - | a copy of our memory: nobody waits for its exec ([`spawn::helper`]) |
+//! | execve of a helper | a file system that does not answer | happens in the child; a check's limit gives it up, and no second one is started beside it |
+//! | open of /dev/null, pipe2, socket, bind, listen, signalfd, pidfd_open | - | memory alone |
+//! | connect, accept, read, write, send, recv, shutdown of sockets | the peer | O_NONBLOCK or MSG_DONTWAIT; a number of calls a turn |
+//! | close of our own sockets | the peer, with SO_LINGER | never set on ours; a duplicate of the app's socket is not the last one while the app has it |
+//! | close of descriptors that others passed | the peer, a file server | a process of its own ([`aside`]) |
+//! | sock_diag and other netlink | - | the kernel answers while it is asked; the dump's size is bounded by its reader |
+//! | reads of /proc | a lock of the process that is looked at | the kernel's own short sections; /proc/PID/cmdline and environ, which can wait for that process's memory, are not read |
+//! | kill, sigqueue, waitpid with WNOHANG, getpid, prctl | - | - |
+//! | waitpid after a failed exec of the app | the child's end | it has called _exit |
+//! | write to stderr | its reader | O_NONBLOCK, MSG_DONTWAIT or poll first; dropped and counted ([`stderr`]) |
+//! | open, write, rename, unlink of the ready file and the report | the file system that the operator named | nothing; pipes and devices are opened with O_NONBLOCK, and what the app puts there is never followed ([`files`]) |
+//! | tcsetpgrp, tcgetpgrp | - | SIGTTOU is blocked |
+//! | exit | the memory and descriptors of ours | a socket of a process that exits does not linger |
 
 pub mod aside;
 pub mod descriptors;

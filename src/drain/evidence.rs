@@ -18,7 +18,6 @@
 //! | the same, of any size, on a listener of which many exchanges were seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
 //! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for seven seconds |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
-//! | the same, and the client had to wait for two seconds or more | `MayGoOn`, then `Answered` | for half as long |
 //! | the same, and nothing of the kind is known | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, and it may all be a TLS handshake | `Handshake`, then `Answered` | for a minute |
 //! | the app spoke last, one of short exchanges at even intervals | `Routine` | no |
@@ -47,9 +46,6 @@ const SLOW_HANDSHAKE: Duration = Duration::from_secs(3);
 /// A silence that is believed on a connection that has been through many exchanges, the last of which nobody saw: longer than most
 /// pauses, and over two seconds after a pre-stop sleep of the usual length.
 const UNSEEN: Duration = Duration::from_secs(7);
-
-/// An answer that begins later than this was made before it was sent, and is not believed to pause for longer than half as long.
-const LATE: Duration = Duration::from_secs(2);
 
 /// How long the evidence holds, as configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -263,9 +259,10 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
 }
 
 /// Once a connection has gone to and fro for a while, its client acknowledges an answer later than it came, so that a tie is most
-/// likely a question. Before that, the client's kernel acknowledges at once, and nothing tells.
+/// likely a question; and so is one of a TLS handshake, whose tickets come when the request does. Otherwise nothing tells.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
-    if history.is_experienced(info, rhythm) { LONG_SILENCE.max(patience.longest) } else { patience.longest }
+    let likely = history.is_experienced(info, rhythm) || may_be_handshake(info, history, rhythm);
+    if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest }
 }
 
 /// The app spoke last. Was that all it had to say?
@@ -305,7 +302,6 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
         _ if present.overlapped => patience.longest,
         None if history.is_experienced(info, rhythm) && rhythm.is_steady(u64::MAX) => twice,
         None if history.is_experienced(info, rhythm) => UNSEEN,
-        _ if present.took >= LATE => twice.max(present.took / 2),
         _ => patience.longest,
     };
     let of = of.max(rhythm.beyond_pauses().unwrap_or_default()).min(patience.longest.max(patience.quiet));
@@ -593,20 +589,6 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_came_late_is_believed_after_half_as_long() {
-        for (service, silence) in [(3_000, 2_000), (9_000, 4_500), (40_000, 10_000)] {
-            let mut rhythm = Rhythm::default();
-            let mut client = Client::connects(5000);
-            client.look(&mut rhythm);
-            client.asks(80).look(&mut rhythm);
-            client.waits(service).look(&mut rhythm);
-            client.hears(170).look(&mut rhythm);
-            assert_eq!(client.waits(silence - 1).look(&mut rhythm), Evidence::MayGoOn);
-            assert_eq!(client.waits(1).look(&mut rhythm), Evidence::Answered);
-        }
-    }
-
-    #[test]
     fn a_request_to_go_on_is_no_answer() {
         let mut rhythm = known_listener();
         let mut client = Client::connects(5000);
@@ -661,6 +643,9 @@ mod tests {
             assert_eq!(first_sight(open(handshake(silent))), Evidence::Handshake);
         }
         assert_eq!(first_sight(open(handshake(60_000))), Evidence::Answered, "a pool that has rested");
+        let tie = |age| open(TcpInfo { received_ago: ms(age), bare_out: 4, ..handshake(age) });
+        assert_eq!(first_sight(tie(45_000)), Evidence::Tie);
+        assert_eq!(first_sight(tie(60_000)), Evidence::OldTie);
         let late = TcpInfo { received_ago: ms(12_000), ..handshake(11_000) };
         assert_eq!(first_sight(open(late)), Evidence::Answered, "tickets are sent at once");
     }

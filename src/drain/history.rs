@@ -39,8 +39,6 @@ struct Exchange {
     bytes_in: u64,
     bytes_out: u64,
     asked_at: Moment,
-    /// How long the client was seen waiting for the first of the answer.
-    took: Duration,
 }
 
 /// Short exchanges of one size, evenly apart.
@@ -170,7 +168,6 @@ impl History {
         let rested = last.info.received_ago;
         match (came, went) {
             (0, _) => {
-                self.exchange.took = rested;
                 if rested >= REST {
                     self.open_rests = 0;
                 }
@@ -236,8 +233,8 @@ impl History {
     /// What is known of the exchange that these counters end.
     pub(super) fn present(&self, info: &TcpInfo, rhythm: &Rhythm) -> Present {
         let known = self.shape(info, rhythm).map(|shape| (shape, self.sizes(info)));
-        let Exchange { first, took, .. } = self.exchange;
-        Present { known, first: first && !rhythm.speaks_plainly(), overlapped: self.overlapped, took }
+        let first = self.exchange.first;
+        Present { known, first: first && !rhythm.speaks_plainly(), overlapped: self.overlapped }
     }
 
     /// The connection is gone, for which a client waits until it has all of its answer.
@@ -282,8 +279,6 @@ pub(super) struct Present {
     /// With a TLS handshake in it, perhaps.
     pub first: bool,
     pub overlapped: bool,
-    /// How long the client was seen waiting for the first of the answer.
-    pub took: Duration,
 }
 
 /// Enough bytes each way for a TLS handshake with its session tickets, a request behind it, and no large answer.

@@ -37,6 +37,16 @@ export ADIEU_BIN="${ADIEU_BIN:-$ADIEU_STATIC}"
 
 # In CI as a script's background job runs: without INT and QUIT, so that no test relies on what its runner does.
 [ "${CI:-}" != true ] || trap '' INT QUIT
+# The binary for the other processor, as far as qemu's emulation of a user's programs goes: it forwards signals and
+# statuses, but knows neither a subreaper nor netlink's sockets, and starts too slowly for tests of the first millisecond.
+arm64() {
+    command -v qemu-aarch64 >/dev/null || { echo "arm64: no qemu-aarch64" >>"$ADIEU_LEFT_OUT"; return 0; }
+    binary=$(sh packaging/build-static.sh aarch64-unknown-linux-musl) || return 1
+    printf '#!/bin/sh\nexec qemu-aarch64 %s "$@"\n' "$binary" >"$folder/adieu"
+    chmod +x "$folder/adieu"
+    ADIEU_BIN=$folder/adieu timeout --kill-after=10 "$limit" \
+        cargo test --package adieu --no-fail-fast --test exit_status --test signals
+}
 # Every test has a watchdog; this one is for cargo and for tests that broke theirs. cargo's status is lost in the pipe,
 # so it is written down.
 echo 0 >"$folder/status"
@@ -44,6 +54,7 @@ echo 0 >"$folder/status"
     timeout --kill-after=10 "$limit" cargo test --workspace --no-fail-fast 2>&1 || echo 1 >"$folder/status"
     [ -z "${ADIEU_FULL:-}" ] || env --unset=ADIEU_BIN \
         timeout --kill-after=10 "$limit" cargo test --package adieu --tests --no-fail-fast 2>&1 || echo 1 >"$folder/status"
+    [ -z "${ADIEU_FULL:-}" ] || arm64 2>&1 || echo 1 >"$folder/status"
 } | tee "$folder/output"
 
 sum() { # of the numbers before this word in cargo's result lines

@@ -127,6 +127,11 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    /// adieu did not take the platform's signal for a stop request: it has no phase of a stop to tell of.
+    fn forwarded(&self) -> bool {
+        self.seen.adieu_report.as_ref().is_some_and(|report| report.phases.is_empty() && !report.signalled)
+    }
+
     /// From the platform's signal to the end.
     fn after_signal(&self) -> At {
         At(self.seen.end.at.0 - self.seen.limits.hook_ms as i64)
@@ -167,6 +172,9 @@ impl<'a> Evidence<'a> {
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => {
                     "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
+                }
+                Mode::Adieu if self.forwarded() => {
+                    "adieu forwards this signal and takes it for no stop request: give adieu --stop-on with its name"
                 }
                 Mode::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
             };
@@ -236,6 +244,9 @@ impl<'a> Evidence<'a> {
             };
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => "wrap it in adieu, or finish requests in a handler of the signal",
+                Mode::Adieu if self.forwarded() => {
+                    "adieu forwards this signal and takes it for no stop request: give adieu --stop-on with its name"
+                }
                 Mode::Adieu => {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
                 }

@@ -109,6 +109,11 @@ fn front(args: &[OsString]) -> i32 {
             130
         }
         Err(Failure::Cannot(why)) => {
+            if let Some(path) = &options.junit {
+                let command = plan::typed(&options.command);
+                // Why it could not be rehearsed is said below in any case.
+                let _unwritten = save(path, &show::junit::trouble(&command, &why));
+            }
             eprintln!("adieu-rehearse: {why}");
             FAILED
         }

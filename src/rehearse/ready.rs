@@ -51,10 +51,16 @@ pub(crate) fn await_first_answer(
             break found;
         }
         if Instant::now() >= until {
+            let found = observer.snapshot().listening;
+            let found: Vec<String> = found.iter().map(|port| format!(":{port}")).collect();
+            let found = match found.as_slice() {
+                [] => "it listens on none".to_owned(),
+                found => format!("it listens on {}", found.join(" ")),
+            };
             let wanted =
                 endpoints.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             return Err(Failure::Cannot(format!(
-                "'{}' did not listen on {wanted} within {} s (a worker without a port: --no-load); it last said: {}",
+                "'{}' did not listen on {wanted} within {} s: {found} (a worker without a port: --no-load); it last said: {}",
                 plan.app,
                 plan.limits.start.as_secs(),
                 sandbox.last_words()

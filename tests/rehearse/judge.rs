@@ -465,3 +465,24 @@ fn a_request_too_long_for_the_grace_is_named() {
     assert!(manifest::workload::too_short(second(10), second(5), second(2)).is_none());
     assert!(manifest::workload::too_short(second(10), second(5), second(6)).is_some());
 }
+
+#[test]
+fn what_a_rehearsal_does_not_honour_is_named() {
+    let said_of = |text: &str| -> Vec<String> {
+        let workloads = manifest::parse(text, &|_| None).expect("a manifest");
+        said(&workloads[0])
+    };
+    let pod = "kind: Pod\nspec: {containers: [{name: web, command: [app], workingDir: /srv, envFrom: [], lifecycle: {stopSignal: SIGQUIT}}]}";
+    assert_eq!(
+        said_of(pod),
+        ["workingDir is not honoured by the rehearsal", "envFrom is not honoured by the rehearsal"]
+    );
+    let workload = &manifest::parse(pod, &|_| None).expect("a manifest")[0];
+    assert_eq!(workload.stop_signal as i32, 3, "lifecycle.stopSignal is");
+    let compose = "services: {web: {command: [app], stop_grace_period: 30s, working_dir: /srv, env_file: .env, user: me}}";
+    for key in ["working_dir", "env_file", "user"] {
+        assert!(said_of(compose).contains(&format!("{key} is not honoured by the rehearsal")), "{key}");
+    }
+    let unit = "[Service]\nType=forking\nExecStartPre=/bin/true\nUser=me\nExecStart=/bin/app\n";
+    assert_eq!(said_of(unit).len(), 3, "{:?}", said_of(unit));
+}

@@ -62,7 +62,12 @@ fn without_arguments_it_shows_the_difference() {
     let svg = std::fs::read_to_string(svg).expect("the picture");
     assert!(svg.starts_with("<svg") && svg.contains("pre-stop"), "{svg}");
     let junit = std::fs::read_to_string(junit).expect("the report");
-    assert!(junit.contains("finishes requests in flight") && junit.contains("<failure"), "{junit}");
+    assert!(
+        junit.contains("finishes requests in flight")
+            && junit.contains("would fail: ")
+            && junit.contains("failures=\"0\""),
+        "{junit}"
+    );
 }
 
 #[test]
@@ -121,7 +126,8 @@ fn the_manual_of_the_rehearsal_names_its_flags() {
     let flags = |text: &str| -> BTreeSet<String> {
         // An option begins its line.
         let first = |line: &str| line.trim_start().starts_with('-');
-        let words = text.lines().filter(|line| first(line)).flat_map(|line| line.split([' ', ',', '=', '[']));
+        let words =
+            text.lines().filter(|line| first(line)).flat_map(|line| line.split([' ', ',', '=', '[', ':']));
         words.filter(|word| word.starts_with("--")).map(str::to_owned).collect()
     };
     let manual =
@@ -144,9 +150,28 @@ fn what_cannot_be_rehearsed_says_why() {
     cannot("-q --bare -- /no/such/program", "No such file");
     cannot("-q --bare -- sh -c", "ended by itself with status 2");
     cannot("-q --bare --start 1s -- sleep 60", "did not listen on any port within 1 s");
-    cannot("-q --start 1s --port 1 -- sleep 60", "did not listen on port 1 within 1 s");
+    cannot("-q --start 1s --port 1 -- sleep 60", "did not listen on port 1 within 1 s: it listens on none");
     cannot("-q --manifest /no/such/file", "cannot read '/no/such/file'");
     cannot("-q -o pre-stop=60s --grace 10s -- sleep 60", "pre-stop");
+}
+
+#[test]
+fn a_wrong_port_names_the_right_ones() {
+    require!(pid_namespaces());
+    let (status, _, error) = run(&format!("-q --start 1s --port 1 -- {TOOL} --as-legacy-app"));
+    assert_eq!(status, Some(125), "{error}");
+    let named =
+        error.split("it listens on :").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u16>().ok());
+    assert!(named.is_some_and(|port| port > 1), "{error}");
+}
+
+#[test]
+fn an_app_that_dies_at_its_start_has_a_junit_report() {
+    let path = folder("junit").join("dead.xml");
+    let _old = std::fs::remove_file(&path);
+    cannot(&format!("-q --junit {} -- /no/such/program", path.display()), "not found");
+    let report = std::fs::read_to_string(path).expect("the report");
+    assert!(report.contains("errors=\"1\"") && report.contains("<error message="), "{report}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::workload::{Workload, adieu_in_image, signal_named, unwrap_adieu};
+use super::workload::{Workload, adieu_in_image, name_dropped, signal_named, unwrap_adieu};
 use super::yaml::Node;
 use crate::lint::Lint;
 use adieu::settings::{Platform, values};
@@ -53,6 +53,7 @@ fn workload(name: String, service: Node, variable: Lookup) -> Result<Workload, S
         ));
     }
     check_healthcheck(&mut workload, service);
+    name_dropped(&mut workload, service, &["working_dir", "env_file", "user"]);
     workload.check_shell();
     workload.check_times();
     Ok(workload)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::workload::{Probe, Workload, adieu_in_image, unwrap_adieu};
+use super::workload::{Probe, Workload, adieu_in_image, name_dropped, signal_named, unwrap_adieu};
 use super::yaml::Node;
 use crate::lint::Lint;
 use adieu::settings::Platform;
@@ -48,7 +48,7 @@ fn workload(pod: Node, container: Node) -> Workload {
         env: env.known,
         grace: Duration::from_secs(grace),
         hook: hook.and_then(hook_sleep).unwrap_or_default(),
-        stop_signal: Signal::SIGTERM,
+        stop_signal: stop_signal(container).unwrap_or(Signal::SIGTERM),
         readiness: readiness.and_then(|probe| http_probe(probe, container)),
         lints: env.lints,
     };
@@ -68,6 +68,7 @@ fn workload(pod: Node, container: Node) -> Workload {
         ));
     }
     check_readiness(&mut workload, container);
+    name_dropped(&mut workload, container, &["workingDir", "envFrom"]);
     check_pid_one(&mut workload, pod);
     workload.check_shell();
     workload.check_times();
@@ -88,6 +89,11 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
         }
     }
     words
+}
+
+/// `lifecycle.stopSignal`, of Kubernetes 1.33 and later.
+fn stop_signal(container: Node) -> Option<Signal> {
+    signal_named(&container.at("lifecycle.stopSignal")?.text()?).ok()
 }
 
 struct Env {

@@ -36,6 +36,20 @@ pub(crate) fn read(text: &str) -> Result<Workload, String> {
         lints: Vec::new(),
     };
     check_kill_mode(&mut workload, last("KillMode"));
+    for key in ["ExecStartPre", "WorkingDirectory", "User"] {
+        if let Some(value) = last(key) {
+            workload.lints.push(Lint::new(
+                format!("{key}={value} is not honoured by the rehearsal"),
+                "rehearse where that holds already",
+            ));
+        }
+    }
+    if last("Type") == Some("forking") {
+        workload.lints.push(Lint::new(
+            "Type=forking lets the first process end at once, which is taken for the end of the app",
+            "let the program stay in the foreground, with Type=exec",
+        ));
+    }
     if let Some(stop) = last("ExecStop") {
         workload.lints.push(Lint::new(
             format!("ExecStop runs before the stop signal and is not rehearsed: {stop}"),

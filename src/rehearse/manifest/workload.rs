@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::yaml::Node;
 use crate::lint::Lint;
 use adieu::settings::{Platform, values};
 
@@ -180,4 +181,14 @@ pub(super) fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
 pub(super) fn signal_named(text: &str) -> Result<Signal, String> {
     let number = values::signal(text)?;
     Signal::try_from(number.number()).map_err(|_| format!("no platform stops by '{text}'"))
+}
+
+/// Says which of these keys are there: the rehearsal does not honour them, and drops nothing in silence.
+pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
+    for key in keys.iter().filter(|key| node.get(key).is_some()) {
+        workload.lints.push(Lint::new(
+            format!("{key} is not honoured by the rehearsal"),
+            "rehearse where that holds already, and give variables with --env",
+        ));
+    }
 }

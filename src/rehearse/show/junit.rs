@@ -1,5 +1,7 @@
 //! The checklist for CI systems: a suite for each way, a case for each point; what was not seen counts as skipped.
 
+use std::time::Duration;
+
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::run::Run;
@@ -9,14 +11,50 @@ use crate::verdict::{Finding, Outcome};
 #[must_use]
 pub fn junit(runs: &[Run]) -> String {
     let mut report = Report::new("adieu-rehearse");
-    for run in runs {
+    for (number, run) in runs.iter().enumerate() {
+        // The last run decides, as for the exit status: the bare one beside it is there to compare with.
+        let decides = number + 1 == runs.len();
         let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.mode.label()));
-        suite.add_test_case(no_loss(run));
-        suite.add_test_cases(run.verdict.findings.iter().map(case));
+        let cases = std::iter::once(no_loss(run)).chain(run.verdict.findings.iter().map(case));
+        suite.add_test_cases(cases.map(|mut case| {
+            case.set_classname(format!("adieu-rehearse.{}", run.recording.mode.label().replace(' ', "-")));
+            case.set_time(time_of(run));
+            if !decides {
+                case.status = only_compared(case.status);
+            }
+            case
+        }));
         report.add_test_suite(suite);
     }
     // Its only error would be one of the writer, and a string takes everything.
     report.to_string().unwrap_or_default()
+}
+
+/// A rehearsal that could not be judged, as when the app dies at its start: one case, in error.
+#[must_use]
+pub fn trouble(app: &str, why: &str) -> String {
+    let mut report = Report::new("adieu-rehearse");
+    let mut suite = TestSuite::new(app);
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(why);
+    let mut case = TestCase::new("can be rehearsed", status);
+    case.set_classname("adieu-rehearse").set_time(Duration::ZERO);
+    suite.add_test_case(case);
+    report.add_test_suite(suite);
+    report.to_string().unwrap_or_default()
+}
+
+/// From the stop request to the end, which is when every point was decided.
+fn time_of(run: &Run) -> Duration {
+    Duration::from_millis(run.recording.end.at.0.try_into().unwrap_or_default())
+}
+
+/// What fails in a run that is only compared with is shown as skipped.
+fn only_compared(status: TestCaseStatus) -> TestCaseStatus {
+    let TestCaseStatus::NonSuccess { message, .. } = status else { return status };
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(format!("would fail: {}", message.as_ref().map_or("", |message| message.as_str())));
+    status
 }
 
 fn no_loss(run: &Run) -> TestCase {

@@ -12,6 +12,7 @@
 mod adieu_report;
 mod balancer;
 pub mod baseline;
+mod container;
 mod http;
 pub mod judge;
 mod legacy;
@@ -52,6 +53,7 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 
 use baseline::Baseline;
+use container::Image;
 use lint::Lint;
 use lint::rules::{Rule, Severity};
 use options::Options;
@@ -188,7 +190,7 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
             recording.lints.extend(room_for_slowest(&plan, &recording));
             let verdict = judge::judge(&recording);
             let run = Run { recording, verdict };
-            let (tally, label) = (run.verdict.tally, mode.label());
+            let (tally, label) = (run.verdict.tally, run.recording.mode.label());
             if tally.sent > 0 {
                 progress.say(&format!("{label}: {} of {} requests lost", tally.lost(), tally.sent));
             }
@@ -232,6 +234,10 @@ fn badness(run: &Run) -> (usize, usize) {
 fn modes(options: &Options) -> Vec<Mode> {
     let wrapped = if options.init.is_some() { Mode::Init } else { Mode::Adieu };
     let built_in = options.command.is_empty() && options.manifest.is_none();
+    if options.image.is_some() {
+        // Which way it is shows only when it runs.
+        return vec![Mode::Bare];
+    }
     match (options.bare, options.compare || built_in) {
         (true, _) => vec![Mode::Bare],
         (false, true) => vec![Mode::Bare, wrapped],
@@ -241,6 +247,11 @@ fn modes(options: &Options) -> Vec<Mode> {
 
 /// What the options name; the command line's command wins over the manifest's.
 fn subject(options: &Options) -> Result<Subject, Failure> {
+    if let Some(name) = &options.image {
+        let engine = container::find_engine(options.engine.as_deref()).map_err(Failure::Cannot)?;
+        let image = Image { name: name.clone(), engine, run_options: options.run_option.clone() };
+        return Ok(Subject::Image(image, options.command.clone()));
+    }
     let Some(path) = &options.manifest else {
         return Ok(match options.command.as_slice() {
             [] => Subject::BuiltIn(legacy_command()?),
@@ -280,7 +291,7 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Failure> {
         print(&show::json::json(runs, good));
     } else {
         print(&show::text::text(runs));
-        if options.command.is_empty() && options.manifest.is_none() {
+        if options.command.is_empty() && options.manifest.is_none() && options.image.is_none() {
             print(INVITATION);
         }
     }

@@ -42,6 +42,18 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 
+    /// Rehearse a container of this image, with its own entry point; COMMAND is what it gets.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["manifest", "lint", "bare", "compare", "init", "adieu", "option", "pre_stop"])]
+    pub(crate) image: Option<String>,
+
+    /// The engine for --image, and options of its own: 'podman --runtime runc' [default: docker or podman].
+    #[arg(long, value_name = "COMMAND", requires = "image")]
+    pub(crate) engine: Option<String>,
+
+    /// An option for the engine's run: --run-option=--network=none; repeatable.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true, requires = "image")]
+    pub(crate) run_option: Vec<OsString>,
+
     /// Which container or service of the manifest.
     #[arg(long, value_name = "NAME", requires = "manifest")]
     pub(crate) container: Option<String>,

@@ -5,14 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
+
 use super::adieu_report;
+use super::container::{Container, Image};
 use super::live::LiveRun;
 use super::namespace::AtExit;
 use super::observations::Observations;
 use super::plan::Plan;
 use super::ready::{FirstAnswers, await_first_answer, ready_line, warm_up, whole};
-use super::recording::{Mode, Recording};
-use super::sandbox::{Launch, Sandbox};
+use super::recording::{Isolation, Mode, Recording};
+use super::sandbox::{Launch, Sandbox, last_line};
 use super::session::{Failure, Session};
 use super::shutdown::shut_down;
 use super::url::{Place, Scheme, Url};
@@ -22,27 +25,53 @@ use super::url::{Place, Scheme, Url};
 /// # Errors
 /// When the app does not start, does not answer, or the user interrupts.
 pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failure> {
+    let log = plan.log.clone().unwrap_or_else(|| session.folder.join("app.log"));
+    let begun = Instant::now();
+    if let Some(image) = &plan.image {
+        session.progress.say(&format!("{}: starting a container of {}", engine_name(image), plan.app));
+        let (sandbox, plan) = start_container(plan, image, session, &log)?;
+        let isolation = Isolation::Container { engine: engine_name(image) };
+        return rehearse(&plan, session, sandbox, Setting { begun, isolation, health: None, report: None });
+    }
+    session.progress.say(&format!("{}: starting {}", plan.mode.label(), plan.app));
     let health = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let report = session.folder.join("report.json");
-    let log = plan.log.clone().unwrap_or_else(|| session.folder.join("app.log"));
     let launch = launch(plan, &log, health, &report);
-    let begun = Instant::now();
-    session.progress.say(&format!("{}: starting {}", plan.mode.label(), plan.app));
     let sandbox = Sandbox::start(&session.isolation, &launch)
         .map_err(|why| session.check().err().unwrap_or(Failure::Cannot(why)))?;
     session.check()?;
+    let isolation = session.isolation.clone();
+    let health = (plan.mode == Mode::Adieu).then(|| readyz(health.ip().to_string(), health.port()));
+    rehearse(plan, session, sandbox, Setting { begun, isolation, health, report: Some(report) })
+}
+
+/// adieu's readiness at this address.
+fn readyz(host: String, port: u16) -> Url {
+    Url { scheme: Scheme::Http, place: Place::Tcp { host, port }, path: "/readyz".into() }
+}
+
+/// What differs between a sandbox of our own and a container.
+struct Setting {
+    begun: Instant,
+    isolation: Isolation,
+    /// Where our own adieu says whether it is ready.
+    health: Option<Url>,
+    /// Where our own adieu reports.
+    report: Option<PathBuf>,
+}
+
+fn rehearse(
+    plan: &Plan,
+    session: &Session,
+    sandbox: Sandbox,
+    setting: Setting,
+) -> Result<Recording, Failure> {
     let FirstAnswers { ports, targets, after: ready_after } =
-        await_first_answer(plan, session, &sandbox, begun)?;
+        await_first_answer(plan, session, &sandbox, setting.begun)?;
     session.progress.say(&format!("{}: {}", plan.mode.label(), ready_line(&ports, ready_after)));
 
-    let question = match plan.mode {
-        Mode::Adieu => Some(Url {
-            scheme: Scheme::Http,
-            place: Place::Tcp { host: health.ip().to_string(), port: health.port() },
-            path: "/readyz".into(),
-        }),
-        Mode::Bare | Mode::Init => plan.readiness.as_ref().map(|url| whole(url, &ports)),
-    };
+    let own = || plan.readiness.as_ref().map(|url| whole(url, &ports));
+    let question = setting.health.clone().or_else(own);
     let live = LiveRun::begin(plan, &targets, &sandbox, question.clone());
     session.wait(plan, &sandbox, warm_up(plan, &targets))?;
     let asked = Instant::now();
@@ -53,6 +82,7 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
         shutdown.ended.duration_since(asked).as_secs_f64()
     ));
 
+    let hook = plan.limits.hook.as_millis() as u64;
     let observations = Observations {
         asked,
         ready_after,
@@ -61,10 +91,58 @@ pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failu
         targets: targets.into_iter().map(|(_, target)| target).collect(),
         question: question.map(|url| url.to_string()),
         mode: plan.mode,
-        isolation: session.isolation.clone(),
-        adieu_report: adieu_report::read(&report, plan.limits.hook.as_millis() as u64),
+        isolation: setting.isolation,
+        adieu_report: setting.report.and_then(|report| adieu_report::read(&report, hook)),
     };
     observations.write_up(plan, session, live)
+}
+
+/// The container, running and healthy, and the plan with what only it could tell.
+fn start_container(
+    plan: &Plan,
+    image: &Image,
+    session: &Session,
+    log: &Path,
+) -> Result<(Sandbox, Plan), Failure> {
+    let until = Instant::now() + plan.limits.start;
+    let goes_on = || session.check().is_ok() && Instant::now() < until;
+    let cannot = |why: String| match session.check() {
+        Ok(()) => {
+            let said = last_line(log);
+            Failure::Cannot(format!("'{}': {why}; it last said: {said}", image.name))
+        }
+        Err(interrupted) => interrupted,
+    };
+    let started = Container::start(image, &plan.command, &plan.env, plan.limits.grace, log, &goes_on);
+    let mut container = started.map_err(cannot)?;
+    container.await_health(plan.limits.start, &goes_on).map_err(cannot)?;
+    session.check()?;
+    let whole_urls = plan
+        .load
+        .endpoints
+        .as_ref()
+        .is_none_or(|endpoints| endpoints.urls.iter().all(|url| url.place != Place::AppPort));
+    match container.enter_network() {
+        Ok(()) => {}
+        // What is asked stands outside, and so does everything that can be seen.
+        Err(_) if whole_urls => {}
+        Err(why) => return Err(Failure::Cannot(why)),
+    }
+    let mut plan = plan.clone();
+    plan.mode = container.mode();
+    if let Some(signal) = container.stop_signal().and_then(|signal| Signal::try_from(signal.number()).ok()) {
+        plan.limits.stop_signal = signal;
+    }
+    if plan.mode == Mode::Adieu {
+        plan.readiness =
+            plan.readiness.or_else(|| container.health_port().map(|port| readyz("127.0.0.1".into(), port)));
+    }
+    Ok((Sandbox::around(container, log), plan))
+}
+
+fn engine_name(image: &Image) -> String {
+    let program = image.engine.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    program.to_string_lossy().into_owned()
 }
 
 /// What to start: the app itself, or an init with the app behind it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::container::Image;
 use super::http::Message;
 use super::lint::Lint;
 use super::load::{Crowd, Manner};
@@ -24,6 +25,8 @@ pub(crate) struct Plan {
     /// How the app is called in what is shown.
     pub(crate) app: String,
     pub(crate) command: Vec<OsString>,
+    /// The image whose container runs the command, or its own.
+    pub(crate) image: Option<Image>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) mode: Mode,
     /// The init to run the app under; this binary itself when nothing is given.
@@ -89,6 +92,8 @@ pub(crate) enum Subject {
     BuiltIn(Vec<OsString>),
     Command(Vec<OsString>),
     Manifest(Box<Workload>),
+    /// A container, and the command that it gets, if any.
+    Image(Image, Vec<OsString>),
 }
 
 impl Plan {
@@ -101,6 +106,11 @@ impl Plan {
                 &workload.command,
                 Some(workload),
             ),
+            Subject::Image(image, command) => (image.name.clone(), command, None),
+        };
+        let image = match subject {
+            Subject::Image(image, _) => Some(image.clone()),
+            Subject::BuiltIn(_) | Subject::Command(_) | Subject::Manifest(_) => None,
         };
         let from_manifest = workload.into_iter().flat_map(|workload| workload.env.iter());
         let env =
@@ -117,6 +127,7 @@ impl Plan {
         Plan {
             app,
             command: command.clone(),
+            image,
             env,
             mode,
             init: options.adieu.clone().or_else(|| options.init.clone()),
@@ -138,7 +149,7 @@ fn init_options(options: &Options, subject: &Subject, mode: Mode) -> Vec<OsStrin
     let mut all: Vec<OsString> = Vec::new();
     let mut pre_stop = options.pre_stop;
     match (mode, subject) {
-        (Mode::Bare | Mode::Init, _) | (Mode::Adieu, Subject::Command(_)) => {}
+        (Mode::Bare | Mode::Init, _) | (Mode::Adieu, Subject::Command(_) | Subject::Image(..)) => {}
         // So that the demonstration, with requests of 2 s, is over soon.
         (Mode::Adieu, Subject::BuiltIn(_)) => pre_stop = pre_stop.or(Some(Duration::from_secs(3))),
         (Mode::Adieu, Subject::Manifest(workload)) => {
@@ -161,6 +172,7 @@ fn dashed(option: &OsString) -> OsString {
 fn limits(options: &Options, subject: &Subject, removal: Duration) -> Limits {
     let (platform, grace, hook, stop_signal) = match subject {
         Subject::BuiltIn(_) => (Platform::Docker, None, Duration::ZERO, Signal::SIGTERM),
+        Subject::Image(..) => (Platform::Docker, None, Duration::ZERO, Signal::SIGTERM),
         Subject::Command(_) => (Platform::None, None, Duration::ZERO, Signal::SIGTERM),
         Subject::Manifest(workload) => {
             (workload.platform, Some(workload.grace), workload.hook, workload.stop_signal)
@@ -188,7 +200,9 @@ fn usual_method(options: &Options) -> &'static str {
 fn load(options: &Options, subject: &Subject, platform: Platform, probe_url: Option<&Url>) -> Load {
     let usual = match subject {
         Subject::BuiltIn(_) => vec![path("/fast"), path("/slow")],
-        Subject::Command(_) | Subject::Manifest(_) => vec![probe_url.cloned().unwrap_or_else(|| path("/"))],
+        Subject::Command(_) | Subject::Manifest(_) | Subject::Image(..) => {
+            vec![probe_url.cloned().unwrap_or_else(|| path("/"))]
+        }
     };
     let urls = if options.url.is_empty() { usual } else { options.url.clone() };
     Load {

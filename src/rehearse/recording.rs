@@ -95,6 +95,8 @@ pub enum Isolation {
     UserNamespace,
     /// No namespace was permitted: an ordinary process, never PID 1.
     Ordinary { why: String },
+    /// A container of this engine's.
+    Container { engine: String },
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]

@@ -7,12 +7,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::container::Container;
 use super::namespace::{AtExit, NAMESPACE};
 use super::recording::{Exit, Isolation};
 use super::snapshot::Members;
@@ -36,14 +37,21 @@ pub(crate) enum Event {
     Ended(Exit),
 }
 
+/// Who keeps the app.
+enum Keeper {
+    /// The process that made the namespaces, and its news.
+    Helper { process: Child, news: mpsc::Receiver<Event> },
+    /// A container's engine, and when the container ended.
+    Engine { container: Container, ended: OnceLock<Instant> },
+}
+
 /// A running rehearsal's processes. Dropping it ends every one of them.
 pub(crate) struct Sandbox {
-    helper: Child,
+    keeper: Keeper,
     /// The process that the platform signals: the app itself, or adieu.
     pub(crate) main: Pid,
     pub(crate) members: Members,
     log: PathBuf,
-    news: mpsc::Receiver<Event>,
 }
 
 /// What the tool can run on here: tried out, since what is permitted depends on the kernel's settings and on seccomp.
@@ -75,7 +83,7 @@ fn namespace(isolation: &Isolation, at_exit: AtExit, argv0: &OsStr, program: &Pa
     let word = match isolation {
         Isolation::PidNamespace => "root",
         Isolation::UserNamespace => "user",
-        Isolation::Ordinary { .. } => "none",
+        Isolation::Ordinary { .. } | Isolation::Container { .. } => "none",
     };
     let mut command = Command::new("/proc/self/exe");
     command.arg0("adieu-rehearse").args([NAMESPACE, word, at_exit.word()]).arg(argv0).arg(program);
@@ -115,15 +123,58 @@ impl Sandbox {
         let main = Pid::from_raw(main);
         let members = match isolation {
             Isolation::PidNamespace | Isolation::UserNamespace => Members::of_namespace(main),
-            Isolation::Ordinary { .. } => Members::below(Pid::from_raw(helper.id() as i32)),
+            Isolation::Ordinary { .. } | Isolation::Container { .. } => {
+                Members::below(Pid::from_raw(helper.id() as i32))
+            }
         };
-        Ok(Sandbox { helper, main, members, log: launch.log.clone(), news })
+        Ok(Sandbox {
+            keeper: Keeper::Helper { process: helper, news },
+            main,
+            members,
+            log: launch.log.clone(),
+        })
     }
 
-    /// Sends a signal as the platform would: to the main process alone.
-    pub(crate) fn signal(&self, signal: Signal) {
-        // ESRCH: it is already gone, and the news will say so.
-        let _gone = kill(self.main, signal);
+    /// What a container's engine runs.
+    pub(crate) fn around(container: Container, log: &Path) -> Sandbox {
+        let main = Pid::from_raw(container.pid);
+        let members = Members::of_namespace(main);
+        Sandbox {
+            keeper: Keeper::Engine { container, ended: OnceLock::new() },
+            main,
+            members,
+            log: log.to_owned(),
+        }
+    }
+
+    /// Asks for the stop as the platform would: by a signal to the main process alone.
+    pub(crate) fn ask_to_stop(&self, signal: Signal, grace: Duration) {
+        match &self.keeper {
+            // ESRCH: it is already gone, and the news will say so.
+            Keeper::Helper { .. } => drop(kill(self.main, signal)),
+            Keeper::Engine { container, .. } => container.stop(grace),
+        }
+    }
+
+    /// Kills the main process, as the platform does when time is up. An engine does that itself, and somewhat later.
+    pub(crate) fn kill(&self) {
+        let _gone = kill(self.main, Signal::SIGKILL);
+    }
+
+    /// How much later than the grace the platform's own SIGKILL is to be taken for missing.
+    pub(crate) fn kills_itself(&self) -> Option<Duration> {
+        match &self.keeper {
+            Keeper::Helper { .. } => None,
+            Keeper::Engine { .. } => Some(Duration::from_secs(5)),
+        }
+    }
+
+    /// When the main process ended, where that was seen earlier than the news came.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        match &self.keeper {
+            Keeper::Helper { .. } => None,
+            Keeper::Engine { ended, .. } => ended.get().copied(),
+        }
     }
 
     /// The last thing that the app said, for error messages.
@@ -133,12 +184,19 @@ impl Sandbox {
 
     /// Waits so long for news.
     pub(crate) fn event_within(&self, time: Duration) -> Option<Event> {
-        self.news.recv_timeout(time).ok()
+        match &self.keeper {
+            Keeper::Helper { news, .. } => news.recv_timeout(time).ok(),
+            Keeper::Engine { container, ended } => container.ended_within(time).map(|(at, exit)| {
+                let _first = ended.set(at);
+                Event::Ended(exit)
+            }),
+        }
     }
 
     /// Lets a process that is held at its exit go.
     pub(crate) fn release(&self) {
-        if let Some(mut stdin) = self.helper.stdin.as_ref() {
+        let Keeper::Helper { process, .. } = &self.keeper else { return };
+        if let Some(mut stdin) = process.stdin.as_ref() {
             // A helper that is gone holds nobody.
             let _gone = stdin.write_all(b"go\n");
         }
@@ -148,8 +206,10 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.members.kill_all();
-        // The helper ends by itself when the main process is gone; only then nothing is left.
-        let _reaped = self.helper.wait();
+        if let Keeper::Helper { process, .. } = &mut self.keeper {
+            // The helper ends by itself when the main process is gone; only then nothing is left.
+            let _reaped = process.wait();
+        }
     }
 }
 
@@ -166,7 +226,8 @@ fn read_event(line: &str) -> Option<Event> {
     }
 }
 
-fn last_line(log: &Path) -> String {
+/// The last line that is not empty.
+pub(crate) fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()

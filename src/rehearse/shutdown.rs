@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use super::live::{LiveRun, observer};
 use super::plan::{Plan, short};
 use super::recording::Exit;
@@ -56,7 +54,7 @@ pub(crate) fn shut_down(
     let mut deadlines = Deadlines {
         signal: Some(asked + limits.hook),
         removal: Some(asked + limits.removal),
-        kill: Some(asked + limits.grace),
+        kill: Some(asked + limits.grace + sandbox.kills_itself().unwrap_or_default()),
     };
     let mut observer = observer(plan, sandbox);
     let (mut killed, mut at_exit, mut end) = (None, None, None);
@@ -64,13 +62,13 @@ pub(crate) fn shut_down(
         session.check()?;
         let now = Instant::now();
         if due(&mut deadlines.signal, now) {
-            sandbox.signal(limits.stop_signal);
+            sandbox.ask_to_stop(limits.stop_signal, limits.grace);
         }
         if due(&mut deadlines.removal, now) {
             live.balancer.remove();
         }
         if due(&mut deadlines.kill, now) {
-            sandbox.signal(Signal::SIGKILL);
+            sandbox.kill();
             killed = Some(now);
         }
         session.progress.clock(label, now.duration_since(asked), limits.grace);
@@ -88,7 +86,10 @@ pub(crate) fn shut_down(
                 sandbox.release();
             }
             Some(Event::Ended(exit)) => {
-                end = Some((Instant::now(), exit));
+                let at = sandbox.ended().unwrap_or_else(Instant::now);
+                let by_engine = sandbox.kills_itself().is_some() && exit == Exit::Status(137);
+                killed = killed.or((by_engine && at >= asked + limits.grace).then_some(at));
+                end = Some((at, exit));
                 deadlines.kill = None;
             }
             None => {}

@@ -131,6 +131,7 @@ fn heading(out: &mut String, run: &Run, top: i64) {
     write_anchored(out, RIGHT, top + 26, class, "end", &lost);
     let isolation = match recording.isolation {
         Isolation::PidNamespace | Isolation::UserNamespace => "PID 1 of its own namespace",
+        Isolation::Container { .. } => "PID 1 of a container",
         Isolation::Ordinary { .. } => "an ordinary process, not PID 1",
     };
     let about = format!(

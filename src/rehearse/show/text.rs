@@ -41,6 +41,7 @@ fn head(page: &mut String, recording: &Recording) {
     let isolation = match &recording.isolation {
         Isolation::PidNamespace => "PID 1 of a namespace of its own".to_owned(),
         Isolation::UserNamespace => "PID 1 of a user's namespace".to_owned(),
+        Isolation::Container { engine } => format!("PID 1 of a container of {engine}'s"),
         Isolation::Ordinary { why } => {
             format!("an ordinary process, not PID 1: no namespaces here ({why})")
         }

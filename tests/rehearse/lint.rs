@@ -261,6 +261,8 @@ fn what_is_right_is_not_complained_about() {
             "[Service]\nExecStart=/usr/sbin/nginx\nExecStop=/sbin/start-stop-daemon --stop\nKillMode=mixed\n",
         ),
         ("a.service", "[Unit]\nDescription=a timer's\n[Service]\nType=oneshot\nExecStart=/bin/true\n"),
+        ("a.container", "[Container]\nImage=a\nPodmanArgs=--stop-timeout 40\nEnvironment=ADIEU_GRACE=40\n"),
+        ("a.container", "[Container]\nImage=a\nStopTimeout=40\nEnvironment=ADIEU_GRACE=40\n"),
         ("a.timer", "[Timer]\nOnCalendar=daily\n"),
         (
             "job.yaml",

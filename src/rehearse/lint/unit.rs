@@ -214,7 +214,8 @@ fn quadlet(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
     let (entrypoint, exec) = (own("Entrypoint"), own("Exec"));
     let mut all = entrypoint.as_ref().map(entrypoint_words).transpose()?.unwrap_or_default();
     all.extend(exec.as_ref().map(words).transpose()?.unwrap_or_default());
-    let grace = match own("StopTimeout") {
+    let stop_timeout = own("StopTimeout").or_else(|| podman_stop_timeout(unit));
+    let grace = match stop_timeout {
         Some(spot) => {
             Some(Spot::new(values::duration(&spot.value).map_err(|why| (spot.place, why))?, spot.place))
         }
@@ -250,9 +251,7 @@ fn quadlet(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
                 .remedy("drop RunInit=true");
         }
     }
-    let arguments = unit.all("Container", "PodmanArgs");
-    let by_argument = arguments.iter().any(|spot| spot.value.contains("--stop-timeout"));
-    if service.grace.is_none() && !by_argument {
+    if service.grace.is_none() {
         findings
             .add(
                 Rule::GraceMissing,
@@ -290,6 +289,18 @@ fn quadlet(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
     }
     check_kill_off(unit, &service.subject, findings);
     Ok(())
+}
+
+/// `PodmanArgs=--stop-timeout=30`, which older versions of podman need for StopTimeout.
+fn podman_stop_timeout(unit: &Unit) -> Option<Spot<String>> {
+    let arguments = unit.all("Container", "PodmanArgs");
+    arguments.iter().rev().find_map(|spot| {
+        let words = shlex::split(&spot.value)?;
+        let place = words.iter().position(|word| word.starts_with("--stop-timeout"))?;
+        let given =
+            words[place].strip_prefix("--stop-timeout=").or(words.get(place + 1).map(String::as_str))?;
+        Some(Spot::new(given.to_owned(), spot.place))
+    })
 }
 
 /// `Entrypoint=` is a JSON array or a single command.

@@ -54,7 +54,7 @@ fn imports_run_one_way() {
             "ask" => Some(&["moment", "process", "signal", "settings", "sys"]),
             "hooks" => Some(&["lifecycle", "moment", "process", "signal", "settings", "sys", "ask"]),
             "ready" => Some(&["lifecycle", "moment", "process", "settings", "sys", "ask", "ready"]),
-            "notify" => Some(&["lifecycle", "moment", "sys"]),
+            "notify" => Some(&["lifecycle", "moment", "process", "sys"]),
             "log" => Some(&["moment", "sys"]),
             "report" => Some(&["lifecycle", "moment", "process", "signal", "hooks"]),
             _ => None,

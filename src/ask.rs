@@ -2,6 +2,11 @@
 //! descriptor of it is ready or its deadline has come, and holds its answer until somebody looks. It never blocks, never
 //! asks a resolver, and never waits for a child by itself: the one reaper hands the end of a command back.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;

@@ -4,6 +4,11 @@
 //! halfway. Stages do not wait for each other: a start hook that still runs when a stop is asked for goes on beside the
 //! stop hooks. A command's whole process group ends with it, so a hook that hangs or forks leaves no trace.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -3,6 +3,11 @@
 //! its READY=1 counts everywhere, also where no manager listens. What the app says is passed on with its descriptors,
 //! except what only adieu may say: it is the main process, and it knows better when the service is ready and stopping.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -111,10 +111,11 @@ impl Health {
     fn serve_clients(&mut self, now: Moment, view: &View, budget: &mut usize) {
         let count = self.clients.len();
         for turn in 0..count {
-            let client = &mut self.clients[(self.first + turn) % count];
+            let at = self.first.wrapping_add(turn).checked_rem(count).unwrap_or(0);
+            let Some(client) = self.clients.get_mut(at) else { continue };
             let before = *budget;
             client.serve(now, view, budget);
-            self.answered += (before - *budget) as u64;
+            self.answered = self.answered.saturating_add(before.saturating_sub(*budget) as u64);
         }
         self.first = self.first.wrapping_add(1);
         let patience = self.patience();
@@ -214,13 +215,13 @@ impl Client {
     /// keep stays bounded.
     fn read_requests(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
-        let room = REQUEST_LIMIT - self.received.len();
+        let room = REQUEST_LIMIT.saturating_sub(self.received.len());
         if room == 0 || self.state != ClientState::Asking || !self.unsent.is_empty() {
             return;
         }
-        match self.stream.read(&mut piece[..room]) {
+        match self.stream.read(piece.get_mut(..room).unwrap_or_default()) {
             Ok(0) => self.ended = true,
-            Ok(read) => self.received.extend_from_slice(&piece[..read]),
+            Ok(read) => self.received.extend(piece.iter().take(read)),
             Err(error) if later(&error) => {}
             Err(_) => self.state = ClientState::Gone,
         }

@@ -1,6 +1,11 @@
 //! Is the app ready, and who may ask: the checks that find out, the endpoint that answers with its pages, the file that
 //! says so, and the probe that asks another adieu.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 pub mod checks;
 pub mod endpoint;
 pub mod file;

@@ -75,7 +75,7 @@ fn talk(address: SocketAddr, what: &str, until: Instant) -> io::Result<Vec<u8>> 
         stream.set_read_timeout(Some(left(until)?))?;
         match stream.read(&mut piece)? {
             0 => break,
-            read => answer.extend_from_slice(&piece[..read]),
+            read => answer.extend(piece.iter().take(read)),
         }
     }
     Ok(answer)
@@ -91,7 +91,7 @@ fn understand(answer: &[u8]) -> Option<Said> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(length) = head.parse(answer).ok()? else { return None };
-    let words = String::from_utf8_lossy(&answer[length..]).into_owned();
+    let words = String::from_utf8_lossy(answer.get(length..)?).into_owned();
     Some(Said { good: head.code? == 200, words })
 }
 

@@ -83,10 +83,10 @@ fn instructions(text: &str) -> Vec<Instruction> {
         }
         let (name, rest) = whole.split_once(char::is_whitespace).unwrap_or((&whole, ""));
         let name = name.to_ascii_uppercase();
-        if ["RUN", "COPY", "ADD"].contains(&name.as_str()) {
-            if let Some(end) = here_document(rest) {
-                let _skipped = lines.by_ref().find(|(_, line)| line.trim() == end);
-            }
+        if ["RUN", "COPY", "ADD"].contains(&name.as_str())
+            && let Some(end) = here_document(rest)
+        {
+            let _skipped = lines.by_ref().find(|(_, line)| line.trim() == end);
         }
         found.push(Instruction { name, rest: rest.trim().to_owned(), line: number + 1 });
     }

@@ -246,16 +246,16 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
 fn check_liveness(service: &Service, container: Node, findings: &mut Findings) {
     let Some(probe) = container.get("livenessProbe") else { return };
     let liveness = question(probe, container);
-    if let Question::Http { path, .. } = &liveness {
-        if READY.contains(&path.as_str()) {
-            let message =
-                format!("the liveness probe asks {path}: the pod is restarted whenever it is not ready");
-            findings
-                .add(Rule::LivenessIsReadiness, &service.subject, probe.place(), message)
-                .weigh(Severity::Error)
-                .remedy("let it ask /livez");
-            return;
-        }
+    if let Question::Http { path, .. } = &liveness
+        && READY.contains(&path.as_str())
+    {
+        let message =
+            format!("the liveness probe asks {path}: the pod is restarted whenever it is not ready");
+        findings
+            .add(Rule::LivenessIsReadiness, &service.subject, probe.place(), message)
+            .weigh(Severity::Error)
+            .remedy("let it ask /livez");
+        return;
     }
     let same = container.get("readinessProbe").is_some_and(|probe| question(probe, container) == liveness);
     if same && liveness != Question::Tcp {

@@ -197,16 +197,18 @@ impl Service {
         let line = shell_line(app);
         // dumb-init signals the whole group, and so the app behind its shell as well.
         let to_shell_alone = launch.init.as_deref() != Some("dumb-init");
-        if let Some((shell, line)) = line.as_ref().filter(|_| to_shell_alone) {
-            if !hands_over(line) {
-                let message =
-                    format!("the command goes through {shell}, which passes no signal on: {}", short(line));
-                let finding = findings.add(Rule::ShellPidOne, &self.subject, command.place, message);
-                if let Some(words) = simple(line) {
-                    finding.remedy(format!("name the program itself: {}", as_json(&words)));
-                } else {
-                    finding.remedy("end the script with: exec PROGRAM ARGUMENTS; or put adieu in front: adieu -- sh -c ...");
-                }
+        if let Some((shell, line)) = line.as_ref().filter(|_| to_shell_alone)
+            && !hands_over(line)
+        {
+            let message =
+                format!("the command goes through {shell}, which passes no signal on: {}", short(line));
+            let finding = findings.add(Rule::ShellPidOne, &self.subject, command.place, message);
+            if let Some(words) = simple(line) {
+                finding.remedy(format!("name the program itself: {}", as_json(&words)));
+            } else {
+                finding.remedy(
+                    "end the script with: exec PROGRAM ARGUMENTS; or put adieu in front: adieu -- sh -c ...",
+                );
             }
         }
         let words: Vec<String> = line.and_then(|(_, line)| simple(line)).unwrap_or_else(|| app.to_vec());
@@ -372,14 +374,14 @@ impl Service {
     }
 
     fn check_signal(&self, findings: &mut Findings) {
-        if let Some(spot) = &self.stop_signal {
-            if let Err(why) = values::signal(&spot.value) {
-                findings
-                    .add(Rule::StopSignalWrong, &self.subject, spot.place, why)
-                    .weigh(Severity::Error)
-                    .remedy("write a signal's name: SIGTERM");
-                return;
-            }
+        if let Some(spot) = &self.stop_signal
+            && let Err(why) = values::signal(&spot.value)
+        {
+            findings
+                .add(Rule::StopSignalWrong, &self.subject, spot.place, why)
+                .weigh(Severity::Error)
+                .remedy("write a signal's name: SIGTERM");
+            return;
         }
         let Some((signal, place, written)) = self.asked_by() else { return };
         if !signal.is_catchable() {

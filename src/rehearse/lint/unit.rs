@@ -242,14 +242,13 @@ fn quadlet(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
         subject,
     };
     service.check(findings);
-    if service.has_adieu() {
-        if let Some(spot) =
+    if service.has_adieu()
+        && let Some(spot) =
             own("RunInit").filter(|spot| ["true", "yes", "1", "on"].contains(&spot.value.as_str()))
-        {
-            findings
-                .add(Rule::InitTwice, &service.subject, spot.place, "RunInit=true")
-                .remedy("drop RunInit=true");
-        }
+    {
+        findings
+            .add(Rule::InitTwice, &service.subject, spot.place, "RunInit=true")
+            .remedy("drop RunInit=true");
     }
     if service.grace.is_none() {
         findings

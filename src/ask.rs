@@ -162,6 +162,7 @@ impl Ask {
         matches!(self.work, Work::Killed(_))
     }
 
+    /// The descriptor that the answer depends on, while there is one.
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if let Work::Exchanging(exchange) = &self.work {
             match exchange.progress {
@@ -187,6 +188,7 @@ impl Ask {
         }
     }
 
+    /// When it is given up; `None` once nothing is left to wait for.
     pub fn deadline(&self) -> Option<Moment> {
         match self.work {
             Work::Deferred { again, .. } => Some(again.min(self.deadline)),
@@ -195,6 +197,7 @@ impl Ask {
         }
     }
 
+    /// Goes on as far as it goes without waiting, and gives up at the deadline.
     pub fn serve(&mut self, now: Moment) {
         self.try_again(now);
         self.advance();

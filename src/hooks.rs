@@ -21,7 +21,7 @@ use crate::signal::Signal;
 use crate::sys::poll::PollFds;
 
 /// As in the option's name.
-pub fn point_name(point: HookPoint) -> &'static str {
+pub(crate) fn point_name(point: HookPoint) -> &'static str {
     match point {
         HookPoint::Start => "on-start",
         HookPoint::Stop => "on-stop",
@@ -31,7 +31,7 @@ pub fn point_name(point: HookPoint) -> &'static str {
 
 /// What hooks are told about the app, in their environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HookEnvironment {
+pub(crate) struct HookEnvironment {
     pub phase: Phase,
     pub app: Option<Pid>,
     /// How the app ended, once it has.
@@ -43,7 +43,7 @@ pub struct HookEnvironment {
 impl HookEnvironment {
     /// `ADIEU_PHASE`, `ADIEU_APP_PID`, `ADIEU_EXIT_STATUS` (as a shell counts: 128+n for a signal), `ADIEU_STOP_SIGNAL`
     /// (a name without SIG). What is not known yet is not set.
-    pub fn environment(self) -> Vec<(String, String)> {
+    pub(crate) fn environment(self) -> Vec<(String, String)> {
         let exit = self.exit.map(Exit::code);
         [
             ("ADIEU_PHASE", Some(self.phase.name().to_owned())),
@@ -69,7 +69,7 @@ pub struct Finished {
 
 /// All hooks that run or wait for their turn.
 #[derive(Debug)]
-pub struct Hooks {
+pub(crate) struct Hooks {
     settings: HookSettings,
     runs: Vec<Run>,
     done: Vec<Finished>,
@@ -92,7 +92,7 @@ struct Current {
 
 impl Hooks {
     /// Nothing runs yet.
-    pub fn new(settings: &HookSettings) -> Hooks {
+    pub(crate) fn new(settings: &HookSettings) -> Hooks {
         Hooks { settings: settings.clone(), runs: Vec::new(), done: Vec::new() }
     }
 
@@ -105,7 +105,7 @@ impl Hooks {
     }
 
     /// Starts the hooks of this point, if there are any.
-    pub fn run(&mut self, point: HookPoint, now: Moment, environment: HookEnvironment) {
+    pub(crate) fn run(&mut self, point: HookPoint, now: Moment, environment: HookEnvironment) {
         let waiting: VecDeque<Target> = self.targets(point).iter().cloned().collect();
         if !waiting.is_empty() {
             self.runs.push(Run { point, waiting, env: environment.environment(), current: None });
@@ -113,20 +113,20 @@ impl Hooks {
         }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(crate) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         for current in self.runs.iter().filter_map(|run| run.current.as_ref()) {
             current.call.poll_fds(fds);
         }
     }
 
     /// A hook whose end has been handed over and not been served wants to be woken at once.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let calls = self.runs.iter().filter_map(|run| run.current.as_ref());
         calls.map(|current| current.call.deadline().unwrap_or(Moment::START)).min()
     }
 
     /// Starts and ends what is due; says which points have nothing left to wait for.
-    pub fn serve(&mut self, now: Moment) -> Vec<Event> {
+    pub(crate) fn serve(&mut self, now: Moment) -> Vec<Event> {
         for run in &mut self.runs {
             run.advance(now, self.settings.timeout, &mut self.done);
         }
@@ -138,18 +138,18 @@ impl Hooks {
     }
 
     /// Takes the end of a process; true when it was a hook's. The next turn starts the next hook.
-    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+    pub(crate) fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         let mut calls = self.runs.iter_mut().filter_map(|run| run.current.as_mut());
         calls.any(|current| current.call.reaped(pid, exit))
     }
 
     /// Nothing of this point runs or waits any more; so it is for a point that never ran.
-    pub fn done(&self, point: HookPoint) -> bool {
+    pub(crate) fn done(&self, point: HookPoint) -> bool {
         !self.runs.iter().any(|run| run.point == point)
     }
 
     /// Ends at once what runs and drops what waits: time is up.
-    pub fn cut(&mut self, now: Moment) {
+    pub(crate) fn cut(&mut self, now: Moment) {
         for run in &mut self.runs {
             for target in run.waiting.drain(..) {
                 log::warn!("{} hook '{}' was not run: no time left", point_name(run.point), name_of(&target));
@@ -162,7 +162,7 @@ impl Hooks {
     }
 
     /// How those that ended since the last asking went, in the order of their ends.
-    pub fn take_done(&mut self) -> Vec<Finished> {
+    pub(crate) fn take_done(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.done)
     }
 }

@@ -31,8 +31,11 @@
 //!
 //! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this library.
 
+// Private by default: what neither the binaries nor the tests use is then found as dead.
+#![warn(unreachable_pub, missing_docs)]
+
 pub mod settings;
-pub mod supervise;
+mod supervise;
 
 pub mod errno;
 pub mod lifecycle;
@@ -45,11 +48,11 @@ pub mod sys;
 pub mod drain;
 
 pub mod ask;
-pub mod hooks;
+mod hooks;
 pub mod ready;
 
-pub mod log;
-pub mod notify;
+mod log;
+mod notify;
 pub mod report;
 
 /// Readers of what comes from outside, for tests/fuzz alone: bytes in, no panic out.

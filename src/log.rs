@@ -72,7 +72,7 @@ impl Serialize for Line<'_> {
 }
 
 /// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out.
-pub fn start(filter: &str, json: bool, clock: Clock) {
+pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     let mut builder = env_filter::Builder::new();
     // What speaks of the app's own modules alone (RUST_LOG=my_app=debug) leaves adieu as it is.
     builder.filter_level(log::LevelFilter::Info);
@@ -88,31 +88,31 @@ pub fn start(filter: &str, json: bool, clock: Clock) {
 }
 
 /// From here on lines carry the time since the stop was asked for.
-pub fn stop_asked(at: Moment) {
+pub(crate) fn stop_asked(at: Moment) {
     if let Some(logger) = LOGGER.get() {
         logger.state().stop_asked_at = Some(at);
     }
 }
 
 /// From here on lines of JSON carry the name of this phase.
-pub fn phase(phase: &'static str) {
+pub(crate) fn phase(phase: &'static str) {
     if let Some(logger) = LOGGER.get() {
         logger.state().phase = phase;
     }
 }
 
 /// How many lines were dropped because nobody read them.
-pub fn lines_lost() -> u64 {
+pub(crate) fn lines_lost() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.state().stderr.lost())
 }
 
 /// The descriptor that lines go to, when it is one of adieu's own.
-pub fn descriptor() -> Option<BorrowedFd<'static>> {
+pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
     LOGGER.get().and_then(|logger| logger.state().stderr.descriptor())
 }
 
 /// Says why adieu does not start; for the time before [`start`].
-pub fn refusal(why: &str) {
+pub(crate) fn refusal(why: &str) {
     Stderr::open().write(one_line(&format!("adieu: {why}")).as_bytes());
 }
 

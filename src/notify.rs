@@ -32,7 +32,7 @@ const MESSAGES_A_TURN: usize = 64;
 
 /// The way to the service manager.
 #[derive(Debug)]
-pub struct Outbound {
+pub(crate) struct Outbound {
     socket: DatagramSocket,
     manager: DatagramAddress,
     kept: Vec<String>,
@@ -54,7 +54,7 @@ impl Outbound {
     ///
     /// # Errors
     /// One line; nothing that should keep adieu from running the app.
-    pub fn open(address: &OsStr) -> Result<Outbound, String> {
+    pub(crate) fn open(address: &OsStr) -> Result<Outbound, String> {
         let manager = DatagramAddress::parse(address).map_err(|error| {
             format!("cannot use NOTIFY_SOCKET '{}': {}", address.to_string_lossy(), describe(&error))
         })?;
@@ -71,19 +71,19 @@ impl Outbound {
     }
 
     /// For whoever closes all other descriptors.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when WATCHDOG_PID is adieu's
     /// own. A ping is due at half of it (sd_watchdog_enabled(3)).
-    pub fn ping_every(&mut self, interval: Duration, now: Moment) {
+    pub(crate) fn ping_every(&mut self, interval: Duration, now: Moment) {
         self.watchdog = Some(Watchdog { every: interval / 2, next: now });
     }
 
     /// Traffic may come. Said once; also when the app has no longer been ready in between, since sd_notify knows no way
     /// back.
-    pub fn ready(&mut self, now: Moment) {
+    pub(crate) fn ready(&mut self, now: Moment) {
         if !self.said_ready {
             self.said_ready = true;
             self.say("READY=1".to_owned(), now);
@@ -93,7 +93,7 @@ impl Outbound {
     /// A phase begins that lasts for at most `rest`. From the stop request on the manager is told that we are stopping,
     /// and while the app goes on serving it is asked for the time that this takes: EXTEND_TIMEOUT_USEC works only where
     /// the unit's own timeout would end earlier, and counts from now.
-    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+    pub(crate) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         let mut message = format!("STATUS={}", phase.name());
         if phase.is_stopping() && !self.said_stopping {
             self.said_stopping = true;
@@ -105,17 +105,12 @@ impl Outbound {
         self.say(message, now);
     }
 
-    /// One line of what is going on, for `systemctl status`.
-    pub fn status(&mut self, words: &str, now: Moment) {
-        self.say(format!("STATUS={}", words.replace('\n', " ")), now);
-    }
-
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let ping = self.watchdog.as_ref().map(|watchdog| watchdog.next);
         ping.into_iter().chain(self.try_again).min()
     }
 
-    pub fn serve(&mut self, now: Moment) {
+    pub(crate) fn serve(&mut self, now: Moment) {
         if self.try_again.is_some_and(|at| now >= at) {
             self.try_again = None;
             for message in std::mem::take(&mut self.kept) {
@@ -208,7 +203,7 @@ pub fn read_any(message: &[u8]) {
 
 /// The socket that the app is given as NOTIFY_SOCKET.
 #[derive(Debug)]
-pub struct Inbound {
+pub(crate) struct Inbound {
     socket: DatagramSocket,
     address: String,
     /// The process that lets go of descriptors for us. There is one at a time, so what they can hold up is bounded.
@@ -231,34 +226,34 @@ impl Inbound {
     ///
     /// # Errors
     /// One line.
-    pub fn open() -> Result<Inbound, String> {
+    pub(crate) fn open() -> Result<Inbound, String> {
         let (socket, address) = DatagramSocket::bind().map_err(cannot_open)?;
         Ok(Inbound { socket, address, aside: None, unclosed: Vec::new(), try_again: None })
     }
 
     /// The value of NOTIFY_SOCKET for the app.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// For whoever closes all other descriptors.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(crate) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if self.aside.is_none() && self.try_again.is_none() {
             fds.readable(self.socket.as_fd());
         }
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let end_aside = self.aside.as_ref().and_then(|aside| aside.end_at);
         end_aside.into_iter().chain(self.try_again).min()
     }
 
     /// Takes messages, a bounded number, and passes them on; true when the app has said READY=1.
-    pub fn serve(&mut self, mut manager: Option<&mut Outbound>, now: Moment) -> bool {
+    pub(crate) fn serve(&mut self, mut manager: Option<&mut Outbound>, now: Moment) -> bool {
         let mut ready = false;
         for _ in 0..MESSAGES_A_TURN {
             if !self.may_read(now) {
@@ -340,7 +335,7 @@ impl Inbound {
     }
 
     /// Takes the end of a process; true when it was one of ours.
-    pub fn reaped(&mut self, pid: Pid) -> bool {
+    pub(crate) fn reaped(&mut self, pid: Pid) -> bool {
         self.aside.take_if(|aside| aside.pid == pid).is_some()
     }
 }
@@ -424,7 +419,6 @@ mod tests {
         out.enter(Phase::Running, None, now);
         out.enter(Phase::PreStop, Some(Duration::from_secs(5)), now);
         out.enter(Phase::Stopping, Some(Duration::from_secs(9)), now);
-        out.status("two\nlines", now);
         assert_eq!(
             heard(&manager),
             [
@@ -432,7 +426,6 @@ mod tests {
                 "STATUS=running",
                 "STOPPING=1\nSTATUS=pre-stop\nEXTEND_TIMEOUT_USEC=5000000",
                 "STATUS=stopping",
-                "STATUS=two lines",
             ]
         );
         assert_eq!(out.deadline(), None);
@@ -443,7 +436,7 @@ mod tests {
         let (manager, mut out) = manager();
         let mut sent = 0;
         while out.kept.is_empty() {
-            out.status("filling the queue", Moment::START);
+            out.enter(Phase::Running, None, Moment::START);
             sent += 1;
         }
         out.ready(Moment::START);

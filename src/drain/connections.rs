@@ -13,7 +13,7 @@ use crate::sys::tcp::{Connection, Sample};
 
 /// A client's connection as the last look saw it, and what to think of it.
 #[derive(Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// As the kernel told it: cookie, addresses, inode, queues, counters.
     pub connection: Connection,
     pub evidence: Evidence,
@@ -38,7 +38,7 @@ impl Known {
 }
 
 #[derive(Debug)]
-pub struct Connections {
+pub(super) struct Connections {
     patience: Patience,
     known: HashMap<u64, Known>,
     look: u64,
@@ -53,7 +53,7 @@ pub struct Connections {
 
 /// The sum of a look.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Tally {
+pub(super) struct Tally {
     pub connections: usize,
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
@@ -64,7 +64,7 @@ pub struct Tally {
 }
 
 impl Connections {
-    pub fn new(patience: Patience) -> Connections {
+    pub(super) fn new(patience: Patience) -> Connections {
         Connections {
             patience,
             known: HashMap::new(),
@@ -78,28 +78,28 @@ impl Connections {
     }
 
     /// Every connection that the last look saw.
-    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()
     }
 
     #[allow(dead_code)] // letting clients go builds on it
     /// The one with this cookie, if the last look saw it.
-    pub fn get(&self, cookie: u64) -> Option<&Known> {
+    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
         self.known.get(&cookie)
     }
 
     /// By listening port, the longest pause that was seen inside an answer.
-    pub fn pauses(&self) -> HashMap<u16, Duration> {
+    pub(super) fn pauses(&self) -> HashMap<u16, Duration> {
         self.rhythms.iter().map(|(port, rhythm)| (*port, rhythm.longest_pause())).collect()
     }
 
     /// A look at all connections begins.
-    pub fn begin_look(&mut self) {
+    pub(super) fn begin_look(&mut self) {
         self.look = self.look.wrapping_add(1);
     }
 
     /// Enters one connection; true if it is in flight.
-    pub fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
+    pub(super) fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
         let sample = &connection.sample;
         let history = if self.look > 1 { History::born_in_sight() } else { History::default() };
         let fresh = Known {
@@ -133,7 +133,7 @@ impl Connections {
     }
 
     /// It is gone.
-    pub fn remove(&mut self, cookie: u64) {
+    pub(super) fn remove(&mut self, cookie: u64) {
         if let Some(mut known) = self.known.remove(&cookie) {
             self.closed = self.closed.saturating_add(known.is_asking().into());
             known.gone(&mut self.rhythms);
@@ -141,7 +141,7 @@ impl Connections {
     }
 
     /// The full look has ended: what it did not see is gone.
-    pub fn remove_unseen(&mut self) {
+    pub(super) fn remove_unseen(&mut self) {
         let (look, rhythms, closed) = (self.look, &mut self.rhythms, &mut self.closed);
         self.known.retain(|_, known| {
             let seen = known.look == look;
@@ -154,7 +154,7 @@ impl Connections {
     }
 
     /// Sums up, and begins to count anew what comes.
-    pub fn tally(&mut self, now: Moment) -> Tally {
+    pub(super) fn tally(&mut self, now: Moment) -> Tally {
         let mut tally = Tally { connections: self.known.len(), ..Tally::default() };
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
             let port = known.connection.id.local.port();

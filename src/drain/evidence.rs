@@ -49,7 +49,7 @@ const UNSEEN: Duration = Duration::from_secs(7);
 
 /// How long the evidence holds, as configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patience {
+pub(super) struct Patience {
     /// `--drain-quiet`: the shortest silence after which an answer is believed to be complete.
     pub quiet: Duration,
     /// `--drain-longest`: the longest such silence, and how long a tie counts as in flight.
@@ -58,7 +58,7 @@ pub struct Patience {
 
 /// What decided. The first eleven say that something is in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Evidence {
+pub(super) enum Evidence {
     /// The app has not read all that it was sent.
     Unread,
     /// The client has not acknowledged all that it was sent.
@@ -97,7 +97,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    pub fn in_flight(self) -> bool {
+    pub(super) fn in_flight(self) -> bool {
         match self {
             Evidence::Unread
             | Evidence::Unsent
@@ -120,7 +120,7 @@ impl Evidence {
     }
 
     /// The app has spoken after the client.
-    pub fn follows_an_answer(self) -> bool {
+    pub(super) fn follows_an_answer(self) -> bool {
         matches!(
             self,
             Evidence::JustSent
@@ -132,7 +132,7 @@ impl Evidence {
     }
 
     /// In flight by caution alone: whoever is cut off here has most likely had its answer.
-    pub fn is_caution(self) -> bool {
+    pub(super) fn is_caution(self) -> bool {
         match self {
             Evidence::Newborn | Evidence::JustSent | Evidence::MayGoOn => true,
             Evidence::Unread
@@ -155,7 +155,7 @@ impl Evidence {
 
 /// Who spoke last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Speaker {
+pub(super) enum Speaker {
     Nobody,
     Client,
     Server,
@@ -165,7 +165,7 @@ pub enum Speaker {
 
 impl History {
     /// Takes in the next sample and judges it.
-    pub fn observe(
+    pub(super) fn observe(
         &mut self,
         now: Moment,
         sample: &Sample,
@@ -189,7 +189,7 @@ impl History {
 
 /// The rule. The queues first, since they cannot lie; then who spoke last; then whether an answer is complete; each step only
 /// where those before it left the matter open.
-pub fn judge(sample: &Sample, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
+pub(super) fn judge(sample: &Sample, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
     if sample.unread > 0 {
         return Evidence::Unread;
     }
@@ -326,7 +326,7 @@ fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool 
 
 /// A connection from the app to a service, such as a database: has it asked and not heard back? The mirror of the rule above: a
 /// service that has our question but no answer yet acknowledges it separately, later than the tie.
-pub fn judge_outbound(sample: &Sample, patience: &Patience) -> Evidence {
+pub(super) fn judge_outbound(sample: &Sample, patience: &Patience) -> Evidence {
     if sample.unsent > 0 {
         return Evidence::Unsent;
     }

@@ -51,7 +51,7 @@ struct Beat {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct History {
+pub(super) struct History {
     born_in_sight: bool,
     last: Option<Last>,
     exchange: Exchange,
@@ -75,12 +75,12 @@ pub struct History {
 
 impl History {
     /// Of a connection that was not there at an earlier look at all of them.
-    pub fn born_in_sight() -> History {
+    pub(super) fn born_in_sight() -> History {
         History { born_in_sight: true, ..History::default() }
     }
 
     /// Takes in what a look saw, before it is judged.
-    pub fn take(&mut self, now: Moment, sample: &Sample, rhythm: &mut Rhythm) {
+    pub(super) fn take(&mut self, now: Moment, sample: &Sample, rhythm: &mut Rhythm) {
         let Some(info) = &sample.info else { return };
         let Some(last) = self.last else {
             let from_birth = self.born_in_sight || info.data_in == 0;
@@ -114,7 +114,7 @@ impl History {
     }
 
     /// Notes the judgement, so that the next look can tell what has changed.
-    pub fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
+    pub(super) fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
         let Some(info) = sample.info else { return };
         self.last = Some(Last { at: now, info, speaker, unsent: sample.unsent });
         // A tie that has only grown old is no rest of which anything is known.
@@ -126,7 +126,7 @@ impl History {
 
     /// How often, since the last look, data came in and data went out: requests answered, if each takes a segment each way. An
     /// upload or a download alone is none.
-    pub fn turns_until(&self, now: &Sample) -> u32 {
+    pub(super) fn turns_until(&self, now: &Sample) -> u32 {
         let Some(now) = &now.info else { return 0 };
         let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.info.data_in, last.info.data_out));
         now.data_in.wrapping_sub(data_in).min(now.data_out.wrapping_sub(data_out))
@@ -238,7 +238,7 @@ impl History {
     }
 
     /// The connection is gone, for which a client waits until it has all of its answer.
-    pub fn gone(&mut self, rhythm: &mut Rhythm) {
+    pub(super) fn gone(&mut self, rhythm: &mut Rhythm) {
         if let Some(Last { speaker: Speaker::Server, unsent: 0, info, .. }) = self.last {
             self.complete(&info, info.bytes_out, rhythm);
         }

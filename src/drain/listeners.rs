@@ -21,7 +21,7 @@ const FIND_OWNED: Duration = Duration::from_secs(1);
 /// How many of our own questions are remembered: those whose connections may still be closing.
 const QUESTIONS: usize = 8;
 
-pub struct Listeners {
+pub(super) struct Listeners {
     app: Pid,
     own_ports: Vec<u16>,
     /// `--drain-port`; nothing is looked for then.
@@ -42,7 +42,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Listeners {
+    pub(super) fn new(app: Pid, own_ports: &[u16], fixed: &[u16]) -> Listeners {
         let addr = |family| match family {
             Family::V4 => IpAddr::from([0; 4]),
             Family::V6 => IpAddr::from([0; 16]),
@@ -63,12 +63,17 @@ impl Listeners {
     }
 
     /// Nothing is looked for in /proc, since the ports were told.
-    pub fn is_fixed(&self) -> bool {
+    pub(super) fn is_fixed(&self) -> bool {
         !self.fixed.is_empty()
     }
 
     /// Takes in the listeners of the network namespace. Errors: no descriptor left to find out whose they are.
-    pub fn update(&mut self, now: Moment, listeners: &[Listener], unix: &[UnixSocket]) -> io::Result<()> {
+    pub(super) fn update(
+        &mut self,
+        now: Moment,
+        listeners: &[Listener],
+        unix: &[UnixSocket],
+    ) -> io::Result<()> {
         if self.is_fixed() {
             return Ok(());
         }
@@ -126,23 +131,23 @@ impl Listeners {
     }
 
     /// Families of the app's listeners; a dual-stack listener's IPv4 clients are IPv6 sockets.
-    pub fn families(&self) -> Vec<Family> {
+    pub(super) fn families(&self) -> Vec<Family> {
         self.families.clone()
     }
 
-    pub fn ports(&self) -> Vec<u16> {
+    pub(super) fn ports(&self) -> Vec<u16> {
         self.places.keys().copied().collect()
     }
 
     /// Is a socket with this local end one of the app's?
-    pub fn contains(&self, addr: IpAddr, port: u16) -> bool {
+    pub(super) fn contains(&self, addr: IpAddr, port: u16) -> bool {
         let Some(addrs) = self.places.get(&port) else { return false };
         let addr = addr.to_canonical();
         addrs.iter().any(|place| place.is_unspecified() || *place == addr)
     }
 
     /// Connections from this address are adieu's own.
-    pub fn leave_out(&mut self, caller: SocketAddr) {
+    pub(super) fn leave_out(&mut self, caller: SocketAddr) {
         if self.questions.back() == Some(&caller) {
             return;
         }
@@ -152,21 +157,21 @@ impl Listeners {
         self.questions.push_back(caller);
     }
 
-    pub fn is_left_out(&self, client: SocketAddr) -> bool {
+    pub(super) fn is_left_out(&self, client: SocketAddr) -> bool {
         let addr = client.ip().to_canonical();
         self.questions.iter().any(|own| own.port() == client.port() && own.ip().to_canonical() == addr)
     }
 
-    pub fn has_unix(&self) -> bool {
+    pub(super) fn has_unix(&self) -> bool {
         !self.names.is_empty()
     }
 
-    pub fn contains_name(&self, name: &[u8]) -> bool {
+    pub(super) fn contains_name(&self, name: &[u8]) -> bool {
         self.names.contains(name)
     }
 
     /// Finds out which of these connected sockets (inode and uid) a process of the app holds.
-    pub fn find_owned(&mut self, now: Moment, sockets: &HashMap<u32, u32>) -> io::Result<()> {
+    pub(super) fn find_owned(&mut self, now: Moment, sockets: &HashMap<u32, u32>) -> io::Result<()> {
         self.owned.retain(|inode, _| sockets.contains_key(inode));
         let unknown: HashSet<u32> =
             sockets.keys().filter(|inode| !self.owned.contains_key(inode)).copied().collect();
@@ -185,7 +190,7 @@ impl Listeners {
     }
 
     /// None as long as it is not known.
-    pub fn is_owned(&self, inode: u32) -> Option<bool> {
+    pub(super) fn is_owned(&self, inode: u32) -> Option<bool> {
         self.owned.get(&inode).copied()
     }
 }

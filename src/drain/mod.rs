@@ -51,6 +51,7 @@ const ASK_ONE: Duration = Duration::from_micros(10);
 /// Who was busy at a look.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Look {
+    /// What this look and those before it mean together.
     pub verdict: Verdict,
     /// Clients' requests, as far as connections tell: over TCP and unix sockets, accepted or not.
     pub in_flight: usize,
@@ -64,8 +65,9 @@ pub struct Look {
     pub outbound: usize,
     /// All TCP connections to the app, busy or idle.
     pub connections: usize,
-    /// Since the stop request: requests that were seen answered, and connections that closed with one in flight.
+    /// Requests that were seen answered since the stop request.
     pub answered: u64,
+    /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
     /// False when only those found busy before were asked again, so that what came on others since is not counted yet.
     pub complete: bool,

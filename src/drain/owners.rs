@@ -15,7 +15,7 @@ use crate::sys::tcp::Listener;
 
 /// What a walk over the app's processes has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Survey {
+pub(super) struct Survey {
     /// Of the inodes that were looked for, those that a process of the app holds open, and one of those who do.
     pub held: HashMap<u32, Holder>,
     /// The users of processes whose descriptors may not be read.
@@ -26,7 +26,7 @@ pub struct Survey {
 
 /// A process of the app that holds a socket open, and its descriptor for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Holder {
+pub(super) struct Holder {
     pub pid: Pid,
     pub fd: RawFd,
 }
@@ -35,7 +35,7 @@ pub struct Holder {
 /// PID namespace and up to 7 us for each descriptor.
 ///
 /// Errors: no descriptor or no memory left to read with; a /proc that shows another PID namespace. Nothing else is one.
-pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
+pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let processes = match processes() {
         Err(error) if sys::is_passing(&error) => return Err(error),
@@ -65,12 +65,17 @@ pub fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
 }
 
 /// The app's processes. Errors: as above.
-pub fn pids(app: Pid) -> io::Result<Vec<Pid>> {
+pub(super) fn pids(app: Pid) -> io::Result<Vec<Pid>> {
     Ok(processes()?.map_or_else(Vec::new, |processes| family(app, adopter(), &processes)))
 }
 
 /// Which of the listeners are the app's, by their place in the list: those whose inodes its processes hold, or by their user.
-pub fn ours(listeners: &[Listener], held: &HashSet<u32>, survey: &Survey, own_ports: &[u16]) -> Vec<bool> {
+pub(super) fn ours(
+    listeners: &[Listener],
+    held: &HashSet<u32>,
+    survey: &Survey,
+    own_ports: &[u16],
+) -> Vec<bool> {
     let not_adieus = |listener: &Listener| !own_ports.contains(&listener.port);
     let seen = |listener: &Listener| {
         held.contains(&listener.inode) || survey.hidden.contains(&listener.uid) && not_adieus(listener)

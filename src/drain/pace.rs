@@ -20,7 +20,7 @@ const BUSY_MAY_TAKE: Duration = EVERY;
 
 /// What kind of look is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Due {
+pub(super) enum Due {
     /// At all connections.
     Full,
     /// At those that were busy, one by one.
@@ -28,23 +28,23 @@ pub enum Due {
 }
 
 #[derive(Default, Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     full: Moment,
     busy: Option<Moment>,
 }
 
 impl Pace {
     /// A full look is due at once.
-    pub fn hurry(&mut self, now: Moment) {
+    pub(super) fn hurry(&mut self, now: Moment) {
         self.full = self.full.min(now);
         self.busy = None;
     }
 
-    pub fn deadline(&self) -> Moment {
+    pub(super) fn deadline(&self) -> Moment {
         self.busy.map_or(self.full, |busy| busy.min(self.full))
     }
 
-    pub fn due(&self, now: Moment) -> Option<Due> {
+    pub(super) fn due(&self, now: Moment) -> Option<Due> {
         if now >= self.full {
             Some(Due::Full)
         } else if self.busy.is_some_and(|busy| now >= busy) {
@@ -55,7 +55,7 @@ impl Pace {
     }
 
     /// A full look has been taken; `ask_busy` is what asking the busy ones is thought to cost, if there are any.
-    pub fn looked(&mut self, now: Moment, cost: Duration, ask_busy: Option<Duration>) {
+    pub(super) fn looked(&mut self, now: Moment, cost: Duration, ask_busy: Option<Duration>) {
         let wait = EVERY.max(cost.saturating_mul(SHARE));
         self.full = now + wait;
         self.busy = None;
@@ -65,7 +65,7 @@ impl Pace {
     }
 
     /// The busy ones have been asked, which puts the next full look off by as much as it cost.
-    pub fn asked(&mut self, now: Moment, cost: Duration) {
+    pub(super) fn asked(&mut self, now: Moment, cost: Duration) {
         self.full = self.full + cost.saturating_mul(SHARE);
         self.ask_later(now, Some(cost));
     }

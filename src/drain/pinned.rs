@@ -10,14 +10,14 @@ use std::time::Duration;
 use crate::moment::Moment;
 
 /// How long the rate must have held. A connection that has answered nothing for as long is busy with something else.
-pub const WINDOW: Duration = Duration::from_secs(3);
+pub(super) const WINDOW: Duration = Duration::from_secs(3);
 
 /// Fewer requests than this within the window are no stream of requests: a scraper, a health check.
 const FEWEST: u64 = 6;
 
 /// What a look saw of the coming and going.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Traffic {
+pub(super) struct Traffic {
     /// Requests that came since the look before, on connections that have been there for [`WINDOW`].
     pub came: u32,
     /// Connections that brought their first request since the look before.
@@ -29,7 +29,7 @@ pub struct Traffic {
 }
 
 #[derive(Default, Debug)]
-pub struct Pinned {
+pub(super) struct Pinned {
     looks: VecDeque<Mark>,
 }
 
@@ -44,7 +44,7 @@ struct Mark {
 
 impl Pinned {
     /// Takes in a look; true if this is the moment to leave.
-    pub fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
+    pub(super) fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
         let came = match self.looks.back() {
             Some(last) => last.came + u64::from(traffic.came),
             // What came before the first look belongs to no known time.

@@ -19,19 +19,19 @@ const LIVELY: u32 = 16;
 
 /// The size of a request and of what was sent for it, both in classes: two exchanges alike are most likely of the same kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     asked: u64,
     answered: u64,
 }
 
 impl Shape {
     /// Of an exchange on a connection that has had others. Classes are about a tenth wide, as dates and counters differ.
-    pub fn new(asked: u64, answered: u64) -> Shape {
+    pub(super) fn new(asked: u64, answered: u64) -> Shape {
         Shape { asked: eighth_of_octave(asked), answered: eighth_of_octave(answered) }
     }
 
     /// Of the first exchange, with a TLS handshake in it, if there is one: finer, since an answer is small beside certificates.
-    pub fn first(asked: u64, answered: u64) -> Shape {
+    pub(super) fn first(asked: u64, answered: u64) -> Shape {
         const APART: u64 = 1 << 32;
         Shape { asked: eighth_of_octave(asked) | APART, answered: answered / 16 }
     }
@@ -45,7 +45,7 @@ fn eighth_of_octave(size: u64) -> u64 {
 }
 
 #[derive(Clone, Default, Debug)]
-pub struct Rhythm {
+pub(super) struct Rhythm {
     longest_pause: Duration,
     exchanges: u32,
     /// The smallest complete answer.
@@ -58,7 +58,7 @@ pub struct Rhythm {
 
 impl Rhythm {
     /// An exchange was complete: its client has asked again.
-    pub fn completed(&mut self, shape: Shape, answered: u64) {
+    pub(super) fn completed(&mut self, shape: Shape, answered: u64) {
         self.exchanges = self.exchanges.saturating_add(1);
         self.smallest = Some(self.smallest.map_or(answered, |smallest| smallest.min(answered)));
         if self.complete.len() < SHAPES {
@@ -67,7 +67,7 @@ impl Rhythm {
     }
 
     /// An answer went on after a silence, before which it had this shape, if that is known.
-    pub fn paused(&mut self, pause: Duration, before: Option<Shape>) {
+    pub(super) fn paused(&mut self, pause: Duration, before: Option<Shape>) {
         if pause < PAUSE {
             return;
         }
@@ -78,33 +78,33 @@ impl Rhythm {
     }
 
     /// The longest pause inside an answer; zero when none was seen.
-    pub fn longest_pause(&self) -> Duration {
+    pub(super) fn longest_pause(&self) -> Duration {
         self.longest_pause
     }
 
     /// Something was answered for a first segment alone: no TLS handshake, which takes two of the client's.
-    pub fn is_without_tls(&mut self) {
+    pub(super) fn is_without_tls(&mut self) {
         self.plain = true;
     }
 
-    pub fn speaks_plainly(&self) -> bool {
+    pub(super) fn speaks_plainly(&self) -> bool {
         self.plain
     }
 
     /// Exchanges of this shape were complete, and never was one of it only the beginning of an answer.
-    pub fn knows(&self, shape: Shape) -> bool {
+    pub(super) fn knows(&self, shape: Shape) -> bool {
         self.complete.contains(&shape) && !self.paused.contains(&shape)
     }
 
     /// Many exchanges were seen, answers do not pause, and this one is no shorter than the shortest: not only its first part.
-    pub fn is_steady(&self, answered: u64) -> bool {
+    pub(super) fn is_steady(&self, answered: u64) -> bool {
         self.exchanges >= LIVELY
             && self.longest_pause < HICCUP
             && self.smallest.is_some_and(|smallest| answered >= smallest)
     }
 
     /// A silence longer than the pauses seen: half as long again as the longest. None if none was seen.
-    pub fn beyond_pauses(&self) -> Option<Duration> {
+    pub(super) fn beyond_pauses(&self) -> Option<Duration> {
         let pause = Some(self.longest_pause).filter(|pause| !pause.is_zero())?;
         Some(pause.saturating_add(pause / 2).saturating_add(Duration::from_millis(200)))
     }

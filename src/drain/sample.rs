@@ -29,7 +29,7 @@ pub enum Via {
 
 /// What one look has seen.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     pub tally: Tally,
     /// Connections of unix sockets in flight, accepted or not.
     pub unix: usize,
@@ -43,7 +43,7 @@ enum Source {
     ProcNet,
 }
 
-pub struct Sampler {
+pub(super) struct Sampler {
     app: Pid,
     patience: Patience,
     /// `--drain-outbound`.
@@ -59,7 +59,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn new(
+    pub(super) fn new(
         app: Pid,
         listeners: Listeners,
         patience: Patience,
@@ -80,19 +80,19 @@ impl Sampler {
         }
     }
 
-    pub fn connections(&self) -> &Connections {
+    pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
     /// How many busy connections can be asked one by one; None if there are none, or too many.
-    pub fn few_busy(&self) -> Option<u32> {
+    pub(super) fn few_busy(&self) -> Option<u32> {
         let few =
             !self.busy.is_empty() && self.busy.len() <= FEW && self.last.outbound == 0 && self.last.unix == 0;
         few.then_some(self.busy.len() as u32)
     }
 
     /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells anything.
-    pub fn look(&mut self, now: Moment) -> io::Result<&Seen> {
+    pub(super) fn look(&mut self, now: Moment) -> io::Result<&Seen> {
         // Taken out, so that it is closed if anything goes wrong.
         let mut source = std::mem::replace(&mut self.source, Source::Closed);
         if let Source::Closed = source {
@@ -120,7 +120,7 @@ impl Sampler {
     }
 
     /// Looks again at those connections that the last look found busy, and at no other.
-    pub fn ask_busy(&mut self, now: Moment) -> io::Result<&Seen> {
+    pub(super) fn ask_busy(&mut self, now: Moment) -> io::Result<&Seen> {
         let Source::SockDiag(sock_diag) = &mut self.source else {
             return Ok(&self.last);
         };
@@ -141,17 +141,17 @@ impl Sampler {
     }
 
     /// Connections from this address are not counted.
-    pub fn leave_out(&mut self, caller: SocketAddr) {
+    pub(super) fn leave_out(&mut self, caller: SocketAddr) {
         self.listeners.leave_out(caller);
     }
 
     /// Closes the descriptor; what is known stays known.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.source = Source::Closed;
     }
 
     /// Forgets all connections.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.connections = Connections::new(self.patience);
         self.unix = UnixConnections::new(self.patience.longest);
         self.busy.clear();

@@ -9,7 +9,7 @@ use crate::moment::Moment;
 use crate::sys::tcp::UnixSocket;
 
 #[derive(Debug)]
-pub struct UnixConnections {
+pub(super) struct UnixConnections {
     longest: Duration,
     entries: HashMap<u64, Entry>,
     look: u64,
@@ -23,16 +23,16 @@ struct Entry {
 }
 
 impl UnixConnections {
-    pub fn new(longest: Duration) -> UnixConnections {
+    pub(super) fn new(longest: Duration) -> UnixConnections {
         UnixConnections { longest, entries: HashMap::new(), look: 0 }
     }
 
-    pub fn begin_look(&mut self) {
+    pub(super) fn begin_look(&mut self) {
         self.look = self.look.wrapping_add(1);
     }
 
     /// Enters one connection; true if it is in flight.
-    pub fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
+    pub(super) fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
         let entry = self.entries.entry(socket.cookie).or_insert(Entry { moved: now, look: 0 });
         entry.look = self.look;
         // Without a peer there is nobody who could get the answer.
@@ -43,7 +43,7 @@ impl UnixConnections {
         socket.peer.is_some() && now.since(entry.moved) < self.longest
     }
 
-    pub fn remove_unseen(&mut self) {
+    pub(super) fn remove_unseen(&mut self) {
         let look = self.look;
         self.entries.retain(|_, entry| entry.look == look);
     }

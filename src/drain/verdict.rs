@@ -36,14 +36,14 @@ const IDLE_LOOKS: u32 = 2;
 
 /// The looks so far, as far as they matter for the next verdict.
 #[derive(Default, Debug)]
-pub struct Looks {
+pub(super) struct Looks {
     idle_in_a_row: u32,
     pinned: Pinned,
 }
 
 /// What one look at everything has seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Sight {
+pub(super) struct Sight {
     pub idle: bool,
     pub traffic: Traffic,
     /// Unix connections in flight, of which no rhythm is known.
@@ -52,12 +52,12 @@ pub struct Sight {
 
 impl Looks {
     /// Draining begins: what came before is no sign of pinned clients.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.pinned = Pinned::default();
     }
 
     /// Takes in a look at everything.
-    pub fn take(&mut self, now: Moment, draining: bool, sight: Sight) -> Verdict {
+    pub(super) fn take(&mut self, now: Moment, draining: bool, sight: Sight) -> Verdict {
         self.idle_in_a_row = if sight.idle { self.idle_in_a_row.saturating_add(1) } else { 0 };
         if !draining {
             return Verdict::Busy;
@@ -74,12 +74,12 @@ impl Looks {
 
     /// Those that were busy at the last look at everything are not any more. The others were not busy then, so that this is worth
     /// one look; only one at everything can confirm it.
-    pub fn none_busy(&mut self) {
+    pub(super) fn none_busy(&mut self) {
         self.idle_in_a_row = self.idle_in_a_row.max(1);
     }
 
     /// Nothing could be seen.
-    pub fn blind(&mut self) -> Verdict {
+    pub(super) fn blind(&mut self) -> Verdict {
         self.idle_in_a_row = 0;
         Verdict::Blind
     }

@@ -25,6 +25,7 @@ pub enum Event {
     Started,
     /// The readiness checks pass, or no longer do.
     Ready(bool),
+    /// A signal has come.
     Signal(Arrival),
     /// Nothing is in flight any more.
     Drained,
@@ -32,6 +33,7 @@ pub enum Event {
     Pinned,
     /// All hooks of this stage have ended or run out of time.
     HooksEnded(HookPoint),
+    /// The app has ended, and has been reaped.
     AppEnded(Exit),
     /// No process is left below us (ECHILD).
     NoneLeft,
@@ -42,17 +44,29 @@ pub enum Event {
 /// Why a phase was entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
+    /// The app's process exists.
     Started,
+    /// The readiness checks pass.
     Ready,
+    /// This signal asked for a stop.
     Asked(Arrival),
+    /// The pre-stop sleep is over.
     SleepOver,
+    /// Nothing is in flight.
     Drained,
+    /// Something may be in flight, but the drain timeout is over.
     DrainTimeout,
+    /// Clients never stop asking.
     Pinned,
+    /// A person sent this signal to end the wait.
     Hurry(Signal),
+    /// The app has ended.
     AppEnded,
+    /// The time for the phase before is over.
     TimeUp,
+    /// No process is left.
     NothingLeft,
+    /// The hooks have ended.
     HooksEnded,
     /// SIGKILL was sent and the process is still there: an uninterruptible sleep in the kernel.
     Unkillable,
@@ -71,7 +85,9 @@ pub enum Action {
     Forward(Arrival, Signal),
     /// Leave this signal alone: it is rewritten to nothing, or what it asks for is under way.
     Ignore(Arrival),
+    /// Start the hooks of this point.
     RunHooks(HookPoint),
+    /// End all hooks: their time is up.
     CutHooks,
     /// Send this signal of the stop schedule to the app, then CONT.
     Stop(Signal),
@@ -156,6 +172,7 @@ pub struct Lifecycle {
 type Actions = Vec<Action>;
 
 impl Lifecycle {
+    /// A life that has not begun.
     pub fn new(plan: Plan) -> Lifecycle {
         Lifecycle { plan, state: State::Starting, stop: None, ready: false, checks_pass: false }
     }
@@ -181,6 +198,7 @@ impl Lifecycle {
         actions
     }
 
+    /// Where in its life the app is.
     pub fn phase(&self) -> Phase {
         match self.state {
             State::Starting => Phase::Starting,

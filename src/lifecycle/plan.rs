@@ -7,8 +7,11 @@ use crate::signal::{Signal, SignalSet};
 /// When in the app's life a set of hooks runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HookPoint {
+    /// When the app has been started.
     Start,
+    /// When a stop has been asked for.
     Stop,
+    /// When the app and all it left behind are gone.
     Exit,
 }
 
@@ -27,13 +30,16 @@ pub enum Schedule {
 /// The wait of the last entry is not used: it lasts until the kill.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Step {
+    /// What is sent.
     pub signal: Signal,
+    /// How long until the next entry.
     pub wait: Wait,
 }
 
 /// How long one entry of the stop schedule lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Wait {
+    /// This long.
     For(Duration),
     /// Until so long before the kill, or until half of the time up to it is over, if that is later.
     UntilBeforeKill(Duration),
@@ -77,6 +83,7 @@ pub struct Plan {
     pub grace: Duration,
     /// How long before the end of the grace adieu kills.
     pub kill_margin: Duration,
+    /// How long the app serves on after the stop request, before the drain.
     pub pre_stop: Duration,
     /// How long draining may last after the pre-stop sleep; `None` when there is nothing to wait for.
     pub drain: Option<Duration>,
@@ -84,11 +91,13 @@ pub struct Plan {
     pub leftovers: Duration,
     /// How long all hooks of one stage may take together, `None` where there are none.
     pub stop_hooks: Option<Duration>,
+    /// The same for the hooks at the exit.
     pub exit_hooks: Option<Duration>,
     /// How the app is stopped.
     pub schedule: Schedule,
     /// What signals are forwarded as.
     pub rewrites: Rewrites,
+    /// The signals that ask for a stop.
     pub stop_on: SignalSet,
     /// A second stop request is not forwarded while stopping.
     pub stop_once: bool,

@@ -180,16 +180,19 @@ impl Checks {
         Checks { checks: targets.iter().map(Check::new).collect(), ceased: false }
     }
 
+    /// The descriptors that answers depend on.
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         for asked in self.asked() {
             asked.poll_fds(fds);
         }
     }
 
+    /// When something is due.
     pub fn deadline(&self) -> Option<Moment> {
         self.asked().filter_map(Repeated::deadline).min()
     }
 
+    /// Asks what is due, and takes in answers.
     pub fn serve(&mut self, now: Moment) {
         if self.ceased {
             return;
@@ -277,16 +280,19 @@ impl DrainCheck {
         self.asked.cut();
     }
 
+    /// The descriptors that answers depend on.
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if self.on {
             self.asked.poll_fds(fds);
         }
     }
 
+    /// When something is due.
     pub fn deadline(&self) -> Option<Moment> {
         if self.on { self.asked.deadline() } else { None }
     }
 
+    /// Asks what is due, and takes in answers.
     pub fn serve(&mut self, now: Moment) {
         if !self.on {
             return;

@@ -72,6 +72,7 @@ impl Health {
         self.listener.as_fd()
     }
 
+    /// The listener, while there is room, and the clients.
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if self.paused.is_none() && self.clients.len() < self.places {
             fds.readable(self.listener.as_fd());
@@ -81,6 +82,7 @@ impl Health {
         }
     }
 
+    /// When a client's time is over.
     pub fn deadline(&self) -> Option<Moment> {
         if self.unfinished {
             return Some(Moment::START);

@@ -14,12 +14,15 @@ use crate::settings::Origin;
 /// All there is to know about adieu and its app at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
+    /// Where in its life the app is.
     pub phase: Phase,
     /// When the phase began.
     pub since: Moment,
     /// Whether traffic should come, or why it should not, in one line.
     pub ready: Result<(), &'a str>,
+    /// The app's pid, while it lives.
     pub app: Option<i32>,
+    /// Whether the app has not ended.
     pub app_alive: bool,
     /// Requests in flight at the last look; `None` while nobody looks.
     pub in_flight: Option<usize>,
@@ -27,6 +30,7 @@ pub struct View<'a> {
     pub answered: u64,
     /// Orphans reaped, and signals forwarded to the app, since the start.
     pub reaped: u64,
+    /// Signals sent to the app since the start.
     pub signals_forwarded: u64,
     /// What was meant by the settings, and where each value came from.
     pub settings: &'a [(&'static str, String, Origin)],
@@ -35,13 +39,21 @@ pub struct View<'a> {
 /// What was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
+    /// `/readyz`
     Ready,
+    /// `/livez`
     Alive,
+    /// `/status`
     Status,
+    /// `/metrics`
     Metrics,
+    /// There is no such page.
     NotFound,
+    /// Neither GET nor HEAD.
     NotAllowed,
+    /// No HTTP request.
     Bad,
+    /// A request that is too long.
     TooLarge,
 }
 

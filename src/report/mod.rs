@@ -80,17 +80,20 @@ pub enum Sight {
     NoLook,
     /// Nothing can be seen.
     Blind,
+    /// This was seen.
     Seen(Seen),
 }
 
 /// A look at all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Seen {
+    /// Requests in flight.
     pub in_flight: usize,
     /// Open connections that are judged idle.
     pub idle: usize,
-    /// Since the stop request: requests seen answered, and connections that closed with one in flight.
+    /// Requests that were seen answered since the stop request.
     pub answered: u64,
+    /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
 }
 
@@ -183,6 +186,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 impl Report {
+    /// Nothing has happened yet.
     pub fn new(command: &[OsString], platform: &str) -> Report {
         Report {
             adieu: env!("CARGO_PKG_VERSION"),
@@ -288,6 +292,7 @@ impl Report {
         self.leftovers.killed = true;
     }
 
+    /// A hook has ended.
     pub fn hook(&mut self, done: &hooks::Finished) {
         if self.hooks.len() < ENTRIES {
             self.hooks.push(Hook {
@@ -300,6 +305,7 @@ impl Report {
         }
     }
 
+    /// The app has ended.
     pub fn app_ended(&mut self, exit: Exit, now: Moment) {
         if matches!(self.phase(), Some(Phase::PreStop | Phase::Draining)) {
             self.cut_off.at_own_end = self.now_in_flight.filter(|_| !self.blind);

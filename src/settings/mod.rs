@@ -226,18 +226,22 @@ pub struct DrainSettings {
 
 /// What `--wait` does.
 pub struct WaitSettings {
-    /// How long to sleep, and when to have ended, both since the start.
+    /// How long to sleep.
     pub pre_stop: Duration,
+    /// When to have ended, since the start.
     pub until: Duration,
+    /// How adieu waits for requests in flight.
     pub drain: DrainSettings,
     /// That of `--health`, by which another adieu may serve here.
     pub own_ports: Vec<u16>,
+    /// What adieu says.
     pub log: LogSettings,
 }
 
 /// How clients with kept connections are let go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CloseSettings {
+    /// `--drain auto`
     pub on: bool,
     /// These ports speak HTTP/1; of others that has to be seen.
     pub ports: Vec<u16>,

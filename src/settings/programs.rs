@@ -137,12 +137,12 @@ impl Program {
 }
 
 /// The program of a name, as `--profile` takes it.
-pub fn by_name(name: &str) -> Option<&'static Program> {
+pub(super) fn by_name(name: &str) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| program.names.contains(&name))
 }
 
 /// What `--profile` may say.
-pub fn choices() -> Vec<&'static str> {
+pub(super) fn choices() -> Vec<&'static str> {
     PROGRAMS.iter().map(Program::name).chain(["none"]).collect()
 }
 

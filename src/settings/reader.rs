@@ -31,11 +31,11 @@ pub(super) struct Reader<'a> {
 const LONGEST_SPREAD: Duration = Duration::from_secs(2);
 
 impl<'a> Reader<'a> {
-    pub fn new(typed: &'a Typed) -> Reader<'a> {
+    pub(super) fn new(typed: &'a Typed) -> Reader<'a> {
         Reader { typed, shown: Vec::new() }
     }
 
-    pub fn settings(mut self, around: &Surroundings) -> Result<Settings, Refusal> {
+    pub(super) fn settings(mut self, around: &Surroundings) -> Result<Settings, Refusal> {
         if self.typed.command.is_empty() {
             return Err(Refusal("no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned()));
         }
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub fn install(&self) -> Result<Request, Refusal> {
+    pub(super) fn install(&self) -> Result<Request, Refusal> {
         match self.path(Id::Install)? {
             Some(path) => Ok(Request::Install(path)),
             None => Err(Refusal("--install needs a path".to_owned())),
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `--wait` uses the grace less the reserve: pre-stop sleep, then drain.
-    pub fn wait(mut self, around: &Surroundings) -> Result<WaitSettings, Refusal> {
+    pub(super) fn wait(mut self, around: &Surroundings) -> Result<WaitSettings, Refusal> {
         if !self.typed.command.is_empty() {
             return Err(Refusal("--wait runs beside the app and takes no COMMAND".to_owned()));
         }
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         (!in_arguments && !in_files()).then(|| need.otherwise.to_owned())
     }
 
-    pub fn probe(&self) -> Result<Request, Refusal> {
+    pub(super) fn probe(&self) -> Result<Request, Refusal> {
         let what = self.value(Id::Probe, |text| values::word(Id::Probe, text))?;
         let address = self.value(Id::Health, values::listen_address)?;
         match (what, address) {

@@ -25,12 +25,12 @@ const PAY_AGAIN: Duration = Duration::from_millis(100);
 const MOST_UNDELIVERED: usize = 16 * 1024;
 
 /// Why the app was not started, and the status to exit with.
-pub struct StartFailure {
+pub(super) struct StartFailure {
     pub message: String,
     pub status: c_int,
 }
 
-pub struct App {
+pub(super) struct App {
     /// None once it has been reaped: then its number may be anybody's.
     pid: Option<Pid>,
     exit: Option<Exit>,
@@ -55,7 +55,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn start(
+    pub(super) fn start(
         settings: &Settings,
         variables: &[CString],
         inherited: Inherited,
@@ -95,26 +95,26 @@ impl App {
     }
 
     /// Its pid, while it has not been reaped.
-    pub fn pid(&self) -> Option<Pid> {
+    pub(super) fn pid(&self) -> Option<Pid> {
         self.pid
     }
 
     /// A descriptor that adieu keeps for it.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.terminal.as_ref().map(Terminal::descriptor)
     }
 
     /// How it ended, once it has been reaped.
-    pub fn exit(&self) -> Option<Exit> {
+    pub(super) fn exit(&self) -> Option<Exit> {
         self.exit
     }
 
     /// The number that it and its process group had from the start.
-    pub fn group(&self) -> Pid {
+    pub(super) fn group(&self) -> Pid {
         self.group
     }
 
-    pub fn ended(&mut self, exit: Exit) {
+    pub(super) fn ended(&mut self, exit: Exit) {
         self.pid = None;
         self.exit = Some(exit);
         self.undelivered.clear();
@@ -126,7 +126,7 @@ impl App {
     }
 
     /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
-    pub fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
+    pub(super) fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
         let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
             return self.keep(signal, value);
@@ -158,7 +158,7 @@ impl App {
     /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
-    pub fn stop(&mut self, signal: Signal, now: Moment) {
+    pub(super) fn stop(&mut self, signal: Signal, now: Moment) {
         let pair = if signal.is_job_control_stop() { [Signal::CONT, signal] } else { [signal, Signal::CONT] };
         self.owed = pair.to_vec();
         if let Some((unsent, error)) = self.pay(now) {
@@ -183,24 +183,24 @@ impl App {
     }
 
     /// How many signals it was sent, by adieu or through it.
-    pub fn signals_sent(&self) -> u64 {
+    pub(super) fn signals_sent(&self) -> u64 {
         self.signals_sent
     }
 
     /// What it was sent since this was asked last.
-    pub fn take_sent(&mut self) -> Vec<Signal> {
+    pub(super) fn take_sent(&mut self) -> Vec<Signal> {
         std::mem::take(&mut self.sent)
     }
 
     /// When signals that could not be sent are to be tried again.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let offer_at = self.offer_at.filter(|_| !self.undelivered.is_empty());
         let pay_at = self.pay_at.filter(|_| !self.owed.is_empty());
         offer_at.into_iter().chain(pay_at).min()
     }
 
     /// Tries again what found the app's queue full, and what it is owed.
-    pub fn offer_undelivered(&mut self, now: Moment) {
+    pub(super) fn offer_undelivered(&mut self, now: Moment) {
         if self.pay_at.is_some_and(|at| now >= at) {
             // It was complained about when it was due.
             let _ = self.pay(now);
@@ -253,7 +253,7 @@ impl App {
     // Job control: the shell sees only adieu, the terminal's keys reach only the app.
 
     /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
-    pub fn stopped_by(&mut self, signal: Signal) {
+    pub(super) fn stopped_by(&mut self, signal: Signal) {
         let by_terminal = signal.is_job_control_stop();
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
@@ -274,7 +274,7 @@ impl App {
 
     /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
     /// True when the app was suspended and has been sent CONT.
-    pub fn resumed(&mut self) -> bool {
+    pub(super) fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
             return false;
         };

@@ -11,7 +11,7 @@ use crate::settings::DrainSettings;
 use crate::sys::poll::PollFds;
 use log::info;
 
-pub struct Draining {
+pub(super) struct Draining {
     drain: Drain,
     check: Option<DrainCheck>,
     /// The pre-stop sleep is over and the app has not been asked to stop.
@@ -23,7 +23,7 @@ pub struct Draining {
 
 impl Draining {
     /// `own_ports` are adieu's own and never counted.
-    pub fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Draining {
+    pub(super) fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Draining {
         Draining {
             drain: Drain::new(settings, app, own_ports),
             check: settings.check.as_ref().map(DrainCheck::new),
@@ -33,7 +33,7 @@ impl Draining {
         }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if let Some(arrivals) = self.drain.descriptor() {
             fds.readable(arrivals);
         }
@@ -42,18 +42,18 @@ impl Draining {
         }
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let check = self.check.as_ref().and_then(DrainCheck::deadline);
         [check, self.drain.deadline()].into_iter().flatten().min()
     }
 
     /// A stop was asked for: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
-    pub fn watch(&mut self, now: Moment) {
+    pub(super) fn watch(&mut self, now: Moment) {
         self.drain.watch(now);
     }
 
     /// The pre-stop sleep is over: from here on the wait can end.
-    pub fn begin(&mut self, now: Moment) {
+    pub(super) fn begin(&mut self, now: Moment) {
         self.active = true;
         self.drain.begin(now);
         if let Some(check) = &mut self.check {
@@ -62,7 +62,7 @@ impl Draining {
     }
 
     /// The app is being stopped, or has ended.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.active = false;
         self.drain.close();
         if let Some(check) = &mut self.check {
@@ -71,7 +71,7 @@ impl Draining {
     }
 
     /// Takes a look if one is due; says so when the wait is over.
-    pub fn serve(&mut self, now: Moment) -> Option<Event> {
+    pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {
             check.serve(now);
             if let Some(caller) = check.asks_from() {
@@ -107,12 +107,12 @@ impl Draining {
     }
 
     /// Requests seen answered since the stop request.
-    pub fn answered(&self) -> u64 {
+    pub(super) fn answered(&self) -> u64 {
         self.last_look.as_ref().map_or(0, |look| look.answered)
     }
 
     /// What the report is to be told of the last look.
-    pub fn sight(&self) -> Sight {
+    pub(super) fn sight(&self) -> Sight {
         match &self.last_look {
             None => Sight::NoLook,
             Some(look) if look.verdict == Verdict::Blind => Sight::Blind,
@@ -126,17 +126,17 @@ impl Draining {
     }
 
     /// A fresh look, for the moment in which the app is killed: how many requests that cuts off.
-    pub fn cut_now(&mut self, now: Moment) -> Option<usize> {
+    pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
         self.drain.cut_now(now)
     }
 
     /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.
-    pub fn in_flight(&self) -> Option<usize> {
+    pub(super) fn in_flight(&self) -> Option<usize> {
         self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
     }
 
     /// Takes the end of a process; true when it was the check's.
-    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+    pub(super) fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         self.check.as_mut().is_some_and(|check| check.reaped(pid, exit))
     }
 }

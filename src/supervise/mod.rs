@@ -66,7 +66,7 @@ struct Supervisor {
 /// # Errors
 /// What cannot be had before the app is started: nothing has happened then. A command that cannot be executed is no
 /// such error but exit status 126 or 127.
-pub fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
+pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
     for warning in &settings.warnings {

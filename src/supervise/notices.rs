@@ -9,7 +9,7 @@ use log::{info, warn};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The one line before anything happens: what an operator needs to know who is there, and where to look further.
-pub fn started(settings: &Settings) {
+pub(super) fn started(settings: &Settings) {
     let (platform, grace) = (settings.platform.name(), show_duration(settings.plan.grace));
     info!(
         event = "started", version = VERSION, platform = platform, grace = grace.as_str();
@@ -18,7 +18,7 @@ pub fn started(settings: &Settings) {
 }
 
 /// The app died although nobody has asked for a stop. A person's Ctrl-C and hangup are no reason to worry.
-pub fn app_died(signal: Signal) {
+pub(super) fn app_died(signal: Signal) {
     let (name, status) = (signal.to_string(), Exit::Killed(signal).code());
     let name = name.as_str();
     match (signal, memory::oom_kills()) {

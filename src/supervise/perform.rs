@@ -23,7 +23,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub fn write(self) {
+    pub(super) fn write(self) {
         crate::log::phase(self.phase.name());
         let Line { level, event, text, .. } = self;
         match self.signal {

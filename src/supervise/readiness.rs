@@ -8,32 +8,32 @@ use crate::ready::file::ReadyFile;
 use crate::settings::ReadySettings;
 use crate::sys::poll::PollFds;
 
-pub struct Readiness {
+pub(super) struct Readiness {
     /// `None` when none are configured: the app is ready as soon as it runs.
     checks: Option<Checks>,
     file: Option<ReadyFile>,
 }
 
 impl Readiness {
-    pub fn new(settings: &ReadySettings) -> Readiness {
+    pub(super) fn new(settings: &ReadySettings) -> Readiness {
         let checks = (!settings.checks.is_empty()).then(|| Checks::new(&settings.checks));
         Readiness { checks, file: settings.file.clone().map(ReadyFile::new) }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if let Some(checks) = &self.checks {
             checks.poll_fds(fds);
         }
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let checks = self.checks.as_ref().and_then(Checks::deadline);
         let file = self.file.as_ref().and_then(ReadyFile::deadline);
         checks.into_iter().chain(file).min()
     }
 
     /// What the checks say, if there are any.
-    pub fn serve(&mut self, now: Moment) -> Option<Event> {
+    pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(file) = &mut self.file {
             file.serve(now);
         }
@@ -43,33 +43,33 @@ impl Readiness {
     }
 
     /// The app itself has said READY=1.
-    pub fn app_said_ready(&mut self) {
+    pub(super) fn app_said_ready(&mut self) {
         if let Some(checks) = &mut self.checks {
             checks.app_said_ready();
         }
     }
 
     /// Asks no more: the app is not ready any more, whatever checks say.
-    pub fn cease(&mut self) {
+    pub(super) fn cease(&mut self) {
         if let Some(checks) = &mut self.checks {
             checks.cease();
         }
     }
 
     /// Why the checks do not pass.
-    pub fn reason(&self) -> Option<String> {
+    pub(super) fn reason(&self) -> Option<String> {
         self.checks.as_ref().and_then(Checks::reason)
     }
 
     /// Writes or removes the ready file.
-    pub fn announce(&mut self, ready: bool, now: Moment) {
+    pub(super) fn announce(&mut self, ready: bool, now: Moment) {
         if let Some(file) = &mut self.file {
             file.announce(ready, now);
         }
     }
 
     /// Takes the end of a process; true when it was a check's.
-    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+    pub(super) fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         self.checks.as_mut().is_some_and(|checks| checks.reaped(pid, exit))
     }
 }

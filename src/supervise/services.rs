@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::sys::poll::PollFds;
 use std::time::Duration;
 
-pub struct Services {
+pub(super) struct Services {
     pub sockets: Sockets,
     pub readiness: Readiness,
     pub hooks: Hooks,
@@ -21,7 +21,7 @@ pub struct Services {
 }
 
 impl Services {
-    pub fn new(settings: &Settings, sockets: Sockets, app: Pid) -> Services {
+    pub(super) fn new(settings: &Settings, sockets: Sockets, app: Pid) -> Services {
         let own_ports: Vec<u16> = sockets.health_port().into_iter().collect();
         Services {
             sockets,
@@ -31,14 +31,14 @@ impl Services {
         }
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         self.sockets.poll_fds(fds);
         self.readiness.poll_fds(fds);
         self.hooks.poll_fds(fds);
         self.draining.poll_fds(fds);
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let parts = [
             self.sockets.deadline(),
             self.readiness.deadline(),
@@ -49,7 +49,7 @@ impl Services {
     }
 
     /// Does whatever can be done now and says what happened.
-    pub fn serve(&mut self, now: Moment) -> Vec<Event> {
+    pub(super) fn serve(&mut self, now: Moment) -> Vec<Event> {
         if self.sockets.serve_notifications(now) {
             self.readiness.app_said_ready();
         }
@@ -60,7 +60,7 @@ impl Services {
     }
 
     /// Takes the end of a process; true when it belonged to one of these.
-    pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+    pub(super) fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         self.hooks.reaped(pid, exit)
             || self.readiness.reaped(pid, exit)
             || self.draining.reaped(pid, exit)
@@ -68,7 +68,7 @@ impl Services {
     }
 
     /// A new phase has begun; `rest` is what is left of the grace, once a stop was asked for.
-    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+    pub(super) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         self.sockets.enter(phase, rest, now);
         if phase.is_stopping() {
             self.readiness.cease();
@@ -82,7 +82,7 @@ impl Services {
     }
 
     /// Tells the world that the app is ready, or that it no longer is.
-    pub fn announce(&mut self, ready: bool, now: Moment) {
+    pub(super) fn announce(&mut self, ready: bool, now: Moment) {
         if ready {
             self.sockets.announce_ready(now);
         }

@@ -15,7 +15,7 @@ use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-pub struct Sockets {
+pub(super) struct Sockets {
     health: Option<Health>,
     /// The service manager, if it gave us a socket.
     manager: Option<Outbound>,
@@ -27,7 +27,7 @@ impl Sockets {
     /// # Errors
     /// A health address that cannot be listened on, and no socket for an app whose READY=1 is to be waited for: it would
     /// never be ready.
-    pub fn open(settings: &Settings) -> Result<Sockets, Refusal> {
+    pub(super) fn open(settings: &Settings) -> Result<Sockets, Refusal> {
         let health = settings.ready.health.map(|address| {
             Health::bind(address).map_err(|error| {
                 Refusal(format!("cannot listen on health address '{address}': {}", describe(&error)))
@@ -46,14 +46,14 @@ impl Sockets {
 
     /// What the app is told of them in its environment. A watchdog that is meant for adieu is the app's as well, if it
     /// knows how to feed one: without WATCHDOG_PID it is meant for whoever reads it.
-    pub fn variables(&self) -> Vec<CString> {
+    pub(super) fn variables(&self) -> Vec<CString> {
         let notify = self.app.as_ref().map(|app| format!("NOTIFY_SOCKET={}", app.address()));
         let watchdog = notify.is_some() && watchdog().is_some();
         let watchdog = watchdog.then(|| "WATCHDOG_PID".to_owned());
         notify.into_iter().chain(watchdog).filter_map(|variable| CString::new(variable).ok()).collect()
     }
 
-    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let health = self.health.as_ref().map(Health::descriptor);
         let manager = self.manager.as_ref().map(Outbound::descriptor);
         let app = self.app.as_ref().map(Inbound::descriptor);
@@ -61,12 +61,12 @@ impl Sockets {
     }
 
     /// The port of the health endpoint.
-    pub fn health_port(&self) -> Option<u16> {
+    pub(super) fn health_port(&self) -> Option<u16> {
         let address = self.health.as_ref()?.address().ok()?;
         Some(address.port())
     }
 
-    pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
+    pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if let Some(health) = &self.health {
             health.poll_fds(fds);
         }
@@ -75,7 +75,7 @@ impl Sockets {
         }
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let health = self.health.as_ref().and_then(Health::deadline);
         let manager = self.manager.as_ref().and_then(Outbound::deadline);
         let app = self.app.as_ref().and_then(Inbound::deadline);
@@ -83,12 +83,12 @@ impl Sockets {
     }
 
     /// Takes the end of a process; true when it was one that worked for the app's socket.
-    pub fn reaped(&mut self, pid: Pid) -> bool {
+    pub(super) fn reaped(&mut self, pid: Pid) -> bool {
         self.app.as_mut().is_some_and(|app| app.reaped(pid))
     }
 
     /// Passes on what the app says to the service manager; true when it has said READY=1.
-    pub fn serve_notifications(&mut self, now: Moment) -> bool {
+    pub(super) fn serve_notifications(&mut self, now: Moment) -> bool {
         let said_ready = self.app.as_mut().is_some_and(|app| app.serve(self.manager.as_mut(), now));
         if let Some(manager) = &mut self.manager {
             manager.serve(now);
@@ -97,34 +97,34 @@ impl Sockets {
     }
 
     /// The service manager is told of each phase.
-    pub fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
+    pub(super) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         if let Some(manager) = &mut self.manager {
             manager.enter(phase, rest, now);
         }
     }
 
     /// The service manager is told that the app is ready.
-    pub fn announce_ready(&mut self, now: Moment) {
+    pub(super) fn announce_ready(&mut self, now: Moment) {
         if let Some(manager) = &mut self.manager {
             manager.ready(now);
         }
     }
 
     /// Whether anybody can ask at all.
-    pub fn has_endpoint(&self) -> bool {
+    pub(super) fn has_endpoint(&self) -> bool {
         self.health.is_some()
     }
 
     /// Takes the requests that have come to the endpoint, before the signals are read: a probe that comes after the stop
     /// signal must not be answered ready.
-    pub fn read_requests(&mut self, now: Moment) {
+    pub(super) fn read_requests(&mut self, now: Moment) {
         if let Some(health) = &mut self.health {
             health.read_requests(now);
         }
     }
 
     /// Answers at the endpoint, last of all, so that the answers are those of this very turn.
-    pub fn answer(&mut self, now: Moment, view: &View) {
+    pub(super) fn answer(&mut self, now: Moment, view: &View) {
         if let Some(health) = &mut self.health {
             health.serve(now, view);
         }

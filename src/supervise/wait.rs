@@ -17,7 +17,7 @@ use std::ffi::c_int;
 /// the events of its pod.
 ///
 /// Ended early by TERM or INT; killed by KILL, it may leave connections corked, whose answers then come up to 200 ms late.
-pub fn run(settings: &WaitSettings) -> c_int {
+pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
     let signals = Signals::open();

@@ -117,9 +117,11 @@ pub struct Tail {
     pub mss: u32,
     /// Bytes received, and bytes written by the app, in the connection's life.
     pub received: u64,
+    /// Bytes that the app has written since the connection began.
     pub written: u64,
     /// Since data was last received, and last sent; to the kernel's tick, 1 to 10 ms.
     pub received_ago: Duration,
+    /// Since data was last sent.
     pub sent_ago: Duration,
 }
 
@@ -231,6 +233,7 @@ impl Arrivals {
         Ok(Arrivals { epoll, watched: vec![] })
     }
 
+    /// Watches one more socket for data that comes in.
     pub fn watch(&mut self, cookie: u64, socket: Duplicate) -> Result<(), Failure> {
         // Edge-triggered: told for each arrival, whether or not the app has already read it.
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, cookie);
@@ -244,14 +247,17 @@ impl Arrivals {
         self.watched.retain(|(watched, _)| *watched != cookie);
     }
 
+    /// How many sockets are watched.
     pub fn len(&self) -> usize {
         self.watched.len()
     }
 
+    /// Whether none is watched.
     pub fn is_empty(&self) -> bool {
         self.watched.is_empty()
     }
 
+    /// Whether this socket is watched.
     pub fn contains(&self, cookie: u64) -> bool {
         self.watched.iter().any(|(watched, _)| *watched == cookie)
     }

@@ -34,6 +34,7 @@ impl<'a> PollFds<'a> {
         let _ = ppoll(&mut self.0, timeout, None);
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

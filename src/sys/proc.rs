@@ -119,6 +119,7 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// A walk over these processes.
     pub fn over(pids: Vec<Pid>) -> Walk {
         Walk { pids, at: None }
     }

@@ -11,6 +11,7 @@ use nix::sys::wait::WaitPidFlag;
 /// What the kernel knows of our children.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reaped {
+    /// This child has ended, and is reaped.
     Ended(Pid, Exit),
     /// Stopped by job control.
     Stopped(Pid, Signal),

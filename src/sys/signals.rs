@@ -25,6 +25,7 @@ pub struct Mask(pub u64);
 /// What the signals looked like when adieu was started; the app gets it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
+    /// The blocked signals.
     pub mask: Mask,
     /// SIGCHLD was ignored: then waitpid(2) would find no child, so adieu resets it for itself.
     pub ignored_child: bool,
@@ -87,6 +88,7 @@ pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sigh
 
 /// Where signals are read from.
 pub enum Signals {
+    /// A signalfd, which the loop can wait for beside others.
     Descriptor(SignalFd),
     /// No descriptor was to be had (RLIMIT_NOFILE, seccomp): the loop then waits in sigtimedwait(2), in slices where there
     /// are other descriptors to look after.
@@ -94,6 +96,7 @@ pub enum Signals {
 }
 
 impl Signals {
+    /// The best source that there is.
     pub fn open() -> Signals {
         let mut all = SigSet::empty().as_ref().to_owned();
         // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set. sigfillset(3) of
@@ -107,6 +110,7 @@ impl Signals {
         }
     }
 
+    /// What becomes readable when a signal is there.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Signals::Descriptor(descriptor) => Some(descriptor.as_fd()),

@@ -38,7 +38,9 @@ const CONNECTED: u32 =
 /// Which ports a dump is about; no port means all.
 #[derive(Clone, Copy, Debug)]
 pub enum Ports<'a> {
+    /// Ports of our own end.
     Local(&'a [u16]),
+    /// Ports of the other end.
     Remote(&'a [u16]),
 }
 

@@ -44,10 +44,13 @@ pub enum SpawnError {
 
 /// The app as it is to be started.
 pub struct AppStart<'a> {
+    /// The command and its arguments.
     pub argv: &'a [CString],
     /// Variables that replace or join the inherited ones: `NAME=value`. A `NAME` alone takes one away.
     pub variables: &'a [CString],
+    /// The signals that it finds blocked.
     pub mask: Mask,
+    /// Whether it finds SIGCHLD ignored.
     pub ignored_child: bool,
     /// What the app gets when adieu dies first.
     pub orphan_signal: Option<Signal>,

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// A write of at most this many bytes to a pipe is whole or does not happen (PIPE_BUF, pipe(7)).
 pub const LONGEST_LINE: usize = 4096;
 
+/// Where lines go.
 pub struct Stderr {
     /// Found when there is something to say, which in most lives is never.
     destination: Option<Destination>,
@@ -33,6 +34,7 @@ enum Destination {
 }
 
 impl Stderr {
+    /// Nothing is opened before there is a line to write.
     pub fn open() -> Stderr {
         Stderr { destination: None, dropped: 0, lost: 0 }
     }
@@ -58,6 +60,7 @@ impl Stderr {
         self.lost
     }
 
+    /// The descriptor of adieu's own that lines go to, once there is one.
     pub fn descriptor(&self) -> Option<BorrowedFd<'static>> {
         match &self.destination {
             Some(Destination::Own(own)) => {

@@ -8,11 +8,14 @@ use std::time::Duration;
 /// IPv4, or IPv6 with the IPv4 clients of dual-stack listeners.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Family {
+    /// IPv4.
     V4,
+    /// IPv6, and the IPv4 clients of dual-stack listeners.
     V6,
 }
 
 impl Family {
+    /// Both.
     pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
 }
 
@@ -34,6 +37,7 @@ pub enum TcpState {
 /// What one look saw of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sample {
+    /// Who has to do what next.
     pub state: TcpState,
     /// Bytes received that the app has not read.
     pub unread: u32,
@@ -55,11 +59,13 @@ pub struct TcpInfo {
     pub acked_ago: Duration,
     /// Segments with data, sent and received.
     pub data_out: u32,
+    /// The same, received.
     pub data_in: u32,
     /// Segments sent without data: acknowledgements of our own, the SYN-ACK.
     pub bare_out: u32,
     /// Bytes received in order, and bytes that the client has acknowledged; both count SYN and FIN as one each.
     pub bytes_in: u64,
+    /// Bytes sent.
     pub bytes_out: u64,
     /// The largest segment that may be sent, in bytes.
     pub mss: u32,
@@ -68,23 +74,30 @@ pub struct TcpInfo {
 /// A connection's name, good for asking the kernel about it again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SocketId {
+    /// Its address family.
     pub family: Family,
     /// Unique for the life of the machine. Read from /proc/net, which knows none, a hash of the two ends.
     pub cookie: u64,
     /// The app's end and the client's. An IPv4-mapped address is given as the socket has it.
     pub local: SocketAddr,
+    /// The other end.
     pub remote: SocketAddr,
+    /// The interface it is bound to; 0 for none.
     pub interface: u32,
 }
 
 /// A listening TCP socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {
+    /// Its address family.
     pub family: Family,
     /// An IPv4-mapped address is given as IPv4.
     pub addr: IpAddr,
+    /// Its port.
     pub port: u16,
+    /// Its inode, as in /proc/PID/fd.
     pub inode: u32,
+    /// Its owner.
     pub uid: u32,
     /// How many connections wait to be accepted.
     pub backlog: u32,
@@ -93,17 +106,22 @@ pub struct Listener {
 /// A connected TCP socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connection {
+    /// Its name for the kernel.
     pub id: SocketId,
     /// 0 while it is in its listener's queue, and after its process has closed it.
     pub inode: u32,
+    /// Its owner.
     pub uid: u32,
+    /// What was seen of it.
     pub sample: Sample,
 }
 
 /// A unix stream socket, listening or connected.
 #[derive(Clone, Debug)]
 pub struct UnixSocket {
+    /// Its inode, as in /proc/PID/fd.
     pub inode: u32,
+    /// Unique for the life of the machine.
     pub cookie: u64,
     /// The path or abstract name; a connection accepted by a server carries its listener's.
     pub name: Vec<u8>,

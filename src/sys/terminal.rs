@@ -14,6 +14,7 @@ use nix::unistd::{Pid as NixPid, getpgrp, tcgetpgrp, tcsetpgrp};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// A terminal that is open.
 pub struct Terminal {
     tty: OwnedFd,
 }
@@ -52,6 +53,7 @@ impl Terminal {
         }
     }
 
+    /// The descriptor that stands for it.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.tty.as_fd()
     }

@@ -36,7 +36,7 @@ const WANT_PASSES: Duration = Duration::from_millis(50);
 
 /// What a look at all connections says of one that the app has open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub cookie: u64,
     pub inode: u32,
     /// The listener's.
@@ -51,7 +51,7 @@ pub struct Candidate {
 
 /// Lets clients go, as far as it is wanted and possible.
 #[derive(Debug)]
-pub struct LetGo {
+pub(crate) struct LetGo {
     on: bool,
     spread: Duration,
     knowledge: Knowledge,
@@ -79,7 +79,7 @@ struct Sockets {
 }
 
 impl LetGo {
-    pub fn new(settings: &CloseSettings) -> LetGo {
+    pub(crate) fn new(settings: &CloseSettings) -> LetGo {
         LetGo {
             on: settings.on,
             spread: settings.spread,
@@ -94,14 +94,14 @@ impl LetGo {
     }
 
     /// The pre-stop sleep is over.
-    pub fn begin(&mut self, now: Moment) {
+    pub(crate) fn begin(&mut self, now: Moment) {
         if self.on {
             self.schedule = Some(Schedule::new(now, self.spread, RandomState::new().hash_one(0)));
         }
     }
 
     /// A look at all connections was taken. `pids` finds the app's processes.
-    pub fn looked(
+    pub(crate) fn looked(
         &mut self,
         now: Moment,
         candidates: &[Candidate],
@@ -127,11 +127,11 @@ impl LetGo {
     }
 
     /// Readable when a request may have come on a connection that is watched for it.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.arrivals.as_ref().map(Arrivals::descriptor)
     }
 
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let schedule = self.schedule.as_ref().and_then(Schedule::deadline);
         let arrivals = self.arrivals.is_some().then_some(self.arrivals_until);
         let walk = self.sockets.walk.is_some().then_some(self.sockets.walk_at);
@@ -140,7 +140,7 @@ impl LetGo {
     }
 
     /// Does what is due.
-    pub fn step(&mut self, now: Moment) {
+    pub(crate) fn step(&mut self, now: Moment) {
         if !self.on || now < self.not_before {
             return;
         }
@@ -154,12 +154,12 @@ impl LetGo {
     }
 
     /// Connections that are worth waiting for, since they will be let go soon.
-    pub fn owed(&self) -> usize {
+    pub(crate) fn owed(&self) -> usize {
         self.schedule.as_ref().map_or(0, Schedule::owed)
     }
 
     /// The drain is over. No socket is left corked.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.on = false;
         self.arrivals = None;
         if let Some(mut schedule) = self.schedule.take() {

@@ -23,7 +23,7 @@ use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
 /// How long one attempt may take, and how much of it goes into waiting for the tail.
-pub const ATTEMPT: Duration = Duration::from_secs(3);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(3);
 const WATCHED_FOR: Duration = Duration::from_millis(2750);
 
 /// How long a tail must have stood still, where no longer pause inside answers was seen.
@@ -54,7 +54,7 @@ const SHORTEST_REQUEST: u64 = 18;
 
 /// What to do with a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
+pub(super) enum Act {
     Nothing,
     Uncork,
     /// Uncork, and cork again.
@@ -66,7 +66,7 @@ pub enum Act {
 
 /// How an attempt has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
+pub(super) enum End {
     /// The app closed it, once shown that its client has hung up.
     LetGo,
     /// The app took no notice of that; we closed it.
@@ -103,7 +103,7 @@ impl fmt::Display for End {
 
 /// What is known besides of the connection, when it is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Known {
+pub(super) struct Known {
     /// The longest pause that was seen inside an answer of this app.
     pub pause: Duration,
     /// By the evidence, nothing was in flight at the last look at all connections, and that was within the last second.
@@ -114,7 +114,7 @@ pub struct Known {
 
 /// An attempt to let it go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attempt {
+pub(super) struct Attempt {
     began: Moment,
     /// How long it must have been silent to be shut at rest. Different for each, so that a client that asks in a rhythm of a second
     /// is met by the cork and not by the end of the silence.
@@ -162,18 +162,18 @@ struct Shut {
 
 impl Attempt {
     /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked at.
-    pub fn begin(now: Moment, rest: Duration, known: &Known) -> Attempt {
+    pub(super) fn begin(now: Moment, rest: Duration, known: &Known) -> Attempt {
         let corked = known.still() <= LONGEST_STILL;
         Attempt { began: now, rest, corked, state: State::New, next: now }
     }
 
     /// Whether the socket is held corked by us.
-    pub fn is_corked(&self) -> bool {
+    pub(super) fn is_corked(&self) -> bool {
         self.corked
     }
 
     /// The client has asked or was answered since this began, or is about to be let go: a moment may come at any time.
-    pub fn is_worth_waiting(&self) -> bool {
+    pub(super) fn is_worth_waiting(&self) -> bool {
         match &self.state {
             State::New => false,
             State::Watched(watched) => self.corked && (watched.moved || watched.asked),
@@ -182,12 +182,12 @@ impl Attempt {
     }
 
     /// When to look next.
-    pub fn next(&self) -> Moment {
+    pub(super) fn next(&self) -> Moment {
         self.next
     }
 
     /// The socket is not there any more, or another is in its place.
-    pub fn gone(&self) -> End {
+    pub(super) fn gone(&self) -> End {
         match self.state {
             State::New | State::Watched(_) => End::Gone,
             State::Shut(_) => End::LetGo,
@@ -196,7 +196,7 @@ impl Attempt {
 
     /// Takes in a look: what to do, and how the attempt has ended, if it has. No end leaves an open socket corked: what is shut for
     /// writing sends what was held.
-    pub fn look(&mut self, now: Moment, tail: &Tail, known: &Known) -> (Act, Option<End>) {
+    pub(super) fn look(&mut self, now: Moment, tail: &Tail, known: &Known) -> (Act, Option<End>) {
         self.next = now + if self.corked { LOOK } else { LOOK_UNCORKED };
         if !tail.open {
             return self.end(self.gone());

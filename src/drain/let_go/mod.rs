@@ -7,4 +7,4 @@ mod connection;
 mod protocol;
 mod schedule;
 
-pub use self::act::{Candidate, LetGo};
+pub(super) use self::act::{Candidate, LetGo};

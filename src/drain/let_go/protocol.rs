@@ -5,11 +5,11 @@
 use std::collections::{HashMap, HashSet};
 
 /// As many bytes as are looked at.
-pub const ENOUGH: usize = 512;
+pub(super) const ENOUGH: usize = 512;
 
 /// What the first bytes of a request, or whatever it is, tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Speaks {
+pub(super) enum Speaks {
     Http1,
     /// A request of HTTP/1 that turns the connection into something else: a websocket, mostly.
     Upgrade,
@@ -26,7 +26,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 const LONGEST_METHOD: usize = 20;
 
 /// Reads the beginning of what is unread.
-pub fn speaks(bytes: &[u8]) -> Speaks {
+pub(super) fn speaks(bytes: &[u8]) -> Speaks {
     if bytes.starts_with(PREFACE) {
         return Speaks::Http2;
     }
@@ -57,7 +57,7 @@ fn is_request_line(line: &[u8]) -> bool {
 
 /// What is known of the app's ports, and of some of its connections.
 #[derive(Debug, Default)]
-pub struct Knowledge {
+pub(super) struct Knowledge {
     /// Named by `--close-connections`, or by a readiness check over http.
     named: HashSet<u16>,
     only_named: bool,
@@ -72,12 +72,12 @@ pub struct Knowledge {
 
 impl Knowledge {
     /// These ports speak HTTP/1, and perhaps no others are to be touched.
-    pub fn new(ports: &[u16], only_these: bool) -> Knowledge {
+    pub(super) fn new(ports: &[u16], only_these: bool) -> Knowledge {
         Knowledge { named: ports.iter().copied().collect(), only_named: only_these, ..Knowledge::default() }
     }
 
     /// Takes in what was unread on a connection of this port.
-    pub fn saw(&mut self, cookie: u64, port: u16, speaks: Speaks) {
+    pub(super) fn saw(&mut self, cookie: u64, port: u16, speaks: Speaks) {
         match speaks {
             Speaks::Http1 => {
                 self.asked.insert(cookie);
@@ -95,7 +95,7 @@ impl Knowledge {
     }
 
     /// Whether it is worth finding out what is spoken on this port.
-    pub fn is_open(&self, port: u16) -> bool {
+    pub(super) fn is_open(&self, port: u16) -> bool {
         !self.only_named && !self.is_known(port)
     }
 
@@ -104,7 +104,7 @@ impl Knowledge {
     }
 
     /// Whether this connection may be let go. Where HTTP/2 was seen on the port, it must have shown a request line itself.
-    pub fn allows(&self, cookie: u64, port: u16) -> bool {
+    pub(super) fn allows(&self, cookie: u64, port: u16) -> bool {
         if self.other.contains(&cookie) || self.only_named && !self.named.contains(&port) {
             return false;
         }

@@ -28,7 +28,7 @@ const IGNORING: u32 = 3;
 
 /// What a look at all connections knows of one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Offer {
+pub(super) struct Offer {
     pub cookie: u64,
     /// Judged idle: nothing is in flight.
     pub idle: bool,
@@ -40,7 +40,7 @@ pub struct Offer {
 
 /// How it went so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Count {
+pub(super) struct Count {
     /// Connections let go.
     pub let_go: u32,
     /// Connections that cannot be let go by this way: streams, clients that ask before they are answered.
@@ -71,7 +71,7 @@ enum Place {
 
 /// Whom to let go, and when. Times are told.
 #[derive(Debug)]
-pub struct Schedule {
+pub(super) struct Schedule {
     spread_until: Moment,
     entries: HashMap<u64, Entry>,
     /// Who waits for its beginning.
@@ -87,7 +87,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// The drain begins now. Beginnings are spread over this time, so that clients do not all come back at once.
-    pub fn new(now: Moment, spread: Duration, seed: u64) -> Schedule {
+    pub(super) fn new(now: Moment, spread: Duration, seed: u64) -> Schedule {
         Schedule {
             spread_until: now + spread,
             entries: HashMap::new(),
@@ -103,12 +103,12 @@ impl Schedule {
     }
 
     /// A look at all connections begins.
-    pub fn begin_look(&mut self) {
+    pub(super) fn begin_look(&mut self) {
         self.look = self.look.wrapping_add(1);
     }
 
     /// This one is there and may be let go.
-    pub fn offer(&mut self, now: Moment, offer: Offer) {
+    pub(super) fn offer(&mut self, now: Moment, offer: Offer) {
         let at_rest = offer.idle && offer.silent >= REST;
         match self.entries.get_mut(&offer.cookie) {
             Some(entry) => {
@@ -140,7 +140,7 @@ impl Schedule {
     }
 
     /// The look has ended: who was not offered is gone. Those on their way are left to their own looks.
-    pub fn end_look(&mut self) {
+    pub(super) fn end_look(&mut self) {
         let look = self.look;
         let unseen = |entry: &Entry| entry.look != look && !matches!(entry.state, Place::Active(_));
         let gone: Vec<u64> =
@@ -166,16 +166,16 @@ impl Schedule {
     }
 
     /// Connections that have asked or been answered lately and still have to be let go: worth waiting for.
-    pub fn owed(&self) -> usize {
+    pub(super) fn owed(&self) -> usize {
         self.owed
     }
 
-    pub fn count(&self) -> Count {
+    pub(super) fn count(&self) -> Count {
         self.count
     }
 
     /// When the next look at one of them is due.
-    pub fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         let looks = self.attempts().map(|(_, attempt)| attempt.next());
         let begins = self.queue.first().map(|(at, _)| *at).filter(|_| self.has_room());
         looks.chain(begins).min()
@@ -193,18 +193,18 @@ impl Schedule {
     }
 
     /// Those that are corked by now, which are looked at next, come what may.
-    pub fn due(&self, now: Moment) -> Vec<u64> {
+    pub(super) fn due(&self, now: Moment) -> Vec<u64> {
         self.attempts().filter(|(_, attempt)| attempt.next() <= now).map(|(cookie, _)| cookie).collect()
     }
 
     /// The next one to begin with, if one is due and there is room. It is to be [begun](Schedule::begin) or [removed](Schedule::gone).
-    pub fn next_to_begin(&self, now: Moment) -> Option<u64> {
+    pub(super) fn next_to_begin(&self, now: Moment) -> Option<u64> {
         let (at, cookie) = self.queue.first()?;
         (*at <= now && self.has_room()).then_some(*cookie)
     }
 
     /// It begins; true when the socket has to be corked now. In any case it is to be looked at then.
-    pub fn begin(&mut self, now: Moment, cookie: u64) -> bool {
+    pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
         let rest = REST + self.chance.within(REST);
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
         let known = known(entry, now, self.ignoring);
@@ -220,7 +220,7 @@ impl Schedule {
     }
 
     /// What a look at it showed; what to do, and how the attempt has ended by that.
-    pub fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<End>) {
+    pub(super) fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<End>) {
         let Some(entry) = self.entries.get_mut(&cookie) else { return (Act::Nothing, None) };
         let known = known(entry, now, self.ignoring);
         let Place::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
@@ -238,7 +238,7 @@ impl Schedule {
     }
 
     /// The socket is not there any more; how its attempt has ended, if there was one.
-    pub fn gone(&mut self, now: Moment, cookie: u64) -> Option<End> {
+    pub(super) fn gone(&mut self, now: Moment, cookie: u64) -> Option<End> {
         match self.entries.get(&cookie).map(|entry| entry.state) {
             Some(Place::Active(attempt)) => {
                 self.corked -= usize::from(attempt.is_corked());
@@ -291,7 +291,7 @@ impl Schedule {
     }
 
     /// The drain is over: these are still corked, and have to be uncorked now. Nothing more is decided.
-    pub fn finish(&mut self) -> Vec<u64> {
+    pub(super) fn finish(&mut self) -> Vec<u64> {
         let corked = self.attempts().filter(|(_, attempt)| attempt.is_corked());
         let corked = corked.map(|(cookie, _)| cookie).collect();
         self.entries.clear();

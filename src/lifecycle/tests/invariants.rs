@@ -4,7 +4,7 @@ use super::super::*;
 
 /// What a life has shown so far, held against the invariants.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     phase: Option<Phase>,
     stopped_at: Option<Moment>,
     signalled_at: Option<Moment>,
@@ -24,19 +24,19 @@ macro_rules! hold {
 }
 
 impl Seen {
-    pub fn woken_late(&mut self, at: Moment) {
+    pub(super) fn woken_late(&mut self, at: Moment) {
         self.woken_late_at = Some(at);
     }
 
-    pub fn stop_was_asked_for(&self) -> bool {
+    pub(super) fn stop_was_asked_for(&self) -> bool {
         self.stopped_at.is_some()
     }
 
-    pub fn has_left(&self) -> bool {
+    pub(super) fn has_left(&self) -> bool {
         self.left.is_some()
     }
 
-    pub fn app_ended(&mut self, exit: Exit) {
+    pub(super) fn app_ended(&mut self, exit: Exit) {
         if self.left.is_none() {
             self.exit.get_or_insert(exit);
         }
@@ -46,7 +46,7 @@ impl Seen {
     ///
     /// # Errors
     /// The invariant that it breaks.
-    pub fn take(&mut self, action: Action, now: Moment, plan: &Plan) -> Result<(), String> {
+    pub(super) fn take(&mut self, action: Action, now: Moment, plan: &Plan) -> Result<(), String> {
         hold!(self.left.is_none() || matches!(action, Action::Ignore(_)), "{action:?} after the end");
         let to_the_app = matches!(action, Action::Forward(..) | Action::Stop(_) | Action::Kill);
         hold!(!(to_the_app && self.app_gone), "{action:?} to an app that is gone");

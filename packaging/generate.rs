@@ -1,6 +1,6 @@
-//! Writes what must name every setting, platform and known program: the manual page, the shells' completions, the page of
-//! settings, and the JSON Schemas. All come from the tables in `src/settings`, and a test holds that what is checked in is
-//! what would be written now.
+//! Writes what must name every setting, platform and known program: the manual page, the shells'
+//! completions, the page of settings, and the JSON Schemas. All come from the tables in
+//! `src/settings`, and a test holds that what is checked in is what would be written now.
 //!
 //!     cargo run --example generate
 

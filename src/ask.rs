@@ -1,6 +1,7 @@
-//! One question asked of something outside: a command, an HTTP server, a port. A call is started, served whenever a
-//! descriptor of it is ready or its deadline has come, and holds its answer until somebody looks. It never blocks, never
-//! asks a resolver, and never waits for a child by itself: the one reaper hands the end of a command back.
+//! One question asked of something outside: a command, an HTTP server, a port. A call is started,
+//! served whenever a descriptor of it is ready or its deadline has come, and holds its answer until
+//! somebody looks. It never blocks, never asks a resolver, and never waits for a child by itself:
+//! the one reaper hands the end of a command back.
 
 #![cfg_attr(
     not(test),
@@ -21,8 +22,8 @@ use crate::sys::sockets::begin_to_connect;
 use crate::sys::spawn::{Helper, helper};
 use crate::sys::{describe, is_passing};
 
-/// How much of an HTTP answer is read, interim answers included; whoever sends more is cut off, its status counts all the
-/// same.
+/// How much of an HTTP answer is read, interim answers included; whoever sends more is cut off, its
+/// status counts all the same.
 const ANSWER_LIMIT: usize = 8 * 1024;
 /// Bytes that are read at once.
 const PIECE: usize = 2048;
@@ -43,7 +44,8 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What makes a readiness check pass and a hook succeed: a connection, a 2xx, an exit status of 0.
+    /// What makes a readiness check pass and a hook succeed: a connection, a 2xx, an exit status of
+    /// 0.
     pub fn good(self) -> Result<(), String> {
         match self {
             Answer::Accepted | Answer::Status(200..=299) | Answer::Ended(Exit::Status(0)) => Ok(()),
@@ -53,7 +55,8 @@ impl Answer {
         }
     }
 
-    /// What makes a drain check say idle. Stricter than [`Answer::good`]: a 202 or 204 is not a plain yes.
+    /// What makes a drain check say idle. Stricter than [`Answer::good`]: a 202 or 204 is not a
+    /// plain yes.
     pub fn idle(self) -> Result<(), String> {
         match self {
             Answer::Status(status) if status != 200 => Err(format!("answered {status}")),
@@ -82,8 +85,8 @@ enum Work {
     },
     Exchanging(Exchange),
     Running(Helper),
-    /// Killed, and not reaped yet. The kernel cannot end a command that it waits for itself, on a file system that does
-    /// not answer.
+    /// Killed, and not reaped yet. The kernel cannot end a command that it waits for itself, on a
+    /// file system that does not answer.
     Killed(Pid),
     Over,
 }
@@ -107,14 +110,15 @@ struct Exchange {
 enum Progress {
     Connecting,
     Sending,
-    /// Until the other side closes, even when the status is known: closing earlier would make a correct server complain
-    /// about a broken pipe once a second.
+    /// Until the other side closes, even when the status is known: closing earlier would make a
+    /// correct server complain about a broken pipe once a second.
     Receiving,
 }
 
 impl Ask {
-    /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a command. What fails at
-    /// once is an answer like any other. [`Target::Notify`] cannot be asked, since the app speaks by itself.
+    /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a
+    /// command. What fails at once is an answer like any other. [`Target::Notify`] cannot be asked,
+    /// since the app speaks by itself.
     pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Ask {
         let mut ask = Ask { limit, deadline: now + limit, work: Work::Over, answer: None };
         ask.begin(target, now, env);
@@ -219,9 +223,10 @@ impl Ask {
         }
     }
 
-    /// Takes the end of a process; true when it was this call's command. What the command left behind in its process
-    /// group ends with it, so that a check that forks once a second leaves no heap behind. (The kernel does not give
-    /// the number to a new process while the group has members; without members ESRCH is the answer.)
+    /// Takes the end of a process; true when it was this call's command. What the command left
+    /// behind in its process group ends with it, so that a check that forks once a second leaves no
+    /// heap behind. (The kernel does not give the number to a new process while the group has
+    /// members; without members ESRCH is the answer.)
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         match &self.work {
             Work::Running(helper) if helper.pid() == pid => {
@@ -238,8 +243,8 @@ impl Ask {
         true
     }
 
-    /// Ends the call at once: a command is killed with its group (the reaper will see a child that nobody claims), a
-    /// connection is closed. An answer that is there already stays.
+    /// Ends the call at once: a command is killed with its group (the reaper will see a child that
+    /// nobody claims), a connection is closed. An answer that is there already stays.
     pub fn cut(&mut self, reason: String) {
         let running = self.pid();
         if self.is_over() {
@@ -273,7 +278,8 @@ impl Ask {
 }
 
 impl Exchange {
-    /// The end of the exchange, once it is over. What is left to do wakes the loop at once, since the socket is ready.
+    /// The end of the exchange, once it is over. What is left to do wakes the loop at once, since
+    /// the socket is ready.
     fn advance(&mut self) -> Option<Result<Answer, String>> {
         for _ in 0..STEPS_A_TURN {
             let end = match self.progress {
@@ -294,8 +300,9 @@ impl Exchange {
     fn connect(&mut self) -> Step {
         match self.stream.take_error() {
             Ok(None) => match self.stream.peer_addr() {
-                // The kernel may let a socket connect to itself when the port it seeks lies in the range that it picks
-                // its own from (RFC 9293, 3.5, simultaneous open): nobody listens there.
+                // The kernel may let a socket connect to itself when the port it seeks lies in the
+                // range that it picks its own from (RFC 9293, 3.5, simultaneous open): nobody
+                // listens there.
                 Ok(peer) if self.stream.local_addr().is_ok_and(|own| own == peer) => {
                     Step::End(Err("cannot connect: connection refused".to_owned()))
                 }
@@ -327,7 +334,8 @@ impl Exchange {
             Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
                 self.taken = self.taken.saturating_add(read);
-                // What comes after the status is read only so that the other side can say all that it has to say.
+                // What comes after the status is read only so that the other side can say all that
+                // it has to say.
                 if self.status.is_none() {
                     self.received.extend(piece.iter().take(read));
                 }
@@ -353,7 +361,8 @@ impl Exchange {
         self.status.map(Answer::Status)
     }
 
-    /// Looks for the status of the final answer; interim ones (1xx, RFC 9110, 15.2) are passed over.
+    /// Looks for the status of the final answer; interim ones (1xx, RFC 9110, 15.2) are passed
+    /// over.
     fn read_status(&mut self) -> Result<(), httparse::Error> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -488,8 +497,8 @@ mod tests {
         Target::Exec(["/bin/sh", "-c", script].map(OsString::from).to_vec())
     }
 
-    /// A server for one connection: reads the head of the request, answers with the pieces as they stand, gives the
-    /// request back.
+    /// A server for one connection: reads the head of the request, answers with the pieces as they
+    /// stand, gives the request back.
     fn server(pieces: &'static [&'static [u8]]) -> (SocketAddr, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -584,7 +593,7 @@ mod tests {
         let mut call = Ask::start(&target, Moment::at(Duration::from_secs(5)), Duration::from_secs(1), &[]);
         call.serve(Moment::at(Duration::from_millis(5999)));
         assert_eq!(call.result(), None);
-        assert_eq!(call.deadline(), Some(Duration::from_secs(6)).map(Moment::at));
+        assert_eq!(call.deadline(), Some(Moment::at(Duration::from_secs(6))));
         call.serve(Moment::at(Duration::from_secs(6)));
         assert_eq!(call.result(), Some(Err("no answer within 1s".to_owned())));
         assert_eq!(call.deadline(), None);
@@ -662,7 +671,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server says, in whatever pieces, the call ends with one answer and keeps within its bounds.
+        /// Whatever a server says, in whatever pieces, the call ends with one answer and keeps
+        /// within its bounds.
         #[test]
         fn any_answer_is_digested(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 0..4), http in any::<bool>()) {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,5 @@
-//! What errors of the system are called. Pure: the words are the C library's, by way of the standard library.
+//! What errors of the system are called. Pure: the words are the C library's, by way of the
+//! standard library.
 
 use std::io;
 

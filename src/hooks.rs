@@ -1,8 +1,9 @@
-//! What users want done around the app's life: `--on-start`, `--on-stop`, `--on-exit`. The hooks of one point run one
-//! after the other in the order in which they were given, as systemd runs several `ExecStop=`, each with a time limit of
-//! its own; one that fails is logged and the next one runs all the same, since a stop does not get better by halting
-//! halfway. Stages do not wait for each other: a start hook that still runs when a stop is asked for goes on beside the
-//! stop hooks. A command's whole process group ends with it, so a hook that hangs or forks leaves no trace.
+//! What users want done around the app's life: `--on-start`, `--on-stop`, `--on-exit`. The hooks of
+//! one point run one after the other in the order in which they were given, as systemd runs several
+//! `ExecStop=`, each with a time limit of its own; one that fails is logged and the next one runs
+//! all the same, since a stop does not get better by halting halfway. Stages do not wait for each
+//! other: a start hook that still runs when a stop is asked for goes on beside the stop hooks. A
+//! command's whole process group ends with it, so a hook that hangs or forks leaves no trace.
 
 #![cfg_attr(
     not(test),
@@ -41,8 +42,8 @@ pub(crate) struct HookEnvironment {
 }
 
 impl HookEnvironment {
-    /// `ADIEU_PHASE`, `ADIEU_APP_PID`, `ADIEU_EXIT_STATUS` (as a shell counts: 128+n for a signal), `ADIEU_STOP_SIGNAL`
-    /// (a name without SIG). What is not known yet is not set.
+    /// `ADIEU_PHASE`, `ADIEU_APP_PID`, `ADIEU_EXIT_STATUS` (as a shell counts: 128+n for a signal),
+    /// `ADIEU_STOP_SIGNAL` (a name without SIG). What is not known yet is not set.
     pub(crate) fn environment(self) -> Vec<(String, String)> {
         let exit = self.exit.map(Exit::code);
         [
@@ -295,11 +296,11 @@ mod tests {
         let timeout = Duration::from_secs(3);
         let mut hooks = Hooks::new(&HookSettings { on_start, timeout, ..HookSettings::default() });
         hooks.run(HookPoint::Start, Moment::START, ENVIRONMENT);
-        assert_eq!(hooks.deadline(), Some(Duration::from_secs(3)).map(Moment::at));
+        assert_eq!(hooks.deadline(), Some(Moment::at(Duration::from_secs(3))));
         let first = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
         hooks.serve(Moment::at(Duration::from_secs(3)));
         let second = hooks.runs[0].current.as_ref().unwrap().call.pid().unwrap();
-        assert_eq!(hooks.deadline(), Some(Duration::from_secs(6)).map(Moment::at));
+        assert_eq!(hooks.deadline(), Some(Moment::at(Duration::from_secs(6))));
         hooks.cut(Moment::at(Duration::from_secs(4)));
         assert!(hooks.done(HookPoint::Start));
         let reasons: Vec<_> = hooks.take_done().into_iter().map(|done| done.result.unwrap_err()).collect();

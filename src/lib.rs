@@ -1,6 +1,7 @@
 //! adieu: a tiny init that makes the end of an app's life orderly.
 //!
-//! Everything flows one way. What happens outside becomes an event, a pure state machine decides, one loop does:
+//! Everything flows one way. What happens outside becomes an event, a pure state machine decides,
+//! one loop does:
 //!
 //! ```text
 //!   flags, variables, file ──> settings ──> plan
@@ -17,19 +18,24 @@
 //!
 //! Five questions, and the room that answers each:
 //!
-//! - *Configured by whom?* [`settings`] turns flags, variables and a file into what was meant, or refuses in one line.
-//! - *When, and in which order?* [`supervise`] starts the app and turns in one loop: it waits for whatever comes first,
-//!   collects what happened, asks the lifecycle, and performs. No threads, no callbacks, one clock reading a turn.
-//! - *What should happen?* [`lifecycle`] knows neither clock nor kernel. It works on [`moment`], [`process`] and
-//!   [`signal`], plain types that are pure like itself.
+//! - *Configured by whom?* [`settings`] turns flags, variables and a file into what was meant, or
+//!   refuses in one line.
+//! - *When, and in which order?* [`supervise`] starts the app and turns in one loop: it waits for
+//!   whatever comes first, collects what happened, asks the lifecycle, and performs. No threads, no
+//!   callbacks, one clock reading a turn.
+//! - *What should happen?* [`lifecycle`] knows neither clock nor kernel. It works on [`moment`],
+//!   [`process`] and [`signal`], plain types that are pure like itself.
 //! - *How is the kernel asked?* [`sys`] has every system call, every `unsafe`, every walk of /proc.
-//! - *Who is still busy?* [`drain`] looks at the app's connections, weighs the evidence, and lets clients go.
+//! - *Who is still busy?* [`drain`] looks at the app's connections, weighs the evidence, and lets
+//!   clients go.
 //!
-//! Around them: [`ask`] puts one question to a command, a port or a URL; [`hooks`] and the checks in [`ready`] are made
-//! of it. [`ready`] also answers whoever asks adieu, and [`notify`] speaks with service managers. [`log`] writes lines
-//! that never wait for a reader; [`report`] remembers how the stop went.
+//! Around them: [`ask`] puts one question to a command, a port or a URL; [`hooks`] and the checks
+//! in [`ready`] are made of it. [`ready`] also answers whoever asks adieu, and [`notify`] speaks
+//! with service managers. [`log`] writes lines that never wait for a reader; [`report`] remembers
+//! how the stop went.
 //!
-//! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this library.
+//! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this
+//! library.
 
 // Private by default: what neither the binaries nor the tests use is then found as dead.
 #![warn(unreachable_pub, missing_docs)]
@@ -75,8 +81,8 @@ const FAILED: c_int = 125;
 /// How deep settings of a known program stand below their folder: /etc/php/8.4/fpm/pool.d.
 const FOLDERS_DEEP: usize = 4;
 
-/// The init's main function, called by C's: Rust's runtime would ignore SIGPIPE and open closed descriptors, and the app
-/// is to find both as they were. Returns the exit status.
+/// The init's main function, called by C's: Rust's runtime would ignore SIGPIPE and open closed
+/// descriptors, and the app is to find both as they were. Returns the exit status.
 ///
 /// # Safety
 /// `argv` must be what C's main function was given.
@@ -123,7 +129,8 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
     }
 }
 
-/// The texts of a file or of the files in a folder, so many folders deep, as far as they are of a settings file's size.
+/// The texts of a file or of the files in a folder, so many folders deep, as far as they are of a
+/// settings file's size.
 fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
     const LONGEST: u64 = 1 << 20;
     match path.metadata() {
@@ -138,8 +145,9 @@ fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
     }
 }
 
-/// Prints what was asked for. The reader may have gone, which is its own business.
-/// dockerd reads its init's version: tini's name, or a commit that holds no point. `docker info` shows the latter.
+/// Prints what was asked for. The reader may have gone, which is its own business. dockerd reads
+/// its init's version: tini's name, or a commit that holds no point. `docker info` shows the
+/// latter.
 fn version_for_docker() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!("adieu {version} - git.adieu-{}\n", version.replace('.', "-"))

@@ -1,7 +1,9 @@
 //! What adieu says: one line an event, on stderr, as text or JSON.
 //!
-//! Times count from the stop request, since that is the story one wants to read; before it a line has none. A JSON line has
-//! the fields of its event besides (`info!(event = "stopped", status = 0; "...")`), and the phase. Writing never waits: what nobody reads is dropped and counted (see [`crate::sys::stderr`]).
+//! Times count from the stop request, since that is the story one wants to read; before it a line
+//! has none. A JSON line has the fields of its event besides (`info!(event = "stopped", status = 0;
+//! "...")`), and the phase. Writing never waits: what nobody reads is dropped and counted (see
+//! [`crate::sys::stderr`]).
 
 use crate::moment::Moment;
 use crate::sys::Clock;
@@ -71,12 +73,14 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is left out.
+/// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is
+/// left out.
 pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     let mut builder = env_filter::Builder::new();
     // What speaks of the app's own modules alone (RUST_LOG=my_app=debug) leaves adieu as it is.
     builder.filter_level(log::LevelFilter::Info);
-    // RUST_LOG is the app's, too, and may be in a richer notation than ours: what cannot be read changes nothing.
+    // RUST_LOG is the app's, too, and may be in a richer notation than ours: what cannot be read
+    // changes nothing.
     let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
@@ -118,7 +122,7 @@ pub(crate) fn refusal(why: &str) {
 
 impl Logger {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -167,8 +171,8 @@ impl Line<'_> {
     }
 }
 
-/// A time as [RFC 3339] has it, in UTC with milliseconds: `2026-11-24T18:00:00.123Z`. The clock may be set to anything: what
-/// is before 1970 is 1970.
+/// A time as [RFC 3339] has it, in UTC with milliseconds: `2026-11-24T18:00:00.123Z`. The clock may
+/// be set to anything: what is before 1970 is 1970.
 ///
 /// [RFC 3339]: https://www.rfc-editor.org/rfc/rfc3339
 fn rfc3339(time: SystemTime) -> String {
@@ -179,8 +183,8 @@ fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
-/// Year, month and day in the Gregorian calendar, from days since 1970: whole eras of 400 years first, each beginning on
-/// 1 March, so that the leap day is the last one of a year.
+/// Year, month and day in the Gregorian calendar, from days since 1970: whole eras of 400 years
+/// first, each beginning on 1 March, so that the leap day is the last one of a year.
 fn date(days: u64) -> (u64, u64, u64) {
     const ERA: u64 = 146_097;
     // 1 March of the year 0 is 719,468 days before 1970.
@@ -194,7 +198,8 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + next_year, month, day)
 }
 
-/// One line with its newline: control characters of foreign text made harmless, and never longer than a pipe takes whole.
+/// One line with its newline: control characters of foreign text made harmless, and never longer
+/// than a pipe takes whole.
 fn one_line(text: &str) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut end = line.len().min(LONGEST_LINE - 1);

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time on the monotonic clock, counted from adieu's start. Arithmetic stops at the ends and never overflows.
+/// A point in time on the monotonic clock, counted from adieu's start. Arithmetic stops at the ends
+/// and never overflows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(Duration);
 

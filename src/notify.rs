@@ -1,7 +1,8 @@
-//! sd_notify(3), in both directions. [`Outbound`] talks to the service manager whose socket adieu was given: ready,
-//! stopping, status, more time, watchdog. [`Inbound`] is a socket of adieu's own that the app is given instead, so that
-//! its READY=1 counts everywhere, also where no manager listens. What the app says is passed on with its descriptors,
-//! except what only adieu may say: it is the main process, and it knows better when the service is ready and stopping.
+//! sd_notify(3), in both directions. [`Outbound`] talks to the service manager whose socket adieu
+//! was given: ready, stopping, status, more time, watchdog. [`Inbound`] is a socket of adieu's own
+//! that the app is given instead, so that its READY=1 counts everywhere, also where no manager
+//! listens. What the app says is passed on with its descriptors, except what only adieu may say: it
+//! is the main process, and it knows better when the service is ready and stopping.
 
 #![cfg_attr(
     not(test),
@@ -75,14 +76,14 @@ impl Outbound {
         self.socket.as_fd()
     }
 
-    /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when WATCHDOG_PID is adieu's
-    /// own. A ping is due at half of it (sd_watchdog_enabled(3)).
+    /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when
+    /// WATCHDOG_PID is adieu's own. A ping is due at half of it (sd_watchdog_enabled(3)).
     pub(crate) fn ping_every(&mut self, interval: Duration, now: Moment) {
         self.watchdog = Some(Watchdog { every: interval / 2, next: now });
     }
 
-    /// Traffic may come. Said once; also when the app has no longer been ready in between, since sd_notify knows no way
-    /// back.
+    /// Traffic may come. Said once; also when the app has no longer been ready in between, since
+    /// sd_notify knows no way back.
     pub(crate) fn ready(&mut self, now: Moment) {
         if !self.said_ready {
             self.said_ready = true;
@@ -90,9 +91,10 @@ impl Outbound {
         }
     }
 
-    /// A phase begins that lasts for at most `rest`. From the stop request on the manager is told that we are stopping,
-    /// and while the app goes on serving it is asked for the time that this takes: EXTEND_TIMEOUT_USEC works only where
-    /// the unit's own timeout would end earlier, and counts from now.
+    /// A phase begins that lasts for at most `rest`. From the stop request on the manager is told
+    /// that we are stopping, and while the app goes on serving it is asked for the time that this
+    /// takes: EXTEND_TIMEOUT_USEC works only where the unit's own timeout would end earlier, and
+    /// counts from now.
     pub(crate) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         let mut message = format!("STATUS={}", phase.name());
         if phase.is_stopping() && !self.said_stopping {
@@ -142,8 +144,8 @@ impl Outbound {
         self.socket.send(&self.manager, message.as_bytes(), descriptors)
     }
 
-    /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload; before adieu's own
-    /// it would be too early, and after STOPPING=1 too late.
+    /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload;
+    /// before adieu's own it would be too early, and after STOPPING=1 too late.
     fn pass_on(&mut self, said: &Said, descriptors: &[OwnedFd]) {
         if said.watchdog && self.watchdog.take().is_some() {
             log::debug!("the app feeds the watchdog itself");
@@ -206,7 +208,8 @@ pub fn read_any(message: &[u8]) {
 pub(crate) struct Inbound {
     socket: DatagramSocket,
     address: String,
-    /// The process that lets go of descriptors for us. There is one at a time, so what they can hold up is bounded.
+    /// The process that lets go of descriptors for us. There is one at a time, so what they can
+    /// hold up is bounded.
     aside: Option<Aside>,
     /// Descriptors for which no such process was to be had.
     unclosed: Vec<OwnedFd>,
@@ -340,10 +343,10 @@ impl Inbound {
     }
 }
 
-/// Anybody in the network namespace, which the containers of a pod share, can reach an abstract socket: messages count
-/// from our descendants.
+/// Anybody in the network namespace, which the containers of a pod share, can reach an abstract
+/// socket: messages count from our descendants.
 fn is_heard(message: &Datagram) -> bool {
-    !message.truncated && message.sender.is_some_and(|sender| sender.is_ours())
+    !message.truncated && message.sender.is_some_and(super::sys::sockets::Credentials::is_ours)
 }
 
 /// Passes one message on, unless its sender is not to be trusted; true when it says READY=1.
@@ -557,7 +560,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever an app says: only adieu speaks of the main process and of stopping, and no line is invented.
+        /// Whatever an app says: only adieu speaks of the main process and of stopping, and no line
+        /// is invented.
         #[test]
         fn what_only_adieu_may_say_is_never_passed_on(
             lines in proptest::collection::vec("(READY=1|STOPPING=1|MAINPID=[0-9]+|WATCHDOG=1|[A-Z]{0,4}=?.{0,9})", 0..6),

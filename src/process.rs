@@ -1,10 +1,12 @@
-//! Processes as the kernel names them: by a number while they live, by an exit once they have ended. Pure.
+//! Processes as the kernel names them: by a number while they live, by an exit once they have
+//! ended. Pure.
 
 use std::fmt;
 
 use crate::signal::Signal;
 
-/// A process by its number in our PID namespace. Never 0 and never negative, which kill(2) takes for groups.
+/// A process by its number in our PID namespace. Never 0 and never negative, which kill(2) takes
+/// for groups.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Pid(i32);
 

@@ -1,4 +1,5 @@
-//! Signals by number and name, and what is known of one that arrived. Pure: nothing here asks the kernel.
+//! Signals by number and name, and what is known of one that arrived. Pure: nothing here asks the
+//! kernel.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +12,8 @@ use crate::process::Pid;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Signal(u8);
 
-/// Names the standard signals once: their constants, how they are shown and how they are read all come from here.
+/// Names the standard signals once: their constants, how they are shown and how they are read all
+/// come from here.
 macro_rules! standard_signals {
     ($($name:ident = $number:literal),+ $(,)?) => {
         #[allow(missing_docs)]
@@ -23,7 +25,8 @@ macro_rules! standard_signals {
     };
 }
 
-// The numbers of x86, ARM, RISC-V and most others (signal(7), "Signal numbering for standard signals").
+// The numbers of x86, ARM, RISC-V and most others (signal(7), "Signal numbering for standard
+// signals").
 standard_signals! {
     HUP = 1, INT = 2, QUIT = 3, ILL = 4, TRAP = 5, ABRT = 6, BUS = 7, FPE = 8, KILL = 9, USR1 = 10,
     SEGV = 11, USR2 = 12, PIPE = 13, ALRM = 14, TERM = 15, STKFLT = 16, CHLD = 17, CONT = 18, STOP = 19,

@@ -1,5 +1,5 @@
-//! No test waits without bound: what tests start ends with them, also where the runner ignores INT and QUIT, as the
-//! background job of a script does.
+//! No test waits without bound: what tests start ends with them, also where the runner ignores INT
+//! and QUIT, as the background job of a script does.
 
 mod harness;
 
@@ -71,7 +71,8 @@ fn nor_does_it_where_the_runner_ignores_int_and_quit() {
     assert!(String::from_utf8_lossy(&inner.stdout).contains("1 passed"));
 }
 
-/// Where a test starts something by itself, nobody ends it. These do it still, and this list only gets shorter.
+/// Where a test starts something by itself, nobody ends it. These do it still, and this list only
+/// gets shorter.
 const STILL: [&str; 16] = [
     "container.rs",
     "drain_states/http.rs",

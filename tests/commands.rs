@@ -1,5 +1,5 @@
-//! How COMMAND becomes a process, the same with either libc: found as a shell finds it, and run by one where the kernel
-//! knows no interpreter for it.
+//! How COMMAND becomes a process, the same with either libc: found as a shell finds it, and run by
+//! one where the kernel knows no interpreter for it.
 
 mod harness;
 
@@ -49,7 +49,8 @@ fn a_program_for_another_processor_is_126_and_named() {
     }
 }
 
-/// systemd 259 names the process that its sockets are for twice; an app behind adieu is another process.
+/// systemd 259 names the process that its sockets are for twice; an app behind adieu is another
+/// process.
 #[test]
 fn the_pidfd_of_socket_activation_is_taken_away_with_the_pid() {
     let (adieu, probe) = (Init::Adieu.path(), harness::probe());

@@ -1,5 +1,6 @@
-//! In real containers, run by podman with runc: an image FROM scratch that holds nothing but adieu and an app, and adieu
-//! as what `podman run --init` puts in front of an app that knows nothing of it.
+//! In real containers, run by podman with runc: an image FROM scratch that holds nothing but adieu
+//! and an app, and adieu as what `podman run --init` puts in front of an app that knows nothing of
+//! it.
 
 mod harness;
 
@@ -43,7 +44,7 @@ impl Container {
             launch = launch.option(word);
         }
         let launch = launch.option("--interactive").option("--name").option(&name);
-        let launch = options.iter().fold(launch, |launch, word| launch.option(word));
+        let launch = options.iter().fold(launch, harness::launch::Launch::option);
         Self { name, run: launch.command(command).start() }
     }
 
@@ -110,7 +111,8 @@ fn with_adieu() -> Image {
     Image::build(&[(&adieu, "adieu"), (&probe, "app")], r#"["/adieu", "--"]"#)
 }
 
-/// What adieu is for: a server that dies at once on TERM, with a request of one second that came just before.
+/// What adieu is for: a server that dies at once on TERM, with a request of one second that came
+/// just before.
 #[test]
 fn a_stop_finishes_a_request_that_came_just_before() {
     require!(podman_runs_here());
@@ -174,7 +176,8 @@ fn a_locked_container_is_no_obstacle() {
     server.run.expect_end(End::Exited(128 + libc::SIGTERM));
 }
 
-/// `podman run --init` mounts adieu over an image that does not hold it and starts `init -- COMMAND`.
+/// `podman run --init` mounts adieu over an image that does not hold it and starts `init --
+/// COMMAND`.
 #[test]
 fn podmans_own_init_can_be_adieu() {
     require!(podman_runs_here());

@@ -1,5 +1,6 @@
-//! Docker for real: a daemon of the test's own (no network, its files in the test's folder), images FROM scratch, and the
-//! commands that people type. Everything is bounded: a command by its limit, a wait by the watchdog, the daemon by its end.
+//! Docker for real: a daemon of the test's own (no network, its files in the test's folder), images
+//! FROM scratch, and the commands that people type. Everything is bounded: a command by its limit,
+//! a wait by the watchdog, the daemon by its end.
 
 mod harness;
 
@@ -101,7 +102,7 @@ impl Docker {
         let launch = Launch::program(Path::new(DOCKER)).no_env().options("run --network none");
         let launch =
             self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        words.iter().fold(launch, |launch, word| launch.option(word))
+        words.iter().fold(launch, harness::launch::Launch::option)
     }
 
     fn logs(&self, container: &str) -> Running {
@@ -131,7 +132,8 @@ impl Drop for Docker {
 
 const ADIEU: &str = "ENTRYPOINT [\"/adieu\", \"--\"]";
 
-/// What a person tries first, with the defaults: the app serves on while balancers would notice, then hears TERM.
+/// What a person tries first, with the defaults: the app serves on while balancers would notice,
+/// then hears TERM.
 #[test]
 fn a_kill_by_term_is_a_clean_stop() {
     require!(docker_runs_here());
@@ -223,8 +225,8 @@ fn ctrl_c_in_an_interactive_run_reaches_the_app() {
     run.expect_exit(7);
 }
 
-/// An engine whose `docker-init` is adieu: nobody has to change an image. The daemon asks its init for the version and reads
-/// the answer as tini's.
+/// An engine whose `docker-init` is adieu: nobody has to change an image. The daemon asks its init
+/// for the version and reads the answer as tini's.
 #[test]
 fn the_engines_own_init_can_be_adieu() {
     require!(docker_runs_here());

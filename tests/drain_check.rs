@@ -1,4 +1,5 @@
-//! `--drain-check`: an app that says by itself when it is idle, such as a queue worker, is stopped then and not before.
+//! `--drain-check`: an app that says by itself when it is idle, such as a queue worker, is stopped
+//! then and not before.
 
 mod harness;
 

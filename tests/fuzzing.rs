@@ -1,5 +1,5 @@
-//! The readers of adieu get what nobody would write, a minute each (tests/fuzz). What breaks one is a defect: overflow
-//! checks are on.
+//! The readers of adieu get what nobody would write, a minute each (tests/fuzz). What breaks one is
+//! a defect: overflow checks are on.
 
 mod harness;
 

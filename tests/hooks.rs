@@ -1,4 +1,5 @@
-//! What is run around the app's life, and that a hook of whatever kind neither holds up a stop nor leaves a trace.
+//! What is run around the app's life, and that a hook of whatever kind neither holds up a stop nor
+//! leaves a trace.
 
 mod harness;
 

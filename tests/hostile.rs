@@ -1,5 +1,6 @@
-//! Surroundings that nobody would choose: hardly a descriptor, no /proc, a read-only root, a stranger's uid, no process
-//! more, little memory, a freezer. adieu does its work in them or says in one line why it cannot.
+//! Surroundings that nobody would choose: hardly a descriptor, no /proc, a read-only root, a
+//! stranger's uid, no process more, little memory, a freezer. adieu does its work in them or says
+//! in one line why it cannot.
 
 mod harness;
 
@@ -177,7 +178,8 @@ fn what_comes_while_frozen_is_done_when_thawed() {
     run.expect_exit(11);
 }
 
-/// Time goes on for the platform while a container stands still; what is late is done at once and in order.
+/// Time goes on for the platform while a container stands still; what is late is done at once and
+/// in order.
 #[test]
 fn a_stop_that_was_frozen_past_its_end_still_ends() {
     require!(harness::pid_namespaces());
@@ -201,8 +203,8 @@ fn a_stop_that_was_frozen_past_its_end_still_ends() {
     run.expect_exit(128 + libc::SIGKILL);
 }
 
-/// Stopped past the end of its grace, in whatever phase: the app is still asked before it is killed, and its status
-/// comes out.
+/// Stopped past the end of its grace, in whatever phase: the app is still asked before it is
+/// killed, and its status comes out.
 #[test]
 fn a_stop_that_sleeps_past_its_end_in_any_phase_asks_the_app_first() {
     require!(harness::pid_namespaces());
@@ -246,7 +248,8 @@ fn a_proc_that_hides_others_is_no_obstacle() {
     works(Launch::program(&adieu).command([&probe]).in_namespace().before_exec(hide));
 }
 
-/// The kernel's OOM killer takes the app: its status says so, and adieu, whose memory is small, reports it.
+/// The kernel's OOM killer takes the app: its status says so, and adieu, whose memory is small,
+/// reports it.
 #[test]
 fn an_app_that_the_oom_killer_took_has_status_137() {
     require!(harness::pid_namespaces());
@@ -406,7 +409,8 @@ impl Drop for Freezer {
     }
 }
 
-/// adieu whose system calls on `path` wait for minutes, or fail, as `inject` tells strace. strace stands beside it (-D).
+/// adieu whose system calls on `path` wait for minutes, or fail, as `inject` tells strace. strace
+/// stands beside it (-D).
 fn injected(inject: &str, path: Option<&Path>) -> Launch {
     let strace = Path::new("/usr/bin/strace");
     let of_path = path.into_iter().flat_map(|path| ["-P".into(), path.as_os_str().to_owned()]);
@@ -422,7 +426,8 @@ fn a_check_that_hangs_in_exec_holds_nobody_up() {
     let scratch = Scratch::new();
     let slow = scratch.file("slow", "#!/bin/sh\n");
     std::fs::set_permissions(&slow, PermissionsExt::from_mode(0o755)).expect("one's own file");
-    // Whether the kernel can end it is another question: adieu waits for it no longer than for the end of the grace.
+    // Whether the kernel can end it is another question: adieu waits for it no longer than for the
+    // end of the grace.
     let mut run = injected("execve:delay_enter=600000000", Some(&slow))
         .options("--pre-stop 0 --grace 10s")
         .option("--ready")

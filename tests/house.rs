@@ -1,4 +1,5 @@
-//! The plan of the house, held: which file may know which, where unsafe code may stand, and what may not be there at all.
+//! The plan of the house, held: which file may know which, where unsafe code may stand, and what
+//! may not be there at all.
 
 use std::path::{Path, PathBuf};
 
@@ -113,7 +114,8 @@ fn only_sys_speaks_to_the_kernel() {
     }
 }
 
-/// Besides the door to the kernel, only the program's entry needs unsafe: what libc's main is given are raw pointers.
+/// Besides the door to the kernel, only the program's entry needs unsafe: what libc's main is given
+/// are raw pointers.
 #[test]
 fn unsafe_code_stands_behind_one_door_and_says_why() {
     let entries = ["lib.rs", "bin/adieu.rs", "rehearse/main.rs"];
@@ -144,7 +146,8 @@ fn nothing_sleeps_and_the_init_has_no_threads() {
     }
 }
 
-/// The modules of the rehearsal that a file of its imports: `use super::plan::Plan` in `ready.rs` is `plan`.
+/// The modules of the rehearsal that a file of its imports: `use super::plan::Plan` in `ready.rs`
+/// is `plan`.
 fn imports_of(file: &str, text: &str) -> Vec<String> {
     let folder = file.rsplit_once('/').map(|(folder, _)| folder);
     let uses = text.lines().filter_map(|line| line.trim().strip_prefix("use "));
@@ -180,5 +183,16 @@ fn no_two_files_of_the_rehearsal_import_each_other() {
                 seen.push(name);
             }
         }
+    }
+}
+
+#[test]
+fn no_comment_is_wider_than_a_reader_likes() {
+    for (file, text) in sources() {
+        let mut comments = text.lines().filter(|line| line.trim_start().starts_with("//"));
+        // An address and a row of a table cannot be broken.
+        let can_be_broken = |line: &&str| !line.contains("http") && !line.contains("! |");
+        let wide = comments.find(|line| line.chars().count() > 100 && can_be_broken(line));
+        assert_eq!(wide, None, "{file}");
     }
 }

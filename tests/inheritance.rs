@@ -1,5 +1,5 @@
-//! The app finds what it would have found without adieu: signal mask, ignored signals, arguments, environment,
-//! descriptors and directory. And adieu lets go of what is not its own.
+//! The app finds what it would have found without adieu: signal mask, ignored signals, arguments,
+//! environment, descriptors and directory. And adieu lets go of what is not its own.
 
 mod harness;
 
@@ -55,13 +55,15 @@ fn a_parent_that_ignores_or_blocks_chld_does_not_break_reaping() {
 /// Leaves exactly these descriptors above 2 open for the init, as copies of one.
 fn given(fd: RawFd, numbers: &'static [RawFd]) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
     move || {
-        // SAFETY: raw calls on the child's own copies; those that std needs are marked to be closed on exec.
+        // SAFETY: raw calls on the child's own copies; those that std needs are marked to be closed
+        // on exec.
         unsafe {
             let high = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 900);
             let all_closed_on_exec = 4; // CLOSE_RANGE_CLOEXEC
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, all_closed_on_exec);
             for &number in numbers {
-                // std's own pipe, which tells of a failed exec, may have the number: then it is only told by silence.
+                // std's own pipe, which tells of a failed exec, may have the number: then it is
+                // only told by silence.
                 libc::dup2(high, number);
             }
         }

@@ -1,5 +1,5 @@
-//! What comes late: a stop request when the app has ended already, hooks after a kill, and adieu itself, woken when all
-//! of its deadlines are over.
+//! What comes late: a stop request when the app has ended already, hooks after a kill, and adieu
+//! itself, woken when all of its deadlines are over.
 
 mod harness;
 
@@ -39,7 +39,8 @@ fn a_stop_request_bounds_the_sweep_by_the_grace() {
     assert!(asked.elapsed() >= Duration::from_millis(1500), "the leftovers had their time");
 }
 
-/// adieu sleeps from the stop request until the grace is over. The app is asked all the same, and has time to act.
+/// adieu sleeps from the stop request until the grace is over. The app is asked all the same, and
+/// has time to act.
 #[test]
 fn woken_after_the_grace_adieu_still_asks_before_it_kills() {
     require!(harness::pid_namespaces());

@@ -12,8 +12,8 @@ use harness::{Init, Launch, Running, Scratch, WATCHDOG, until};
 
 const FOR_EVER: &str = "--pre-stop 10m --grace 30m";
 
-/// A service manager: the socket, and its name for NOTIFY_SOCKET. An abstract name is reached from every PID and mount
-/// namespace.
+/// A service manager: the socket, and its name for NOTIFY_SOCKET. An abstract name is reached from
+/// every PID and mount namespace.
 struct Manager {
     socket: UnixDatagram,
     name: String,
@@ -50,7 +50,8 @@ impl Manager {
     }
 }
 
-/// An app that sends what it is told on stdin, line by line (`|` for a line's end), to its NOTIFY_SOCKET.
+/// An app that sends what it is told on stdin, line by line (`|` for a line's end), to its
+/// NOTIFY_SOCKET.
 const SPEAKER: &str = "
 import array, os, socket, struct, sys
 name = os.environ['NOTIFY_SOCKET']
@@ -171,7 +172,8 @@ fn a_descriptor_whose_closing_waits_holds_nobody_up() {
     }
 }
 
-/// More than there is room for, again and again: nothing is left of them, and what comes after is heard.
+/// More than there is room for, again and again: nothing is left of them, and what comes after is
+/// heard.
 #[test]
 fn a_flood_of_descriptors_leaves_none_behind() {
     require!(python());

@@ -1,5 +1,6 @@
-//! What a newcomer and a packager get: generated pages are what the list of settings says, examples hold only settings
-//! that adieu accepts, packages and images work, and the static binary keeps the sizes that the README promises.
+//! What a newcomer and a packager get: generated pages are what the list of settings says, examples
+//! hold only settings that adieu accepts, packages and images work, and the static binary keeps the
+//! sizes that the README promises.
 
 #[path = "../packaging/generate.rs"]
 mod generate;
@@ -56,7 +57,8 @@ fn every_flag_stands_in_help_manual_completions_and_documentation() {
     }
 }
 
-/// The README is short: the rest stands in the page of settings. It names only flags that there are.
+/// The README is short: the rest stands in the page of settings. It names only flags that there
+/// are.
 #[test]
 fn the_flags_in_the_readme_exist() {
     let readme = read("README.md");
@@ -68,7 +70,7 @@ fn the_flags_in_the_readme_exist() {
 
 #[test]
 fn every_variable_that_is_mentioned_exists() {
-    let known: BTreeSet<String> = LIST.iter().filter_map(|setting| setting.variable()).collect();
+    let known: BTreeSet<String> = LIST.iter().filter_map(adieu::settings::list::Setting::variable).collect();
     for path in EXAMPLES.into_iter().chain(["README.md"]) {
         for name in variables(&read(path)) {
             assert!(known.contains(&name) || OF_HOOKS.contains(&name.as_str()), "{path} mentions {name}");
@@ -353,7 +355,8 @@ fn a_release_is_the_same_from_any_folder() {
     }
 }
 
-/// The example's own last stage, with nothing below it and the binary from here, since no registry is at hand.
+/// The example's own last stage, with nothing below it and the binary from here, since no registry
+/// is at hand.
 #[test]
 fn an_image_from_scratch_runs_as_the_example_says() {
     require!(harness::root());
@@ -491,8 +494,8 @@ fn variables(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The variables of adieu's that an example sets, in any of the notations in which examples do so. What is commented out
-/// counts, too.
+/// The variables of adieu's that an example sets, in any of the notations in which examples do so.
+/// What is commented out counts, too.
 fn assignments(text: &str) -> Vec<(String, String)> {
     // Kubernetes has the value on a line of its own.
     let text = text.replace("\n              value: ", "=");
@@ -502,7 +505,8 @@ fn assignments(text: &str) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// By the schemas of the API servers that people run: the oldest and the newest that the validator has, and one between.
+/// By the schemas of the API servers that people run: the oldest and the newest that the validator
+/// has, and one between.
 #[test]
 fn kubernetes_accepts_the_manifests() {
     require!(harness::program("python3"));

@@ -1,4 +1,5 @@
-//! Under seccomp profiles that refuse what adieu would like to use: it does without, and says what it cannot do.
+//! Under seccomp profiles that refuse what adieu would like to use: it does without, and says what
+//! it cannot do.
 
 mod harness;
 
@@ -11,7 +12,8 @@ use harness::{Init, Launch};
 
 const AT_ONCE: &str = "--pre-stop 0 --grace 50s --drain-timeout 1s";
 
-/// What a profile refuses to the init, and to its children up to their exec; the app itself keeps all calls.
+/// What a profile refuses to the init, and to its children up to their exec; the app itself keeps
+/// all calls.
 type Profile = fn(&Call) -> bool;
 
 fn is(call: &Call, numbers: &[i64]) -> bool {
@@ -46,7 +48,8 @@ fn signals_orphans_a_stop_and_a_status_need_none_of_them() {
             let named = std::thread::Builder::new().name(format!("without {name}"));
             let spawned = named.spawn_scoped(scope, move || {
                 for errno in ERRNOS {
-                    // Only a subreaper, which takes prctl to become, is given orphans where it is not PID 1.
+                    // Only a subreaper, which takes prctl to become, is given orphans where it is
+                    // not PID 1.
                     works(Launch::pid1(Init::Adieu), refused, errno, true);
                     works(Launch::ordinary(Init::Adieu), refused, errno, name != "prctl");
                 }
@@ -99,7 +102,8 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A profile that refuses everything that reading takes but the barest: said in one line, or the app runs.
+/// A profile that refuses everything that reading takes but the barest: said in one line, or the
+/// app runs.
 #[test]
 fn a_profile_that_leaves_nothing_is_refused_or_survived() {
     require!(harness::pid_namespaces());

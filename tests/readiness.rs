@@ -65,7 +65,8 @@ fn readiness_fails_with_the_stop_request_while_the_app_goes_on() {
     run.expect_exit(3);
 }
 
-/// The endpoint's connection is there already, so nothing but the order in adieu's own loop decides.
+/// The endpoint's connection is there already, so nothing but the order in adieu's own loop
+/// decides.
 #[test]
 fn no_answer_is_older_than_a_signal_sent_before_its_request() {
     require!(harness::pid_namespaces());
@@ -203,7 +204,8 @@ fn a_probe_says_yes_no_and_why() {
     assert!(err.len() == 1 && err[0].contains("connection refused"), "{err:?}");
 }
 
-/// Clients without end: as fast as they can on kept connections, slow ones, and those who only knock.
+/// Clients without end: as fast as they can on kept connections, slow ones, and those who only
+/// knock.
 struct Crowd {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -355,8 +357,8 @@ fn a_ready_file_goes_with_the_app() {
     assert!(!ready.exists());
 }
 
-/// Whatever the app has put where the file belongs makes way: nobody waits for a pipe's reader, and no file behind a
-/// link is emptied.
+/// Whatever the app has put where the file belongs makes way: nobody waits for a pipe's reader, and
+/// no file behind a link is emptied.
 #[test]
 fn a_ready_file_takes_the_place_of_a_pipe_or_a_link() {
     let scratch = Scratch::new();

@@ -1,5 +1,5 @@
-//! Everybody below adieu is accounted for: orphans are reaped, leftovers are swept, and adieu neither stays behind them
-//! nor leaves them behind.
+//! Everybody below adieu is accounted for: orphans are reaped, leftovers are swept, and adieu
+//! neither stays behind them nor leaves them behind.
 
 mod harness;
 

@@ -1,5 +1,6 @@
-//! What was typed and what is meant by it, seen from outside: flags over variables over the file over the platform over
-//! defaults, one clear line for everything that is wrong, and the options of tini and dumb-init.
+//! What was typed and what is meant by it, seen from outside: flags over variables over the file
+//! over the platform over defaults, one clear line for everything that is wrong, and the options of
+//! tini and dumb-init.
 
 mod harness;
 
@@ -297,7 +298,8 @@ fn the_file_can_say_all_that_flags_can() {
     }
 }
 
-/// The kubelet sets such variables for every service of the namespace, also for one that is called adieu.
+/// The kubelet sets such variables for every service of the namespace, also for one that is called
+/// adieu.
 #[test]
 fn variables_of_a_service_called_adieu_are_not_settings() {
     let launch = adieu("")

@@ -1,4 +1,5 @@
-//! What is sent to adieu reaches the app: every signal that can be caught, with its number, count, order and value.
+//! What is sent to adieu reaches the app: every signal that can be caught, with its number, count,
+//! order and value.
 
 mod harness;
 

@@ -1,5 +1,5 @@
-//! Many stops at random moments, and a long time of signals and orphans. `./tests/run.sh full` makes 2,000 stops;
-//! `ADIEU_SOAK=3600 cargo test --test soak` lets the second one run for an hour.
+//! Many stops at random moments, and a long time of signals and orphans. `./tests/run.sh full`
+//! makes 2,000 stops; `ADIEU_SOAK=3600 cargo test --test soak` lets the second one run for an hour.
 
 mod harness;
 
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use harness::{End, Init, Launch, Running};
 
-/// What a busy machine may add to a time that adieu keeps: this is about seconds too late, not about milliseconds.
+/// What a busy machine may add to a time that adieu keeps: this is about seconds too late, not
+/// about milliseconds.
 const BUSY: Duration = Duration::from_secs(3);
 /// Woken late, adieu leaves the app and the kernel at least this much in each of two places.
 const LATE: Duration = Duration::from_millis(400);
@@ -100,12 +101,13 @@ fn stop(number: u64) {
     if let (App::Exits(status), false) = (app, exits_first) {
         run.say(&format!("exit {status}"));
     }
-    let late = number.is_multiple_of(20).then(|| sleep_through(&run, &mut dice)).unwrap_or_default();
+    let late = if number.is_multiple_of(20) { sleep_through(&run, &mut dice) } else { Default::default() };
     let end = run.end();
     let took = asked.elapsed();
     let told =
         format!("stop {number} of {app:?} with {grace:?}, {pre_stop:?} and {margin:?}, late by {late:?}");
-    // Whoever is killed before it could be asked was not stopped but cut off: woken late, it still is asked.
+    // Whoever is killed before it could be asked was not stopped but cut off: woken late, it still
+    // is asked.
     assert_eq!(end, End::Exited(app.status()), "{told}");
     let allowed = if late.is_zero() { grace } else { grace.max(late) + LATE };
     assert!(took <= allowed + BUSY, "{told}: it took {took:?}");

@@ -30,9 +30,9 @@ fn tests_of(promise: &str) -> Vec<(String, String)> {
     let mut tests = Vec::new();
     for word in words.split('`').skip(1).step_by(2) {
         if word.contains('/') {
-            file = word.to_string()
+            file = word.to_string();
         } else {
-            tests.push((file.clone(), word.to_string()))
+            tests.push((file.clone(), word.to_string()));
         }
     }
     tests

@@ -1,4 +1,5 @@
-//! A stop, from the request to the end: what the app notices of it, in which order, and not before when.
+//! A stop, from the request to the end: what the app notices of it, in which order, and not before
+//! when.
 
 mod harness;
 
@@ -35,8 +36,8 @@ fn adieu(options: &str) -> Running {
     run
 }
 
-/// The signal, and the CONT that comes with it so that an app that stands still can act. Which of the two the probe
-/// reads first is the kernel's choice: the lower number, if both are there.
+/// The signal, and the CONT that comes with it so that an app that stands still can act. Which of
+/// the two the probe reads first is the kernel's choice: the lower number, if both are there.
 fn expect_stop(run: &mut Running, name: &str) {
     let mut both = [run.line(), run.line()];
     both.sort_by_key(|line| line.starts_with("got CONT "));

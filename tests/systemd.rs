@@ -1,5 +1,5 @@
-//! As the main process of a service, under a real systemd that is booted in a container of its own: this machine's /usr
-//! below an empty root in memory, so nothing has to be fetched or installed.
+//! As the main process of a service, under a real systemd that is booted in a container of its own:
+//! this machine's /usr below an empty root in memory, so nothing has to be fetched or installed.
 
 mod harness;
 
@@ -97,8 +97,8 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // A PID namespace ends with its first process; nspawn then ends by itself and puts everything away.
-        // SAFETY: touches no memory.
+        // A PID namespace ends with its first process; nspawn then ends by itself and puts
+        // everything away. SAFETY: touches no memory.
         unsafe { libc::kill(self.pid, libc::SIGKILL) };
         if !std::thread::panicking() {
             self.nspawn.end();
@@ -144,7 +144,8 @@ fn a_unit_is_active_when_ready_and_stops_without_losing_a_request() {
     assert!(!machine.try_run(&["systemctl", "is-failed", "app"]).status.success());
 }
 
-/// Why adieu dies of the signal: systemd takes the status for a failure. So the test above can fail.
+/// Why adieu dies of the signal: systemd takes the status for a failure. So the test above can
+/// fail.
 #[test]
 fn a_status_of_143_is_a_failure_to_systemd() {
     require!(systemd_boots_here());
@@ -175,8 +176,9 @@ fn sockets_of_systemd_reach_the_app() {
     machine.run(&["systemctl", "stop", "app.socket", "app"]);
 }
 
-/// The unit that ships: its settings from a file, its sandbox around adieu and the app. The drain reads the app's
-/// connections by netlink and a request in flight is finished, so nothing that adieu needs was taken away.
+/// The unit that ships: its settings from a file, its sandbox around adieu and the app. The drain
+/// reads the app's connections by netlink and a request in flight is finished, so nothing that
+/// adieu needs was taken away.
 #[test]
 fn the_template_unit_runs_reloads_restarts_and_keeps_descriptors() {
     require!(systemd_boots_here());
@@ -219,7 +221,8 @@ fn the_template_unit_runs_reloads_restarts_and_keeps_descriptors() {
     assert!(!blind.iter().any(|word| journal.contains(word)), "the sandbox is in the way:\n{journal}");
 }
 
-/// Says over sd_notify that it is ready, stores a descriptor once, tells of a reload, and obeys TERM.
+/// Says over sd_notify that it is ready, stores a descriptor once, tells of a reload, and obeys
+/// TERM.
 const SPEAKER: &str = "
 import array, os, signal, socket, time
 name = os.environ['NOTIFY_SOCKET']

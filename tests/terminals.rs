@@ -1,4 +1,5 @@
-//! On a real terminal: who is in the foreground, what Ctrl-C and Ctrl-Z do, and that a shell's job control works.
+//! On a real terminal: who is in the foreground, what Ctrl-C and Ctrl-Z do, and that a shell's job
+//! control works.
 
 mod harness;
 
@@ -194,7 +195,8 @@ fn a_stdin_that_is_no_terminal_does_not_matter() {
     signal(adieu, libc::SIGKILL);
 }
 
-/// A shell without job control goes on in the process group that adieu was in, so adieu hands the terminal back.
+/// A shell without job control goes on in the process group that adieu was in, so adieu hands the
+/// terminal back.
 #[test]
 fn the_terminal_is_given_back_at_the_end() {
     let script = "$ADIEU -- $PROBE; echo status=$?; read line; echo heard $line";

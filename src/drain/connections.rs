@@ -1,5 +1,6 @@
-//! What is known of each connection. Every look enters what it saw, by socket cookie, so that the rule can tell what is new from
-//! what was there before; those that a full look did not see are gone. Pure.
+//! What is known of each connection. Every look enters what it saw, by socket cookie, so that the
+//! rule can tell what is new from what was there before; those that a full look did not see are
+//! gone. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -44,7 +45,8 @@ pub(super) struct Connections {
     look: u64,
     /// By local port.
     rhythms: HashMap<u16, Rhythm>,
-    /// Since the last tally: requests on connections that have been there for long, and connections that brought their first.
+    /// Since the last tally: requests on connections that have been there for long, and connections
+    /// that brought their first.
     came: u32,
     newcomers: u32,
     answered: u32,
@@ -58,7 +60,8 @@ pub(super) struct Tally {
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
     pub traffic: Traffic,
-    /// Since the tally before: requests seen answered, and connections that were gone with a request in flight at the last look.
+    /// Since the tally before: requests seen answered, and connections that were gone with a
+    /// request in flight at the last look.
     pub answered: u32,
     pub closed: u32,
 }
@@ -120,7 +123,10 @@ impl Connections {
         if !had_asked && asked(sample) {
             self.newcomers = self.newcomers.saturating_add(1);
         } else if now.since(known.since) >= WINDOW {
-            self.came = self.came.saturating_add(turns);
+            // Frames of a multiplexed connection come and go beside a slow request.
+            if !known.history.asks_briefly() {
+                self.came = self.came.saturating_add(turns);
+            }
         }
         let was_asking = known.look != 0 && known.evidence == Evidence::Unanswered;
         known.connection = *connection;
@@ -160,7 +166,8 @@ impl Connections {
             let port = known.connection.id.local.port();
             let in_flight = tally.in_flight.entry(port).or_default();
             *in_flight = in_flight.saturating_add(1);
-            // One that sends and sends without being asked again is a stream, and cut off if we leave.
+            // One that sends and sends without being asked again is a stream, and cut off if we
+            // leave.
             let still = now.since(known.moved) >= WINDOW;
             if still || !known.evidence.is_caution() {
                 tally.traffic.urgent = tally.traffic.urgent.saturating_add(1);

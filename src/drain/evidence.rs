@@ -1,9 +1,10 @@
-//! Is a request in flight on this connection? The rule, and what counts as evidence. The kernel does not know requests, but it
-//! remembers when a socket last received and last sent data, whether the peer has acknowledged, and how many segments and bytes
-//! went each way. From these, from what earlier looks showed of the connection ([`History`]) and from what all connections of its
-//! listener have shown ([`Rhythm`]), [`judge`] names the one piece of evidence that decides. Pure: it knows no clock and no
-//! descriptor, and every doubt counts as in flight, since waiting costs little and a lost request is what this program is there
-//! to prevent.
+//! Is a request in flight on this connection? The rule, and what counts as evidence. The kernel
+//! does not know requests, but it remembers when a socket last received and last sent data, whether
+//! the peer has acknowledged, and how many segments and bytes went each way. From these, from what
+//! earlier looks showed of the connection ([`History`]) and from what all connections of its
+//! listener have shown ([`Rhythm`]), [`judge`] names the one piece of evidence that decides. Pure:
+//! it knows no clock and no descriptor, and every doubt counts as in flight, since waiting costs
+//! little and a lost request is what this program is there to prevent.
 //!
 //! | what is seen | evidence | in flight |
 //! |---|---|---|
@@ -33,8 +34,9 @@ use super::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 
-/// How long a request is believed in when it is likely but not certain that there is one: longer than nearly every request takes,
-/// and short enough for connections of a pool, which rest for minutes.
+/// How long a request is believed in when it is likely but not certain that there is one: longer
+/// than nearly every request takes, and short enough for connections of a pool, which rest for
+/// minutes.
 const LONG_SILENCE: Duration = Duration::from_secs(60);
 
 /// No client's hello of TLS is smaller.
@@ -43,8 +45,9 @@ const SMALLEST_HELLO: u64 = 160;
 /// A client that lets a handshake rest for longer does not go on with it.
 const SLOW_HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// A silence that is believed on a connection that has been through many exchanges, the last of which nobody saw: longer than most
-/// pauses, and over two seconds after a pre-stop sleep of the usual length.
+/// A silence that is believed on a connection that has been through many exchanges, the last of
+/// which nobody saw: longer than most pauses, and over two seconds after a pre-stop sleep of the
+/// usual length.
 const UNSEEN: Duration = Duration::from_secs(7);
 
 /// How long the evidence holds, as configured.
@@ -84,13 +87,15 @@ pub(super) enum Evidence {
 
     /// Nothing has ever come in.
     NeverAsked,
-    /// The last data went out after the last came in, and the silence since then is longer than an answer's pauses.
+    /// The last data went out after the last came in, and the silence since then is longer than an
+    /// answer's pauses.
     Answered,
     /// Answered, as evenly as the exchanges before: a health check.
     Routine,
     /// A tie so old that it is most likely an answer.
     OldTie,
-    /// The client spoke last, as at earlier rests, after which it went on: no request, and silent for long.
+    /// The client spoke last, as at earlier rests, after which it went on: no request, and silent
+    /// for long.
     RestsOpen,
     /// The app has closed it, and everything has arrived.
     Closed,
@@ -187,8 +192,8 @@ impl History {
     }
 }
 
-/// The rule. The queues first, since they cannot lie; then who spoke last; then whether an answer is complete; each step only
-/// where those before it left the matter open.
+/// The rule. The queues first, since they cannot lie; then who spoke last; then whether an answer
+/// is complete; each step only where those before it left the matter open.
 pub(super) fn judge(sample: &Sample, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
     if sample.unread > 0 {
         return Evidence::Unread;
@@ -229,8 +234,8 @@ fn speaker(info: &TcpInfo, history: &History) -> Speaker {
     }
 }
 
-/// The last data in and out share a tick of the kernel's clock: a fast answer, and a fast answer with the next request right
-/// behind it, look alike. They differ in how each side acknowledges.
+/// The last data in and out share a tick of the kernel's clock: a fast answer, and a fast answer
+/// with the next request right behind it, look alike. They differ in how each side acknowledges.
 fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     // The client was given something to acknowledge, and had nothing to say since.
     if info.acked_ago < info.received_ago {
@@ -258,8 +263,9 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     Speaker::Either
 }
 
-/// Once a connection has gone to and fro for a while, its client acknowledges an answer later than it came, so that a tie is most
-/// likely a question; and so is one of a TLS handshake, whose tickets come when the request does. Otherwise nothing tells.
+/// Once a connection has gone to and fro for a while, its client acknowledges an answer later than
+/// it came, so that a tie is most likely a question; and so is one of a TLS handshake, whose
+/// tickets come when the request does. Otherwise nothing tells.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
     let likely = history.is_experienced(info, rhythm) || may_be_handshake(info, history, rhythm);
     if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest }
@@ -311,8 +317,9 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
     Silence { of, evidence: Evidence::MayGoOn }
 }
 
-/// May all that was sent be a TLS handshake and its session tickets? By the numbers and sizes of what such a one takes: the
-/// client's hello, its end of the handshake and the request, which is answered within milliseconds by tickets only.
+/// May all that was sent be a TLS handshake and its session tickets? By the numbers and sizes of
+/// what such a one takes: the client's hello, its end of the handshake and the request, which is
+/// answered within milliseconds by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
     const AT_ONCE: Duration = Duration::from_millis(500);
     let answered_within = info.received_ago.saturating_sub(info.sent_ago);
@@ -324,8 +331,9 @@ fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool 
         && answered_within <= AT_ONCE
 }
 
-/// A connection from the app to a service, such as a database: has it asked and not heard back? The mirror of the rule above: a
-/// service that has our question but no answer yet acknowledges it separately, later than the tie.
+/// A connection from the app to a service, such as a database: has it asked and not heard back? The
+/// mirror of the rule above: a service that has our question but no answer yet acknowledges it
+/// separately, later than the tie.
 pub(super) fn judge_outbound(sample: &Sample, patience: &Patience) -> Evidence {
     if sample.unsent > 0 {
         return Evidence::Unsent;
@@ -393,7 +401,8 @@ mod tests {
         History::default().observe(moment(0), &sample, &mut Rhythm::default(), &PATIENCE)
     }
 
-    /// A connection in time, as a listener's kernel and client move it; looks are taken when the test says.
+    /// A connection in time, as a listener's kernel and client move it; looks are taken when the
+    /// test says.
     struct Client {
         now: u64,
         received: u64,
@@ -631,7 +640,8 @@ mod tests {
         assert_eq!(client.waits(9900).look(&mut rhythm), Evidence::MayGoOn);
     }
 
-    /// Hello, end of handshake and request from the client; certificates and session tickets from the server.
+    /// Hello, end of handshake and request from the client; certificates and session tickets from
+    /// the server.
     fn handshake(silent: u64) -> TcpInfo {
         let counters = TcpInfo { data_in: 3, data_out: 2, bytes_in: 760, bytes_out: 1900, ..info(0, 0, 0) };
         TcpInfo { received_ago: ms(silent + 4), sent_ago: ms(silent), acked_ago: ms(silent), ..counters }
@@ -870,7 +880,8 @@ mod tests {
             prop_assert!(in_flight || last.unread == 0 && last.unsent == 0);
         }
 
-        /// Promise 1: asked and not answered is in flight, whatever its age, on a connection that has shown nothing else.
+        /// Promise 1: asked and not answered is in flight, whatever its age, on a connection that
+        /// has shown nothing else.
         #[test]
         fn an_unanswered_request_is_in_flight_however_old(mut last in any_info(), age in 0u64..10_000_000, by in 1u64..1000) {
             last.data_in = last.data_in.max(1);
@@ -912,7 +923,8 @@ mod tests {
             prop_assert_eq!(again.in_flight(), first.in_flight());
         }
 
-        /// A simulated connection, its kernel and its clock of 4 ms: a request in flight is never called idle.
+        /// A simulated connection, its kernel and its clock of 4 ms: a request in flight is never
+        /// called idle.
         #[test]
         fn a_simulated_connection_is_never_called_idle_while_a_request_is_in_flight(
             story in prop::collection::vec((0u64..60, 0u64..60, any::<bool>()), 1..40), looks in prop::collection::vec(1u64..700, 200),
@@ -921,8 +933,9 @@ mod tests {
         }
     }
 
-    /// Plays `story`: the client waits, asks, the server takes its time and answers; and looks at the sampled times.
-    /// Time in milliseconds. The kernel acknowledges a request by itself 40 ms after it, unless an answer went out before.
+    /// Plays `story`: the client waits, asks, the server takes its time and answers; and looks at
+    /// the sampled times. Time in milliseconds. The kernel acknowledges a request by itself 40 ms
+    /// after it, unless an answer went out before.
     fn simulate(story: &[(u64, u64, bool)], looks: &[u64]) {
         const TICK: u64 = 4;
         let mut events = vec![];

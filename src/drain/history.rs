@@ -1,5 +1,6 @@
-//! What earlier looks have shown of one connection: who spoke last, where the present exchange began, how many were completed, and
-//! habits: a beat, as health checks have, and resting while a question stands open, as websockets and HTTP/2 do. Pure.
+//! What earlier looks have shown of one connection: who spoke last, where the present exchange
+//! began, how many were completed, and habits: a beat, as health checks have, and resting while a
+//! question stands open, as websockets and HTTP/2 do. Pure.
 
 use std::time::Duration;
 
@@ -8,16 +9,19 @@ use super::rhythm::{Rhythm, Shape};
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 
-/// No client of HTTP/1.1 that people use has so small a request; those of HTTP/2, whose headers are indexed, do.
+/// No client of HTTP/1.1 that people use has so small a request; those of HTTP/2, whose headers are
+/// indexed, do.
 const BRIEF: u64 = 36;
 
-/// A client that sends more, so long after it spoke last and still without an answer, sends no second part of the same thing.
+/// A client that sends more, so long after it spoke last and still without an answer, sends no
+/// second part of the same thing.
 const APART: Duration = Duration::from_millis(100);
 
 /// Silence of this length is a rest.
 const REST: Duration = Duration::from_millis(500);
 
-/// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); this much later its kernel has kept no acknowledgement back.
+/// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); this much later its kernel has kept no
+/// acknowledgement back.
 pub(super) const ACKNOWLEDGED_BY: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,17 +61,22 @@ pub(super) struct History {
     exchange: Exchange,
     /// Exchanges that were completed in sight.
     completed: u32,
-    /// The client went on while its question stood open, as in HTTP/2: an answer may be to either, and another may be owed.
+    /// The client went on while its question stood open, as in HTTP/2: an answer may be to either,
+    /// and another may be owed.
     overlapped: bool,
-    /// It has sent requests that are too small for HTTP/1, and heard answers: so several may be in flight, as in HTTP/2.
+    /// It has sent requests that are too small for HTTP/1, and heard answers: so several may be in
+    /// flight, as in HTTP/2.
     brief: bool,
     beat: Beat,
-    /// Rests with an open question after which the client went on, with something from the server in between.
+    /// Rests with an open question after which the client went on, with something from the server
+    /// in between.
     open_rests: u8,
     served_since_rest: bool,
-    /// `bare_out` as it was at the last look before the newest data; None if the connection was first seen with it.
+    /// `bare_out` as it was at the last look before the newest data; None if the connection was
+    /// first seen with it.
     pub(super) bare_before: Option<u32>,
-    /// Our kernel has acknowledged the newest data by itself after it was seen: no answer carried the acknowledgement.
+    /// Our kernel has acknowledged the newest data by itself after it was seen: no answer carried
+    /// the acknowledgement.
     pub(super) acknowledged_apart: bool,
     /// `data_in` and `data_out` when the connection was last found at rest.
     pub(super) rested_at: Option<(u32, u32)>,
@@ -124,8 +133,8 @@ impl History {
         }
     }
 
-    /// How often, since the last look, data came in and data went out: requests answered, if each takes a segment each way. An
-    /// upload or a download alone is none.
+    /// How often, since the last look, data came in and data went out: requests answered, if each
+    /// takes a segment each way. An upload or a download alone is none.
     pub(super) fn turns_until(&self, now: &Sample) -> u32 {
         let Some(now) = &now.info else { return 0 };
         let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.info.data_in, last.info.data_out));
@@ -244,8 +253,9 @@ impl History {
         }
     }
 
-    /// The connection has been through several exchanges: they were seen, or it has more segments each way than one exchange takes,
-    /// with a TLS handshake before it, where there may have been one.
+    /// The connection has been through several exchanges: they were seen, or it has more segments
+    /// each way than one exchange takes, with a TLS handshake before it, where there may have been
+    /// one.
     pub(super) fn is_experienced(&self, info: &TcpInfo, rhythm: &Rhythm) -> bool {
         let one_exchange = if rhythm.speaks_plainly() || !has_room_for_handshake(info) { 2 } else { 5 };
         self.completed >= 2 || info.data_in.min(info.data_out) > one_exchange
@@ -281,7 +291,8 @@ pub(super) struct Present {
     pub overlapped: bool,
 }
 
-/// Enough bytes each way for a TLS handshake with its session tickets, a request behind it, and no large answer.
+/// Enough bytes each way for a TLS handshake with its session tickets, a request behind it, and no
+/// large answer.
 pub(super) fn has_room_for_handshake(info: &TcpInfo) -> bool {
     (300..=8_000).contains(&info.bytes_in) && (450..=16_000).contains(&info.bytes_out)
 }

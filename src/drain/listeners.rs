@@ -1,6 +1,7 @@
-//! Which sockets are the app's business. Listeners come and go, and finding whose they are means a walk over /proc; so a walk is
-//! made only for listeners not seen before, and now and then for those of others, which might have been handed over. What was
-//! the app's once stays so: an app may close its listener first and finish its connections after.
+//! Which sockets are the app's business. Listeners come and go, and finding whose they are means a
+//! walk over /proc; so a walk is made only for listeners not seen before, and now and then for
+//! those of others, which might have been handed over. What was the app's once stays so: an app may
+//! close its listener first and finish its connections after.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -67,7 +68,8 @@ impl Listeners {
         !self.fixed.is_empty()
     }
 
-    /// Takes in the listeners of the network namespace. Errors: no descriptor left to find out whose they are.
+    /// Takes in the listeners of the network namespace. Errors: no descriptor left to find out
+    /// whose they are.
     pub(super) fn update(
         &mut self,
         now: Moment,

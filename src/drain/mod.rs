@@ -1,9 +1,10 @@
-//! Who is still busy: watches the app's connections from the stop request on, and says when nothing is in flight. The modules
-//! stand in the order of the flow: [`listeners`] finds out where clients connect to, and [`owners`] whose a socket is; [`sample`]
-//! takes a look; [`connections`] remembers each connection, and [`evidence`] judges it by its [`history`] and its listener's
-//! [`rhythm`]; [`verdict`] says what several looks mean
-//! together, and [`pace`] when the next one is due. The [`Drain`] here puts them together. It has no thread and never waits: the
-//! loop calls it when its deadline has come. How the kernel is asked stands in [`crate::sys`].
+//! Who is still busy: watches the app's connections from the stop request on, and says when nothing
+//! is in flight. The modules stand in the order of the flow: [`listeners`] finds out where clients
+//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look; [`connections`] remembers
+//! each connection, and [`evidence`] judges it by its [`history`] and its listener's [`rhythm`];
+//! [`verdict`] says what several looks mean together, and [`pace`] when the next one is due. The
+//! [`Drain`] here puts them together. It has no thread and never waits: the loop calls it when its
+//! deadline has come. How the kernel is asked stands in [`crate::sys`].
 
 mod listeners;
 mod owners;
@@ -55,13 +56,15 @@ pub struct Look {
     pub verdict: Verdict,
     /// Clients' requests, as far as connections tell: over TCP and unix sockets, accepted or not.
     pub in_flight: usize,
-    /// Those among them that would be cut off if the app ended now; the others have just been answered or just been connected.
+    /// Those among them that would be cut off if the app ended now; the others have just been
+    /// answered or just been connected.
     pub urgent: usize,
     /// Those over TCP, by the app's port; ports without any are left out.
     pub by_port: Vec<(u16, usize)>,
     /// Those over unix sockets.
     pub unix: usize,
-    /// Questions of the app to the ports of `--drain-outbound`, not yet answered; not counted in `in_flight`.
+    /// Questions of the app to the ports of `--drain-outbound`, not yet answered; not counted in
+    /// `in_flight`.
     pub outbound: usize,
     /// All TCP connections to the app, busy or idle.
     pub connections: usize,
@@ -69,7 +72,8 @@ pub struct Look {
     pub answered: u64,
     /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
-    /// False when only those found busy before were asked again, so that what came on others since is not counted yet.
+    /// False when only those found busy before were asked again, so that what came on others since
+    /// is not counted yet.
     pub complete: bool,
 }
 
@@ -199,7 +203,8 @@ impl Drain {
         }
     }
 
-    /// The stop request: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
+    /// The stop request: looks begin, so that at the end of the pre-stop sleep it is known what
+    /// happened before.
     pub fn watch(&mut self, now: Moment) {
         if !self.period.looks() && self.on {
             self.period = Period::Watching;
@@ -248,14 +253,16 @@ impl Drain {
         self.last.clone()
     }
 
-    /// How many requests are in flight now; None when nothing can be seen. However often it is asked, looks keep to their share
-    /// of the processor, so that the answer may be as old as the last look.
+    /// How many requests are in flight now; None when nothing can be seen. However often it is
+    /// asked, looks keep to their share of the processor, so that the answer may be as old as the
+    /// last look.
     pub fn count_now(&mut self, now: Moment) -> Option<usize> {
         self.look_on_demand(now).map(|look| look.in_flight)
     }
 
-    /// How many of them would be cut off if the app ended now: all but those that count by caution alone, having just been answered
-    /// or just been connected. As old as that of [`Drain::count_now`].
+    /// How many of them would be cut off if the app ended now: all but those that count by caution
+    /// alone, having just been answered or just been connected. As old as that of
+    /// [`Drain::count_now`].
     pub fn cut_now(&mut self, now: Moment) -> Option<usize> {
         self.look_on_demand(now).map(|look| look.urgent)
     }
@@ -282,7 +289,8 @@ impl Drain {
         self.sampler.leave_out(caller);
     }
 
-    /// Ends the watch and closes its descriptor. What has been seen stays known for [`Drain::cut_now`].
+    /// Ends the watch and closes its descriptor. What has been seen stays known for
+    /// [`Drain::cut_now`].
     pub fn close(&mut self) {
         if self.period.looks() {
             self.period = Period::Over;
@@ -352,7 +360,8 @@ impl Drain {
         let before = sys::processor_time();
         let seen = self.sampler.ask_busy(now).cloned();
         self.pace.asked(now, sys::processor_time().saturating_sub(before));
-        // Only a full look can tell that nothing is in flight, as a request may have come on a connection that was idle.
+        // Only a full look can tell that nothing is in flight, as a request may have come on a
+        // connection that was idle.
         self.last = match seen {
             Ok(seen) => {
                 let look = Look { complete: false, ..self.count(&seen) };
@@ -366,7 +375,8 @@ impl Drain {
     }
 }
 
-/// What there may be to close: connections that the app has open, of which the kernel tells more than their queues.
+/// What there may be to close: connections that the app has open, of which the kernel tells more
+/// than their queues.
 fn candidate(known: &Known, pauses: &HashMap<u16, Duration>) -> Option<Candidate> {
     let connection = &known.connection;
     let info = connection.sample.info.filter(|_| connection.sample.state == TcpState::Established)?;

@@ -1,6 +1,7 @@
-//! Whose socket is it? The kernel's tables give a socket's inode, and /proc/PID/fd gives the inodes that a process holds open;
-//! the app's are those of its process and its descendants. A process that runs as somebody else hides its descriptors even from
-//! root without SYS_PTRACE, as in a container by default: then its uid has to do, and failing that, every listener of the network
+//! Whose socket is it? The kernel's tables give a socket's inode, and /proc/PID/fd gives the inodes
+//! that a process holds open; the app's are those of its process and its descendants. A process
+//! that runs as somebody else hides its descriptors even from root without SYS_PTRACE, as in a
+//! container by default: then its uid has to do, and failing that, every listener of the network
 //! namespace counts, since waiting for a stranger is better than cutting off a client.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,8 @@ use crate::sys::tcp::Listener;
 /// What a walk over the app's processes has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Survey {
-    /// Of the inodes that were looked for, those that a process of the app holds open, and one of those who do.
+    /// Of the inodes that were looked for, those that a process of the app holds open, and one of
+    /// those who do.
     pub held: HashMap<u32, Holder>,
     /// The users of processes whose descriptors may not be read.
     pub hidden: HashSet<u32>,
@@ -31,10 +33,11 @@ pub(super) struct Holder {
     pub fd: RawFd,
 }
 
-/// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some 10 us for each process of the
-/// PID namespace and up to 7 us for each descriptor.
+/// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some
+/// 10 us for each process of the PID namespace and up to 7 us for each descriptor.
 ///
-/// Errors: no descriptor or no memory left to read with; a /proc that shows another PID namespace. Nothing else is one.
+/// Errors: no descriptor or no memory left to read with; a /proc that shows another PID namespace.
+/// Nothing else is one.
 pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let processes = match processes() {
@@ -69,7 +72,8 @@ pub(super) fn pids(app: Pid) -> io::Result<Vec<Pid>> {
     Ok(processes()?.map_or_else(Vec::new, |processes| family(app, adopter(), &processes)))
 }
 
-/// Which of the listeners are the app's, by their place in the list: those whose inodes its processes hold, or by their user.
+/// Which of the listeners are the app's, by their place in the list: those whose inodes its
+/// processes hold, or by their user.
 pub(super) fn ours(
     listeners: &[Listener],
     held: &HashSet<u32>,
@@ -107,12 +111,14 @@ fn processes() -> io::Result<Option<Processes>> {
     Ok(Some(processes))
 }
 
-/// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and still the app's.
+/// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and
+/// still the app's.
 fn adopter() -> Option<Pid> {
     (sys::is_init() || sys::is_subreaper()).then(sys::own_pid)
 }
 
-/// The app, its descendants, and those that were handed to its adopter; the app itself first, zombies left out.
+/// The app, its descendants, and those that were handed to its adopter; the app itself first,
+/// zombies left out.
 fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     for (&pid, stat) in processes {

@@ -1,6 +1,7 @@
-//! When to look. Looking costs processor time that belongs to the app, and takes longer the more connections there are; so each
-//! look is paid for by twenty times its cost of waiting, which keeps the whole under five per cent of a core. Where that makes
-//! full looks rare, the few busy connections are asked one by one in between. Pure: costs and times are told.
+//! When to look. Looking costs processor time that belongs to the app, and takes longer the more
+//! connections there are; so each look is paid for by twenty times its cost of waiting, which keeps
+//! the whole under five per cent of a core. Where that makes full looks rare, the few busy
+//! connections are asked one by one in between. Pure: costs and times are told.
 
 use std::time::Duration;
 
@@ -54,7 +55,8 @@ impl Pace {
         }
     }
 
-    /// A full look has been taken; `ask_busy` is what asking the busy ones is thought to cost, if there are any.
+    /// A full look has been taken; `ask_busy` is what asking the busy ones is thought to cost, if
+    /// there are any.
     pub(super) fn looked(&mut self, now: Moment, cost: Duration, ask_busy: Option<Duration>) {
         let wait = EVERY.max(cost.saturating_mul(SHARE));
         self.full = now + wait;
@@ -129,7 +131,8 @@ mod tests {
             let (mut pace, mut now, mut spent) = (Pace::default(), us(0), us(0));
             for (full, busy) in costs {
                 now = now.max(pace.deadline().since_start());
-                // What was spent before this look has been paid for, but for the busy ones' advance.
+                // What was spent before this look has been paid for, but for the busy ones'
+                // advance.
                 match pace.due(Moment::at(now)) {
                     Some(Due::Full) => {
                         prop_assert!(spent * SHARE <= now);

@@ -1,15 +1,18 @@
-//! When waiting cannot help. Clients that hold keep-alive connections straight to the app, with no balancer between, never turn
-//! away: each answer brings their next request. When requests have kept coming for three seconds and their rate has not fallen,
-//! this says so, and picks the moment with the fewest in flight. It never gives up a request that waiting would save: as long as
-//! one connection is busy without having taken part in the coming and going, the drain goes on. New connections are no such sign:
-//! a balancer that has not heard yet still sends, and will stop. Pure.
+//! When waiting cannot help. Clients that hold keep-alive connections straight to the app, with no
+//! balancer between, never turn away: each answer brings their next request. When requests have
+//! kept coming for three seconds and their rate has not fallen, this says so, and picks the moment
+//! with the fewest in flight. It never gives up a request that waiting would save: as long as one
+//! connection is busy without having taken part in the coming and going, the drain goes on. New
+//! connections are no such sign: a balancer that has not heard yet still sends, and will stop.
+//! Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// How long the rate must have held. A connection that has answered nothing for as long is busy with something else.
+/// How long the rate must have held. A connection that has answered nothing for as long is busy
+/// with something else.
 pub(super) const WINDOW: Duration = Duration::from_secs(3);
 
 /// Fewer requests than this within the window are no stream of requests: a scraper, a health check.
@@ -18,7 +21,8 @@ const FEWEST: u64 = 6;
 /// What a look saw of the coming and going.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Traffic {
-    /// Requests that came since the look before, on connections that have been there for [`WINDOW`].
+    /// Requests that came since the look before, on connections that have been there for
+    /// [`WINDOW`].
     pub came: u32,
     /// Connections that brought their first request since the look before.
     pub newcomers: u32,
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_balancer_that_opens_connections_is_worth_waiting_for() {
-        let look = |i: usize| Traffic { newcomers: u32::from(i % 20 == 0 && i < 60), ..busy(10, 3) };
+        let look = |i: usize| Traffic { newcomers: u32::from(i.is_multiple_of(20) && i < 60), ..busy(10, 3) };
         assert_eq!(leaves((0..100).map(look)), Some(70), "three seconds after the last that came");
     }
 

@@ -1,6 +1,7 @@
-//! What the connections of one listener have shown since the stop request: which requests and answers are complete by their sizes,
-//! and how long answers pause. One connection tells little before its client asks again; all of a listener's together tell much,
-//! as they are served by the same program. Pure.
+//! What the connections of one listener have shown since the stop request: which requests and
+//! answers are complete by their sizes, and how long answers pause. One connection tells little
+//! before its client asks again; all of a listener's together tell much, as they are served by the
+//! same program. Pure.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,7 +18,8 @@ const HICCUP: Duration = Duration::from_millis(500);
 /// So many exchanges without a pause say that answers of this listener do not pause.
 const LIVELY: u32 = 16;
 
-/// The size of a request and of what was sent for it, both in classes: two exchanges alike are most likely of the same kind.
+/// The size of a request and of what was sent for it, both in classes: two exchanges alike are most
+/// likely of the same kind.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Shape {
     asked: u64,
@@ -25,12 +27,14 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Of an exchange on a connection that has had others. Classes are about a tenth wide, as dates and counters differ.
+    /// Of an exchange on a connection that has had others. Classes are about a tenth wide, as dates
+    /// and counters differ.
     pub(super) fn new(asked: u64, answered: u64) -> Shape {
         Shape { asked: eighth_of_octave(asked), answered: eighth_of_octave(answered) }
     }
 
-    /// Of the first exchange, with a TLS handshake in it, if there is one: finer, since an answer is small beside certificates.
+    /// Of the first exchange, with a TLS handshake in it, if there is one: finer, since an answer
+    /// is small beside certificates.
     pub(super) fn first(asked: u64, answered: u64) -> Shape {
         const APART: u64 = 1 << 32;
         Shape { asked: eighth_of_octave(asked) | APART, answered: answered / 16 }
@@ -82,7 +86,8 @@ impl Rhythm {
         self.longest_pause
     }
 
-    /// Something was answered for a first segment alone: no TLS handshake, which takes two of the client's.
+    /// Something was answered for a first segment alone: no TLS handshake, which takes two of the
+    /// client's.
     pub(super) fn is_without_tls(&mut self) {
         self.plain = true;
     }
@@ -91,19 +96,22 @@ impl Rhythm {
         self.plain
     }
 
-    /// Exchanges of this shape were complete, and never was one of it only the beginning of an answer.
+    /// Exchanges of this shape were complete, and never was one of it only the beginning of an
+    /// answer.
     pub(super) fn knows(&self, shape: Shape) -> bool {
         self.complete.contains(&shape) && !self.paused.contains(&shape)
     }
 
-    /// Many exchanges were seen, answers do not pause, and this one is no shorter than the shortest: not only its first part.
+    /// Many exchanges were seen, answers do not pause, and this one is no shorter than the
+    /// shortest: not only its first part.
     pub(super) fn is_steady(&self, answered: u64) -> bool {
         self.exchanges >= LIVELY
             && self.longest_pause < HICCUP
             && self.smallest.is_some_and(|smallest| answered >= smallest)
     }
 
-    /// A silence longer than the pauses seen: half as long again as the longest. None if none was seen.
+    /// A silence longer than the pauses seen: half as long again as the longest. None if none was
+    /// seen.
     pub(super) fn beyond_pauses(&self) -> Option<Duration> {
         let pause = Some(self.longest_pause).filter(|pause| !pause.is_zero())?;
         Some(pause.saturating_add(pause / 2).saturating_add(Duration::from_millis(200)))

@@ -1,5 +1,6 @@
-//! Taking a look: asks the kernel, or reads /proc where the kernel does not answer, and enters what it sees among the connections.
-//! Opens its one descriptor at the first look, so that an idle adieu holds none.
+//! Taking a look: asks the kernel, or reads /proc where the kernel does not answer, and enters what
+//! it sees among the connections. Opens its one descriptor at the first look, so that an idle adieu
+//! holds none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Error};
@@ -91,7 +92,8 @@ impl Sampler {
         few.then_some(self.busy.len() as u32)
     }
 
-    /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells anything.
+    /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells
+    /// anything.
     pub(super) fn look(&mut self, now: Moment) -> io::Result<&Seen> {
         // Taken out, so that it is closed if anything goes wrong.
         let mut source = std::mem::replace(&mut self.source, Source::Closed);
@@ -217,7 +219,8 @@ impl Sampler {
         }
     }
 
-    /// Connections to the ports of `--drain-outbound` that await an answer, whoever they belong to; their users by inode.
+    /// Connections to the ports of `--drain-outbound` that await an answer, whoever they belong to;
+    /// their users by inode.
     fn outbound(&self, sock_diag: &mut SockDiag) -> io::Result<HashMap<u32, u32>> {
         let mut asking = HashMap::new();
         if self.remote_ports.is_empty() {
@@ -252,7 +255,8 @@ impl Sampler {
         accepted.filter(|socket| unix.enter(now, socket)).count()
     }
 
-    /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is believed.
+    /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is
+    /// believed.
     fn tally(&mut self, now: Moment, listeners: &[Listener]) -> Tally {
         let mut tally = self.connections.tally(now);
         let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
@@ -284,7 +288,8 @@ impl Sampler {
                 && connection.inode != 0
                 && connection.sample.unsent > 0
             {
-                // Without tcp_info a pool's idle connection looks like a waiting one: only what is on its way is known.
+                // Without tcp_info a pool's idle connection looks like a waiting one: only what is
+                // on its way is known.
                 asking.insert(connection.inode, connection.uid);
             }
         }

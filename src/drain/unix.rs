@@ -1,6 +1,6 @@
-//! Unix sockets have queues but no clocks. Bytes in a queue are in flight; a connection whose queues stay empty may be waiting for
-//! an answer or for nothing at all, so that it counts as in flight until nothing has moved for as long as the longest request.
-//! Pure.
+//! Unix sockets have queues but no clocks. Bytes in a queue are in flight; a connection whose
+//! queues stay empty may be waiting for an answer or for nothing at all, so that it counts as in
+//! flight until nothing has moved for as long as the longest request. Pure.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! What several looks mean together. One look may fall between an answer and the next request, so that nothing in flight must
-//! hold twice in a row; and where nothing can be seen nothing is known, so that only the drain timeout ends the wait. Pure.
+//! What several looks mean together. One look may fall between an answer and the next request, so
+//! that nothing in flight must hold twice in a row; and where nothing can be seen nothing is known,
+//! so that only the drain timeout ends the wait. Pure.
 
 use super::pinned::{Pinned, Traffic};
 use crate::lifecycle::Event;
@@ -12,15 +13,16 @@ pub enum Verdict {
     Busy,
     /// Nothing was in flight at two looks in a row, the last of them since draining began.
     Idle,
-    /// Requests keep coming at an undiminished rate and few are in flight just now: leave, waiting cannot help.
+    /// Requests keep coming at an undiminished rate and few are in flight just now: leave, waiting
+    /// cannot help.
     Pinned,
     /// Nothing can be seen; the reason was logged.
     Blind,
 }
 
 impl Verdict {
-    /// What the lifecycle is to be told, if anything: the wait is over. `check_idle` is what `--drain-check` says; true without
-    /// one.
+    /// What the lifecycle is to be told, if anything: the wait is over. `check_idle` is what
+    /// `--drain-check` says; true without one.
     #[must_use]
     pub fn event(self, check_idle: bool) -> Option<Event> {
         match self {
@@ -72,8 +74,8 @@ impl Looks {
         }
     }
 
-    /// Those that were busy at the last look at everything are not any more. The others were not busy then, so that this is worth
-    /// one look; only one at everything can confirm it.
+    /// Those that were busy at the last look at everything are not any more. The others were not
+    /// busy then, so that this is worth one look; only one at everything can confirm it.
     pub(super) fn none_busy(&mut self) {
         self.idle_in_a_row = self.idle_in_a_row.max(1);
     }

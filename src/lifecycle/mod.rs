@@ -1,8 +1,9 @@
 //! What should happen, and nothing else.
 //!
-//! One pure state machine: it is told what happened and when, and answers with what to do. It reads no
-//! clock, holds no descriptor and writes no log, so that every stop that can happen can be played through
-//! in a test. Each wait is a phase with an absolute deadline; being asked too early or too often changes nothing.
+//! One pure state machine: it is told what happened and when, and answers with what to do. It reads
+//! no clock, holds no descriptor and writes no log, so that every stop that can happen can be
+//! played through in a test. Each wait is a phase with an absolute deadline; being asked too early
+//! or too often changes nothing.
 
 mod phase;
 mod plan;
@@ -152,11 +153,12 @@ impl Kill {
     }
 }
 
-/// How often everything that is left is killed again: to reach those that were forked during the time before.
+/// How often everything that is left is killed again: to reach those that were forked during the
+/// time before.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
-/// Between the first stop signal and SIGKILL, and between SIGKILL and leaving, lies at least this long, or what the plan
-/// itself has room for. It matters for whoever is woken late (stopped, frozen, starved): overdue deadlines are not all
-/// acted on at once.
+/// Between the first stop signal and SIGKILL, and between SIGKILL and leaving, lies at least this
+/// long, or what the plan itself has room for. It matters for whoever is woken late (stopped,
+/// frozen, starved): overdue deadlines are not all acted on at once.
 const MIN_GAP: Duration = Duration::from_millis(200);
 
 /// The life of one app.
@@ -177,8 +179,8 @@ impl Lifecycle {
         Lifecycle { plan, state: State::Starting, stop: None, ready: false, checks_pass: false }
     }
 
-    /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on, too,
-    /// after the event: an app that ended is not killed because its news came late.
+    /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on,
+    /// too, after the event: an app that ended is not killed because its news came late.
     pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
         let mut actions = Actions::new();
         match event {
@@ -282,7 +284,8 @@ impl Lifecycle {
         MIN_GAP.min(self.plan.grace / 4)
     }
 
-    /// When an app that got its first stop signal at `signalled` is killed: on time, unless the signal came late.
+    /// When an app that got its first stop signal at `signalled` is killed: on time, unless the
+    /// signal came late.
     fn kill_due(&self, signalled: Moment) -> Moment {
         self.kill_at().max(signalled + self.stop_gap())
     }
@@ -366,7 +369,7 @@ impl Lifecycle {
             State::Starting | State::Running if asks => self.pre_stop(arrival, now, actions),
             State::PreStop { .. } | State::Draining if asks => actions.push(Action::Ignore(arrival)),
             State::PreStop { .. } | State::Draining if hurries => {
-                self.stopping(Why::Hurry(arrival.signal), now, actions)
+                self.stopping(Why::Hurry(arrival.signal), now, actions);
             }
             State::Stopping { .. } if asks && self.asks_once() => actions.push(Action::Ignore(arrival)),
             State::Starting
@@ -377,10 +380,10 @@ impl Lifecycle {
             | State::Killing(_) => actions.push(Action::Forward(arrival, forwarded)),
             // The app has ended by itself; what it left behind has the grace, and no longer.
             State::Sweeping { .. } | State::Leaving { .. } if asks && self.stop.is_none() => {
-                self.accept_stop(arrival, now, actions)
+                self.accept_stop(arrival, now, actions);
             }
             State::Sweeping { .. } | State::Leaving { .. } | State::Gone => {
-                actions.push(Action::Ignore(arrival))
+                actions.push(Action::Ignore(arrival));
             }
         }
     }
@@ -510,7 +513,7 @@ impl Lifecycle {
             }
             State::Stopping { began, step, .. } => self.step(began, step + 1, now, actions),
             State::Killing(kill) if now >= self.leave_due(kill) => {
-                self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions)
+                self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions);
             }
             State::Killing(kill) => {
                 self.state = State::Killing(Kill { again: now + KILL_AGAIN, ..kill });
@@ -521,7 +524,7 @@ impl Lifecycle {
                 actions.push(Action::KillLeftovers);
             }
             State::Sweeping { exit, kill: Some(kill), .. } if now >= self.leave_due(kill) => {
-                self.leave(exit, Why::Unkillable, actions)
+                self.leave(exit, Why::Unkillable, actions);
             }
             State::Sweeping { exit, began, kill: Some(kill) } => {
                 let kill = Some(Kill { again: now + KILL_AGAIN, ..kill });

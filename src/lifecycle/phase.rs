@@ -1,6 +1,7 @@
 //! The phases of an app's life: one row each.
 
-/// Makes [`Phase`] out of one row for each phase: a sentence, its name, and whether a stop is under way.
+/// Makes [`Phase`] out of one row for each phase: a sentence, its name, and whether a stop is under
+/// way.
 macro_rules! phases {
     ($($(#[$sentence:meta])+ $phase:ident = $name:literal, stopping: $stopping:literal;)+) => {
         /// Where in its life the app is. The order is that of life.

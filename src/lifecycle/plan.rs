@@ -85,7 +85,8 @@ pub struct Plan {
     pub kill_margin: Duration,
     /// How long the app serves on after the stop request, before the drain.
     pub pre_stop: Duration,
-    /// How long draining may last after the pre-stop sleep; `None` when there is nothing to wait for.
+    /// How long draining may last after the pre-stop sleep; `None` when there is nothing to wait
+    /// for.
     pub drain: Option<Duration>,
     /// What leftovers get when no stop was asked for.
     pub leftovers: Duration,

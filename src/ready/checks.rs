@@ -1,9 +1,11 @@
-//! Is the app ready, and later: is it still busy? Both are found out by asking the same question over and over. Each
-//! check is asked again one second after it was last asked, or when its answer came if that took longer, and has a
-//! limit of its own; the last answer stands until the next one. Until it has passed for the first time it is asked
-//! sooner at first, so that an app which needs 200 ms to start does not wait for its traffic for a whole second. Readiness follows the checks for as long as the app
-//! runs, as users know it from Kubernetes and HAProxy: an app that stops answering is no longer ready, one that answers
-//! again is. Without checks nothing here ever wakes anybody.
+//! Is the app ready, and later: is it still busy? Both are found out by asking the same question
+//! over and over. Each check is asked again one second after it was last asked, or when its answer
+//! came if that took longer, and has a limit of its own; the last answer stands until the next one.
+//! Until it has passed for the first time it is asked sooner at first, so that an app which needs
+//! 200 ms to start does not wait for its traffic for a whole second. Readiness follows the checks
+//! for as long as the app runs, as users know it from Kubernetes and HAProxy: an app that stops
+//! answering is no longer ready, one that answers again is. Without checks nothing here ever wakes
+//! anybody.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,8 +27,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
 /// ... and may take longer: a broker's command line client is slow to start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// Between an answer and the next asking, so that an HTTP check, which is a connection to the app itself, is not always
-/// to be seen among those that drain.
+/// Between an answer and the next asking, so that an HTTP check, which is a connection to the app
+/// itself, is not always to be seen among those that drain.
 const DRAIN_REST: Duration = Duration::from_millis(300);
 /// Idle must hold at two looks in a row.
 const DRAIN_IDLE_LOOKS: u32 = 2;
@@ -88,7 +90,8 @@ impl Repeated {
         Some(answer)
     }
 
-    /// The last command was cut off and lives on: one more each second would fill the process table.
+    /// The last command was cut off and lives on: one more each second would fill the process
+    /// table.
     fn lingers(&self) -> bool {
         self.ask.as_ref().is_some_and(Ask::lingers)
     }
@@ -164,7 +167,7 @@ impl Check {
         match (&self.last, &result) {
             (Ok(()), Err(reason)) => log::warn!("readiness check '{}' fails: {reason}", self.name),
             (Err(_), Ok(())) if self.passed_before => {
-                log::info!("readiness check '{}' passes again", self.name)
+                log::info!("readiness check '{}' passes again", self.name);
             }
             (Err(_), Ok(())) => log::debug!("readiness check '{}' passes", self.name),
             (Ok(()), Ok(())) | (Err(_), Err(_)) => {}
@@ -234,7 +237,8 @@ impl Checks {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Asks no more, and ends what is still asked: a stop has begun, readiness is false whatever they say.
+    /// Asks no more, and ends what is still asked: a stop has begun, readiness is false whatever
+    /// they say.
     pub fn cease(&mut self) {
         self.ceased = true;
         for asked in self.checks.iter_mut().filter_map(|check| check.asked.as_mut()) {
@@ -314,7 +318,8 @@ impl DrainCheck {
         self.asked.ask.as_ref().and_then(Ask::asks_from)
     }
 
-    /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds it.
+    /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds
+    /// it.
     pub fn idle(&self) -> bool {
         self.idle_looks >= DRAIN_IDLE_LOOKS
     }

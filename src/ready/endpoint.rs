@@ -1,7 +1,8 @@
-//! What anybody may ask adieu over HTTP: is the app ready, is it alive, what is going on. The endpoint lives in the one
-//! loop and may cost it little, whoever is on the other side: at most 32 connections, 4 KiB a request, 2 s to send one
-//! and to take the answer, and a bounded number of answers a turn, so that a signal never waits behind clients. Whoever
-//! comes when all places are taken waits in the kernel's queue until one is given up, which then happens sooner.
+//! What anybody may ask adieu over HTTP: is the app ready, is it alive, what is going on. The
+//! endpoint lives in the one loop and may cost it little, whoever is on the other side: at most 32
+//! connections, 4 KiB a request, 2 s to send one and to take the answer, and a bounded number of
+//! answers a turn, so that a signal never waits behind clients. Whoever comes when all places are
+//! taken waits in the kernel's queue until one is given up, which then happens sooner.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,24 +14,24 @@ use crate::ready::pages::{Page, View};
 use crate::sys::poll::PollFds;
 use crate::sys::{describe, descriptors};
 
-/// Connections at a time, and what share of the descriptors that adieu may have they are at most: the drain, hooks and
-/// checks need some, too.
+/// Connections at a time, and what share of the descriptors that adieu may have they are at most:
+/// the drain, hooks and checks need some, too.
 const PLACES: usize = 32;
 const SHARE: u64 = 4;
 /// Bytes of one request, its body not counted: nobody needs one here.
 const REQUEST_LIMIT: usize = 4 * 1024;
 /// For one request to arrive and its answer to be taken; also how long a kept connection may rest.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same while all places are taken: whoever has been waiting outside is more likely to be a kubelet than someone who
-/// has not finished asking for so long.
+/// The same while all places are taken: whoever has been waiting outside is more likely to be a
+/// kubelet than someone who has not finished asking for so long.
 const PRESSED: Duration = Duration::from_millis(200);
 /// Answers, and new connections, in one turn of the loop.
 const ANSWERS_A_TURN: usize = 64;
 const ARRIVALS_A_TURN: usize = 64;
 /// Writes, and reads of what is thrown away, of one client in one turn.
 const CALLS_A_TURN: usize = 4;
-/// How long to leave the listener alone after accept failed for want of descriptors or memory: the connection stays in
-/// the queue and the listener readable, so trying again at once would spin.
+/// How long to leave the listener alone after accept failed for want of descriptors or memory: the
+/// connection stays in the queue and the listener readable, so trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The endpoint: a listener and its clients.
@@ -49,8 +50,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Listens. std sets SO_REUSEADDR, so that a restart does not wait for old connections to be forgotten, and
-    /// close-on-exec.
+    /// Listens. std sets SO_REUSEADDR, so that a restart does not wait for old connections to be
+    /// forgotten, and close-on-exec.
     ///
     /// # Errors
     /// What the kernel says, such as that the address is in use.
@@ -95,8 +96,9 @@ impl Health {
         if self.clients.len() < self.places { PATIENCE } else { PRESSED }
     }
 
-    /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the same turn. A loop that
-    /// looks at its signals in between never gives an answer that is older than a signal sent before the request.
+    /// Takes what has come: connections and requests. To be followed by [`Health::serve`] in the
+    /// same turn. A loop that looks at its signals in between never gives an answer that is older
+    /// than a signal sent before the request.
     pub fn read_requests(&mut self, now: Moment) {
         self.paused = self.paused.filter(|until| now < *until);
         self.accept(now);
@@ -156,8 +158,9 @@ enum ClientState {
     Asking,
     /// The last answer is on its way.
     Closing,
-    /// We have said our last word and read on, to throw away: closing with unread data would make the kernel send a
-    /// reset, which destroys the answer before the client has read it (RFC 9112, 9.6).
+    /// We have said our last word and read on, to throw away: closing with unread data would make
+    /// the kernel send a reset, which destroys the answer before the client has read it (RFC 9112,
+    /// 9.6).
     Lingering,
     Gone,
 }
@@ -204,7 +207,8 @@ impl Client {
             }
         }
         if self.state == ClientState::Closing && self.unsent.is_empty() {
-            // The client learns that nothing more comes; if it cannot be told, reading will find out.
+            // The client learns that nothing more comes; if it cannot be told, reading will find
+            // out.
             let _ = self.stream.shutdown(Shutdown::Write);
             self.state = ClientState::Lingering;
         }
@@ -213,8 +217,8 @@ impl Client {
         }
     }
 
-    /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a client can have us
-    /// keep stays bounded.
+    /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a
+    /// client can have us keep stays bounded.
     fn read_requests(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
         let room = REQUEST_LIMIT.saturating_sub(self.received.len());
@@ -266,7 +270,8 @@ impl Client {
         }
     }
 
-    /// True when everything has been said. A client that takes it in crumbs is served on in the next turn.
+    /// True when everything has been said. A client that takes it in crumbs is served on in the
+    /// next turn.
     fn flush(&mut self) -> bool {
         for _ in 0..CALLS_A_TURN {
             if self.unsent.is_empty() {
@@ -284,7 +289,8 @@ impl Client {
         self.unsent.is_empty()
     }
 
-    /// Throws away what still comes: a bounded part of it each turn, until the client is done or its time is up.
+    /// Throws away what still comes: a bounded part of it each turn, until the client is done or
+    /// its time is up.
     fn linger(&mut self) {
         let mut waste = [0; REQUEST_LIMIT];
         for _ in 0..CALLS_A_TURN {
@@ -360,7 +366,8 @@ fn understand(request: &httparse::Request) -> Request {
     };
     let connection = header("connection").unwrap_or_default();
     let says = |word: &str| connection.split(',').any(|token| token.trim() == word);
-    // A body is not looked at, so where it ends and the next request begins is unknown: close after the answer.
+    // A body is not looked at, so where it ends and the next request begins is unknown: close after
+    // the answer.
     let body = header("content-length").is_some_and(|length| length.trim() != "0");
     let keep = if body || header("transfer-encoding").is_some() || says("close") {
         Keep::No
@@ -520,7 +527,8 @@ mod tests {
         assert_eq!(status_of(&serve_until(&mut health, &READY, client)), "200");
     }
 
-    /// Its end is read to the last byte, a bounded part of it each turn: closing earlier would reset the connection.
+    /// Its end is read to the last byte, a bounded part of it each turn: closing earlier would
+    /// reset the connection.
     #[test]
     fn who_sends_a_long_body_hears_the_answer_all_the_same() {
         let mut words = b"POST /readyz HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n".to_vec();
@@ -562,7 +570,7 @@ mod tests {
         health.serve(Moment::at(Duration::ZERO), &READY);
         health.serve(Moment::at(Duration::ZERO), &READY);
         assert_eq!(health.answered, 150);
-        assert_eq!(health.deadline(), Some(PATIENCE).map(Moment::at));
+        assert_eq!(health.deadline(), Some(Moment::at(PATIENCE)));
     }
 
     #[test]
@@ -612,7 +620,7 @@ mod tests {
         while health.clients.len() < PLACES - 1 {
             turn(&mut health, Moment::at(Duration::ZERO), &READY);
         }
-        assert_eq!(health.deadline(), Some(PATIENCE).map(Moment::at));
+        assert_eq!(health.deadline(), Some(Moment::at(PATIENCE)));
         for at in [500, 1000, 1500, 1999] {
             for stream in &mut slow {
                 stream.write_all(b"G").unwrap();
@@ -620,11 +628,7 @@ mod tests {
             turn(&mut health, Moment::at(Duration::from_millis(at)), &READY);
             assert_eq!(health.clients.len(), PLACES - 1);
         }
-        assert_eq!(
-            health.deadline(),
-            Some(PATIENCE).map(Moment::at),
-            "bytes that make no request win no time"
-        );
+        assert_eq!(health.deadline(), Some(Moment::at(PATIENCE)), "bytes that make no request win no time");
         slow.push(TcpStream::connect(addr).unwrap());
         let mut probe = TcpStream::connect(addr).unwrap();
         probe.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").unwrap();
@@ -635,7 +639,7 @@ mod tests {
         health.poll_fds(&mut fds);
         assert_eq!(fds.len(), PLACES, "full: the listener is left alone");
         drop(fds);
-        assert_eq!(health.deadline(), Some(PRESSED).map(Moment::at));
+        assert_eq!(health.deadline(), Some(Moment::at(PRESSED)));
         while health.answered == 0 {
             turn(&mut health, Moment::at(PRESSED), &READY);
         }
@@ -674,7 +678,7 @@ mod tests {
         health.poll_fds(&mut fds);
         assert_eq!(fds.len(), 0);
         drop(fds);
-        assert_eq!(health.deadline(), Some(Duration::from_secs(3)).map(Moment::at));
+        assert_eq!(health.deadline(), Some(Moment::at(Duration::from_secs(3))));
         health.read_requests(Moment::at(Duration::from_secs(3)));
         health.serve(Moment::at(Duration::from_secs(3)), &READY);
         assert_eq!(health.deadline(), None, "nothing to do, nobody to wake");
@@ -704,7 +708,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes come, the first request is found whole or refused, and nothing panics or waits for ever.
+        /// However the bytes come, the first request is found whole or refused, and nothing panics
+        /// or waits for ever.
         #[test]
         fn any_bytes_are_digested(bytes in prop::collection::vec(any::<u8>(), 0..REQUEST_LIMIT)) {
             let mut received = bytes;

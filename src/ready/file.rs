@@ -1,5 +1,5 @@
-//! The file that exists exactly while the app is ready. What cannot be done now, for want of a descriptor or of the
-//! directory, is tried again until it is done.
+//! The file that exists exactly while the app is ready. What cannot be done now, for want of a
+//! descriptor or of the directory, is tried again until it is done.
 
 use std::path::PathBuf;
 use std::time::Duration;

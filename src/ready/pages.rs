@@ -1,5 +1,5 @@
-//! What the health endpoint tells: one page for each question, rendered from a view of the whole. Pure: the same view and
-//! time give the same words.
+//! What the health endpoint tells: one page for each question, rendered from a view of the whole.
+//! Pure: the same view and time give the same words.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,12 +1,13 @@
-//! `adieu --probe readyz`: asks a running adieu, for images that have no curl. A process of its own that lives for one
-//! question, so it may simply block, with a limit.
+//! `adieu --probe readyz`: asks a running adieu, for images that have no curl. A process of its own
+//! that lives for one question, so it may simply block, with a limit.
 
 use crate::sys::describe;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// For the whole question: what Docker and Kubernetes users set as the limit is longer or ends us anyway.
+/// For the whole question: what Docker and Kubernetes users set as the limit is longer or ends us
+/// anyway.
 const LIMIT: Duration = Duration::from_secs(2);
 /// No page of adieu's is longer.
 const ANSWER_LIMIT: u64 = 64 * 1024;
@@ -20,7 +21,8 @@ pub struct Said {
     pub words: String,
 }
 
-/// Asks the adieu at `address`, one that listens everywhere over the loopback, for a page: `readyz`, `livez`, `status`.
+/// Asks the adieu at `address`, one that listens everywhere over the loopback, for a page:
+/// `readyz`, `livez`, `status`.
 ///
 /// # Errors
 /// One line: nobody is there, or nobody answers within 2 s.
@@ -36,8 +38,8 @@ pub fn ask(address: SocketAddr, what: &str) -> Result<Said, String> {
     understand(&answer).ok_or_else(|| format!("what listens on '{address}' is not adieu"))
 }
 
-/// Asks and prints: the page where a person asked for `status`, else one line of reason to stderr. Returns the exit
-/// status: 0 for yes, 1 for no and for nobody there.
+/// Asks and prints: the page where a person asked for `status`, else one line of reason to stderr.
+/// Returns the exit status: 0 for yes, 1 for no and for nobody there.
 pub fn run(address: SocketAddr, what: &str) -> i32 {
     match ask(address, what) {
         Ok(said) if what == "status" => {

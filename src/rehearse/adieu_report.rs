@@ -1,5 +1,6 @@
-//! adieu's own report, as far as a rehearsal uses it: its phases on the time scale of the stop, how the app itself ended, and whom
-//! adieu had to kill. A report that is missing makes the recording poorer, never wrong.
+//! adieu's own report, as far as a rehearsal uses it: its phases on the time scale of the stop, how
+//! the app itself ended, and whom adieu had to kill. A report that is missing makes the recording
+//! poorer, never wrong.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! An earlier rehearsal's report, and what has become worse since. An app that is not perfect yet can be kept from getting worse.
+//! An earlier rehearsal's report, and what has become worse since. An app that is not perfect yet
+//! can be kept from getting worse.
 
 use serde::Deserialize;
 
@@ -6,7 +7,8 @@ use super::recording::Mode;
 use super::show::run::Run;
 use super::verdict::Outcome;
 
-/// Load and stop meet by chance: the share of lost requests counts as worse only when it is larger by more than half.
+/// Load and stop meet by chance: the share of lost requests counts as worse only when it is larger
+/// by more than half.
 const NOISE: f64 = 1.5;
 
 /// What is read of a report; the rest of it may have changed.

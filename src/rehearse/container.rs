@@ -1,6 +1,7 @@
-//! A container, run by the engine that is there. The image's own entry point, STOPSIGNAL and HEALTHCHECK hold, and the engine
-//! itself asks for the stop and kills; the tool only looks on. Requests have to come from inside the container's network, which
-//! may be none at all: the tool's threads enter it, while the engine's own programs stay outside.
+//! A container, run by the engine that is there. The image's own entry point, STOPSIGNAL and
+//! HEALTHCHECK hold, and the engine itself asks for the stop and kills; the tool only looks on.
+//! Requests have to come from inside the container's network, which may be none at all: the tool's
+//! threads enter it, while the engine's own programs stay outside.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -122,7 +123,8 @@ impl Container {
         Ok(Container { engine, name, outside: None, stop, stopper: Some(stopper), ended, about, pid })
     }
 
-    /// From now on this thread, and those that it starts, speak from inside the container's network.
+    /// From now on this thread, and those that it starts, speak from inside the container's
+    /// network.
     ///
     /// # Errors
     /// That it is not permitted.
@@ -140,7 +142,8 @@ impl Container {
         Ok(())
     }
 
-    /// Waits until the image's HEALTHCHECK passes, if it has one, for as long as `goes_on` says, which is `within`.
+    /// Waits until the image's HEALTHCHECK passes, if it has one, for as long as `goes_on` says,
+    /// which is `within`.
     ///
     /// # Errors
     /// That it does not in time.
@@ -150,7 +153,8 @@ impl Container {
             return Ok(());
         }
         while goes_on() {
-            // podman runs checks by systemd's timers, which need not be there, or at once when it is asked to.
+            // podman runs checks by systemd's timers, which need not be there, or at once when it
+            // is asked to.
             let by_hand = ask(&self.engine, &["healthcheck".as_ref(), "run".as_ref(), self.name.as_ref()]);
             if by_hand.is_ok_and(|output| output.status.success()) {
                 return Ok(());

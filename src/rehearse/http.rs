@@ -1,6 +1,7 @@
-//! HTTP/1.1 as a client speaks it, so far as a rehearsal needs it: a request, interim answers, and an answer read to its very end,
-//! since an answer that breaks off is none. Written here because it has to tell apart what libraries for users smooth over: a
-//! connection that was closed between two requests from one that was closed under a request.
+//! HTTP/1.1 as a client speaks it, so far as a rehearsal needs it: a request, interim answers, and
+//! an answer read to its very end, since an answer that breaks off is none. Written here because it
+//! has to tell apart what libraries for users smooth over: a connection that was closed between two
+//! requests from one that was closed under a request.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
-//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen. Each lost request counts
-//! against one point, the one that caused it, so that a single flaw shows as a single failure with the advice that mends it; a
-//! point that could only repeat another's failure counts as not seen.
+//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen.
+//! Each lost request counts against one point, the one that caused it, so that a single flaw shows
+//! as a single failure with the advice that mends it; a point that could only repeat another's
+//! failure counts as not seen.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ impl<'a> Evidence<'a> {
                     }
                     (true, true) => Point::DrainFitsGrace,
                     (false, _) if self.drain_gave_up().is_some() => Point::DrainFitsGrace,
-                    // It stood in the listener's queue, which the kernel clears away as the listener closes.
+                    // It stood in the listener's queue, which the kernel clears away as the
+                    // listener closes.
                     (false, _) if after_stop && self.listener_closed_under(request) => {
                         Point::FailsReadinessFirst
                     }
@@ -83,7 +85,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// A new connection that ended when the app closed its listener while it went on living; looks are some milliseconds apart.
+    /// A new connection that ended when the app closed its listener while it went on living; looks
+    /// are some milliseconds apart.
     fn listener_closed_under(&self, request: &Request) -> bool {
         let when = |closed: At| (closed.0 - 50..=closed.0 + 5).contains(&request.to.0);
         request.connection == Connection::New && self.seen.closed.is_some_and(when)
@@ -127,7 +130,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// adieu did not take the platform's signal for a stop request: it has no phase of a stop to tell of.
+    /// adieu did not take the platform's signal for a stop request: it has no phase of a stop to
+    /// tell of.
     fn forwarded(&self) -> bool {
         self.seen.adieu_report.as_ref().is_some_and(|report| report.phases.is_empty() && !report.signalled)
     }
@@ -339,7 +343,8 @@ impl<'a> Evidence<'a> {
                 self.seen.adieu_report.as_ref().and_then(|report| report.app_end).is_some_and(died)
             }
         };
-        // A process that dies of a signal closes nothing; one that was held at its exit was looked at afterwards.
+        // A process that dies of a signal closes nothing; one that was held at its exit was looked
+        // at afterwards.
         let left_open = |line: &&DatabaseConnection| match line.end {
             ConnectionEnd::Closed(_) => false,
             ConnectionEnd::WithOwner => line.main && of_signal,

@@ -1,6 +1,7 @@
-//! The built-in app: an HTTP server as they are found in the wild. It serves fast and slow requests with keep-alive, and on
-//! SIGTERM it dies at once with whatever it was doing. (It asks for that by a handler: a process without one that is PID 1 would
-//! not even get the signal, pid_namespaces(7).)
+//! The built-in app: an HTTP server as they are found in the wild. It serves fast and slow requests
+//! with keep-alive, and on SIGTERM it dies at once with whatever it was doing. (It asks for that by
+//! a handler: a process without one that is PID 1 would not even get the signal,
+//! pid_namespaces(7).)
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

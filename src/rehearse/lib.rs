@@ -3,9 +3,11 @@
 //! Everything flows one way:
 //!
 //! - `options` and [`manifest`] say what to rehearse; together they make a `plan`.
-//! - `perform` carries it out. In a `sandbox` that stands in for the container, it starts the app, waits until it is `ready`,
-//!   puts `load` on it through the `balancer` while `watch` looks on, and plays the platform's `shutdown`.
-//! - What comes out is a [`recording`], plain data; [`judge`] makes a [`verdict`] of it, and [`show`] shows both.
+//! - `perform` carries it out. In a `sandbox` that stands in for the container, it starts the app,
+//!   waits until it is `ready`, puts `load` on it through the `balancer` while `watch` looks on,
+//!   and plays the platform's `shutdown`.
+//! - What comes out is a [`recording`], plain data; [`judge`] makes a [`verdict`] of it, and
+//!   [`show`] shows both.
 //!
 //! No two files import each other; a test of the init's holds that.
 

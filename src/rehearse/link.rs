@@ -1,5 +1,5 @@
-//! One connection to the app, by TCP, TLS or a unix socket. Every read and write of it has a deadline, and it can tell whether the
-//! other side has closed it.
+//! One connection to the app, by TCP, TLS or a unix socket. Every read and write of it has a
+//! deadline, and it can tell whether the other side has closed it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -100,7 +100,8 @@ impl Link {
         }
     }
 
-    /// Whether the other side has closed it, as a careful client looks before it writes the next request.
+    /// Whether the other side has closed it, as a careful client looks before it writes the next
+    /// request.
     pub(crate) fn closed(&mut self) -> bool {
         if let Transport::Tls(stream) = &mut self.transport {
             return tls_closed(stream).unwrap_or(true);

@@ -1,4 +1,5 @@
-//! Everything that goes on while the app is under load: the balancer, its clients, and the watchers.
+//! Everything that goes on while the app is under load: the balancer, its clients, and the
+//! watchers.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

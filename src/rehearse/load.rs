@@ -1,7 +1,9 @@
-//! The clients. Some keep one connection for all their requests, some open a new one each time, some are pinned: they keep their
-//! connection even after the balancer has removed the app, as the clients of a ClusterIP do, until the app closes it; and streams
-//! of events and websockets last until the app ends them. For slow addresses there are more of them, out of step, so that requests
-//! are in flight at any moment. Each is a thread that notes when it asked and what became of it.
+//! The clients. Some keep one connection for all their requests, some open a new one each time,
+//! some are pinned: they keep their connection even after the balancer has removed the app, as the
+//! clients of a ClusterIP do, until the app closes it; and streams of events and websockets last
+//! until the app ends them. For slow addresses there are more of them, out of step, so that
+//! requests are in flight at any moment. Each is a thread that notes when it asked and what became
+//! of it.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,7 +21,8 @@ use super::websocket;
 
 /// After a loss: a user tries again, but not at once.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// How far clients of slow addresses are out of step at most: the load before the stop is not much longer.
+/// How far clients of slow addresses are out of step at most: the load before the stop is not much
+/// longer.
 const MOST_DELAY: Duration = Duration::from_secs(10);
 /// A stream may last as long as the rehearsal does.
 const STREAM: Duration = Duration::from_secs(24 * 3600);
@@ -60,7 +63,8 @@ pub(crate) struct Sent {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) sent: Vec<Sent>,
-    /// When its connection was closed between two requests, after the removal: from then on it asks another instance.
+    /// When its connection was closed between two requests, after the removal: from then on it asks
+    /// another instance.
     pub(crate) moved_on: Option<Instant>,
 }
 
@@ -141,7 +145,8 @@ impl Worker {
         self.log
     }
 
-    /// Pauses, and says whether there is somewhere to ask: the balancer's routes, or a connection that it cannot take away.
+    /// Pauses, and says whether there is somewhere to ask: the balancer's routes, or a connection
+    /// that it cannot take away.
     fn may_ask(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let routed = self.balancer.routes_after(pause);
@@ -197,7 +202,8 @@ fn fate_of(status: u16) -> Fate {
     }
 }
 
-/// Asks once on a new connection and reads the answer to its end, or to its head where it is a stream.
+/// Asks once on a new connection and reads the answer to its end, or to its head where it is a
+/// stream.
 pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<Target, Fate> {
     let mut versions: Vec<Version> = Vec::new();
     let mut last = Fate::TurnedAway { why: "no version of TLS is spoken here".into() };

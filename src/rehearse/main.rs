@@ -1,11 +1,13 @@
-//! The rehearsal tool. Called as `adieu` it is the init itself, so that the tool needs no second binary to run an app under it.
+//! The rehearsal tool. Called as `adieu` it is the init itself, so that the tool needs no second
+//! binary to run an app under it.
 
 #![no_main]
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
-/// C's main function, since as the init this program must be found by the app as C would have left it; [`adieu::entry`] says why.
+/// C's main function, since as the init this program must be found by the app as C would have left
+/// it; [`adieu::entry`] says why.
 ///
 /// # Safety
 /// For libc alone to call.

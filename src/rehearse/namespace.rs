@@ -1,7 +1,8 @@
-//! The helper process in the middle: this binary once more, which makes the namespaces and starts itself a third time inside
-//! them as PID 1, mounts /proc there and becomes the app (or adieu). Nothing forks, so that no unsafe code is needed. Each of the
-//! three dies when the one above it dies, so that nothing is left behind however the tool itself ends; and a namespace takes all
-//! its processes with it, pid_namespaces(7).
+//! The helper process in the middle: this binary once more, which makes the namespaces and starts
+//! itself a third time inside them as PID 1, mounts /proc there and becomes the app (or adieu).
+//! Nothing forks, so that no unsafe code is needed. Each of the three dies when the one above it
+//! dies, so that nothing is left behind however the tool itself ends; and a namespace takes all its
+//! processes with it, pid_namespaces(7).
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -20,7 +21,8 @@ use nix::unistd::Pid;
 
 use super::snapshot::Members;
 
-/// The first argument that makes this binary the helper, and the one that makes it the process inside.
+/// The first argument that makes this binary the helper, and the one that makes it the process
+/// inside.
 pub(crate) const NAMESPACE: &str = "--as-namespace";
 pub(crate) const PID_ONE: &str = "--as-pid-one";
 
@@ -49,8 +51,8 @@ pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
     let [isolation, at_exit, rest @ ..] = args else {
         return Err(io::Error::other("the kind of isolation is missing"));
     };
-    // Without a terminal: Ctrl-C is for the tool alone, which then ends the sandbox in order, and never for the app, which adieu
-    // would make the terminal's foreground.
+    // Without a terminal: Ctrl-C is for the tool alone, which then ends the sandbox in order, and
+    // never for the app, which adieu would make the terminal's foreground.
     nix::unistd::setsid()?;
     let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
     let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
@@ -68,8 +70,8 @@ pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
             watch_main(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
         }
         _ => {
-            // The escapees of setsid come to us instead of to the machine's own init; without a namespace that takes them with
-            // it, we must outlive the tool to end them.
+            // The escapees of setsid come to us instead of to the machine's own init; without a
+            // namespace that takes them with it, we must outlive the tool to end them.
             prctl::set_child_subreaper(true)?;
             let members = Members::below(Pid::this());
             watch_main(&inside("none", rest).spawn()?, at_exit, Some(members))
@@ -83,11 +85,13 @@ fn inside(ids: &str, rest: &[OsString]) -> Command {
     command
 }
 
-/// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that, ptrace(2): only so are its open
-/// connections and its children to be seen at the last moment. Signals pass through our hands on their way and are passed on;
-/// without permission to trace, the life is told without that moment. When the tool is gone, so are those to be swept.
+/// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that,
+/// ptrace(2): only so are its open connections and its children to be seen at the last moment.
+/// Signals pass through our hands on their way and are passed on; without permission to trace, the
+/// life is told without that moment. When the tool is gone, so are those to be swept.
 fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
-    // A tool that is gone reads no more; that must not end us before we have swept. The flag itself is never asked.
+    // A tool that is gone reads no more; that must not end us before we have swept. The flag itself
+    // is never asked.
     signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default())?;
     let tell = |line: &str| {
         let _unread = writeln!(io::stdout(), "{line}");
@@ -122,8 +126,9 @@ fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::
     Ok(())
 }
 
-/// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a thread of its own hears the tool
-/// end; a process that has unshared its PID namespace may not even start one, unshare(2).
+/// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a
+/// thread of its own hears the tool end; a process that has unshared its PID namespace may not even
+/// start one, unshare(2).
 fn await_release(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
     let Some(members) = to_sweep else {
         return Box::new(|| {
@@ -171,7 +176,8 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
     if let Some((uid, gid)) =
         ids.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
     {
-        // Root of the first user namespace was needed for the mount alone: the app is to be who its user is.
+        // Root of the first user namespace was needed for the mount alone: the app is to be who its
+        // user is.
         unshare(CloneFlags::CLONE_NEWUSER)?;
         map_ids(uid, gid, 0, 0)?;
     }
@@ -183,7 +189,8 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
     std::process::exit(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
-/// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group map.
+/// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group
+/// map.
 fn map_ids(uid: u32, gid: u32, outer_uid: u32, outer_gid: u32) -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;

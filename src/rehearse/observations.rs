@@ -1,4 +1,5 @@
-//! From what clients, watchers and platform saw, each on the clock of the machine, to the recording, on the time scale of the stop.
+//! From what clients, watchers and platform saw, each on the clock of the machine, to the
+//! recording, on the time scale of the stop.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use super::shutdown::Shutdown;
 use super::snapshot::Socket;
 use super::watch::{Answer, History};
 
-/// A process held at its exit is gone soon after its release; otherwise only its first thread had ended.
+/// A process held at its exit is gone soon after its release; otherwise only its first thread had
+/// ended.
 const EXIT_TAKES: Duration = Duration::from_millis(500);
 
 /// What is known when all is over, on the clock of the machine.
@@ -107,7 +109,8 @@ impl Observations {
         }
     }
 
-    /// Names of what the last look saw besides the main process (bare) or besides the app (under an init).
+    /// Names of what the last look saw besides the main process (bare) or besides the app (under an
+    /// init).
     fn leftovers(&self, history: &History) -> Vec<String> {
         let Some(first) =
             history.at(self.asked).and_then(|snapshot| snapshot.processes.iter().map(|seen| seen.pid).min())

@@ -16,9 +16,9 @@ use super::lint::show::Format;
 
 /// Answers the question "does my app shut down well?" before production does.
 ///
-/// Starts the app as a container would, with adieu as its PID 1, puts load on it, asks it to stop, plays the load balancer and
-/// the platform, and shows what became of every request. Without COMMAND it rehearses a built-in legacy app, bare and under
-/// adieu, in less than 40 seconds.
+/// Starts the app as a container would, with adieu as its PID 1, puts load on it, asks it to stop,
+/// plays the load balancer and the platform, and shows what became of every request. Without
+/// COMMAND it rehearses a built-in legacy app, bare and under adieu, in less than 40 seconds.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "adieu-rehearse", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Options {
@@ -38,7 +38,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) repeat: u16,
 
-    /// Take command, times, probes and variables from a Kubernetes manifest, a compose file or a systemd unit.
+    /// Take command, times, probes and variables from a Kubernetes manifest, a compose file or a
+    /// systemd unit.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 
@@ -46,7 +47,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "IMAGE", conflicts_with_all = ["manifest", "lint", "bare", "compare", "init", "adieu", "option", "pre_stop"])]
     pub(crate) image: Option<String>,
 
-    /// The engine for --image, and options of its own: 'podman --runtime runc' [default: docker or podman].
+    /// The engine for --image, and options of its own: 'podman --runtime runc' [default: docker or
+    /// podman].
     #[arg(long, value_name = "COMMAND", requires = "image")]
     pub(crate) engine: Option<String>,
 
@@ -78,7 +80,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "RULE", help_heading = "Lint")]
     pub(crate) explain: Option<String>,
 
-    /// Whose time limits to play: kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker or none.
+    /// Whose time limits to play: kubernetes, ecs, cloud-run, nomad, fly, heroku, systemd, docker
+    /// or none.
     #[arg(long, value_name = "NAME", value_parser = platform, help_heading = "Time")]
     pub(crate) platform: Option<Platform>,
 
@@ -90,7 +93,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
     pub(crate) pre_stop: Option<Duration>,
 
-    /// When the balancer sends nothing more, counted from the stop request: a time, or a range to choose from.
+    /// When the balancer sends nothing more, counted from the stop request: a time, or a range to
+    /// choose from.
     #[arg(long, value_name = "RANGE", value_parser = range, default_value = "0.5s..3s", help_heading = "Time")]
     pub(crate) removal: RangeInclusive<Duration>,
 
@@ -106,8 +110,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PORT", help_heading = "Load")]
     pub(crate) port: Vec<u16>,
 
-    /// Where to send requests, slow addresses too: SCHEME://HOST:PORT/PATH (http, https, ws, wss), http://unix:SOCKET:/PATH, or
-    /// a path on the app's first port, as /PATH or https:/PATH; repeatable [default: /].
+    /// Where to send requests, slow addresses too: SCHEME://HOST:PORT/PATH (http, https, ws, wss),
+    /// http://unix:SOCKET:/PATH, or a path on the app's first port, as /PATH or https:/PATH;
+    /// repeatable [default: /].
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "Load")]
     pub(crate) url: Vec<Url>,
 
@@ -115,8 +120,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Load")]
     pub(crate) clients: u16,
 
-    /// Clients for each URL that keep their connection until the app closes it, also when the balancer has removed the app, as
-    /// those of a ClusterIP do [default: 1 on Kubernetes, else 0].
+    /// Clients for each URL that keep their connection until the app closes it, also when the
+    /// balancer has removed the app, as those of a ClusterIP do [default: 1 on Kubernetes, else 0].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=200), help_heading = "Load")]
     pub(crate) pinned: Option<u16>,
 

@@ -1,5 +1,5 @@
-//! One rehearsal, from the start of the app to the recording: start, wait until it answers, load, ask for the stop, play the
-//! platform, and gather what everybody saw. Nothing is judged here.
+//! One rehearsal, from the start of the app to the recording: start, wait until it answers, load,
+//! ask for the stop, play the platform, and gather what everybody saw. Nothing is judged here.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -175,7 +175,8 @@ fn launch(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Launch 
     Launch { program, argv0, args, env: plan.env.clone(), log: log.to_owned(), at_exit }
 }
 
-/// A port that was free a moment ago; adieu's own address, so that the balancer can ask for readiness.
+/// A port that was free a moment ago; adieu's own address, so that the balancer can ask for
+/// readiness.
 fn free_port() -> Result<u16, Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

@@ -1,4 +1,5 @@
-//! One rehearsal's plan: what the options and the manifest come down to, with what they leave out filled in.
+//! One rehearsal's plan: what the options and the manifest come down to, with what they leave out
+//! filled in.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,8 @@ use super::recording::Mode;
 use super::url::{Place, Scheme, Url};
 use adieu::settings::Platform;
 
-/// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB, Redis, Cassandra.
+/// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB,
+/// Redis, Cassandra.
 const DATABASES: [u16; 7] = [5432, 3306, 1433, 1521, 27017, 6379, 9042];
 
 #[derive(Clone, Debug)]

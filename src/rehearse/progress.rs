@@ -1,5 +1,6 @@
-//! What the user sees while a rehearsal runs: on a terminal a line for each step and a clock during the stop, elsewhere the
-//! steps alone. It goes to stderr, so that stdout stays clean for the result.
+//! What the user sees while a rehearsal runs: on a terminal a line for each step and a clock during
+//! the stop, elsewhere the steps alone. It goes to stderr, so that stdout stays clean for the
+//! result.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Mutex;

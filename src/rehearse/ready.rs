@@ -1,4 +1,5 @@
-//! Until the app is ready: it listens, it has answered every address once, and there has been load for a while.
+//! Until the app is ready: it listens, it has answered every address once, and there has been load
+//! for a while.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -24,8 +25,8 @@ pub(crate) struct FirstAnswers {
 /// How long a first answer may take in any case: a request of a minute is one, too.
 const FIRST_ANSWER: Duration = Duration::from_secs(120);
 
-/// Waits until the app listens and answers each address once, and notes how long each takes: the ports, the targets, and how long
-/// the first answer took.
+/// Waits until the app listens and answers each address once, and notes how long each takes: the
+/// ports, the targets, and how long the first answer took.
 ///
 /// # Errors
 /// When it takes too long, ends, or the user interrupts.
@@ -80,7 +81,8 @@ pub(crate) fn await_first_answer(
     Ok(FirstAnswers { ports, targets, after })
 }
 
-/// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones must be there.
+/// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones
+/// must be there.
 fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     let found = observer.snapshot().listening;
     if endpoints.ports.is_empty() {
@@ -89,8 +91,8 @@ fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     if endpoints.ports.iter().all(|port| found.contains(port)) { endpoints.ports.clone() } else { Vec::new() }
 }
 
-/// Asks until there is an answer. Whoever takes long is asked for as long as the start may take, but an interrupt and the app's
-/// end are noticed meanwhile.
+/// Asks until there is an answer. Whoever takes long is asked for as long as the start may take,
+/// but an interrupt and the app's end are noticed meanwhile.
 fn first_answer(
     plan: &Plan,
     session: &Session,

@@ -1,5 +1,6 @@
-//! What was seen in one rehearsal, as plain data. The watchers write it, the judge and the pictures only read it, and a
-//! recording that was saved as JSON can be judged and drawn again: that is how both are tested.
+//! What was seen in one rehearsal, as plain data. The watchers write it, the judge and the pictures
+//! only read it, and a recording that was saved as JSON can be judged and drawn again: that is how
+//! both are tested.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,7 +40,8 @@ pub struct Recording {
     pub ready_after_ms: u64,
     /// Every request, in the order of the clients and then of time.
     pub requests: Vec<Request>,
-    /// When pinned clients found their connection closed between two requests, and moved on to another instance.
+    /// When pinned clients found their connection closed between two requests, and moved on to
+    /// another instance.
     #[serde(default)]
     pub moved_on: Vec<At>,
     pub readiness: Readiness,
@@ -52,8 +54,8 @@ pub struct Recording {
     pub databases: Vec<DatabaseConnection>,
     /// The last look at processes and sockets before the end: what happened later was not seen.
     pub last_look: At,
-    /// The last look was taken while the kernel held the main process at its exit, so that nothing can have
-    /// happened later.
+    /// The last look was taken while the kernel held the main process at its exit, so that nothing
+    /// can have happened later.
     pub held_at_exit: bool,
     /// When the platform sent SIGKILL, if it had to.
     pub killed: Option<At>,
@@ -155,7 +157,8 @@ impl Connection {
 }
 
 impl Target {
-    /// A request that is likely to be in flight when the stop comes, and long enough for a person to notice.
+    /// A request that is likely to be in flight when the stop comes, and long enough for a person
+    /// to notice.
     #[must_use]
     pub fn slow(&self) -> bool {
         self.first_ms >= 250
@@ -340,7 +343,8 @@ impl Tally {
     }
 }
 
-/// What became of the requests. The table, the checklist and the JSON count by it, and by these words.
+/// What became of the requests. The table, the checklist and the JSON count by it, and by these
+/// words.
 #[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     pub sent: usize,

@@ -1,5 +1,6 @@
-//! The sandbox: what stands in for the container, seen from the tool. A helper process makes it (namespace.rs); this is the tool's
-//! end of the pipe to it. Dropping the sandbox ends every process in it.
+//! The sandbox: what stands in for the container, seen from the tool. A helper process makes it
+//! (namespace.rs); this is the tool's end of the pipe to it. Dropping the sandbox ends every
+//! process in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -32,7 +33,8 @@ pub(crate) struct Launch {
 /// What the helper process reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
-    /// The main process is about to end, and is held until it is let go: its descriptors are open still, its children live.
+    /// The main process is about to end, and is held until it is let go: its descriptors are open
+    /// still, its children live.
     Exiting,
     Ended(Exit),
 }
@@ -54,7 +56,8 @@ pub(crate) struct Sandbox {
     log: PathBuf,
 }
 
-/// What the tool can run on here: tried out, since what is permitted depends on the kernel's settings and on seccomp.
+/// What the tool can run on here: tried out, since what is permitted depends on the kernel's
+/// settings and on seccomp.
 pub(crate) fn find_isolation() -> Isolation {
     let mut why = String::new();
     for isolation in [Isolation::PidNamespace, Isolation::UserNamespace] {
@@ -156,7 +159,8 @@ impl Sandbox {
         }
     }
 
-    /// Kills the main process, as the platform does when time is up. An engine does that itself, and somewhat later.
+    /// Kills the main process, as the platform does when time is up. An engine does that itself,
+    /// and somewhat later.
     pub(crate) fn kill(&self) {
         let _gone = kill(self.main, Signal::SIGKILL);
     }

@@ -1,4 +1,5 @@
-//! What all rehearsals of one call share, and the one way in which they wait: an interrupt ends every wait.
+//! What all rehearsals of one call share, and the one way in which they wait: an interrupt ends
+//! every wait.
 
 use std::path::PathBuf;
 use std::sync::Arc;

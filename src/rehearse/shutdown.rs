@@ -1,4 +1,5 @@
-//! The stop itself, played as a platform plays it: the signal, the removal from the balancer, and SIGKILL when time is up.
+//! The stop itself, played as a platform plays it: the signal, the removal from the balancer, and
+//! SIGKILL when time is up.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! A look at the app from outside, through /proc: which of its processes live, where they listen, which databases they talk to.
+//! A look at the app from outside, through /proc: which of its processes live, where they listen,
+//! which databases they talk to.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -50,7 +51,8 @@ pub(crate) struct Snapshot {
 impl Members {
     pub(crate) fn of_namespace(main: Pid) -> Members {
         let link_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        // Should it be gone and its number somebody else's, then nobody is a member: never all that share our own namespace.
+        // Should it be gone and its number somebody else's, then nobody is a member: never all that
+        // share our own namespace.
         let link = link_of(&main.to_string()).filter(|link| Some(link) != link_of("self").as_ref());
         Members::Namespace { link: link.unwrap_or_default() }
     }
@@ -58,7 +60,8 @@ impl Members {
         Members::Below { root: root.as_raw() }
     }
 
-    /// Kills every member. One may fork while we look: again, until a look finds nobody. Nobody outruns it for long.
+    /// Kills every member. One may fork while we look: again, until a look finds nobody. Nobody
+    /// outruns it for long.
     pub(crate) fn kill_all(&self) {
         for _ in 0..100 {
             let left = processes(self);
@@ -80,7 +83,8 @@ pub(crate) fn processes(members: &Members) -> Vec<Seen> {
     }
 }
 
-/// Those in this PID namespace. A process never changes its own, so that strangers need be asked only once.
+/// Those in this PID namespace. A process never changes its own, so that strangers need be asked
+/// only once.
 fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<Seen> {
     let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let present: Vec<i32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

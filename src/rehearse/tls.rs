@@ -1,5 +1,5 @@
-//! TLS as a client of a rehearsal speaks it: version 1.2 or 1.3, and with whatever certificate the app has, since a rehearsal asks
-//! how an app ends and not who it is.
+//! TLS as a client of a rehearsal speaks it: version 1.2 or 1.3, and with whatever certificate the
+//! app has, since a rehearsal asks how an app ends and not who it is.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Where requests go: `http://HOST:PORT/PATH`, the same with `https`, `ws` and `wss`, a unix socket as nginx writes it
-//! (`http://unix:/run/app.sock:/PATH`), or a path on the app's first port (`/PATH`, `https:/PATH`).
+//! Where requests go: `http://HOST:PORT/PATH`, the same with `https`, `ws` and `wss`, a unix socket
+//! as nginx writes it (`http://unix:/run/app.sock:/PATH`), or a path on the app's first port
+//! (`/PATH`, `https:/PATH`).
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! The watchers: threads that look on while the rehearsal runs, and note what changed and when. They know nothing of the stop
-//! request; what they saw is put on its time scale afterwards.
+//! The watchers: threads that look on while the rehearsal runs, and note what changed and when.
+//! They know nothing of the stop request; what they saw is put on its time scale afterwards.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -72,7 +72,8 @@ impl History {
         self.changes.iter().rfind(|(at, _)| *at <= time).map(|(_, snapshot)| snapshot)
     }
 
-    /// When, after this time and before the end, the app was first seen not to listen on any of these ports.
+    /// When, after this time and before the end, the app was first seen not to listen on any of
+    /// these ports.
     pub(crate) fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
         let open = |snapshot: &Snapshot| snapshot.listening.iter().any(|port| ports.contains(port));
         if ports.is_empty() {
@@ -118,7 +119,8 @@ pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<History> {
     })
 }
 
-/// Neither gone nor a zombie nor on its way out (PF_EXITING, from the kernel's sched.h, in the flags of proc_pid_stat(5)).
+/// Neither gone nor a zombie nor on its way out (PF_EXITING, from the kernel's sched.h, in the
+/// flags of proc_pid_stat(5)).
 fn alive(main: Pid) -> bool {
     const PF_EXITING: u32 = 0x4;
     procfs::process::Process::new(main.as_raw())

@@ -1,5 +1,5 @@
-//! A websocket as a client holds one, RFC 6455: it pings, answers pings, and waits for the server's close. A server that goes
-//! without a close frame has cut its client off.
+//! A websocket as a client holds one, RFC 6455: it pings, answers pings, and waits for the server's
+//! close. A server that goes without a close frame has cut its client off.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ pub(crate) fn open(link: &mut Link, url: &Url, message: &Message, deadline: Inst
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Version", "13"),
-        // Any sixteen bytes: it is to tell a websocket's server from another, which 101 does as well.
+        // Any sixteen bytes: it is to tell a websocket's server from another, which 101 does as
+        // well.
         ("Sec-WebSocket-Key", "YWRpZXUtcmVoZWFyc2UhIQ=="),
     ] {
         upgrade.headers.push((name.to_owned(), value.to_owned()));

@@ -1,6 +1,7 @@
-//! The stop's story: who asked for it, how long each phase took, what was in flight, what was cut off, how it ended. It
-//! is collected while it happens, at a bounded cost, and told three times: as JSON for machines (`--report`), as one line
-//! in the log, and as the message that Kubernetes shows for a terminated container.
+//! The stop's story: who asked for it, how long each phase took, what was in flight, what was cut
+//! off, how it ended. It is collected while it happens, at a bounded cost, and told three times: as
+//! JSON for machines (`--report`), as one line in the log, and as the message that Kubernetes shows
+//! for a terminated container.
 
 use crate::hooks::{self, point_name};
 use crate::lifecycle::Phase;
@@ -18,8 +19,8 @@ const ENTRIES: usize = 256;
 /// Kubernetes keeps this many bytes of a termination message.
 const TERMINATION_LIMIT: usize = 4096;
 
-/// What happened. The order of the fields is the order of the keys in the report; times are milliseconds since adieu's
-/// start; what is not known is null.
+/// What happened. The order of the fields is the order of the keys in the report; times are
+/// milliseconds since adieu's start; what is not known is null.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
@@ -66,8 +67,8 @@ struct Connections {
     answered: u64,
     /// Connections that closed with a request in flight; whether it was answered was not seen.
     closed: u64,
-    /// Connections that were open when the stop signal was sent and were judged idle; null when nobody looked or nothing
-    /// could be seen.
+    /// Connections that were open when the stop signal was sent and were judged idle; null when
+    /// nobody looked or nothing could be seen.
     judged_idle: Option<usize>,
     /// What was in flight could not be seen when the stop signal was sent.
     not_seen: bool,
@@ -429,7 +430,8 @@ impl Report {
         }
     }
 
-    /// An idle connection is judged by its silence: only where none was open is it certain that nobody was cut off.
+    /// An idle connection is judged by its silence: only where none was open is it certain that
+    /// nobody was cut off.
     fn nothing_in_flight(&self) -> String {
         match self.connections.judged_idle.unwrap_or(0) {
             0 => "nothing cut off".to_owned(),
@@ -463,7 +465,8 @@ impl Report {
         Some(words)
     }
 
-    /// At most 4096 bytes for whoever runs `kubectl describe pod`: the summary and the hooks that failed.
+    /// At most 4096 bytes for whoever runs `kubectl describe pod`: the summary and the hooks that
+    /// failed.
     pub fn termination_message(&self) -> String {
         let mut message = self.summary_line();
         for hook in &self.hooks {

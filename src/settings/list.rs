@@ -1,6 +1,6 @@
-//! The one list of settings. Flags, variables, keys of the file, help, manual page, completions, the table of all
-//! settings and the file's JSON Schema all come from here: a new setting is one row, one field of
-//! [`Settings`](super::Settings) and one use of it in the reader.
+//! The one list of settings. Flags, variables, keys of the file, help, manual page, completions,
+//! the table of all settings and the file's JSON Schema all come from here: a new setting is one
+//! row, one field of [`Settings`](super::Settings) and one use of it in the reader.
 
 use super::{Platform, programs};
 use Kind::{Other, Path, Port, Signal, Status, Target, Time, Word};
@@ -154,7 +154,8 @@ impl Kind {
 }
 
 impl Setting {
-    /// The variable: `--pre-stop` is `ADIEU_PRE_STOP`. Settings without a key have none, but for the file's own place.
+    /// The variable: `--pre-stop` is `ADIEU_PRE_STOP`. Settings without a key have none, but for
+    /// the file's own place.
     pub fn variable(&self) -> Option<String> {
         let has_one = self.key.is_some() || self.id == Id::Config;
         has_one.then(|| format!("ADIEU_{}", self.long.to_ascii_uppercase().replace('-', "_")))

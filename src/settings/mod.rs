@@ -1,8 +1,8 @@
 //! What was typed, and what was meant by it.
 //!
-//! [`typed`] collects words with their origins; this module turns them into [`Settings`] that are valid and fit
-//! together, or refuses with one line that says what is wrong, where it stands and what would be right.
-//! Flag beats variable beats file beats platform beats default.
+//! [`typed`] collects words with their origins; this module turns them into [`Settings`] that are
+//! valid and fit together, or refuses with one line that says what is wrong, where it stands and
+//! what would be right. Flag beats variable beats file beats platform beats default.
 
 pub mod list;
 mod platform;
@@ -179,12 +179,14 @@ pub struct LogSettings {
     pub warn_on_reap: bool,
 }
 
-/// Something outside the app that adieu can ask or tell: a readiness check, a drain check or a hook.
+/// Something outside the app that adieu can ask or tell: a readiness check, a drain check or a
+/// hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
     /// `exec:CMD ARG...`, split as a shell splits words; good when it exits 0.
     Exec(Vec<OsString>),
-    /// `http://HOST:PORT/PATH` (GET) or `post:http://...` (POST); good when it answers 2xx (a drain check: 200).
+    /// `http://HOST:PORT/PATH` (GET) or `post:http://...` (POST); good when it answers 2xx (a drain
+    /// check: 200).
     Http(HttpTarget),
     /// `tcp://HOST:PORT`; good when it accepts a connection.
     Tcp(SocketAddr),
@@ -218,7 +220,8 @@ pub struct DrainSettings {
     pub check: Option<Target>,
     /// `--drain-quiet`: data sent within this time keeps a connection in flight. Default 1 s.
     pub quiet: Duration,
-    /// `--drain-longest`: how long a connection whose evidence is a tie counts as in flight. Default 10 s.
+    /// `--drain-longest`: how long a connection whose evidence is a tie counts as in flight.
+    /// Default 10 s.
     pub longest: Duration,
     /// `--close-connections`
     pub close: CloseSettings,
@@ -260,7 +263,8 @@ pub struct HookSettings {
     pub on_stop: Vec<Target>,
     /// `--on-exit`: when the app has ended.
     pub on_exit: Vec<Target>,
-    /// `--hook-timeout`: how long one hook may take. Default 10 s, never more than a third of the grace.
+    /// `--hook-timeout`: how long one hook may take. Default 10 s, never more than a third of the
+    /// grace.
     pub timeout: Duration,
 }
 
@@ -275,7 +279,8 @@ pub struct ReadySettings {
     pub file: Option<PathBuf>,
 }
 
-/// Reads what was asked from the arguments (the program's own name left out), the environment and the file.
+/// Reads what was asked from the arguments (the program's own name left out), the environment and
+/// the file.
 ///
 /// # Errors
 /// One line for the first thing that is wrong; the exit status is then 125.

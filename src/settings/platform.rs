@@ -10,7 +10,8 @@ struct Facts {
     signs: &'static [Sign],
     /// Seconds from its stop signal to its SIGKILL, unless it is told otherwise.
     grace: u64,
-    /// Something stops sending requests once readiness fails, so it helps to keep serving for a while.
+    /// Something stops sending requests once readiness fails, so it helps to keep serving for a
+    /// while.
     routes_by_readiness: bool,
     /// The signal other than TERM by which it asks for a stop.
     also_stops_on: Option<Signal>,
@@ -30,7 +31,8 @@ enum Sign {
     File(&'static str),
 }
 
-/// What settings depend on besides what was typed: what tells platforms apart, and how programs are configured.
+/// What settings depend on besides what was typed: what tells platforms apart, and how programs are
+/// configured.
 pub struct Surroundings<'a> {
     /// An environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
@@ -75,8 +77,8 @@ use Sign::{File, OurPid, Variable};
 
 #[rustfmt::skip]
 platforms! {
-    /// systemd. First, since it names the very process. It routes nothing. Grace: DefaultTimeoutStopSec
-    /// (systemd-system.conf(5)); sign: systemd.exec(5).
+    /// systemd. First, since it names the very process. It routes nothing. Grace:
+    /// DefaultTimeoutStopSec (systemd-system.conf(5)); sign: systemd.exec(5).
     Systemd: Facts { name: "systemd", grace: 90, signs: &[OurPid("SYSTEMD_EXEC_PID")], routes_by_readiness: false,
         note: "set `ADIEU_GRACE` to the unit's `TimeoutStopSec`; no pre-stop sleep unless you set one, so set one \
             behind a load balancer", ..USUAL },
@@ -88,13 +90,13 @@ platforms! {
     /// Amazon ECS. Grace: stopTimeout of a container definition; signs: the task metadata endpoint.
     Ecs: Facts { name: "ecs", signs: &[Variable("ECS_CONTAINER_METADATA_URI_V4"), Variable("ECS_CONTAINER_METADATA_URI")],
         note: "set `ADIEU_GRACE` to the container's `stopTimeout`", ..USUAL },
-    /// Google Cloud Run. The container runtime contract: SIGTERM, 10 s, SIGKILL; an instance that is stopped gets no
-    /// new requests, whatever its readiness.
+    /// Google Cloud Run. The container runtime contract: SIGTERM, 10 s, SIGKILL; an instance that
+    /// is stopped gets no new requests, whatever its readiness.
     CloudRun: Facts { name: "cloud-run", grace: 10, signs: &[Variable("K_SERVICE"), Variable("CLOUD_RUN_JOB")],
         routes_by_readiness: false,
         note: "the grace is fixed; no pre-stop sleep, as no requests come after the stop signal", ..USUAL },
-    /// Nomad. Grace: kill_timeout of a task. Its kill_signal is INT for exec, raw_exec and java; the docker driver uses
-    /// the image's STOPSIGNAL, or TERM.
+    /// Nomad. Grace: kill_timeout of a task. Its kill_signal is INT for exec, raw_exec and java;
+    /// the docker driver uses the image's STOPSIGNAL, or TERM.
     Nomad: Facts { name: "nomad", grace: 5, signs: &[Variable("NOMAD_ALLOC_ID")], also_stops_on: Some(Signal::INT),
         note: "set `ADIEU_GRACE` to the task's `kill_timeout`; INT is a stop request as well; the docker driver sends \
             the image's STOPSIGNAL or TERM", ..USUAL },
@@ -102,11 +104,12 @@ platforms! {
     Fly: Facts { name: "fly", grace: 5, signs: &[Variable("FLY_APP_NAME"), Variable("FLY_MACHINE_ID")],
         also_stops_on: Some(Signal::INT),
         note: "set `ADIEU_GRACE` to `kill_timeout` of `fly.toml`; INT is a stop request as well", ..USUAL },
-    /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that every process gets TERM.
+    /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that
+    /// every process gets TERM.
     Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")], schedule: Some("none"),
         note: "sends TERM to every process itself, so adieu sends none by default", ..USUAL },
-    /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the variable by podman and
-    /// systemd-nspawn.
+    /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the
+    /// variable by podman and systemd-nspawn.
     Docker: Facts { name: "docker", grace: 10,
         signs: &[File("/.dockerenv"), File("/run/.containerenv"), Variable("container")],
         note: "set `ADIEU_GRACE` to `--stop-timeout` or `stop_grace_period`", ..USUAL },
@@ -145,7 +148,8 @@ impl Platform {
         found.copied().unwrap_or(Platform::None)
     }
 
-    /// How an app is stopped there, in the notation of `--stop`, if that is not left to the program.
+    /// How an app is stopped there, in the notation of `--stop`, if that is not left to the
+    /// program.
     pub fn schedule(self) -> Option<&'static str> {
         self.facts().schedule
     }
@@ -163,12 +167,14 @@ impl Platform {
         self.facts().signs.iter().map(name).collect()
     }
 
-    /// How long the platform waits between its stop signal and its SIGKILL unless it is told otherwise.
+    /// How long the platform waits between its stop signal and its SIGKILL unless it is told
+    /// otherwise.
     pub fn grace(self) -> Duration {
         Duration::from_secs(self.facts().grace)
     }
 
-    /// Whether something stops sending requests once readiness fails, so that it helps to keep serving for a while.
+    /// Whether something stops sending requests once readiness fails, so that it helps to keep
+    /// serving for a while.
     pub fn routes_by_readiness(self) -> bool {
         self.facts().routes_by_readiness
     }

@@ -1,4 +1,5 @@
-//! Programs that TERM stops badly, known by name: one row each, with its source. And the launchers in front of them.
+//! Programs that TERM stops badly, known by name: one row each, with its source. And the launchers
+//! in front of them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -45,19 +46,20 @@ const BY_INT: Program = Program { schedule: Some("INT"), asks: Some("INT"), ..BY
 /// Every known program.
 #[rustfmt::skip]
 pub static PROGRAMS: &[Program] = &[
-    // The first three wait for their clients, who may stay: TERM ends them more cleanly than KILL would.
-    // nginx.org/en/docs/control.html; STOPSIGNAL of the official images.
+    // The first three wait for their clients, who may stay: TERM ends them more cleanly than KILL
+    // would. nginx.org/en/docs/control.html; STOPSIGNAL of the official images.
     Program { names: &["nginx", "openresty"], schedule: Some("QUIT/kill-1s/TERM"),
         effect: "finishes open requests and waits for its clients, until TERM a second before the kill", ..BY_QUIT },
     // httpd.apache.org/docs/2.4/stopping.html; STOPSIGNAL of the official image.
     Program { names: &["httpd", "apache2", "httpd-foreground", "apache2-foreground"],
         schedule: Some("WINCH/kill-1s/TERM"), asks: Some("WINCH"),
         effect: "finishes open requests and waits for its clients, until TERM a second before the kill", ..BY_TERM },
-    // HAProxy Management Guide, "Stopping and restarting HAProxy"; STOPSIGNAL of the official image.
+    // HAProxy Management Guide, "Stopping and restarting HAProxy"; STOPSIGNAL of the official
+    // image.
     Program { names: &["haproxy"], schedule: Some("USR1/kill-1s/TERM"), asks: Some("USR1"),
         effect: "finishes open sessions and waits for its clients, until TERM a second before the kill", ..BY_TERM },
-    // php-fpm(8); php.net/manual/en/install.fpm.configuration.php: process_control_timeout is 0 by default, and QUIT is then
-    // as abrupt as TERM. STOPSIGNAL of the official image.
+    // php-fpm(8); php.net/manual/en/install.fpm.configuration.php: process_control_timeout is 0 by
+    // default, and QUIT is then as abrupt as TERM. STOPSIGNAL of the official image.
     Program { names: &["php-fpm"], needs: Some(Need {
             word: "process_control_timeout",
             places: &["/usr/local/etc/php-fpm.conf", "/usr/local/etc/php-fpm.d", "/etc/php-fpm.conf", "/etc/php-fpm.d",
@@ -88,11 +90,12 @@ pub static PROGRAMS: &[Program] = &[
     Program { names: &["pgcat"], effect: "finishes open transactions", ..BY_INT },
     // docs.pgdog.dev, shutdown_timeout.
     Program { names: &["pgdog"], effect: "finishes open transactions", ..BY_INT },
-    // uwsgi-docs, "Signals for controlling uWSGI" and "Hooks". Measured on 2.0.31: without the hook INT, QUIT and TERM with
-    // --die-on-term all cut open requests.
+    // uwsgi-docs, "Signals for controlling uWSGI" and "Hooks". Measured on 2.0.31: without the hook
+    // INT, QUIT and TERM with --die-on-term all cut open requests.
     Program { names: &["uwsgi"], variable: Some(("UWSGI_HOOK_MASTER_START", "unix_signal:2 gracefully_kill_them_all")),
         effect: "finishes open requests, by a variable that adieu sets", ..BY_INT },
-    // beanstalkd(1), SIGNALS: drain mode takes no new jobs. It asks for no stop: whoever drains may want it to stay.
+    // beanstalkd(1), SIGNALS: drain mode takes no new jobs. It asks for no stop: whoever drains may
+    // want it to stay.
     Program { names: &["beanstalkd"], schedule: Some("USR1/2s/TERM"),
         effect: "takes no new jobs, and is stopped later", ..BY_TERM },
     // The "Signals" page of Sidekiq's wiki. TSTP comes long before a stop and asks for none.
@@ -146,10 +149,12 @@ pub(super) fn choices() -> Vec<&'static str> {
     PROGRAMS.iter().map(Program::name).chain(["none"]).collect()
 }
 
-/// The program that COMMAND runs, by its base name: `/usr/sbin/nginx`, `php-fpm8.2`, `bundle exec unicorn`.
+/// The program that COMMAND runs, by its base name: `/usr/sbin/nginx`, `php-fpm8.2`, `bundle exec
+/// unicorn`.
 pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
     let mut words = command;
-    // tini in front of docker-entrypoint.sh in front of bundle exec: more than a few is not a launcher but a loop.
+    // tini in front of docker-entrypoint.sh in front of bundle exec: more than a few is not a
+    // launcher but a loop.
     for _ in 0..4 {
         let name = base_name(words.first()?)?;
         let is_it = |names: &[&str]| names.contains(&name) || names.contains(&without_version(name));

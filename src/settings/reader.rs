@@ -1,5 +1,5 @@
-//! From words to meaning: each setting's value is the one of the highest origin that has any, read, checked, and held
-//! against the others. What matters for a stop is noted with its origin.
+//! From words to meaning: each setting's value is the one of the highest origin that has any, read,
+//! checked, and held against the others. What matters for a stop is noted with its origin.
 
 use super::list::{self, Id, Kind, Setting, Takes, Usually};
 use super::typed::{self, Entry, Typed};
@@ -99,8 +99,8 @@ impl<'a> Reader<'a> {
             let why = format!("the hook has to end after {}", values::show_duration(until));
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
-        let drain_for = self.time(Id::DrainTimeout, until - pre_stop.value, Origin::Default)?;
-        let drain_for = drain_for.value.min(until - pre_stop.value);
+        let drain_for = self.time(Id::DrainTimeout, until.saturating_sub(pre_stop.value), Origin::Default)?;
+        let drain_for = drain_for.value.min(until.saturating_sub(pre_stop.value));
         let mut drain = self.drain()?;
         drain.close.spread = (drain_for / 3).min(LONGEST_SPREAD);
         let own_ports = self.ready()?.health.iter().map(SocketAddr::port).collect();
@@ -108,8 +108,8 @@ impl<'a> Reader<'a> {
         Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
-    /// Every setting that can stand in a variable or the file, with its value and where that comes from; and the same
-    /// without commands and URLs, which may hold secrets.
+    /// Every setting that can stand in a variable or the file, with its value and where that comes
+    /// from; and the same without commands and URLs, which may hold secrets.
     fn all_shown(&self) -> (Vec<Shown>, Vec<Shown>) {
         let all = || list::LIST.iter().filter(|setting| setting.key.is_some());
         let is_target = |setting: &Setting| matches!(setting.kind(), Some(Kind::Target));
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
             );
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
-        let rest = kill_at - pre_stop.value;
+        let rest = kill_at.saturating_sub(pre_stop.value);
         let usual = (grace.value * 2 / 3).saturating_sub(pre_stop.value).max(rest / 2);
         let drain_for = self.time(Id::DrainTimeout, usual, Origin::Default)?;
         if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
@@ -271,7 +271,8 @@ impl<'a> Reader<'a> {
         let typed = self.value(Id::Stop, values::schedule)?;
         if let Some(typed) = &typed {
             let waits = least_waits(&typed.value);
-            let time = times.grace.value - times.kill_margin.value - times.pre_stop.value;
+            let kill_at = times.grace.value.saturating_sub(times.kill_margin.value);
+            let time = kill_at.saturating_sub(times.pre_stop.value);
             if waits >= time && times.grace.origin.is_explicit() {
                 let why = format!(
                     "only {} are left between the pre-stop sleep and the kill",

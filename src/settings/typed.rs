@@ -1,5 +1,5 @@
-//! What was typed: flags, variables and the file, word for word, each with where it stood. Nothing is judged here but
-//! whether the names exist.
+//! What was typed: flags, variables and the file, word for word, each with where it stood. Nothing
+//! is judged here but whether the names exist.
 
 use super::list::{Id, LIST, Setting, Split, Takes, by_id};
 use super::{Origin, Refusal};
@@ -34,7 +34,8 @@ impl Typed {
     /// Collects from the arguments (without the program's own name), the environment and the file.
     ///
     /// # Errors
-    /// An unknown name, a value where none belongs or none where one does, a file that cannot be read.
+    /// An unknown name, a value where none belongs or none where one does, a file that cannot be
+    /// read.
     pub fn collect(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -151,7 +152,8 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
     Ok(of_tini)
 }
 
-/// tini takes a switch for on if its variable is there at all, and its verbosity as atoi(3) reads it.
+/// tini takes a switch for on if its variable is there at all, and its verbosity as atoi(3) reads
+/// it.
 fn from_tini(setting: &Setting, name: &str, value: &OsStr) -> Entry {
     const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
     let verbosity = value.to_str().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
@@ -162,8 +164,9 @@ fn from_tini(setting: &Setting, name: &str, value: &OsStr) -> Entry {
     Entry { id: setting.id, value: value.into(), origin: Origin::Variable(name.to_owned()) }
 }
 
-/// The kubelet puts `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and their like into every container for each
-/// service X of the namespace; one that is called adieu must not keep pods from starting.
+/// The kubelet puts `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and their like into
+/// every container for each service X of the namespace; one that is called adieu must not keep pods
+/// from starting.
 fn from_kubernetes(name: &str, value: &OsStr) -> bool {
     let is_address = value.to_str().is_some_and(|value| value.contains("://"));
     name.contains("_SERVICE_HOST")

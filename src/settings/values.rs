@@ -1,4 +1,5 @@
-//! How single values are written: durations, signals, schedules, targets. Every error says what would be right.
+//! How single values are written: durations, signals, schedules, targets. Every error says what
+//! would be right.
 
 use super::list::{self, Id, Kind};
 use super::{HttpTarget, Target};
@@ -93,8 +94,8 @@ pub fn request(text: &str) -> Result<Signal, String> {
     }
 }
 
-/// A stop schedule in start-stop-daemon's notation: signals, and times between them. `kill-1s` as a time is 1 s before
-/// the kill. `none` sends nothing.
+/// A stop schedule in start-stop-daemon's notation: signals, and times between them. `kill-1s` as a
+/// time is 1 s before the kill. `none` sends nothing.
 pub fn schedule(text: &str) -> Result<Schedule, String> {
     let wrong = |what: String| format!("schedule '{text}': {what}; write TERM or QUIT/20s/TERM");
     if text.trim() == "none" {
@@ -228,7 +229,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// A readiness check, drain check or hook: `exec:CMD ARG...`, `http://...`, `post:http://...`, `tcp://HOST:PORT`, `notify`.
+/// A readiness check, drain check or hook: `exec:CMD ARG...`, `http://...`, `post:http://...`,
+/// `tcp://HOST:PORT`, `notify`.
 ///
 /// # Errors
 /// What would be right. Hosts other than IP addresses and localhost, and https, are left to curl.

@@ -21,7 +21,8 @@ use std::time::Duration;
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
 /// How often a signal of the stop schedule that could not be sent is tried again.
 const PAY_AGAIN: Duration = Duration::from_millis(100);
-/// No more signals than this wait for an app that does not take them, whatever the kernel would allow: 400 KiB.
+/// No more signals than this wait for an app that does not take them, whatever the kernel would
+/// allow: 400 KiB.
 const MOST_UNDELIVERED: usize = 16 * 1024;
 
 /// Why the app was not started, and the status to exit with.
@@ -125,7 +126,8 @@ impl App {
         }
     }
 
-    /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is merged with another.
+    /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is
+    /// merged with another.
     pub(super) fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
         let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
@@ -140,7 +142,8 @@ impl App {
         }
     }
 
-    /// Keeps what the app's queue has no room for, as far as the kernel itself would keep it (RLIMIT_SIGPENDING).
+    /// Keeps what the app's queue has no room for, as far as the kernel itself would keep it
+    /// (RLIMIT_SIGPENDING).
     fn keep(&mut self, signal: Signal, value: Option<usize>) {
         if self.undelivered.len() < self.most_undelivered {
             return self.undelivered.push_back((signal, value));
@@ -154,8 +157,9 @@ impl App {
         self.dropped = self.dropped.saturating_add(1);
     }
 
-    /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it. CONT takes back every TSTP,
-    /// TTIN and TTOU that the app has not read yet ([signal(7)]), so with those it goes first.
+    /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it.
+    /// CONT takes back every TSTP, TTIN and TTOU that the app has not read yet ([signal(7)]), so
+    /// with those it goes first.
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub(super) fn stop(&mut self, signal: Signal, now: Moment) {
@@ -169,8 +173,8 @@ impl App {
         }
     }
 
-    /// Sends what is owed, in its order; what cannot be sent now stays owed. An app that may not be signalled can be one
-    /// that has changed its user for a while.
+    /// Sends what is owed, in its order; what cannot be sent now stays owed. An app that may not be
+    /// signalled can be one that has changed its user for a while.
     fn pay(&mut self, now: Moment) -> Option<(Signal, io::Error)> {
         while let Some(signal) = self.owed.first().copied() {
             if let Err(error) = self.deliver(signal, None) {
@@ -259,7 +263,8 @@ impl App {
             return;
         };
         if signal != Signal::TSTP && terminal.is_ours() {
-            // A shell that brings a running job to the front sends no CONT: only now is it known that we are there.
+            // A shell that brings a running job to the front sends no CONT: only now is it known
+            // that we are there.
             self.suspended = true;
             self.resumed();
             return;
@@ -267,13 +272,13 @@ impl App {
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
-            debug!("nobody could resume the app after {}; it goes on", signal);
+            debug!("nobody could resume the app after {signal}; it goes on");
             self.resumed();
         }
     }
 
-    /// CONT has come: the shell has put adieu into the foreground or the background, and the app belongs there, too.
-    /// True when the app was suspended and has been sent CONT.
+    /// CONT has come: the shell has put adieu into the foreground or the background, and the app
+    /// belongs there, too. True when the app was suspended and has been sent CONT.
     pub(super) fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
             return false;
@@ -308,7 +313,8 @@ fn complain(signal: Signal, delivered: io::Result<()>) {
     }
 }
 
-/// Whether a terminal's resize would stop this app: then it does not get the foreground, where WINCH would reach it.
+/// Whether a terminal's resize would stop this app: then it does not get the foreground, where
+/// WINCH would reach it.
 fn resizes_stop(plan: &Plan) -> bool {
     plan.stop_on.contains(Signal::WINCH) || plan.schedule.sends(Signal::WINCH)
 }

@@ -1,5 +1,5 @@
-//! The drain as the loop sees it: the watch over connections and the user's own check, and the one event that both
-//! together lead to.
+//! The drain as the loop sees it: the watch over connections and the user's own check, and the one
+//! event that both together lead to.
 
 use crate::drain::{Drain, Look, Verdict};
 use crate::lifecycle::Event;
@@ -47,7 +47,8 @@ impl Draining {
         [check, self.drain.deadline()].into_iter().flatten().min()
     }
 
-    /// A stop was asked for: looks begin, so that at the end of the pre-stop sleep it is known what happened before.
+    /// A stop was asked for: looks begin, so that at the end of the pre-stop sleep it is known what
+    /// happened before.
     pub(super) fn watch(&mut self, now: Moment) {
         self.drain.watch(now);
     }

@@ -1,7 +1,9 @@
-//! When, and in which order: one loop that waits, collects what happened, asks the lifecycle, and does what it says.
+//! When, and in which order: one loop that waits, collects what happened, asks the lifecycle, and
+//! does what it says.
 //!
-//! A turn takes signals first, then the app's own end, then time, then a bounded number of orphans, so that no
-//! storm of the one can hold up the other. There is one wait, with one absolute deadline; an idle adieu never wakes up.
+//! A turn takes signals first, then the app's own end, then time, then a bounded number of orphans,
+//! so that no storm of the one can hold up the other. There is one wait, with one absolute
+//! deadline; an idle adieu never wakes up.
 
 mod app;
 mod draining;
@@ -64,8 +66,8 @@ struct Supervisor {
 /// Runs the app from its start to its end and returns the exit status.
 ///
 /// # Errors
-/// What cannot be had before the app is started: nothing has happened then. A command that cannot be executed is no
-/// such error but exit status 126 or 127.
+/// What cannot be had before the app is started: nothing has happened then. A command that cannot
+/// be executed is no such error but exit status 126 or 127.
 pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
@@ -147,7 +149,8 @@ impl Supervisor {
             fds.wait(until, self.now);
             None
         } else {
-            // Nothing waits for signals and for descriptors at once, so whoever asks is looked after in between.
+            // Nothing waits for signals and for descriptors at once, so whoever asks is looked
+            // after in between.
             let slice = (!fds.is_empty()).then(|| self.now + SLICE);
             self.signals.wait(until.into_iter().chain(slice).min().map(|until| until.since(self.now)))
         };
@@ -161,8 +164,8 @@ impl Supervisor {
         [self.lifecycle.deadline(), self.app.deadline(), self.services.deadline()].into_iter().flatten().min()
     }
 
-    /// Signals first; then who has ended, so that nobody who is gone is killed, or called unkillable, after a late wake-up;
-    /// then what is due.
+    /// Signals first; then who has ended, so that nobody who is gone is killed, or called
+    /// unkillable, after a late wake-up; then what is due.
     fn turn(&mut self) {
         self.services.sockets.read_requests(self.now);
         self.take_signals();
@@ -174,7 +177,8 @@ impl Supervisor {
         self.answer();
     }
 
-    /// Asks the lifecycle and does what it says. Signals are sent first, and lines are written after.
+    /// Asks the lifecycle and does what it says. Signals are sent first, and lines are written
+    /// after.
     fn tell(&mut self, event: Event) {
         let mut lines = Vec::new();
         for action in self.lifecycle.on(event, self.now) {
@@ -295,7 +299,8 @@ impl Supervisor {
         }
     }
 
-    /// Writes the report, and returns the exit status. Does not return when adieu dies of the app's signal.
+    /// Writes the report, and returns the exit status. Does not return when adieu dies of the app's
+    /// signal.
     fn leave(mut self, exit: Exit) -> c_int {
         let code = self.exit_code(exit);
         self.report.left(code, self.now);

@@ -8,7 +8,8 @@ use log::{info, warn};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The one line before anything happens: what an operator needs to know who is there, and where to look further.
+/// The one line before anything happens: what an operator needs to know who is there, and where to
+/// look further.
 pub(super) fn started(settings: &Settings) {
     let (platform, grace) = (settings.platform.name(), show_duration(settings.plan.grace));
     info!(
@@ -17,7 +18,8 @@ pub(super) fn started(settings: &Settings) {
     );
 }
 
-/// The app died although nobody has asked for a stop. A person's Ctrl-C and hangup are no reason to worry.
+/// The app died although nobody has asked for a stop. A person's Ctrl-C and hangup are no reason to
+/// worry.
 pub(super) fn app_died(signal: Signal) {
     let (name, status) = (signal.to_string(), Exit::Killed(signal).code());
     let name = name.as_str();

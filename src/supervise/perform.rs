@@ -12,7 +12,8 @@ use log::Level;
 /// How many zombies are reaped before it is said that some process cannot be ended.
 const LAST_ORPHANS: usize = 4096;
 
-/// A line for stderr. It is written when all that was decided is done, so that no signal waits for it.
+/// A line for stderr. It is written when all that was decided is done, so that no signal waits for
+/// it.
 pub(super) struct Line {
     level: Level,
     event: &'static str,
@@ -52,7 +53,8 @@ impl Supervisor {
             }
             Action::CutHooks => self.services.hooks.cut(self.now),
             Action::Stop(signal) => self.app.stop(signal, self.now),
-            // Most apps leave nobody behind, and as an ordinary process adieu would have to look for them in /proc.
+            // Most apps leave nobody behind, and as an ordinary process adieu would have to look
+            // for them in /proc.
             Action::Sweep | Action::KillLeftovers | Action::KillAgain if reap::none_left() => {}
             Action::Kill => {
                 self.note_kill();
@@ -108,7 +110,8 @@ impl Supervisor {
         }
     }
 
-    /// Whether somebody is left who is no zombie: those are reaped first, some thousands at the most.
+    /// Whether somebody is left who is no zombie: those are reaped first, some thousands at the
+    /// most.
     fn somebody_lives(&mut self) -> bool {
         for _ in 0..LAST_ORPHANS {
             match reap::any() {
@@ -153,7 +156,7 @@ fn reason(why: Why) -> String {
         Why::Drained => "nothing is in flight".to_owned(),
         Why::DrainTimeout => "the drain timeout is over".to_owned(),
         Why::Pinned => "clients never stop asking".to_owned(),
-        Why::Hurry(signal) => format!("hurried by {}", signal),
+        Why::Hurry(signal) => format!("hurried by {signal}"),
         Why::AppEnded => "the app has ended".to_owned(),
         Why::TimeUp => "time is up".to_owned(),
         Why::NothingLeft => "nothing is left".to_owned(),

@@ -1,6 +1,7 @@
-//! What is served beside the app from the one loop: readiness, hooks, the drain, and the sockets through which others
-//! ask and tell. Nothing here waits. Each part says which descriptors it is interested in and when it wants to be
-//! called; what it found comes out as events for the lifecycle.
+//! What is served beside the app from the one loop: readiness, hooks, the drain, and the sockets
+//! through which others ask and tell. Nothing here waits. Each part says which descriptors it is
+//! interested in and when it wants to be called; what it found comes out as events for the
+//! lifecycle.
 
 use super::draining::Draining;
 use super::readiness::Readiness;

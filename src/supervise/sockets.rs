@@ -1,5 +1,6 @@
-//! The sockets through which others reach adieu: the health endpoint, the service manager's socket, and the app's. They
-//! are opened before the app is started, since a port that is taken must be found out while nothing has happened yet.
+//! The sockets through which others reach adieu: the health endpoint, the service manager's socket,
+//! and the app's. They are opened before the app is started, since a port that is taken must be
+//! found out while nothing has happened yet.
 
 use crate::lifecycle::Phase;
 use crate::moment::Moment;
@@ -25,8 +26,8 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// # Errors
-    /// A health address that cannot be listened on, and no socket for an app whose READY=1 is to be waited for: it would
-    /// never be ready.
+    /// A health address that cannot be listened on, and no socket for an app whose READY=1 is to be
+    /// waited for: it would never be ready.
     pub(super) fn open(settings: &Settings) -> Result<Sockets, Refusal> {
         let health = settings.ready.health.map(|address| {
             Health::bind(address).map_err(|error| {
@@ -44,8 +45,9 @@ impl Sockets {
         Ok(Sockets { health: health.transpose()?, manager, app })
     }
 
-    /// What the app is told of them in its environment. A watchdog that is meant for adieu is the app's as well, if it
-    /// knows how to feed one: without WATCHDOG_PID it is meant for whoever reads it.
+    /// What the app is told of them in its environment. A watchdog that is meant for adieu is the
+    /// app's as well, if it knows how to feed one: without WATCHDOG_PID it is meant for whoever
+    /// reads it.
     pub(super) fn variables(&self) -> Vec<CString> {
         let notify = self.app.as_ref().map(|app| format!("NOTIFY_SOCKET={}", app.address()));
         let watchdog = notify.is_some() && watchdog().is_some();
@@ -115,8 +117,8 @@ impl Sockets {
         self.health.is_some()
     }
 
-    /// Takes the requests that have come to the endpoint, before the signals are read: a probe that comes after the stop
-    /// signal must not be answered ready.
+    /// Takes the requests that have come to the endpoint, before the signals are read: a probe that
+    /// comes after the stop signal must not be answered ready.
     pub(super) fn read_requests(&mut self, now: Moment) {
         if let Some(health) = &mut self.health {
             health.read_requests(now);

@@ -1,5 +1,6 @@
-//! `adieu --wait`: a preStop hook beside any other PID 1. Sleeps the pre-stop sleep, drains, and lets clients go, for whatever
-//! the container's other processes listen on. Nothing is signalled: that the stop follows is up to whoever runs the hook.
+//! `adieu --wait`: a preStop hook beside any other PID 1. Sleeps the pre-stop sleep, drains, and
+//! lets clients go, for whatever the container's other processes listen on. Nothing is signalled:
+//! that the stop follows is up to whoever runs the hook.
 
 use super::draining::Draining;
 use crate::lifecycle::Event;
@@ -13,15 +14,17 @@ use crate::sys::{self, Clock};
 use log::info;
 use std::ffi::c_int;
 
-/// Waits until nothing is in flight, or time is up. Returns the exit status, which is 0: a hook that fails changes nothing but
-/// the events of its pod.
+/// Waits until nothing is in flight, or time is up. Returns the exit status, which is 0: a hook
+/// that fails changes nothing but the events of its pod.
 ///
-/// Ended early by TERM or INT; killed by KILL, it may leave connections corked, whose answers then come up to 200 ms late.
+/// Ended early by TERM or INT; killed by KILL, it may leave connections corked, whose answers then
+/// come up to 200 ms late.
 pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
     let signals = Signals::open();
-    // Everything in the container descends from its init, but for what was started beside it, as we were.
+    // Everything in the container descends from its init, but for what was started beside it, as we
+    // were.
     let mut draining = Draining::new(&settings.drain, sys::INIT, &settings.own_ports);
     let (begin, end) = (Moment::START + settings.pre_stop, Moment::START + settings.until);
     let mut begun = false;

@@ -1,7 +1,8 @@
-//! What may sleep in the kernel for long, done in a process of its own: letting go of descriptors that others have passed
-//! to us. [close(2)] waits for the peer where the socket's SO_LINGER says so, and for the server where the file lies on
-//! NFS or FUSE. To receive more descriptors than there is room for is no way out, as the kernel then lets go of the rest
-//! at once, in the name of who receives.
+//! What may sleep in the kernel for long, done in a process of its own: letting go of descriptors
+//! that others have passed to us. [close(2)] waits for the peer where the socket's SO_LINGER says
+//! so, and for the server where the file lies on NFS or FUSE. To receive more descriptors than
+//! there is room for is no way out, as the kernel then lets go of the rest at once, in the name of
+//! who receives.
 //!
 //! [close(2)]: https://man7.org/linux/man-pages/man2/close.2.html
 
@@ -13,11 +14,12 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-/// Room for the sender's credentials and the most descriptors that one message carries (SCM_MAX_FD, unix(7)).
+/// Room for the sender's credentials and the most descriptors that one message carries (SCM_MAX_FD,
+/// unix(7)).
 const CONTROL: usize = 2048;
 
-/// Closes descriptors of ours. The process shares our table, where each is free once it is closed; the reaper sees its
-/// end. On failure nothing is closed, and they come back.
+/// Closes descriptors of ours. The process shares our table, where each is free once it is closed;
+/// the reaper sees its end. On failure nothing is closed, and they come back.
 ///
 /// # Errors
 /// What clone(2) says.
@@ -40,8 +42,9 @@ pub fn close(descriptors: Vec<OwnedFd>) -> Result<Pid, (io::Error, Vec<OwnedFd>)
     }
 }
 
-/// Takes the next message off a datagram socket, with its descriptors, and drops it. The process has a table of its own
-/// and goes without closing what it got: a socket of a process that ends does not linger.
+/// Takes the next message off a datagram socket, with its descriptors, and drops it. The process
+/// has a table of its own and goes without closing what it got: a socket of a process that ends
+/// does not linger.
 ///
 /// # Errors
 /// What clone(2) says.
@@ -53,8 +56,8 @@ pub(super) fn drop_message(socket: BorrowedFd) -> io::Result<Pid> {
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = CONTROL as _;
-        // Room for what comes. Where there is no such call, what finds no room is let go of while we wait.
-        // SAFETY: the child's own table; it uses the socket alone.
+        // Room for what comes. Where there is no such call, what finds no room is let go of while
+        // we wait. SAFETY: the child's own table; it uses the socket alone.
         unsafe {
             libc::syscall(libc::SYS_close_range, 0, socket - 1, 0);
             libc::syscall(libc::SYS_close_range, socket + 1, c_int::MAX, 0);
@@ -65,12 +68,13 @@ pub(super) fn drop_message(socket: BorrowedFd) -> io::Result<Pid> {
     run(0, &mut work)
 }
 
-/// Runs `work`, which makes system calls alone, in a child with a copy of our memory. Of all signals it takes TERM, with
-/// which leftovers are asked to end.
+/// Runs `work`, which makes system calls alone, in a child with a copy of our memory. Of all
+/// signals it takes TERM, with which leftovers are asked to end.
 fn run(flags: c_int, mut work: &mut dyn FnMut()) -> io::Result<Pid> {
     let stack = Stack::new()?;
     let argument = std::ptr::from_mut(&mut work).cast();
-    // SAFETY: the child has a copy of our memory, the stack and the work among it. nix's clone leaks the child's box.
+    // SAFETY: the child has a copy of our memory, the stack and the work among it. nix's clone
+    // leaks the child's box.
     let pid = unsafe { libc::clone(child, stack.top(), flags | libc::SIGCHLD, argument) };
     Pid::new(Errno::result(pid)?).ok_or_else(|| io::ErrorKind::Other.into())
 }

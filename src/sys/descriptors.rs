@@ -1,26 +1,29 @@
 //! The descriptors that adieu was started with, and its own.
 //!
-//! The app gets exactly the inherited ones. adieu's own are close-on-exec and stand above 2, even when it was started
-//! with 0, 1 or 2 closed; after the start adieu lets go of everything that it inherited but 2.
+//! The app gets exactly the inherited ones. adieu's own are close-on-exec and stand above 2, even
+//! when it was started with 0, 1 or 2 closed; after the start adieu lets go of everything that it
+//! inherited but 2.
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
-/// Occupies those of 0, 1 and 2 that are closed, so that no descriptor of ours lands there. What occupies them is
-/// close-on-exec (the app finds them closed, as they were) and cannot be read or written (O_PATH).
+/// Occupies those of 0, 1 and 2 that are closed, so that no descriptor of ours lands there. What
+/// occupies them is close-on-exec (the app finds them closed, as they were) and cannot be read or
+/// written (O_PATH).
 pub fn occupy_closed() {
     for fd in 0..3 {
         if !is_open(fd) {
-            // Without descriptors left (RLIMIT_NOFILE) nothing of ours can land there either. The lowest free number
-            // is the one just found closed.
+            // Without descriptors left (RLIMIT_NOFILE) nothing of ours can land there either. The
+            // lowest free number is the one just found closed.
             let _ = placeholder().map(IntoRawFd::into_raw_fd);
         }
     }
 }
 
-/// Lets go of 0, 1 and everything above 2 that is inherited. `own` are the descriptors to keep. From here on one of
-/// ours may stand at 0 or 1, which the app no longer can be hurt by, and helpers get their own there.
+/// Lets go of 0, 1 and everything above 2 that is inherited. `own` are the descriptors to keep.
+/// From here on one of ours may stand at 0 or 1, which the app no longer can be hurt by, and
+/// helpers get their own there.
 pub fn close_inherited(own: &[BorrowedFd]) {
     close_range(0, 1);
     let mut own: Vec<u32> = own.iter().map(|fd| fd.as_raw_fd() as u32).collect();
@@ -47,7 +50,8 @@ fn descriptor_flags(fd: RawFd) -> nix::Result<FdFlag> {
     fcntl(fd, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate)
 }
 
-/// Closes a range of descriptors ([close_range(2)], Linux 5.9), one by one where the kernel has no such call.
+/// Closes a range of descriptors ([close_range(2)], Linux 5.9), one by one where the kernel has no
+/// such call.
 ///
 /// [close_range(2)]: https://man7.org/linux/man-pages/man2/close_range.2.html
 fn close_range(first: u32, last: u32) {
@@ -74,15 +78,16 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
-/// How many more we may open: `wanted`, or as many as there are. Asked of poll(2), which names those that are not open,
-/// since /proc may be missing.
+/// How many more we may open: `wanted`, or as many as there are. Asked of poll(2), which names
+/// those that are not open, since /proc may be missing.
 pub(super) fn free(wanted: usize) -> usize {
     /// Enough to find room among; adieu itself has some dozens.
     const MOST: usize = 1024;
     let most = limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MOST).min(MOST);
     let numbers = (0..most).filter_map(|number| RawFd::try_from(number).ok());
     let mut asked: Vec<libc::pollfd> = numbers.map(|fd| libc::pollfd { fd, events: 0, revents: 0 }).collect();
-    // SAFETY: an array of as many entries, alive through the call, which does not wait. nix wants open descriptors.
+    // SAFETY: an array of as many entries, alive through the call, which does not wait. nix wants
+    // open descriptors.
     unsafe { libc::poll(asked.as_mut_ptr(), asked.len() as libc::nfds_t, 0) };
     asked.iter().filter(|asked| asked.revents & libc::POLLNVAL != 0).take(wanted).count()
 }

@@ -1,9 +1,11 @@
-//! Another process's TCP socket, held for a moment through a duplicate of its descriptor ([pidfd_getfd(2)], Linux 5.6): looked at,
-//! corked, shut down. A duplicate is the same socket, so that what is done to it is done to the app's; and as long as it is open,
-//! the app's own close sends no FIN. So each lives for microseconds, but for those that are [watched](Arrivals) for a request.
+//! Another process's TCP socket, held for a moment through a duplicate of its descriptor
+//! ([pidfd_getfd(2)], Linux 5.6): looked at, corked, shut down. A duplicate is the same socket, so
+//! that what is done to it is done to the app's; and as long as it is open, the app's own close
+//! sends no FIN. So each lives for microseconds, but for those that are [watched](Arrivals) for a
+//! request.
 //!
-//! Descriptors and inodes are used again for other sockets, cookies never: a duplicate is given out only after its cookie has been
-//! compared ([SO_COOKIE in socket(7)]).
+//! Descriptors and inodes are used again for other sockets, cookies never: a duplicate is given out
+//! only after its cookie has been compared ([SO_COOKIE in socket(7)]).
 //!
 //! [pidfd_getfd(2)]: https://man7.org/linux/man-pages/man2/pidfd_getfd.2.html
 //! [SO_COOKIE in socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
@@ -25,16 +27,19 @@ sockopt_impl!(
     /// A number that no other socket has until the machine is started anew.
     Cookie, GetOnly, libc::SOL_SOCKET, SO_COOKIE, u64);
 sockopt_impl!(
-    /// Holds back what does not fill a segment ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
+    /// Holds back what does not fill a segment
+    /// ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
     Cork, Both, libc::IPPROTO_TCP, libc::TCP_CORK, bool);
 
 /// Why a socket cannot be had, or an act on it not be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// Process, descriptor or connection are not there any more, or another socket has the number: an answer, not an error.
+    /// Process, descriptor or connection are not there any more, or another socket has the number:
+    /// an answer, not an error.
     Gone,
-    /// EPERM: the call is filtered (Docker's default seccomp profile), or the process is another user's or not dumpable, and we lack
-    /// SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking again will not help.
+    /// EPERM: the call is filtered (Docker's default seccomp profile), or the process is another
+    /// user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking
+    /// again will not help.
     Refused(Errno),
     /// A want of descriptors or memory, which passes.
     Passing(Errno),
@@ -133,12 +138,14 @@ impl Duplicate {
     /// Errors: `Gone` when it is no TCP connection.
     pub fn look(&self) -> Result<Tail, Failure> {
         let mut unread: libc::c_int = 0;
-        // SAFETY: FIONREAD (SIOCINQ) writes one int, which lives here; nix would need a macro of the same kind.
+        // SAFETY: FIONREAD (SIOCINQ) writes one int, which lives here; nix would need a macro of
+        // the same kind.
         let asked = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
         Errno::result(asked).map_err(Failure::of)?;
         let mut info = [0u8; INFO];
         let mut length = INFO as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes, which is the buffer's; nix has no TCP_INFO.
+        // SAFETY: the kernel writes at most `length` bytes, which is the buffer's; nix has no
+        // TCP_INFO.
         let asked = unsafe {
             libc::getsockopt(
                 self.0.as_raw_fd(),
@@ -218,7 +225,8 @@ fn tail(info: &[u8], unread: u32) -> Option<Tail> {
     })
 }
 
-/// Tells when data comes in on some duplicates, which it therefore keeps open: for few of them, and not for long.
+/// Tells when data comes in on some duplicates, which it therefore keeps open: for few of them, and
+/// not for long.
 #[derive(Debug)]
 pub struct Arrivals {
     epoll: Epoll,

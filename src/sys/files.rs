@@ -1,6 +1,7 @@
-//! Files written whole or not at all. Whoever can write to the directory, the app as a rule, can put anything where the
-//! file belongs: a symbolic link to another file, a pipe that nobody reads. So the name is taken over by rename(2), which
-//! replaces what stands there and neither follows nor opens it.
+//! Files written whole or not at all. Whoever can write to the directory, the app as a rule, can
+//! put anything where the file belongs: a symbolic link to another file, a pipe that nobody reads.
+//! So the name is taken over by rename(2), which replaces what stands there and neither follows nor
+//! opens it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -9,8 +10,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Copies our own program to this path, or into this folder, executable by all. A program that runs from there goes on with the
-/// old one.
+/// Copies our own program to this path, or into this folder, executable by all. A program that runs
+/// from there goes on with the old one.
 ///
 /// # Errors
 /// As from [std::fs::copy] and [std::fs::rename].
@@ -53,10 +54,11 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file whole or not at all: into a new file beside it, which then takes its name. A file behind a symbolic
-/// link is never touched: the link is replaced. What is a stream is written to as it is, without waiting for a reader:
-/// a pipe, a device, `/dev/stderr` and its like, also through a link. Where nothing can be renamed (a mount of its own,
-/// a directory that may not be written), a regular file is written in place.
+/// Writes a file whole or not at all: into a new file beside it, which then takes its name. A file
+/// behind a symbolic link is never touched: the link is replaced. What is a stream is written to as
+/// it is, without waiting for a reader: a pipe, a device, `/dev/stderr` and its like, also through
+/// a link. Where nothing can be renamed (a mount of its own, a directory that may not be written),
+/// a regular file is written in place.
 ///
 /// # Errors
 /// What the last attempt said.
@@ -80,7 +82,8 @@ pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// The names under which a process finds what it was started with. A log may be behind them, which is not ours to empty.
+/// The names under which a process finds what it was started with. A log may be behind them, which
+/// is not ours to empty.
 fn names_a_stream(path: &Path) -> bool {
     ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
         || path.starts_with("/dev/fd")
@@ -115,8 +118,8 @@ fn in_place(path: &Path) -> io::Result<File> {
     if found.is_file() && found.nlink() == 1 { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// Leaves the message where Kubernetes looks for it: only in a file that is there already and that the app has not
-/// written to. True when it was written.
+/// Leaves the message where Kubernetes looks for it: only in a file that is there already and that
+/// the app has not written to. True when it was written.
 ///
 /// # Errors
 /// What the kernel said; a file that is not there is no error.
@@ -177,7 +180,8 @@ mod tests {
         write_whole(Path::new("/dev/null"), "x").unwrap();
     }
 
-    /// What the app may have put there: the report takes the link's place, and the file behind it stays as it was.
+    /// What the app may have put there: the report takes the link's place, and the file behind it
+    /// stays as it was.
     #[test]
     fn a_link_is_replaced_and_what_is_behind_it_stays() {
         let room = Room::new("link");

@@ -1,8 +1,8 @@
 //! Every other process of the container or service: who they are, and how signals reach them.
 //!
-//! As the init of a PID namespace adieu asks the kernel for all of them at once. As an ordinary process it must never
-//! do that; it follows the lists of children in /proc. Since adieu is a subreaper there, an orphan is its child and
-//! none escapes, not even by setsid(2).
+//! As the init of a PID namespace adieu asks the kernel for all of them at once. As an ordinary
+//! process it must never do that; it follows the lists of children in /proc. Since adieu is a
+//! subreaper there, an orphan is its child and none escapes, not even by setsid(2).
 
 use super::{is_init, own_pid, proc, reap, signals};
 use crate::process::Pid;
@@ -28,9 +28,10 @@ pub fn signal(all: &[Signal]) {
     }
 }
 
-/// SIGKILL to every process below us. As an ordinary process, to our children: whoever they leave behind becomes our
-/// child, too, and is found in the next round or at the next call. That costs one look into one file, so that it outruns
-/// processes that fork without pause, which a walk over all of /proc does not.
+/// SIGKILL to every process below us. As an ordinary process, to our children: whoever they leave
+/// behind becomes our child, too, and is found in the next round or at the next call. That costs
+/// one look into one file, so that it outruns processes that fork without pause, which a walk over
+/// all of /proc does not.
 pub fn kill() {
     if is_init() {
         return signals::send_everyone(Signal::KILL);
@@ -77,7 +78,8 @@ fn children_of_all_threads(pid: Pid) -> Vec<Pid> {
     threads.iter().filter_map(|thread| proc::children(pid, thread).ok()).flatten().collect()
 }
 
-/// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list children.
+/// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list
+/// children.
 fn table() -> Option<Vec<(Pid, Pid)>> {
     let living_parent = |pid: Pid| proc::stat(pid).ok().filter(|stat| !stat.zombie)?.parent;
     let row = |pid: Pid| Some((pid, living_parent(pid)?));

@@ -1,11 +1,12 @@
-//! Memory that ran out: the count that the kernel keeps for our control group ([cgroup-v2], memory.events).
+//! Memory that ran out: the count that the kernel keeps for our control group ([cgroup-v2],
+//! memory.events).
 //!
 //! [cgroup-v2]: https://docs.kernel.org/admin-guide/cgroup-v2.html
 
 use std::fs;
 
-/// How many processes the kernel has killed in our control group for lack of memory; `None` where it does not say so: cgroup
-/// version 1, no memory controller, no /sys.
+/// How many processes the kernel has killed in our control group for lack of memory; `None` where
+/// it does not say so: cgroup version 1, no memory controller, no /sys.
 pub fn oom_kills() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let events = fs::read_to_string(format!("/sys/fs/cgroup{}/memory.events", unified(&groups)?)).ok()?;

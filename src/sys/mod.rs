@@ -1,7 +1,7 @@
 //! Every system call and every unsafe block stands behind this door.
 //!
-//! What comes out are adieu's own words: signals, ends of processes, lines written. ESRCH and ECHILD are
-//! answers here, not errors.
+//! What comes out are adieu's own words: signals, ends of processes, lines written. ESRCH and
+//! ECHILD are answers here, not errors.
 //!
 //! # What could sleep in the kernel, and what bounds it
 //!
@@ -96,7 +96,8 @@ pub use crate::errno::describe;
 ///
 /// [PR_SET_CHILD_SUBREAPER]: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
 pub fn become_subreaper() -> io::Result<()> {
-    // SAFETY: a prctl with plain integers. nix would retry nothing and add nothing, but for a feature flag more.
+    // SAFETY: a prctl with plain integers. nix would retry nothing and add nothing, but for a
+    // feature flag more.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
         .map(drop)
         .map_err(io::Error::from)
@@ -122,8 +123,9 @@ pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
-/// Dies of `signal` as the app did, so that a supervisor sees the same. Returns when that is impossible: as PID 1,
-/// and for real-time signals, which signal-hook does not know. No core file is left behind.
+/// Dies of `signal` as the app did, so that a supervisor sees the same. Returns when that is
+/// impossible: as PID 1, and for real-time signals, which signal-hook does not know. No core file
+/// is left behind.
 pub fn die_of(signal: Signal) {
     use nix::sys::resource::{Resource, setrlimit};
     // A failure leaves a core file of ours, which harms nobody.
@@ -137,14 +139,16 @@ pub fn die_of(signal: Signal) {
     }
 }
 
-/// Whether this is no fault of what was asked for, but of this moment: descriptors or memory have run out.
+/// Whether this is no fault of what was asked for, but of this moment: descriptors or memory have
+/// run out.
 pub fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 6] =
         [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
     error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
 }
 
-/// What this thread has spent, in the kernel too; it does not run on while others have the processor.
+/// What this thread has spent, in the kernel too; it does not run on while others have the
+/// processor.
 pub fn processor_time() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)

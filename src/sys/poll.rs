@@ -25,12 +25,14 @@ impl<'a> PollFds<'a> {
         self.0.push(PollFd::new(descriptor, PollFlags::POLLOUT));
     }
 
-    /// Waits until a descriptor is ready or the moment `until` has come ([ppoll(2)]); without either, for ever.
+    /// Waits until a descriptor is ready or the moment `until` has come ([ppoll(2)]); without
+    /// either, for ever.
     ///
     /// [ppoll(2)]: https://man7.org/linux/man-pages/man2/poll.2.html
     pub fn wait(&mut self, until: Option<Moment>, now: Moment) {
         let timeout = until.map(|until| TimeSpec::from_duration(until.since(now)));
-        // EINTR cannot happen with every signal blocked, ENOMEM passes; both end in one more turn of the loop.
+        // EINTR cannot happen with every signal blocked, ENOMEM passes; both end in one more turn
+        // of the loop.
         let _ = ppoll(&mut self.0, timeout, None);
     }
 

@@ -1,5 +1,6 @@
-//! Processes as /proc shows them ([proc(5)]): which there are, who started whom, which sockets they hold open. Every reader of
-//! /proc/PID in the init is here. A process may end at any moment: that is ENOENT or ESRCH, and an answer.
+//! Processes as /proc shows them ([proc(5)]): which there are, who started whom, which sockets they
+//! hold open. Every reader of /proc/PID in the init is here. A process may end at any moment: that
+//! is ENOENT or ESRCH, and an answer.
 //!
 //! [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
 
@@ -30,7 +31,8 @@ pub fn stat(pid: Pid) -> io::Result<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat"))?).ok_or_else(|| torn("stat"))
 }
 
-/// The third and fourth field; the second is the program's name, which may contain anything, parentheses too.
+/// The third and fourth field; the second is the program's name, which may contain anything,
+/// parentheses too.
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_ends..)?.get(1..)?).ok()?;
@@ -53,7 +55,8 @@ fn torn(file: &str) -> Error {
     Error::new(ErrorKind::InvalidData, format!("/proc/PID/{file} is not as expected"))
 }
 
-/// The processes of the PID namespace that /proc shows. Names only: one descriptor, closed before the first is looked at.
+/// The processes of the PID namespace that /proc shows. Names only: one descriptor, closed before
+/// the first is looked at.
 pub fn pids() -> io::Result<Vec<Pid>> {
     let mut pids = vec![];
     for entry in fs::read_dir("/proc")? {
@@ -77,17 +80,19 @@ pub fn threads(pid: Pid) -> io::Result<Vec<String>> {
     Ok(entries.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect())
 }
 
-/// The effective uid, under which its sockets are made; /proc/PID itself would say root for a process that hides.
+/// The effective uid, under which its sockets are made; /proc/PID itself would say root for a
+/// process that hides.
 pub fn uid(pid: Pid) -> io::Result<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     line.and_then(|uids| uids.split_ascii_whitespace().nth(1)?.parse().ok()).ok_or_else(|| torn("status"))
 }
 
-/// Calls `each` with descriptor and inode of each socket that a process holds open ([proc_pid_fd(5)]), until it says stop.
+/// Calls `each` with descriptor and inode of each socket that a process holds open
+/// ([proc_pid_fd(5)]), until it says stop.
 ///
-/// Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without SYS_PTRACE, from asking what the first of
-/// them is; EMFILE, ENFILE, ENOMEM: then not all were seen.
+/// Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without SYS_PTRACE, from
+/// asking what the first of them is; EMFILE, ENFILE, ENOMEM: then not all were seen.
 ///
 /// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
 pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) -> io::Result<()> {
@@ -108,8 +113,9 @@ pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) ->
     Ok(())
 }
 
-/// A walk over the descriptors of some processes ([proc_pid_fd(5)]), to find those of the sockets that one knows by inode. Every
-/// descriptor costs microseconds and there may be many thousands, so it goes on a piece at a time.
+/// A walk over the descriptors of some processes ([proc_pid_fd(5)]), to find those of the sockets
+/// that one knows by inode. Every descriptor costs microseconds and there may be many thousands, so
+/// it goes on a piece at a time.
 ///
 /// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
 #[derive(Debug)]
@@ -124,8 +130,9 @@ impl Walk {
         Walk { pids, at: None }
     }
 
-    /// Looks at so many descriptors more and calls `each` with process, descriptor and inode of those that are sockets. False when
-    /// there are no more. Errors: EACCES where a process does not show its descriptors, which is then passed over.
+    /// Looks at so many descriptors more and calls `each` with process, descriptor and inode of
+    /// those that are sockets. False when there are no more. Errors: EACCES where a process does
+    /// not show its descriptors, which is then passed over.
     pub fn go_on(&mut self, pieces: usize, mut each: impl FnMut(Pid, RawFd, u32)) -> io::Result<bool> {
         for _ in 0..pieces {
             let Some((pid, folder)) = &mut self.at else {
@@ -162,8 +169,8 @@ fn socket_inode(target: &Path) -> Option<u32> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Is it known that /proc shows another PID namespace than ours? So it is after `unshare --pid` without `--mount-proc`: whatever
-/// it says of a pid is then about somebody else.
+/// Is it known that /proc shows another PID namespace than ours? So it is after `unshare --pid`
+/// without `--mount-proc`: whatever it says of a pid is then about somebody else.
 pub fn is_of_another_namespace() -> io::Result<bool> {
     let status = match fs::read_to_string("/proc/self/status") {
         // A /proc of a namespace in which we are not.
@@ -173,15 +180,16 @@ pub fn is_of_another_namespace() -> io::Result<bool> {
     Ok(shows_another(&status, own_pid()))
 }
 
-/// `NSpid` lists our pid in the namespace of this /proc and in those below it, down to our own; kernels without PID namespaces
-/// have none.
+/// `NSpid` lists our pid in the namespace of this /proc and in those below it, down to our own;
+/// kernels without PID namespaces have none.
 fn shows_another(status: &str, own: Pid) -> bool {
     let Some(pids) = status.lines().find_map(|line| line.strip_prefix("NSpid:")) else { return false };
     let pids: Vec<i32> = pids.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     pids != [own.number()]
 }
 
-/// Does it live in another network namespace than we do? Our own sock_diag would show the wrong sockets.
+/// Does it live in another network namespace than we do? Our own sock_diag would show the wrong
+/// sockets.
 pub fn is_in_another_network(pid: Pid) -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net"));
     match (namespace("self"), namespace(&pid.to_string())) {

@@ -1,6 +1,7 @@
-//! Where the kernel answers no sock_diag (gVisor, a strict seccomp profile, an app in a network namespace of its own),
-//! /proc/PID/net/tcp and tcp6 ([proc_pid_net(5)]) still list its sockets with their queues. They have no clocks, so that an
-//! established connection counts as in flight whether or not a request is: the drain then lasts until clients hang up.
+//! Where the kernel answers no sock_diag (gVisor, a strict seccomp profile, an app in a network
+//! namespace of its own), /proc/PID/net/tcp and tcp6 ([proc_pid_net(5)]) still list its sockets
+//! with their queues. They have no clocks, so that an established connection counts as in flight
+//! whether or not a request is: the drain then lasts until clients hang up.
 //!
 //! [proc_pid_net(5)]: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
 
@@ -28,7 +29,8 @@ struct Row {
     inode: u32,
 }
 
-/// The TCP sockets of the network namespace in which `app` lives. Errors: EMFILE; ENOENT without a /proc.
+/// The TCP sockets of the network namespace in which `app` lives. Errors: EMFILE; ENOENT without a
+/// /proc.
 pub fn read(app: Pid) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
     let (mut listeners, mut connections) = (vec![], vec![]);
     for family in Family::BOTH {
@@ -71,7 +73,8 @@ fn connection(family: Family, row: &Row) -> Option<Connection> {
     Some(Connection { id, inode: row.inode, uid: row.uid, sample })
 }
 
-/// `sl local:port remote:port state unsent:unread timer:when retransmits uid timeout inode ...`, all but uid and inode in hex.
+/// `sl local:port remote:port state unsent:unread timer:when retransmits uid timeout inode ...`,
+/// all but uid and inode in hex.
 fn parse(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = address(fields.next()?)?;

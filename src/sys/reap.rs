@@ -1,7 +1,7 @@
 //! The one place that calls waitpid.
 //!
-//! As PID 1, or as a subreaper, adieu inherits every orphan. Whoever is reaped here is told to the loop, which knows
-//! whether it was the app, a hook, a check or a stranger.
+//! As PID 1, or as a subreaper, adieu inherits every orphan. Whoever is reaped here is told to the
+//! loop, which knows whether it was the app, a hook, a check or a stranger.
 
 use crate::process::{Exit, Pid};
 use crate::signal::Signal;
@@ -45,7 +45,8 @@ fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a real-time signal.
+    // SAFETY: the info lives through the call. nix's waitid fails on a child that died of a
+    // real-time signal.
     Errno::result(unsafe { libc::waitid(which, id, &raw mut info, flags) })?;
     // SAFETY: what waitid fills in for a child that has ended, and leaves zero otherwise.
     Ok(unsafe { info.si_pid() } != 0)
@@ -58,8 +59,8 @@ pub(super) fn forget(pid: Pid) {
 
 fn wait(pid: i32, flags: WaitPidFlag) -> Reaped {
     let mut status = 0;
-    // SAFETY: the status word lives through the call. nix's waitpid fails with EINVAL, the status lost, when a child
-    // died of a real-time signal.
+    // SAFETY: the status word lives through the call. nix's waitpid fails with EINVAL, the status
+    // lost, when a child died of a real-time signal.
     match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags.bits()) }) {
         Ok(pid) => reaped(pid, status).unwrap_or(Reaped::Nothing),
         Err(Errno::ECHILD) => Reaped::NoneLeft,

@@ -1,8 +1,9 @@
 //! Signals in and out.
 //!
-//! All 64 are blocked before anything else is done and then read from a signalfd, so that the kernel keeps queue,
-//! order, value and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu has
-//! no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word that it is.
+//! All 64 are blocked before anything else is done and then read from a signalfd, so that the
+//! kernel keeps queue, order, value and sender for us. glibc's own sigprocmask leaves out 32 and
+//! 33, which its threads use; adieu has no threads and forwards those two as well, so the mask goes
+//! to the kernel as the 64-bit word that it is.
 
 use crate::process::Pid;
 use crate::signal::{Arrival, Sender, Signal};
@@ -37,13 +38,14 @@ pub fn hold() -> Inherited {
     Inherited { mask, ignored_child: reset_child() }
 }
 
-/// Sets the mask of the calling thread and returns the one before ([sigprocmask(2)]); async-signal-safe.
+/// Sets the mask of the calling thread and returns the one before ([sigprocmask(2)]);
+/// async-signal-safe.
 ///
 /// [sigprocmask(2)]: https://man7.org/linux/man-pages/man2/sigprocmask.2.html
 pub fn set_mask(mask: Mask) -> Mask {
     let mut before = 0u64;
-    // SAFETY: both pointers are to 64-bit words that live through the call, as the size says; libc's wrapper
-    // would leave out signals 32 and 33.
+    // SAFETY: both pointers are to 64-bit words that live through the call, as the size says;
+    // libc's wrapper would leave out signals 32 and 33.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -79,10 +81,11 @@ fn reset_child() -> bool {
     set_disposition(libc::SIGCHLD, libc::SIG_DFL) == libc::SIG_IGN
 }
 
-/// Sets what a signal does when it is not blocked, SIG_DFL or SIG_IGN, and returns what it did; async-signal-safe.
+/// Sets what a signal does when it is not blocked, SIG_DFL or SIG_IGN, and returns what it did;
+/// async-signal-safe.
 pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sighandler_t {
-    // SAFETY: no handler is installed, only the two constants; nix's version takes a Rust function pointer type
-    // and cannot be called between fork and exec without care.
+    // SAFETY: no handler is installed, only the two constants; nix's version takes a Rust function
+    // pointer type and cannot be called between fork and exec without care.
     unsafe { libc::signal(signal, to) }
 }
 
@@ -90,8 +93,8 @@ pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sigh
 pub enum Signals {
     /// A signalfd, which the loop can wait for beside others.
     Descriptor(SignalFd),
-    /// No descriptor was to be had (RLIMIT_NOFILE, seccomp): the loop then waits in sigtimedwait(2), in slices where there
-    /// are other descriptors to look after.
+    /// No descriptor was to be had (RLIMIT_NOFILE, seccomp): the loop then waits in
+    /// sigtimedwait(2), in slices where there are other descriptors to look after.
     Waiting,
 }
 
@@ -99,8 +102,8 @@ impl Signals {
     /// The best source that there is.
     pub fn open() -> Signals {
         let mut all = SigSet::empty().as_ref().to_owned();
-        // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set. sigfillset(3) of
-        // glibc leaves out signals 32 and 33.
+        // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set.
+        // sigfillset(3) of glibc leaves out signals 32 and 33.
         unsafe { std::ptr::from_mut(&mut all).cast::<u64>().write(ALL) };
         // SAFETY: every bit pattern is a set of signals.
         let all = unsafe { SigSet::from_sigset_t_unchecked(all) };
@@ -118,7 +121,8 @@ impl Signals {
         }
     }
 
-    /// The next signal that is there, with no wait. What its own writing caused (SIGPIPE, SIGXFSZ) is left out.
+    /// The next signal that is there, with no wait. What its own writing caused (SIGPIPE, SIGXFSZ)
+    /// is left out.
     pub fn next(&self) -> Option<Arrival> {
         loop {
             let (arrival, own) = match self {
@@ -147,15 +151,16 @@ fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
     let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| std::ptr::from_ref(timeout.as_ref()));
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set, the info and the timeout live through the call; the wrapper would leave out 32 and 33.
+    // SAFETY: the set, the info and the timeout live through the call; the wrapper would leave out
+    // 32 and 33.
     let number = unsafe {
         libc::syscall(libc::SYS_rt_sigtimedwait, &raw const ALL, &raw mut info, timeout, KERNEL_SET)
     };
     if number <= 0 {
         return None;
     }
-    // SAFETY: the kernel has filled in the fields of a signal sent by a process; for others they hold nothing
-    // that is used.
+    // SAFETY: the kernel has filled in the fields of a signal sent by a process; for others they
+    // hold nothing that is used.
     let (pid, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
     arrival(number as i32, info.si_code, pid, value)
 }
@@ -171,7 +176,8 @@ fn arrival(number: i32, code: i32, pid: i32, value: usize) -> Option<(Arrival, b
     Some((Arrival { signal, from, value }, own))
 }
 
-/// Sends `signal` to one process ([kill(2)]). A process that is gone is no error; EPERM and EAGAIN are.
+/// Sends `signal` to one process ([kill(2)]). A process that is gone is no error; EPERM and EAGAIN
+/// are.
 ///
 /// [kill(2)]: https://man7.org/linux/man-pages/man2/kill.2.html
 pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
@@ -186,7 +192,8 @@ pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
 /// Sends `signal` to every process but ourselves, as the init of a PID namespace may.
 pub(super) fn send_everyone(signal: Signal) {
     debug_assert!(super::is_init());
-    // ESRCH: nobody is left. EPERM: a process of another user whom we may not signal; the kernel ends it with us.
+    // ESRCH: nobody is left. EPERM: a process of another user whom we may not signal; the kernel
+    // ends it with us.
     let _ = kill(-1, signal);
 }
 
@@ -195,18 +202,20 @@ fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop).map_err(io::Error::from)
 }
 
-/// Queues `signal` with its value ([sigqueue(3)]), so that real-time signals keep number, count, order and value.
-/// EAGAIN when the receiver's queue is full (RLIMIT_SIGPENDING).
+/// Queues `signal` with its value ([sigqueue(3)]), so that real-time signals keep number, count,
+/// order and value. EAGAIN when the receiver's queue is full (RLIMIT_SIGPENDING).
 ///
 /// [sigqueue(3)]: https://man7.org/linux/man-pages/man3/sigqueue.3.html
 pub fn queue(pid: Pid, signal: Signal, value: usize) -> io::Result<()> {
     let value = libc::sigval { sival_ptr: value as *mut libc::c_void };
-    // SAFETY: the value is passed by value and never dereferenced. nix has no sigqueue for real-time signals.
+    // SAFETY: the value is passed by value and never dereferenced. nix has no sigqueue for
+    // real-time signals.
     let queued = Errno::result(unsafe { libc::sigqueue(pid.number(), signal.number(), value) });
     answered(queued.map(drop).map_err(io::Error::from))
 }
 
-/// How many signals the kernel queues for one user (RLIMIT_SIGPENDING); `None` where it does not say.
+/// How many signals the kernel queues for one user (RLIMIT_SIGPENDING); `None` where it does not
+/// say.
 pub fn queue_limit() -> Option<usize> {
     // SAFETY: plain data, for which all-zero is valid.
     let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };

@@ -1,7 +1,9 @@
-//! What the kernel tells of sockets, over NETLINK_SOCK_DIAG ([sock_diag(7)]). It needs no capability and no file system, works
-//! under a container's default seccomp profile, and answers while the request is being sent: nothing here ever waits. A dump walks
-//! the table of all namespaces in the kernel, so that its cost is the table's; the filter on ports spares the copying. One
-//! connection asked for by its exact name costs microseconds whatever the table's size.
+//! What the kernel tells of sockets, over NETLINK_SOCK_DIAG ([sock_diag(7)]). It needs no
+//! capability and no file system, works under a container's default seccomp profile, and answers
+//! while the request is being sent: nothing here ever waits. A dump walks the table of all
+//! namespaces in the kernel, so that its cost is the table's; the filter on ports spares the
+//! copying. One connection asked for by its exact name costs microseconds whatever the table's
+//! size.
 //!
 //! [sock_diag(7)]: https://man7.org/linux/man-pages/man7/sock_diag.7.html
 
@@ -52,7 +54,8 @@ pub struct SockDiag {
 }
 
 impl SockDiag {
-    /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT where there is no such thing.
+    /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT
+    /// where there is no such thing.
     pub fn open() -> io::Result<SockDiag> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket =
@@ -129,8 +132,8 @@ impl SockDiag {
         self.exchange(request, filter, NLM_F_DUMP, each)
     }
 
-    /// Sends a request and hands each answer's payload to `each`. The kernel has the next part ready whenever the last was
-    /// taken, so that EAGAIN is an error and not a reason to wait.
+    /// Sends a request and hands each answer's payload to `each`. The kernel has the next part
+    /// ready whenever the last was taken, so that EAGAIN is an error and not a reason to wait.
     fn exchange(
         &mut self,
         request: &[u8],
@@ -171,7 +174,8 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
         if message.sequence_number() == sequence {
             result = Datagram::More;
             match message.message_type() {
-                // A dump that failed on its way says so here; to read it as an empty one would be to take it for idle.
+                // A dump that failed on its way says so here; to read it as an empty one would be
+                // to take it for idle.
                 NLMSG_DONE => return outcome(message.payload()),
                 NLMSG_ERROR => return outcome(message.payload()),
                 SOCK_DIAG_BY_FAMILY => each(message.payload()),
@@ -279,13 +283,14 @@ const INET_DIAG_BC_S_LE: u8 = 3;
 const INET_DIAG_BC_D_GE: u8 = 4;
 const INET_DIAG_BC_D_LE: u8 = 5;
 
-/// The kernel checks a program in steps that grow with the square of its length; beyond this many ranges everything is dumped, and
-/// chosen from by whoever takes it.
+/// The kernel checks a program in steps that grow with the square of its length; beyond this many
+/// ranges everything is dumped, and chosen from by whoever takes it.
 const RANGES: usize = 64;
 
-/// A filter program for the kernel (linux/inet_diag.h): is the port one of these? Each operation is `code, yes, no` with byte
-/// offsets of where to go next; ending exactly at the end accepts, four bytes beyond it rejects. Nothing means all: for no ports,
-/// and for so many that a program would not pay.
+/// A filter program for the kernel (linux/inet_diag.h): is the port one of these? Each operation is
+/// `code, yes, no` with byte offsets of where to go next; ending exactly at the end accepts, four
+/// bytes beyond it rejects. Nothing means all: for no ports, and for so many that a program would
+/// not pay.
 fn program(at_least: u8, at_most: u8, ports: &[u16]) -> Vec<u8> {
     const RANGE: u16 = 20;
     let ranges = ranges(ports);
@@ -355,10 +360,12 @@ fn each_connection(family: Family, payload: &[u8], each: &mut impl FnMut(Connect
     each(Connection { id, inode: header.inode, uid: header.uid, sample });
 }
 
-/// `struct inet_diag_msg`: 4 bytes of family and state, 48 of `inet_diag_sockid`, 20 of queues, owner and inode.
+/// `struct inet_diag_msg`: 4 bytes of family and state, 48 of `inet_diag_sockid`, 20 of queues,
+/// owner and inode.
 const INET_RESPONSE: usize = 72;
 
-/// Reads `struct tcp_info` (linux/tcp.h) at its fixed offsets; None from kernels before 4.6, whose structure ends earlier.
+/// Reads `struct tcp_info` (linux/tcp.h) at its fixed offsets; None from kernels before 4.6, whose
+/// structure ends earlier.
 fn tcp_info(info: &[u8]) -> Option<TcpInfo> {
     let word = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
     let long = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
@@ -391,7 +398,7 @@ fn unix_socket(response: &unix::UnixResponse) -> UnixSocket {
         match attribute {
             unix::nlas::Nla::Name(name) => socket.name = name_bytes(name),
             unix::nlas::Nla::ReceiveQueueLength(unread, unsent) => {
-                (socket.unread, socket.unsent) = (*unread, *unsent)
+                (socket.unread, socket.unsent) = (*unread, *unsent);
             }
             _ => {}
         }

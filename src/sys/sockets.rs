@@ -1,5 +1,5 @@
-//! Sockets that std does not open as adieu needs them: TCP connections that never wait, and datagram sockets for
-//! sd_notify(3), which carry descriptors and the sender's credentials.
+//! Sockets that std does not open as adieu needs them: TCP connections that never wait, and
+//! datagram sockets for sd_notify(3), which carry descriptors and the sender's credentials.
 
 use super::{descriptors, is_init, own_pid};
 use crate::process::Pid;
@@ -25,7 +25,8 @@ const GENERATIONS: usize = 64;
 /// The longest message of sd_notify(3); systemd takes 4096 bytes, too.
 pub const MESSAGE_LIMIT: usize = 4096;
 
-/// Begins to connect and does not wait: the stream is writable once the connection is made or refused.
+/// Begins to connect and does not wait: the stream is writable once the connection is made or
+/// refused.
 ///
 /// # Errors
 /// What socket(2) and connect(2) say, EINPROGRESS excepted.
@@ -84,7 +85,8 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Whether the sender is below us. One that has exited meanwhile (systemd-notify does) must at least be of our user.
+    /// Whether the sender is below us. One that has exited meanwhile (systemd-notify does) must at
+    /// least be of our user.
     pub fn is_ours(self) -> bool {
         // Whom the init of a PID namespace can see lives in it, and is below it.
         let ours = |pid| is_init() || is_descendant(pid).unwrap_or(self.uid == geteuid().as_raw());
@@ -102,8 +104,9 @@ impl DatagramSocket {
         Ok(DatagramSocket(socket(AddressFamily::Unix, SockType::Datagram, flags, None)?))
     }
 
-    /// A socket to receive at, and its address for NOTIFY_SOCKET. The kernel picks a free name in the abstract namespace
-    /// (unix(7), autobind), so that no directory is needed and nothing is left behind.
+    /// A socket to receive at, and its address for NOTIFY_SOCKET. The kernel picks a free name in
+    /// the abstract namespace (unix(7), autobind), so that no directory is needed and nothing is
+    /// left behind.
     ///
     /// # Errors
     /// What socket(2), setsockopt(2) and bind(2) say.
@@ -117,7 +120,8 @@ impl DatagramSocket {
         Ok((socket, address))
     }
 
-    /// Sends a message with descriptors, or says why not; EAGAIN and ENOBUFS when the receiver's queue is full.
+    /// Sends a message with descriptors, or says why not; EAGAIN and ENOBUFS when the receiver's
+    /// queue is full.
     ///
     /// # Errors
     /// What sendmsg(2) says.
@@ -131,14 +135,16 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Looks at the next message and leaves it where it is; `None` when there is none now. No descriptor of it comes to
-    /// us: whoever sends some could fill our table, or have us wait in close(2) ([`super::aside`]).
+    /// Looks at the next message and leaves it where it is; `None` when there is none now. No
+    /// descriptor of it comes to us: whoever sends some could fill our table, or have us wait in
+    /// close(2) ([`super::aside`]).
     ///
     /// # Errors
     /// What recvmsg(2) says, EAGAIN excepted.
     pub fn peek(&self) -> io::Result<Option<Datagram>> {
         let mut bytes = vec![0; MESSAGE_LIMIT];
-        // Exactly the credentials fit: where the kernel has more to say, and that is descriptors, it sets MSG_CTRUNC.
+        // Exactly the credentials fit: where the kernel has more to say, and that is descriptors,
+        // it sets MSG_CTRUNC.
         let mut control = [0u64; CREDENTIALS_ROOM];
         let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         // SAFETY: plain data, for which all-zero is valid.
@@ -148,8 +154,8 @@ impl DatagramSocket {
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = size_of_val(&control) as _;
         let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-        // SAFETY: the header and all that it points to live through the call. nix gives out no control message at all
-        // where some did not fit.
+        // SAFETY: the header and all that it points to live through the call. nix gives out no
+        // control message at all where some did not fit.
         let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, flags) };
         let length = match Errno::result(length) {
             Err(Errno::EAGAIN) => return Ok(None),
@@ -173,7 +179,8 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Takes the next message, with descriptors that nobody needs, off the queue, in a process of its own.
+    /// Takes the next message, with descriptors that nobody needs, off the queue, in a process of
+    /// its own.
     ///
     /// # Errors
     /// What clone(2) says.
@@ -181,8 +188,9 @@ impl DatagramSocket {
         super::aside::drop_message(self.0.as_fd())
     }
 
-    /// Takes the next message off the queue and gives out its descriptors; they are not to be closed here but by
-    /// [`super::aside::close`]. `None`, and nothing is taken, when one message may bring more than there is room for.
+    /// Takes the next message off the queue and gives out its descriptors; they are not to be
+    /// closed here but by [`super::aside::close`]. `None`, and nothing is taken, when one message
+    /// may bring more than there is room for.
     ///
     /// # Errors
     /// What recvmsg(2) says.
@@ -240,8 +248,8 @@ fn is_descendant(pid: Pid) -> Option<bool> {
     Some(false)
 }
 
-/// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything and ends at the last
-/// parenthesis.
+/// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything
+/// and ends at the last parenthesis.
 fn parent(pid: Pid) -> Option<i32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);

@@ -1,11 +1,12 @@
 //! Starting processes: the app, and the helpers that hooks and checks run.
 //!
-//! The app's child borrows our memory until it has called execve (CLONE_VM and CLONE_VFORK, as posix_spawn(3) does), so no
-//! page table is copied, and no pipe is needed to learn why exec failed: the child leaves its errno where we can read
-//! it. That holds us up until then, as a program that calls exec itself would be: on a file system that does not answer
-//! the start hangs, and there is no app yet to look after. A helper is started while there is one, so its child has a
-//! copy of our memory, nobody waits for its exec, and its errno comes through a pipe that is read at its end. All
-//! signals stay blocked until the child's own mask is set, last of all.
+//! The app's child borrows our memory until it has called execve (CLONE_VM and CLONE_VFORK, as
+//! posix_spawn(3) does), so no page table is copied, and no pipe is needed to learn why exec
+//! failed: the child leaves its errno where we can read it. That holds us up until then, as a
+//! program that calls exec itself would be: on a file system that does not answer the start hangs,
+//! and there is no app yet to look after. A helper is started while there is one, so its child has
+//! a copy of our memory, nobody waits for its exec, and its errno comes through a pipe that is read
+//! at its end. All signals stay blocked until the child's own mask is set, last of all.
 
 use super::signals::{self, Mask};
 use crate::process::Pid;
@@ -20,15 +21,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// Stack for the child's few calls.
 const CHILD_STACK: usize = 64 * 1024;
-/// Where a command is looked for when there is no PATH: the places that both libcs' own searches agree on.
+/// Where a command is looked for when there is no PATH: the places that both libcs' own searches
+/// agree on.
 const NO_PATH: &[u8] = b"/bin:/usr/bin";
 /// What runs a script without `#!`.
 const SHELL: &CStr = c"/bin/sh";
 /// Where a helper's child has the pipe for its errno.
 const REPORT_AT: RawFd = 3;
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
-/// Names the process that LISTEN_FDS is meant for by its pidfd's inode, since systemd 259. It is taken away where
-/// LISTEN_PID is rewritten, which is then asked alone.
+/// Names the process that LISTEN_FDS is meant for by its pidfd's inode, since systemd 259. It is
+/// taken away where LISTEN_PID is rewritten, which is then asked alone.
 const LISTEN_PIDFDID: &[u8] = b"LISTEN_PIDFDID=";
 /// Room for LISTEN_PID= and any pid.
 const LISTEN_PID_ROOM: usize = 32;
@@ -46,7 +48,8 @@ pub enum SpawnError {
 pub struct AppStart<'a> {
     /// The command and its arguments.
     pub argv: &'a [CString],
-    /// Variables that replace or join the inherited ones: `NAME=value`. A `NAME` alone takes one away.
+    /// Variables that replace or join the inherited ones: `NAME=value`. A `NAME` alone takes one
+    /// away.
     pub variables: &'a [CString],
     /// The signals that it finds blocked.
     pub mask: Mask,
@@ -58,7 +61,8 @@ pub struct AppStart<'a> {
     pub foreground: Option<BorrowedFd<'a>>,
 }
 
-/// Starts the app in a process group of its own, with its inherited descriptors, mask and dispositions.
+/// Starts the app in a process group of its own, with its inherited descriptors, mask and
+/// dispositions.
 pub fn app(start: &AppStart) -> Result<Pid, SpawnError> {
     let mut listen_pid = [0u8; LISTEN_PID_ROOM];
     let environment = Environment::with(start.variables);
@@ -105,8 +109,9 @@ impl Helper {
     }
 }
 
-/// Starts a helper: stdin empty, stdout and stderr to descriptor 2, no signal blocked, a process group of its own, so
-/// that it can be killed with all that it forked. `variables` are added to adieu's environment. Does not wait for exec.
+/// Starts a helper: stdin empty, stdout and stderr to descriptor 2, no signal blocked, a process
+/// group of its own, so that it can be killed with all that it forked. `variables` are added to
+/// adieu's environment. Does not wait for exec.
 ///
 /// # Errors
 /// What open(2), pipe(2) and clone(2) say.
@@ -149,7 +154,8 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// The inherited environment byte for byte, entries without `=` included, with some variables replaced.
+/// The inherited environment byte for byte, entries without `=` included, with some variables
+/// replaced.
 struct Environment<'a> {
     variables: &'a [CString],
 }
@@ -191,7 +197,8 @@ impl<'a> Environment<'a> {
 }
 
 fn inherited() -> impl Iterator<Item = *const c_char> {
-    // SAFETY: environ is set by libc before main and never changed by adieu; null when the environment was cleared.
+    // SAFETY: environ is set by libc before main and never changed by adieu; null when the
+    // environment was cleared.
     let mut at = unsafe { environ };
     std::iter::from_fn(move || {
         if at.is_null() {
@@ -209,8 +216,9 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// Everywhere that a shell would look for the command, in order: the command itself when it has a slash. Made here and
-/// not by execvpe(3) in the child, since musl's knows no script without `#!` and glibc's puts argv on the stack.
+/// Everywhere that a shell would look for the command, in order: the command itself when it has a
+/// slash. Made here and not by execvpe(3) in the child, since musl's knows no script without `#!`
+/// and glibc's puts argv on the stack.
 fn candidates(command: Option<&CString>) -> Vec<CString> {
     let Some(command) = command.filter(|command| !command.is_empty()) else { return Vec::new() };
     if command.to_bytes().contains(&b'/') {
@@ -249,7 +257,8 @@ struct Child<'a> {
     exec_errno: i32,
 }
 
-/// What only a helper's child has: what becomes its stdin, while its stdout goes to 2, and where to its errno goes.
+/// What only a helper's child has: what becomes its stdin, while its stdout goes to 2, and where to
+/// its errno goes.
 struct HelperEnds {
     empty: RawFd,
     report: RawFd,
@@ -272,17 +281,17 @@ impl Child<'_> {
     /// Waits for nothing.
     fn become_helper(&mut self) -> io::Result<Pid> {
         let pid = self.clone_with(0)?;
-        // The child does the same: whoever comes first, it can be killed as a group from now on. An error means that it
-        // is past exec or has ended.
+        // The child does the same: whoever comes first, it can be killed as a group from now on. An
+        // error means that it is past exec or has ended.
         let _ = nix::unistd::setpgid(NixPid::from_raw(pid.number()), NixPid::from_raw(pid.number()));
         Ok(pid)
     }
 
     fn clone_with(&mut self, flags: c_int) -> io::Result<Pid> {
         let stack = Stack::new()?;
-        // SAFETY: either the child has a copy of our memory, or CLONE_VFORK suspends us until it has called exec or
-        // exited, so that `self` and the stack outlive its use of them; it runs on a stack of its own. std and nix offer
-        // no vfork.
+        // SAFETY: either the child has a copy of our memory, or CLONE_VFORK suspends us until it
+        // has called exec or exited, so that `self` and the stack outlive its use of them; it runs
+        // on a stack of its own. std and nix offer no vfork.
         let pid = unsafe {
             libc::clone(run_child, stack.top(), flags | libc::SIGCHLD, std::ptr::from_mut(self).cast())
         };
@@ -291,8 +300,9 @@ impl Child<'_> {
 
     /// In the child, async-signal-safe calls only. Returns only when exec failed.
     fn become_command(&mut self) {
-        // SAFETY: plain integers in every call of this block; a failure of setpgid or of tcsetpgrp (gVisor) leaves
-        // the child where it is, which is no reason to not start it. SIGTTOU is blocked here.
+        // SAFETY: plain integers in every call of this block; a failure of setpgid or of tcsetpgrp
+        // (gVisor) leaves the child where it is, which is no reason to not start it. SIGTTOU is
+        // blocked here.
         unsafe {
             libc::setpgid(0, 0);
             if let Some(terminal) = self.foreground {
@@ -301,15 +311,17 @@ impl Child<'_> {
             if let Some(signal) = self.death_signal {
                 libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong, 0, 0, 0);
                 if self.parent.number() != 1 && libc::getppid() != self.parent.number() {
-                    // Not raise(3): musl's trusts a thread id that it keeps, and that is still the parent's.
+                    // Not raise(3): musl's trusts a thread id that it keeps, and that is still the
+                    // parent's.
                     libc::kill(libc::getpid(), signal.number());
                 }
             }
             if let Some(ends) = &self.helper {
                 libc::dup2(ends.empty, 0);
                 libc::dup2(2, 1);
-                // While exec waits for a file system nothing of adieu's may be held open: a client's connection, a
-                // socket of the app. What is at 3 already stays as it is (EINVAL).
+                // While exec waits for a file system nothing of adieu's may be held open: a
+                // client's connection, a socket of the app. What is at 3 already stays as it is
+                // (EINVAL).
                 libc::dup3(ends.report, REPORT_AT, libc::O_CLOEXEC);
                 libc::syscall(libc::SYS_close_range, REPORT_AT + 1, c_int::MAX, 0);
             }
@@ -325,17 +337,19 @@ impl Child<'_> {
         self.exec_errno = self.execute() as i32;
         if self.helper.is_some() {
             let errno = &raw const self.exec_errno;
-            // SAFETY: four bytes that live through the call. Nobody is there to be told that a pipe's first write failed.
+            // SAFETY: four bytes that live through the call. Nobody is there to be told that a
+            // pipe's first write failed.
             unsafe { libc::write(REPORT_AT, errno.cast(), size_of::<i32>()) };
         }
     }
 
-    /// Looks for the command as execvpe(3) of glibc does: a file that may not run is remembered while the search goes
-    /// on, and a script without `#!` runs in a shell.
+    /// Looks for the command as execvpe(3) of glibc does: a file that may not run is remembered
+    /// while the search goes on, and a script without `#!` runs in a shell.
     fn execute(&mut self) -> Errno {
         let mut refused = None;
         for candidate in self.candidates {
-            // SAFETY: the path is a C string, both arrays end with null and hold C strings, which all outlive us.
+            // SAFETY: the path is a C string, both arrays end with null and hold C strings, which
+            // all outlive us.
             unsafe { libc::execve(candidate.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
             match Errno::last() {
                 Errno::ENOEXEC if is_elf(candidate) => return Errno::ENOEXEC,
@@ -360,7 +374,8 @@ impl Child<'_> {
     }
 }
 
-/// Whether this is a program for another kind of processor, of which a shell would only say "syntax error".
+/// Whether this is a program for another kind of processor, of which a shell would only say "syntax
+/// error".
 fn is_elf(path: &CStr) -> bool {
     const MAGIC: [u8; 4] = *b"\x7fELF";
     let mut magic = [0u8; MAGIC.len()];
@@ -375,17 +390,21 @@ fn is_elf(path: &CStr) -> bool {
 
 /// Reads what another process wrote into our memory.
 fn read_volatile(errno: &i32) -> i32 {
-    // SAFETY: a valid, aligned reference; volatile, since the compiler cannot know that the child wrote there.
+    // SAFETY: a valid, aligned reference; volatile, since the compiler cannot know that the child
+    // wrote there.
     unsafe { std::ptr::read_volatile(errno) }
 }
 
 extern "C" fn run_child(child: *mut c_void) -> c_int {
-    // SAFETY: the pointer that clone_with() gave to clone; what it points to lives until exec, or is our own copy.
+    // SAFETY: the pointer that clone_with() gave to clone; what it points to lives until exec, or
+    // is our own copy.
     let child = unsafe { &mut *child.cast::<Child>() };
     child.become_command();
-    // An emulator of user programs (qemu) gives the child a copy of our memory: there the status tells.
+    // An emulator of user programs (qemu) gives the child a copy of our memory: there the status
+    // tells.
     let status = if child.exec_errno == Errno::ENOENT as i32 { 127 } else { 126 };
-    // SAFETY: ends the child at once; no destructor and no atexit handler of the parent may run here.
+    // SAFETY: ends the child at once; no destructor and no atexit handler of the parent may run
+    // here.
     unsafe { libc::_exit(status) }
 }
 

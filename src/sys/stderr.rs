@@ -1,8 +1,9 @@
 //! Lines to stderr that never hold adieu up.
 //!
-//! Descriptor 2 is shared with the app and others, so it may not be switched to non-blocking. A pipe, FIFO or terminal is
-//! opened once more, non-blocking, through /proc; a socket is sent to with MSG_DONTWAIT; where neither
-//! works, adieu asks poll(2) before it writes. What cannot be written at once is dropped and counted.
+//! Descriptor 2 is shared with the app and others, so it may not be switched to non-blocking. A
+//! pipe, FIFO or terminal is opened once more, non-blocking, through /proc; a socket is sent to
+//! with MSG_DONTWAIT; where neither works, adieu asks poll(2) before it writes. What cannot be
+//! written at once is dropped and counted.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};

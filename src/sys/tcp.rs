@@ -1,4 +1,5 @@
-//! What the kernel tells of sockets, as plain values, whichever way it was asked: `sock_diag` or `proc_net`.
+//! What the kernel tells of sockets, as plain values, whichever way it was asked: `sock_diag` or
+//! `proc_net`.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
 
@@ -47,8 +48,9 @@ pub struct Sample {
     pub info: Option<TcpInfo>,
 }
 
-/// What `struct tcp_info` (linux/tcp.h) remembers, as far as it is needed. The ages tick in jiffies, 1 to 10 ms by the
-/// kernel's build, so that two events in one tick cannot be told apart. Counters of segments wrap around.
+/// What `struct tcp_info` (linux/tcp.h) remembers, as far as it is needed. The ages tick in
+/// jiffies, 1 to 10 ms by the kernel's build, so that two events in one tick cannot be told apart.
+/// Counters of segments wrap around.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct TcpInfo {
     /// Since data was last sent; since the connection was made, if none was.
@@ -63,7 +65,8 @@ pub struct TcpInfo {
     pub data_in: u32,
     /// Segments sent without data: acknowledgements of our own, the SYN-ACK.
     pub bare_out: u32,
-    /// Bytes received in order, and bytes that the client has acknowledged; both count SYN and FIN as one each.
+    /// Bytes received in order, and bytes that the client has acknowledged; both count SYN and FIN
+    /// as one each.
     pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
@@ -76,7 +79,8 @@ pub struct TcpInfo {
 pub struct SocketId {
     /// Its address family.
     pub family: Family,
-    /// Unique for the life of the machine. Read from /proc/net, which knows none, a hash of the two ends.
+    /// Unique for the life of the machine. Read from /proc/net, which knows none, a hash of the two
+    /// ends.
     pub cookie: u64,
     /// The app's end and the client's. An IPv4-mapped address is given as the socket has it.
     pub local: SocketAddr,
@@ -136,8 +140,8 @@ pub struct UnixSocket {
 /// The uid of a socket of which the kernel does not tell it: (uid_t) -1, which is nobody's.
 pub const NO_UID: u32 = u32::MAX;
 
-/// By the numbers of include/net/tcp_states.h; None for states in which nothing is left to do. A socket without an inode has
-/// no file: not yet accepted, or closed.
+/// By the numbers of include/net/tcp_states.h; None for states in which nothing is left to do. A
+/// socket without an inode has no file: not yet accepted, or closed.
 pub(super) fn state(number: u8, inode: u32) -> Option<TcpState> {
     use netlink_packet_sock_diag::constants as c;
     match (number, inode) {
@@ -149,11 +153,12 @@ pub(super) fn state(number: u8, inode: u32) -> Option<TcpState> {
     }
 }
 
-/// Bytes in the two queues, as (unread, unsent), from the kernel's numbers, which count a FIN as one byte.
+/// Bytes in the two queues, as (unread, unsent), from the kernel's numbers, which count a FIN as
+/// one byte.
 pub(super) fn queues(state: TcpState, unread: u32, unsent: u32) -> (u32, u32) {
     match state {
-        // Unaccepted, it may be established or half closed; as it is in flight in any case, one byte more or less does not
-        // matter.
+        // Unaccepted, it may be established or half closed; as it is in flight in any case, one
+        // byte more or less does not matter.
         TcpState::Established | TcpState::Unaccepted => (unread, unsent),
         TcpState::HalfClosed => (unread.saturating_sub(1), unsent),
         // Nobody will read any more.

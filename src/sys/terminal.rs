@@ -1,7 +1,8 @@
 //! The controlling terminal, if there is one, and whose foreground it has.
 //!
-//! The app gets a process group of its own and, when adieu held it, the foreground: then the terminal's keys reach the
-//! app directly, once. For job control adieu stands between the shell, which sees only adieu, and the app.
+//! The app gets a process group of its own and, when adieu held it, the foreground: then the
+//! terminal's keys reach the app directly, once. For job control adieu stands between the shell,
+//! which sees only adieu, and the app.
 
 use super::{own_pid, signals};
 use crate::process::Pid;
@@ -20,8 +21,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// The controlling terminal: /dev/tty, which works whatever stdin is; where the file is missing, the first of
-    /// stdin, stdout, stderr that is one.
+    /// The controlling terminal: /dev/tty, which works whatever stdin is; where the file is
+    /// missing, the first of stdin, stdout, stderr that is one.
     pub fn controlling() -> Option<Terminal> {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let tty = match open("/dev/tty", flags, Mode::empty()) {
@@ -68,9 +69,9 @@ fn terminal_at(fd: i32) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Suspends adieu as its shell expects of a job, and returns when it is resumed. False when there is nobody who could
-/// resume it: the kernel discards the signal for an orphaned process group and for PID 1 ([signal(7)],
-/// [credentials(7)]).
+/// Suspends adieu as its shell expects of a job, and returns when it is resumed. False when there
+/// is nobody who could resume it: the kernel discards the signal for an orphaned process group and
+/// for PID 1 ([signal(7)], [credentials(7)]).
 ///
 /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
 /// [credentials(7)]: https://man7.org/linux/man-pages/man7/credentials.7.html

@@ -1,5 +1,6 @@
-//! What an init may be expected to do, one function each, by the tests' own harness. No case gives the init an option of
-//! its own, so that any init can be asked; each ends normally when the init does what the case's words say.
+//! What an init may be expected to do, one function each, by the tests' own harness. No case gives
+//! the init an option of its own, so that any init can be asked; each ends normally when the init
+//! does what the case's words say.
 
 pub mod inheritance;
 pub mod processes;
@@ -22,9 +23,9 @@ pub struct Case {
     pub run: fn(Init),
 }
 
-/// Calls a macro with all cases: `pid1 tini topic::function "what it does"`. The ones marked `pid1` run the init as PID 1
-/// of a new PID namespace, the others as an ordinary process; the ones marked `tini` pass with tini 0.19, too: where that
-/// fails, the test is to be suspected.
+/// Calls a macro with all cases: `pid1 tini topic::function "what it does"`. The ones marked `pid1`
+/// run the init as PID 1 of a new PID namespace, the others as an ordinary process; the ones marked
+/// `tini` pass with tini 0.19, too: where that fails, the test is to be suspected.
 #[macro_export]
 macro_rules! every_case {
     ($take:ident) => { $take! {

@@ -1,5 +1,6 @@
-//! The cases that any init can be asked, held against adieu, and against tini where tini passes: if tini fails there,
-//! suspect the test. The program of the same name makes a table of them for any init.
+//! The cases that any init can be asked, held against adieu, and against tini where tini passes: if
+//! tini fails there, suspect the test. The program of the same name makes a table of them for any
+//! init.
 
 mod cases;
 #[path = "../harness/mod.rs"]

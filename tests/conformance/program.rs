@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release --example conformance -- --init 'tini -s --' --init 'dumb-init --'
 //!
-//! Each case runs in a process and, where that is possible, in a PID namespace of its own, so that nothing is left of it
-//! whatever the init does. A case that cannot be seen on this machine says so and is not counted.
+//! Each case runs in a process and, where that is possible, in a PID namespace of its own, so that
+//! nothing is left of it whatever the init does. A case that cannot be seen on this machine says so
+//! and is not counted.
 
 mod cases;
 #[path = "../harness/mod.rs"]

@@ -1,6 +1,7 @@
-//! The corpus: clients in every state that matters, through real servers, each watched by a drain of its own from its own stop
-//! request on. What the drain must be right in is asserted; how long it held the stop longer than needed is printed as a table
-//! (`cargo test --test drain_states corpus -- --nocapture`). All states run at the same time, as nearly all of it is waiting.
+//! The corpus: clients in every state that matters, through real servers, each watched by a drain
+//! of its own from its own stop request on. What the drain must be right in is asserted; how long
+//! it held the stop longer than needed is printed as a table (`cargo test --test drain_states
+//! corpus -- --nocapture`). All states run at the same time, as nearly all of it is waiting.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,7 +14,8 @@ use crate::{long, require};
 
 const PRE_STOP: Duration = Duration::from_secs(5);
 
-/// The states of one server, each with what it speaks and how many seconds its connection may hold the stop once nothing is owed.
+/// The states of one server, each with what it speaks and how many seconds its connection may hold
+/// the stop once nothing is owed.
 type States = &'static [(&'static str, &'static str, u64)];
 
 /// Held until the drain timeout: nothing tells it from a request.
@@ -108,10 +110,10 @@ const JAVA: States = &[
     ("upload:8:2000:0.9:5", "plain", 10),
 ];
 
-/// When a client has said what, by state and port.
+/// When a client has said what.
 #[derive(Default)]
 struct Said {
-    lines: Mutex<HashMap<(String, u16), Vec<(String, Instant)>>>,
+    lines: Mutex<Lines>,
     more: Condvar,
 }
 
@@ -165,7 +167,8 @@ struct Outcome {
     lost: bool,
     /// What the client said.
     why: String,
-    /// Longer than needed: since the pre-stop sleep was over and nothing was owed. None: longer than was watched.
+    /// Longer than needed: since the pre-stop sleep was over and nothing was owed. None: longer
+    /// than was watched.
     held: Option<Duration>,
     may: u64,
 }

@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// The hard case: the held request follows an answer so closely that both share a tick of the kernel's clock. Without any time of
-/// grace for what was just sent, the order must come from the rule alone.
+/// The hard case: the held request follows an answer so closely that both share a tick of the
+/// kernel's clock. Without any time of grace for what was just sent, the order must come from the
+/// rule alone.
 #[test]
 fn a_request_back_to_back_with_an_answer_is_never_taken_for_idle() {
     const CLIENTS: u32 = 12;
@@ -80,7 +81,7 @@ fn http_requests_back_to_back_through_nginx_are_never_taken_for_idle() {
     }
     let pid = Pid::from_raw(nginx.id() as i32);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        http_back_to_back(&mut upstream, pid, port)
+        http_back_to_back(&mut upstream, pid, port);
     }));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     nginx.wait().unwrap();

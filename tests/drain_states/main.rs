@@ -1,6 +1,7 @@
-//! One test for each state that a client's connection can be in when the stop comes: does the drain wait for it, end promptly, or
-//! end in bounded time? The server is a real process that does exactly what it is told (`drain_states/puppet.py`), the client is
-//! this process, and the connections are the kernel's own.
+//! One test for each state that a client's connection can be in when the stop comes: does the drain
+//! wait for it, end promptly, or end in bounded time? The server is a real process that does
+//! exactly what it is told (`drain_states/puppet.py`), the client is this process, and the
+//! connections are the kernel's own.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
@@ -188,7 +189,7 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-const QUESTION: &[u8] = b"question\n";
+const QUESTION: &[u8] = b"a question of a usual length, longer than HTTP/2 frames\n";
 
 /// Asks once and waits for the answer of a puppet that serves.
 fn ask(client: &mut TcpStream) {

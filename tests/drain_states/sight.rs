@@ -1,4 +1,5 @@
-//! What can be seen: without sock_diag, without privileges, without descriptors, in other namespaces.
+//! What can be seen: without sock_diag, without privileges, without descriptors, in other
+//! namespaces.
 
 use super::*;
 
@@ -36,7 +37,8 @@ fn an_app_in_a_network_namespace_of_its_own_is_seen_through_proc() {
     watcher.becomes_idle();
 }
 
-/// Root without SYS_PTRACE, as in a container by default, may not read the descriptors of another user's process.
+/// Root without SYS_PTRACE, as in a container by default, may not read the descriptors of another
+/// user's process.
 #[test]
 fn an_app_of_another_user_is_known_by_its_user() {
     alone("an_app_of_another_user_is_known_by_its_user", &["--bounding-set=-sys_ptrace"], || {
@@ -124,7 +126,8 @@ fn without_a_descriptor_nothing_is_seen_until_there_is_one() {
     });
 }
 
-/// Runs a test again in a process and a network namespace of its own, with the privileges that setpriv leaves it.
+/// Runs a test again in a process and a network namespace of its own, with the privileges that
+/// setpriv leaves it.
 pub fn alone(name: &str, setpriv: &[&str], test: impl FnOnce()) {
     if std::env::var_os("ADIEU_TEST_ALONE").is_some() {
         return test();

@@ -1,4 +1,5 @@
-//! Whole stops by the binary, where a state of the connections could end, blind or mislead the init itself.
+//! Whole stops by the binary, where a state of the connections could end, blind or mislead the init
+//! itself.
 
 use std::path::Path;
 
@@ -6,7 +7,8 @@ use super::harness::{self, Init, Launch, Running, program};
 use super::*;
 use crate::require;
 
-/// Listens on as many ports as it is told to, takes connections on the first and answers each request after so many seconds.
+/// Listens on as many ports as it is told to, takes connections on the first and answers each
+/// request after so many seconds.
 const SERVER: &str = "
 import resource, socket, sys, threading, time
 count, delay = int(sys.argv[1]), float(sys.argv[2])

@@ -1,6 +1,7 @@
-//! With which errors the init's system calls can fail for a reason that can happen: what their man pages name, less
-//! what only a mistake of the caller's makes (EBADF, EFAULT, EINVAL of an argument) and less what no kernel does to a
-//! process like adieu. A call that is not listed is a finding of its own: the test asks for its row.
+//! With which errors the init's system calls can fail for a reason that can happen: what their man
+//! pages name, less what only a mistake of the caller's makes (EBADF, EFAULT, EINVAL of an
+//! argument) and less what no kernel does to a process like adieu. A call that is not listed is a
+//! finding of its own: the test asks for its row.
 
 use libc::*;
 

@@ -1,6 +1,7 @@
-//! Every system call that the init makes in its life fails, one at a time, with each error that it can fail with: at the
-//! start, in its endpoint, checks, hooks, messages, looks at connections, report and stop. Whatever fails, the app's status
-//! comes out, TERM is served, nothing hangs and nobody is left; or, before the app has begun, one line says why not.
+//! Every system call that the init makes in its life fails, one at a time, with each error that it
+//! can fail with: at the start, in its endpoint, checks, hooks, messages, looks at connections,
+//! report and stop. Whatever fails, the app's status comes out, TERM is served, nothing hangs and
+//! nobody is left; or, before the app has begun, one line says why not.
 
 mod errnos;
 #[path = "../harness/mod.rs"]
@@ -81,7 +82,8 @@ fn life(who: As, fault: Option<Fault>) -> Counts {
     Arc::into_inner(counts).expect("the judge is gone").into_inner().expect("nobody panicked with it in hand")
 }
 
-/// Counts from the moment on when adieu holds its signals, its first act: what comes before is the loader's.
+/// Counts from the moment on when adieu holds its signals, its first act: what comes before is the
+/// loader's.
 fn judge(
     fault: Option<Fault>,
     counts: Arc<Mutex<Counts>>,
@@ -115,7 +117,8 @@ fn manager() -> (UnixDatagram, String) {
     (UnixDatagram::bind_addr(&address).expect("a free name"), format!("@{name}"))
 }
 
-/// The app ends by the TERM of its stop; where just that one is refused, by the KILL at the end of the grace.
+/// The app ends by the TERM of its stop; where just that one is refused, by the KILL at the end of
+/// the grace.
 fn ends_with(fault: Option<Fault>) -> &'static [i32] {
     if fault.is_some_and(|fault| fault.row.call == libc::SYS_kill) { &[143, 137] } else { &[143] }
 }
@@ -177,7 +180,8 @@ fn ask(address: std::net::SocketAddr, path: &str) -> Result<String, String> {
     talk().map_err(|error| format!("{address}{path}: {error}"))
 }
 
-/// Which faults to try: in CI the first and the last time of each call, in full each time, with every error.
+/// Which faults to try: in CI the first and the last time of each call, in full each time, with
+/// every error.
 fn faults(counts: &Counts) -> Vec<Fault> {
     let row = |number: i64| ROWS.iter().find(|row| row.call == number);
     let unknown: Vec<i64> = counts.keys().map(|key| key.1).filter(|&number| row(number).is_none()).collect();

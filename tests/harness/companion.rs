@@ -1,5 +1,6 @@
-//! Other programs that a test needs: servers, tools, whole rehearsals. Whatever they do and whatever the runner ignores,
-//! they end: a companion by KILL when the test is over, a command at its limit, with all that it has started.
+//! Other programs that a test needs: servers, tools, whole rehearsals. Whatever they do and
+//! whatever the runner ignores, they end: a companion by KILL when the test is over, a command at
+//! its limit, with all that it has started.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -13,7 +14,8 @@ use super::launch::{default_action, raw_mask};
 /// How long a server that was asked to end may take before it is killed.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A program beside the test, in a process group of its own. Dropped, it is killed with its group and reaped.
+/// A program beside the test, in a process group of its own. Dropped, it is killed with its group
+/// and reaped.
 pub struct Companion {
     child: Child,
     ask_with: Option<i32>,
@@ -26,7 +28,8 @@ impl Companion {
         Self { child, ask_with: None }
     }
 
-    /// Ends it by this signal first, for a server that would leave something behind. KILL follows in any case.
+    /// Ends it by this signal first, for a server that would leave something behind. KILL follows
+    /// in any case.
     pub fn asked_with(mut self, signal: i32) -> Self {
         self.ask_with = Some(signal);
         self
@@ -59,8 +62,8 @@ impl Drop for Companion {
     }
 }
 
-/// Runs a command to its end and gives what it said, as [`Command::output`] does, but within this time: then it is killed
-/// with its group, and the test fails with what it had said.
+/// Runs a command to its end and gives what it said, as [`Command::output`] does, but within this
+/// time: then it is killed with its group, and the test fails with what it had said.
 pub fn output(command: &mut Command, limit: Duration) -> Output {
     let told = format!("{command:?}");
     let child = alone(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

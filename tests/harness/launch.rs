@@ -1,5 +1,6 @@
-//! From a description to a process: namespaces, terminal, limits and signal state are arranged between fork and exec,
-//! as a container runtime arranges them, so that the init finds exactly what the test says and nothing of the runner's.
+//! From a description to a process: namespaces, terminal, limits and signal state are arranged
+//! between fork and exec, as a container runtime arranges them, so that the init finds exactly what
+//! the test says and nothing of the runner's.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -103,8 +104,8 @@ impl Launch {
         self
     }
 
-    /// On a terminal of its own, as the leader of its session, in the foreground. stderr is that terminal, too, so adieu
-    /// leaves out the line at its start.
+    /// On a terminal of its own, as the leader of its session, in the foreground. stderr is that
+    /// terminal, too, so adieu leaves out the line at its start.
     pub fn on_terminal(mut self) -> Self {
         self.terminal = true;
         self.env("ADIEU_LOG_LEVEL", "warn")
@@ -125,8 +126,8 @@ impl Launch {
         self
     }
 
-    /// What the process that will be the init does just before the exec. Between fork and exec of a program with
-    /// threads only async-signal-safe calls are allowed, so a step may not allocate.
+    /// What the process that will be the init does just before the exec. Between fork and exec of a
+    /// program with threads only async-signal-safe calls are allowed, so a step may not allocate.
     pub fn before_exec(mut self, step: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.steps.push(Box::new(step));
         self
@@ -257,7 +258,8 @@ fn prepare(
     unsafe { command.pre_exec(arrange) };
 }
 
-/// What a user namespace needs to be told, written out beforehand since nothing may allocate after the fork.
+/// What a user namespace needs to be told, written out beforehand since nothing may allocate after
+/// the fork.
 struct Maps {
     files: [(CString, Vec<u8>); 3],
 }
@@ -291,8 +293,9 @@ impl Maps {
     }
 }
 
-/// Returns in PID 1 of a new namespace. The process that was there before it stays behind as its parent, tells PID 1's
-/// number and later its wait status through `status`, four bytes each, and takes PID 1 along when it is killed.
+/// Returns in PID 1 of a new namespace. The process that was there before it stays behind as its
+/// parent, tells PID 1's number and later its wait status through `status`, four bytes each, and
+/// takes PID 1 along when it is killed.
 fn enter_namespace(maps: Option<&Maps>, status: RawFd) -> io::Result<()> {
     let user = if maps.is_some() { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
     unshare(user | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
@@ -313,8 +316,8 @@ fn mount_proc() -> io::Result<()> {
 }
 
 fn stay_behind(child: i32, status: RawFd) -> ! {
-    // SAFETY: raw calls on integers and on buffers of this frame. The death signal was not set yet when this process
-    // was forked; without its descriptors it holds no pipe of the test's open.
+    // SAFETY: raw calls on integers and on buffers of this frame. The death signal was not set yet
+    // when this process was forked; without its descriptors it holds no pipe of the test's open.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if status > 0 {

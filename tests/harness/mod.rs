@@ -1,7 +1,8 @@
-//! Starts the real binary as it runs in the world: as PID 1 of a PID namespace of its own or as an ordinary process, on
-//! pipes or on a real terminal, under an app that reports what reaches it. A test blocks on the lines that it expects;
-//! one generous watchdog fails it with the whole transcript when they do not come. Nothing sleeps to let things happen:
-//! that a signal does *not* come is proved by a later one that arrives first.
+//! Starts the real binary as it runs in the world: as PID 1 of a PID namespace of its own or as an
+//! ordinary process, on pipes or on a real terminal, under an app that reports what reaches it. A
+//! test blocks on the lines that it expects; one generous watchdog fails it with the whole
+//! transcript when they do not come. Nothing sleeps to let things happen: that a signal does *not*
+//! come is proved by a later one that arrives first.
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file uses its own part
 
@@ -25,7 +26,8 @@ pub use running::{End, Running};
 /// How long a whole test may take before it has failed.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// The init under test. What adieu promises and tini does too is asked of both: if tini fails, suspect the test.
+/// The init under test. What adieu promises and tini does too is asked of both: if tini fails,
+/// suspect the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Init {
     Adieu,
@@ -61,7 +63,8 @@ fn adieu() -> PathBuf {
     std::env::var_os("ADIEU_BIN").map_or_else(built_by_cargo, PathBuf::from)
 }
 
-/// Where cargo has put it. It tells the tests of this package; those of others and examples stand in a folder beside it.
+/// Where cargo has put it. It tells the tests of this package; those of others and examples stand
+/// in a folder beside it.
 fn built_by_cargo() -> PathBuf {
     option_env!("CARGO_BIN_EXE_adieu").map_or_else(
         || {
@@ -73,7 +76,8 @@ fn built_by_cargo() -> PathBuf {
     )
 }
 
-/// Says that a test did not run, where the runner counts it; in CI that is a failure. Returns from the test.
+/// Says that a test did not run, where the runner counts it; in CI that is a failure. Returns from
+/// the test.
 #[macro_export]
 macro_rules! left_out {
     ($($reason:tt)*) => {{
@@ -162,8 +166,8 @@ pub fn full() -> bool {
     std::env::var_os("ADIEU_FULL").is_some_and(|full| full == "1")
 }
 
-/// Whether the long selection was asked for; if not, tells the runner that this test has done nothing, so that it does
-/// not count as passed.
+/// Whether the long selection was asked for; if not, tells the runner that this test has done
+/// nothing, so that it does not count as passed.
 pub fn long_selection() -> bool {
     if full() {
         return true;
@@ -189,7 +193,8 @@ pub fn probe() -> PathBuf {
     BUILT.get_or_init(|| example("probe", "tests/harness/probe.rs")).clone()
 }
 
-/// An example's path. `cargo test --test NAME` builds no examples, so it is built here where it is missing or old.
+/// An example's path. `cargo test --test NAME` builds no examples, so it is built here where it is
+/// missing or old.
 pub fn example(name: &str, source: &str) -> PathBuf {
     let path = built_by_cargo().with_file_name("examples").join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
@@ -203,8 +208,8 @@ pub fn example(name: &str, source: &str) -> PathBuf {
     path
 }
 
-/// adieu and the probe without a libc to load, as a FROM scratch image has them: adieu from `ADIEU_STATIC`, where the
-/// static build stands, or built here once.
+/// adieu and the probe without a libc to load, as a FROM scratch image has them: adieu from
+/// `ADIEU_STATIC`, where the static build stands, or built here once.
 pub fn static_programs() -> (PathBuf, PathBuf) {
     const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/static");
     static BUILT: Once = Once::new();
@@ -270,7 +275,8 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The field of /proc/PID/stat after the name that stands there in brackets: 0 is the state, 1 the parent.
+/// The field of /proc/PID/stat after the name that stands there in brackets: 0 is the state, 1 the
+/// parent.
 pub fn stat(pid: i32, field: usize) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(") ")?.1.split_whitespace().nth(field).map(str::to_string)

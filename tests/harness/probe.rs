@@ -1,11 +1,13 @@
-//! An app for the tests: it prints `ready`, then one line for each signal that reaches it, and does as it is told on
-//! stdin. It starts without Rust's runtime, which would ignore SIGPIPE and fill closed descriptors before anybody
-//! could look, and it reads signals by signalfd with raw system calls, since glibc hides 32 and 33 from its callers.
-//! So what it reports is exactly what it inherited and exactly what was sent.
+//! An app for the tests: it prints `ready`, then one line for each signal that reaches it, and does
+//! as it is told on stdin. It starts without Rust's runtime, which would ignore SIGPIPE and fill
+//! closed descriptors before anybody could look, and it reads signals by signalfd with raw system
+//! calls, since glibc hides 32 and 33 from its callers. So what it reports is exactly what it
+//! inherited and exactly what was sent.
 //!
-//! `probe [--name NAME] [--setsid] [--deaf] [--legacy] [--exit-on SIGNAL]... [--out FD] [--first COMMAND] [ANYTHING]...`:
-//! deaf to stdin (`--hear-after SIGNAL`: until then), legacy without an eye on signals. `probe serve PORT MS` is an HTTP server as people write them: it
-//! answers after that time and knows nothing of signals.
+//! `probe [--name NAME] [--setsid] [--deaf] [--legacy] [--exit-on SIGNAL]... [--out FD] [--first
+//! COMMAND] [ANYTHING]...`: deaf to stdin (`--hear-after SIGNAL`: until then), legacy without an
+//! eye on signals. `probe serve PORT MS` is an HTTP server as people write them: it answers after
+//! that time and knows nothing of signals.
 
 #![no_main]
 
@@ -136,7 +138,8 @@ impl Probe {
         }
     }
 
-    /// `got TERM 1 code=0 value=0 pid=7`: the name, how often so far, and what the kernel says of the sender.
+    /// `got TERM 1 code=0 value=0 pid=7`: the name, how often so far, and what the kernel says of
+    /// the sender.
     fn signal(&mut self, fd: RawFd) -> Option<u8> {
         // SAFETY: all zeroes is a valid signalfd_siginfo.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
@@ -200,7 +203,7 @@ impl Probe {
     fn tell(&self, line: &str) {
         match line {
             "mask" => {
-                self.say(&format!("blocked {:016x} ignored {:016x}", self.found.blocked, self.found.ignored))
+                self.say(&format!("blocked {:016x} ignored {:016x}", self.found.blocked, self.found.ignored));
             }
             "pids" => self.pids(),
             "terminal" => self.terminal(),
@@ -284,9 +287,9 @@ fn fork_storm(processes: u32) {
     for _ in 0..processes {
         in_child(false, || {
             raw_mask(libc::SIG_SETMASK, 0);
-            // Behind everybody else: when whoever reaps gets too few turns, the machine is soon without a free pid, and
-            // other tests that run beside cannot fork.
-            // SAFETY: touches no memory.
+            // Behind everybody else: when whoever reaps gets too few turns, the machine is soon
+            // without a free pid, and other tests that run beside cannot fork. SAFETY: touches no
+            // memory.
             unsafe { libc::nice(19) };
             loop {
                 in_child(true, || {
@@ -310,7 +313,8 @@ fn in_child(wait: bool, life: impl FnOnce()) {
     }
 }
 
-/// A server that was never told about signals: no handler, default actions, one thread for each connection.
+/// A server that was never told about signals: no handler, default actions, one thread for each
+/// connection.
 fn serve(port: u16, milliseconds: u64) -> ! {
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     println!("ready {}", listener.local_addr().expect("an address").port());

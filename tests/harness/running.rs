@@ -1,4 +1,5 @@
-//! A process under watch: its lines in order, its end, and the transcript that is shown when it does not do as expected.
+//! A process under watch: its lines in order, its end, and the transcript that is shown when it
+//! does not do as expected.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -61,7 +62,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// `status` is where the parent that stayed behind tells PID 1's number and end; `master` the terminal, if any.
+    /// `status` is where the parent that stayed behind tells PID 1's number and end; `master` the
+    /// terminal, if any.
     pub(super) fn watch(
         name: String,
         mut child: Child,
@@ -99,7 +101,8 @@ impl Running {
         }
     }
 
-    /// Begins the watchdog's time anew, for a test that is long on purpose, and forgets what was said before.
+    /// Begins the watchdog's time anew, for a test that is long on purpose, and forgets what was
+    /// said before.
     pub fn postpone(&mut self) {
         self.awake = Instant::now();
         self.transcript.lock().expect("no reader panics").clear();
@@ -238,8 +241,8 @@ impl Running {
         }
     }
 
-    /// Everything that was said on stderr and not taken, up to its end, but for adieu's one line at its start: it says who is
-    /// there, not that something happened.
+    /// Everything that was said on stderr and not taken, up to its end, but for adieu's one line at
+    /// its start: it says who is there, not that something happened.
     pub fn errors(&mut self) -> Vec<String> {
         let mut lines = self.all_errors();
         lines.retain(|line| !line.starts_with("adieu: version "));
@@ -362,8 +365,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.has_ended() {
-            // With PID 1 goes its namespace. An ordinary process may leave others behind when it is killed: a shell its
-            // jobs, tini its app, and adieu its orphans.
+            // With PID 1 goes its namespace. An ordinary process may leave others behind when it is
+            // killed: a shell its jobs, tini its app, and adieu its orphans.
             for pid in [self.pid].into_iter().chain(super::descendants(self.pid)) {
                 // SAFETY: touches no memory.
                 unsafe { libc::kill(pid, libc::SIGKILL) };

@@ -1,6 +1,7 @@
-//! Between a process and its kernel: a seccomp filter that refuses some system calls, as a container's profile does, or
-//! one that hands each call to the test, which lets it pass or makes it fail (`SECCOMP_RET_USER_NOTIF`, seccomp(2)). It
-//! holds for the init from its first instruction, also as PID 1, and needs no tracer that the init could see.
+//! Between a process and its kernel: a seccomp filter that refuses some system calls, as a
+//! container's profile does, or one that hands each call to the test, which lets it pass or makes
+//! it fail (`SECCOMP_RET_USER_NOTIF`, seccomp(2)). It holds for the init from its first
+//! instruction, also as PID 1, and needs no tracer that the init could see.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use super::Launch;
 
-/// A call that a profile refuses: its number, and what its first argument must be, where only some are refused.
+/// A call that a profile refuses: its number, and what its first argument must be, where only some
+/// are refused.
 #[derive(Clone, Copy)]
 pub struct Refused {
     pub call: i64,
@@ -41,7 +43,8 @@ fn equals(k: u32, skip: u8) -> libc::sock_filter {
     libc::sock_filter { code: EQUALS, jt: 0, jf: skip, k }
 }
 
-/// `action` for this call, and with this first argument if one is given; falls through for all others.
+/// `action` for this call, and with this first argument if one is given; falls through for all
+/// others.
 fn rule(call: i64, first: Option<u32>, action: u32) -> Vec<libc::sock_filter> {
     let mut rule = vec![statement(LOAD, NUMBER), equals(call as u32, if first.is_some() { 3 } else { 1 })];
     if let Some(first) = first {
@@ -71,7 +74,8 @@ impl Launch {
         self.before_exec(move || load(&filter, 0).map(|_| ()))
     }
 
-    /// Asks `judge` about every call of the init and of the children that it has started, up to their exec.
+    /// Asks `judge` about every call of the init and of the children that it has started, up to
+    /// their exec.
     pub fn judged(self, judge: impl FnMut(&Call) -> Option<i32> + Send + 'static) -> (Self, Supervisor) {
         let (ours, theirs) = socket_pair();
         let told = theirs.as_raw_fd();
@@ -81,7 +85,8 @@ impl Launch {
             .chain([statement(RETURN, libc::SECCOMP_RET_USER_NOTIF)])
             .collect();
         let launch = self.before_exec(move || {
-            // WAIT_KILLABLE_RECV: a signal does not make a call begin again that the test has seen already.
+            // WAIT_KILLABLE_RECV: a signal does not make a call begin again that the test has seen
+            // already.
             let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
             hand_over(told, load(&filter, flags)? as RawFd)
         });
@@ -181,7 +186,8 @@ fn receive(socket: &OwnedFd) -> io::Result<OwnedFd> {
     let mut data = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
     let mut room = Room([0; 24]);
     let mut message = message(&mut data, &mut room);
-    // SAFETY: the buffers live through the call; a header that is there holds one descriptor, which is ours now.
+    // SAFETY: the buffers live through the call; a header that is there holds one descriptor, which
+    // is ours now.
     unsafe {
         let got = libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
         let header = libc::CMSG_FIRSTHDR(&raw const message);
@@ -218,7 +224,8 @@ fn listen(listener: &OwnedFd, mut judge: impl FnMut(&Call) -> Option<i32>) -> io
             error: errno.map_or(0, |errno| -errno),
             flags: if errno.is_some() { 0 } else { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 },
         };
-        // SAFETY: the kernel reads one struct of its own layout. That the caller is gone by now is as good.
+        // SAFETY: the kernel reads one struct of its own layout. That the caller is gone by now is
+        // as good.
         unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw mut answer) };
     }
 }
@@ -245,7 +252,8 @@ struct Actors {
 }
 
 impl Actors {
-    /// `None` for what is not judged: the harness's own calls before the init's exec, the app and its like.
+    /// `None` for what is not judged: the harness's own calls before the init's exec, the app and
+    /// its like.
     fn call(&mut self, asked: &libc::seccomp_notif) -> Option<Call> {
         let (pid, number) = (asked.pid as i32, i64::from(asked.data.nr));
         let Some(init) = self.init else {

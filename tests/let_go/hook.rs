@@ -1,4 +1,5 @@
-//! `adieu --wait` as a preStop hook: run by `podman exec` in a container whose PID 1 knows nothing of adieu.
+//! `adieu --wait` as a preStop hook: run by `podman exec` in a container whose PID 1 knows nothing
+//! of adieu.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -31,7 +32,7 @@ impl Container {
     fn start(app: &str, port: u16, below: &[&str]) -> Container {
         let name = format!("adieu-hook-{}-{port}-{}", std::process::id(), below.len());
         let mut launch = Launch::program(Path::new("/usr/bin/podman")).env("HOME", "/root");
-        launch = PODMAN.iter().chain(&RUN).fold(launch, |launch, word| launch.option(word));
+        launch = PODMAN.iter().chain(&RUN).fold(launch, super::harness::launch::Launch::option);
         for word in ["--name", &name, "--env", &format!("PORT={port}"), "--rootfs", "/:O"] {
             launch = launch.option(word);
         }
@@ -75,7 +76,8 @@ pub fn stop_by_hook(app: &str, below: &[&str]) -> Option<String> {
         times.push(asked.elapsed().saturating_sub(super::PRE_STOP));
         said += &String::from_utf8_lossy(&waited.stderr);
         assert!(waited.status.success(), "{app}: the hook exits with {}\n{said}", waited.status);
-        // Here TERM would follow, which as PID 1 many apps do not hear; whatever comes now finds nobody.
+        // Here TERM would follow, which as PID 1 many apps do not hear; whatever comes now finds
+        // nobody.
         drop(std::mem::replace(&mut serving, next));
     }
     let requests = load.end();

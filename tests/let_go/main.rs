@@ -1,6 +1,7 @@
-//! Clients with kept connections straight to the app, as behind a Kubernetes ClusterIP: nobody tells them of a stop, and they stay
-//! until their connection is closed; the next one then goes to another instance. Unmodified servers are stopped and replaced under
-//! such clients. None may fail, and the stop may not wait for them. `ADIEU_FULL=1` takes every app; `ADIEU_LET_GO=node` takes
+//! Clients with kept connections straight to the app, as behind a Kubernetes ClusterIP: nobody
+//! tells them of a stop, and they stay until their connection is closed; the next one then goes to
+//! another instance. Unmodified servers are stopped and replaced under such clients. None may fail,
+//! and the stop may not wait for them. `ADIEU_FULL=1` takes every app; `ADIEU_LET_GO=node` takes
 //! those whose name contains this.
 
 #[path = "../harness/mod.rs"]
@@ -25,13 +26,15 @@ use client::{Client, Fate};
 use harness::Init;
 use pinned::{Endpoints, Habit, Pinned};
 
-/// Given to adieu, so that a stop does not take longer than its test needs; half of a second is enough to see a request line.
+/// Given to adieu, so that a stop does not take longer than its test needs; half of a second is
+/// enough to see a request line.
 const PRE_STOP: Duration = Duration::from_secs(2);
 
 /// A stop that takes longer than this hangs: it is longer than the grace.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// How long a stop may take after the pre-stop sleep and the longest request. DESIGN says 3 s; the rest is for a busy machine.
+/// How long a stop may take after the pre-stop sleep and the longest request. DESIGN says 3 s; the
+/// rest is for a busy machine.
 const LET_GO_WITHIN: Duration = Duration::from_secs(8);
 
 /// All that keep connections, and serve.
@@ -88,7 +91,8 @@ fn say(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).expect("stderr is writable");
 }
 
-/// Stops three instances one after the other, each with another one beside it; what is wrong, if anything.
+/// Stops three instances one after the other, each with another one beside it; what is wrong, if
+/// anything.
 fn stop_thrice(app: &str) -> Option<String> {
     net::enter();
     let start = |port: u16| {
@@ -100,8 +104,9 @@ fn stop_thrice(app: &str) -> Option<String> {
     let endpoints = Arc::new(Endpoints::default());
     let mut serving = start(8001);
     endpoints.join(8001);
-    // What nginx sends at a limited rate pauses for a second inside each answer: nothing on that port can be held back then, and
-    // who asks for such answers without pause is served until the drain timeout.
+    // What nginx sends at a limited rate pauses for a second inside each answer: nothing on that
+    // port can be held back then, and who asks for such answers without pause is served until the
+    // drain timeout.
     let habits: &[Habit] = if app == "nginx" { Habit::FAST } else { &Habit::ALL };
     let load = Pinned::start(&endpoints, habits);
     let mut stops = vec![];
@@ -152,7 +157,8 @@ fn stop_thrice(app: &str) -> Option<String> {
     (slow || !failed.is_empty()).then(story)
 }
 
-/// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients go.
+/// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients
+/// go.
 #[test]
 fn a_hook_beside_any_init_lets_clients_go() {
     require!(possible());

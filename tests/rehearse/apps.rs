@@ -1,6 +1,7 @@
-//! Whole rehearsals by the real tool. First apps that each do one thing wrong when they are asked to stop, and must fail that one
-//! point of the checklist and no other; then the apps that must work unmodified, with their verdicts bare and under adieu.
-//! What the machine cannot run is left out aloud.
+//! Whole rehearsals by the real tool. First apps that each do one thing wrong when they are asked
+//! to stop, and must fail that one point of the checklist and no other; then the apps that must
+//! work unmodified, with their verdicts bare and under adieu. What the machine cannot run is left
+//! out aloud.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -460,7 +461,8 @@ fn app(name: &str) -> Result<App, String> {
 }
 
 impl App {
-    /// Bare it is PID 1, to which no signal comes that it does not handle; a slow request takes a second.
+    /// Bare it is PID 1, to which no signal comes that it does not handle; a slow request takes a
+    /// second.
     fn rehearsal(&self) -> Rehearsal {
         let words: Vec<&str> = self.command.iter().map(String::as_str).collect();
         let mut rehearsal = Rehearsal::of(&words, self.port).with("--grace 8s --removal 0.3s..0.8s");
@@ -488,7 +490,8 @@ impl App {
     }
 }
 
-/// An app as a test: its name, what it fails bare, what it fails under adieu. Some run in the long selection only.
+/// An app as a test: its name, what it fails bare, what it fails under adieu. Some run in the long
+/// selection only.
 macro_rules! apps {
     ($($(#[$long:ident])? $test:ident: $name:literal, $bare:expr, $wrapped:expr;)+) => { $(
         #[test]
@@ -528,7 +531,8 @@ apps! {
     #[long_selection] java: "java", ABRUPT, NONE;
 }
 
-/// Its workers close their listener at different times: what it loses bare differs, that it loses something does not.
+/// Its workers close their listener at different times: what it loses bare differs, that it loses
+/// something does not.
 #[test]
 fn gunicorn() {
     require!(able());
@@ -626,7 +630,8 @@ fn a_pool_of_database_connections_is_closed_under_adieu_and_left_open_without() 
     }
 }
 
-/// With a check and a hook that turns the tap off, the worker ends between two jobs; it never closes its connection, though.
+/// With a check and a hook that turns the tap off, the worker ends between two jobs; it never
+/// closes its connection, though.
 #[test]
 fn a_queue_worker_ends_between_two_jobs_under_adieu() {
     require!(able());

@@ -1,5 +1,5 @@
-//! `--image`: a container by podman and runc, with the image's own entry point, STOPSIGNAL and HEALTHCHECK, asked from inside its
-//! network, of which there is none but loopback.
+//! `--image`: a container by podman and runc, with the image's own entry point, STOPSIGNAL and
+//! HEALTHCHECK, asked from inside its network, of which there is none but loopback.
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -1,6 +1,6 @@
-//! The rehearsal's pure parts: what the judge says of given recordings, and how results are shown. One recording of each way is
-//! kept in tests/rehearse/recordings.json; the pages made of it are kept beside it (UPDATE_GOLDEN=1 writes them anew, to be
-//! looked at in the diff).
+//! The rehearsal's pure parts: what the judge says of given recordings, and how results are shown.
+//! One recording of each way is kept in tests/rehearse/recordings.json; the pages made of it are
+//! kept beside it (UPDATE_GOLDEN=1 writes them anew, to be looked at in the diff).
 
 use std::path::PathBuf;
 

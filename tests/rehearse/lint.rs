@@ -1,5 +1,5 @@
-//! `--lint`: what it finds in files of each dialect, that it finds nothing in what the project itself ships, and that each form
-//! in which it shows findings is what its reader expects.
+//! `--lint`: what it finds in files of each dialect, that it finds nothing in what the project
+//! itself ships, and that each form in which it shows findings is what its reader expects.
 
 #[path = "../harness/mod.rs"]
 mod harness;

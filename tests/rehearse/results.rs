@@ -1,4 +1,5 @@
-//! The rehearsal's results for keeping: the report and its schema, the page, and the comparison with an earlier report.
+//! The rehearsal's results for keeping: the report and its schema, the page, and the comparison
+//! with an earlier report.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -150,7 +151,8 @@ fn what_is_no_baseline_is_refused_before_anything_runs() {
     assert!(bare_only.compare(&runs()[1]).expect_err("no such run").contains("no run under adieu"));
 }
 
-/// All of it at once, by the tool itself: an app that loses requests fails, and no more so than it did.
+/// All of it at once, by the tool itself: an app that loses requests fails, and no more so than it
+/// did.
 #[test]
 fn a_flawed_app_passes_against_its_own_baseline() {
     require!(harness::pid_namespaces());
@@ -179,7 +181,8 @@ fn a_flawed_app_passes_against_its_own_baseline() {
     assert!(said.contains("nothing is worse than the baseline"), "{said}");
 }
 
-/// The steps of the action as GitHub's runner would run them: a shell, and the inputs in the environment.
+/// The steps of the action as GitHub's runner would run them: a shell, and the inputs in the
+/// environment.
 #[test]
 fn the_action_lints_and_rehearses() {
     use saphyr::{LoadableYamlNode, Yaml};

@@ -1,5 +1,6 @@
-//! The rehearsal tool as a person uses it: what it prints and writes, what it says when it cannot rehearse, where it runs without
-//! root and without namespaces, and that nothing is left behind when it is interrupted or killed.
+//! The rehearsal tool as a person uses it: what it prints and writes, what it says when it cannot
+//! rehearse, where it runs without root and without namespaces, and that nothing is left behind
+//! when it is interrupted or killed.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -270,7 +271,8 @@ fn marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// Starts a rehearsal of an app with an escapee, ends the tool in the middle of it, and waits until nothing is left.
+/// Starts a rehearsal of an app with an escapee, ends the tool in the middle of it, and waits until
+/// nothing is left.
 fn ended_in_the_middle(
     mark: &str,
     options: &str,
@@ -305,7 +307,8 @@ fn an_interrupt_leaves_no_process_behind() {
     }
 }
 
-/// Runs the tool on a terminal of its own, types Ctrl-C when it has said this, and prints its exit status.
+/// Runs the tool on a terminal of its own, types Ctrl-C when it has said this, and prints its exit
+/// status.
 const CTRL_C: &str = r#"
 import os, pty, sys
 said, command = sys.argv[1].encode(), sys.argv[2:]

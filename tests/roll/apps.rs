@@ -1,4 +1,5 @@
-//! The apps that must work unmodified, from the table in tests/apps, and how one of them becomes PID 1's child.
+//! The apps that must work unmodified, from the table in tests/apps, and how one of them becomes
+//! PID 1's child.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,7 +48,8 @@ impl App {
         self.command.iter().map(fill).collect()
     }
 
-    /// Starts it as the child of an init that is PID 1. Its output, and what the init says, go to a file.
+    /// Starts it as the child of an init that is PID 1. Its output, and what the init says, go to a
+    /// file.
     pub fn start(&self, init: Init, options: &[String], port: u16, more: &[(&str, &str)]) -> Started {
         let scratch = Scratch::new();
         let fill = |text: &str| {
@@ -103,7 +105,8 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps")
 }
 
-/// Where the apps' libraries are: `ADIEU_TOOLBOX`, or a folder below target that is filled at the first use.
+/// Where the apps' libraries are: `ADIEU_TOOLBOX`, or a folder below target that is filled at the
+/// first use.
 pub fn toolbox() -> Result<PathBuf, String> {
     static FILLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let fill = || {

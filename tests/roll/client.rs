@@ -1,5 +1,6 @@
-//! A client that tells exactly what became of a request. It speaks as much HTTP/1.1 as the servers here do (lengths, chunks,
-//! keep-alive) and never tries again: a library that retries would hide what these tests look for.
+//! A client that tells exactly what became of a request. It speaks as much HTTP/1.1 as the servers
+//! here do (lengths, chunks, keep-alive) and never tries again: a library that retries would hide
+//! what these tests look for.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 /// A request that has no answer by now has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection that was idle for longer is not used again. Every server here keeps one for at least 2 s, so that no request
-/// races with the end of a keep-alive time, which happens on any day and has nothing to do with a stop.
+/// A connection that was idle for longer is not used again. Every server here keeps one for at
+/// least 2 s, so that no request races with the end of a keep-alive time, which happens on any day
+/// and has nothing to do with a stop.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// What became of a request.
@@ -89,7 +91,8 @@ impl Client {
     }
 }
 
-/// Whether the server has not closed it. What a server says unasked (408 of a few) counts as closed.
+/// Whether the server has not closed it. What a server says unasked (408 of a few) counts as
+/// closed.
 fn is_open(stream: &TcpStream) -> bool {
     let peek = || {
         stream.set_nonblocking(true)?;

@@ -1,5 +1,5 @@
-//! Chance that can be repeated: `ADIEU_SEED` gives again the delays and pauses of a run that has failed. (The order in which
-//! threads get their turn remains the kernel's.)
+//! Chance that can be repeated: `ADIEU_SEED` gives again the delays and pauses of a run that has
+//! failed. (The order in which threads get their turn remains the kernel's.)
 
 use std::time::{Duration, SystemTime};
 

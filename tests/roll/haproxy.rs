@@ -71,8 +71,8 @@ impl HaProxy {
         let table = self.ask("show servers state servers");
         let line = table.lines().find(|line| line.split(' ').nth(3) == Some(&server.to_string()));
         let fields: Vec<&str> = line.expect("a server of its own").split(' ').collect();
-        // srv_op_state 2 is running; in srv_admin_state 4 only remembers that the configuration began with maintenance
-        // (HAProxy's management guide, "show servers state").
+        // srv_op_state 2 is running; in srv_admin_state 4 only remembers that the configuration
+        // began with maintenance (HAProxy's management guide, "show servers state").
         fields[5] == "2" && ["0", "4"].contains(&fields[6])
     }
 

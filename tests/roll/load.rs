@@ -1,5 +1,6 @@
-//! Clients that ask without end, each on a thread of its own, and remember what became of every request. Where there is no
-//! balancer they pick a server themselves, from a list that each of them learns of in its own time.
+//! Clients that ask without end, each on a thread of its own, and remember what became of every
+//! request. Where there is no balancer they pick a server themselves, from a list that each of them
+//! learns of in its own time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,12 +19,13 @@ pub enum Kind {
     Second,
     /// Takes 8 s, longer than the pre-stop sleep.
     Long,
-    /// Fast requests on one connection, each as soon as the last is answered, for a second or two, and then a long one as soon;
-    /// stays with its server until it hears that it leaves.
+    /// Fast requests on one connection, each as soon as the last is answered, for a second or two,
+    /// and then a long one as soon; stays with its server until it hears that it leaves.
     BackToBack,
     /// Fast requests on one connection, each as soon as the last is answered, and nothing else.
     Relentless,
-    /// Fast requests on one connection, with so many milliseconds between them, until the connection is closed.
+    /// Fast requests on one connection, with so many milliseconds between them, until the
+    /// connection is closed.
     Pinned(u64),
 }
 
@@ -65,7 +67,8 @@ pub enum Target {
     Servers(Arc<Servers>),
 }
 
-/// The servers that there are, as clients come to know them: a new one at once, one that leaves each in its own time.
+/// The servers that there are, as clients come to know them: a new one at once, one that leaves
+/// each in its own time.
 #[derive(Default)]
 pub struct Servers(Mutex<Vec<(u16, Option<Instant>)>>);
 
@@ -223,7 +226,8 @@ impl Asker {
         }
         let known = servers.known(|port| self.hears_after(port));
         if self.number.is_multiple_of(2) {
-            // Every other client closes its connection to a server that it no longer uses; the rest leave it open and idle.
+            // Every other client closes its connection to a server that it no longer uses; the rest
+            // leave it open and idle.
             self.clients.retain(|port, _| known.contains(port));
         }
         if known.is_empty() {
@@ -235,8 +239,8 @@ impl Asker {
         self.at
     }
 
-    /// How long after its stop request this client hears that a server is going: 0.5 to 3 s. A pinned one need not hear of it: the
-    /// node's rules send its next connection elsewhere.
+    /// How long after its stop request this client hears that a server is going: 0.5 to 3 s. A
+    /// pinned one need not hear of it: the node's rules send its next connection elsewhere.
     fn hears_after(&self, port: u16) -> Duration {
         if let Kind::Pinned(_) = self.kind {
             return Duration::from_millis(500);

@@ -1,7 +1,8 @@
-//! The proof on real parts that nobody is cut off: unmodified servers, each wrapped as PID 1 of a namespace of its own, are
-//! replaced one after another under load, as a rolling deploy does, with default settings. No request may fail. The same roll
-//! under tini loses requests, so that the proof can fail. `ADIEU_FULL=1` takes every app in every way;
-//! `ADIEU_ROLL=uvicorn/own` takes those whose name and way contain this.
+//! The proof on real parts that nobody is cut off: unmodified servers, each wrapped as PID 1 of a
+//! namespace of its own, are replaced one after another under load, as a rolling deploy does, with
+//! default settings. No request may fail. The same roll under tini loses requests, so that the
+//! proof can fail. `ADIEU_FULL=1` takes every app in every way; `ADIEU_ROLL=uvicorn/own` takes
+//! those whose name and way contain this.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -80,8 +81,9 @@ fn a_roll_loses_no_request() {
     table::show_and_judge(&chosen, dice::seed());
 }
 
-/// A request that follows the last answer at once looks like its echo in the kernel's clocks: both fall into one tick. Nine
-/// servers are stopped while clients of their own ask back to back, and turn to a request of 8 s just before they leave.
+/// A request that follows the last answer at once looks like its echo in the kernel's clocks: both
+/// fall into one tick. Nine servers are stopped while clients of their own ask back to back, and
+/// turn to a request of 8 s just before they leave.
 #[test]
 fn back_to_back_clients_lose_nothing_in_nine_stops() {
     require!(possible());
@@ -120,8 +122,9 @@ fn nine_stops(options: &[&str], seed: u64) -> [(&'static str, Outcome); 3] {
     })
 }
 
-/// Clients with connections of their own that nobody tells of the stop ask on and on, where they cannot be let go. Waiting does not
-/// help them: adieu leaves before the drain timeout and says why. What is in flight at that moment is all that may be lost: one request a connection.
+/// Clients with connections of their own that nobody tells of the stop ask on and on, where they
+/// cannot be let go. Waiting does not help them: adieu leaves before the drain timeout and says
+/// why. What is in flight at that moment is all that may be lost: one request a connection.
 #[test]
 fn clients_that_never_leave_are_not_waited_for() {
     require!(possible());
@@ -158,7 +161,8 @@ fn leave_relentless_clients(app: &str, seed: u64) {
     assert!(cut <= 4, "{app}: {cut} requests were cut off on 4 connections, seed {seed}:\n{said}");
 }
 
-/// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three times.
+/// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three
+/// times.
 #[test]
 fn a_queue_worker_loses_no_job() {
     require!(possible());
@@ -201,7 +205,8 @@ fn stop_amid_a_job(init: Init, options: &[String], redis: &Redis) -> String {
     worker.said()
 }
 
-/// A pool's connections are closed in order: PostgreSQL never finds one ended that it did not expect to end.
+/// A pool's connections are closed in order: PostgreSQL never finds one ended that it did not
+/// expect to end.
 #[test]
 fn a_database_sees_no_unexpected_end() {
     require!(possible());

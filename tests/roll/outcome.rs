@@ -1,4 +1,5 @@
-//! What a roll has shown: every request's fate, every stop's time, and the story of both for whoever has to find out why.
+//! What a roll has shown: every request's fate, every stop's time, and the story of both for
+//! whoever has to find out why.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ impl Outcome {
         self.stops.iter().map(beyond).collect()
     }
 
-    /// Everything that helps to find out why requests failed: those that did, and each stop with all that was said.
+    /// Everything that helps to find out why requests failed: those that did, and each stop with
+    /// all that was said.
     pub fn story(&self) -> String {
         let failed = self.failed().map(|request| self.story_of_request(request));
         failed.chain(self.stops.iter().map(|stop| self.story_of_stop(stop))).collect()

@@ -1,5 +1,6 @@
-//! A rolling deploy as Kubernetes does it: start a replacement, wait until it serves, ask the old server to stop, and take its
-//! endpoint away some time after that; one server after another, under load.
+//! A rolling deploy as Kubernetes does it: start a replacement, wait until it serves, ask the old
+//! server to stop, and take its endpoint away some time after that; one server after another, under
+//! load.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -22,7 +23,8 @@ pub enum Way {
     Health,
     /// No balancer: each client hears of it in its own time, 0.5 to 3 s after the stop request.
     Clients,
-    /// A Kubernetes ClusterIP: new connections go elsewhere within half a second; who has one keeps it until it is closed.
+    /// A Kubernetes ClusterIP: new connections go elsewhere within half a second; who has one keeps
+    /// it until it is closed.
     Pinned,
 }
 
@@ -53,7 +55,8 @@ impl Way {
     }
 }
 
-/// The ports within a roll's own network: HAProxy, the servers from here on, what they pass requests on to.
+/// The ports within a roll's own network: HAProxy, the servers from here on, what they pass
+/// requests on to.
 const FRONT: u16 = 8000;
 const FIRST: u16 = 8001;
 const BEHIND: u16 = 9999;

@@ -1,4 +1,5 @@
-//! What apps need besides clients: a Redis and a PostgreSQL of the test's own, in its network and in a folder that goes with it.
+//! What apps need besides clients: a Redis and a PostgreSQL of the test's own, in its network and
+//! in a folder that goes with it.
 
 use std::fs::File;
 use std::os::unix::fs::chown;
@@ -72,7 +73,8 @@ impl Postgres {
             .expect("initdb");
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let log = scratch.path("log");
-        // An end within a transaction is logged always, any other at debug1 (src/backend/tcop/postgres.c).
+        // An end within a transaction is logged always, any other at debug1
+        // (src/backend/tcop/postgres.c).
         let settings = [
             "log_min_messages=debug1",
             "fsync=off",
@@ -126,7 +128,8 @@ fn keeper() -> (Uid, Gid) {
 fn become_keeper(uid: Uid, gid: Gid) -> std::io::Result<()> {
     setgid(gid)?;
     setuid(uid)?;
-    // SAFETY: prctl with an integer; a change of the user takes this back (prctl(2), PR_SET_PDEATHSIG).
+    // SAFETY: prctl with an integer; a change of the user takes this back (prctl(2),
+    // PR_SET_PDEATHSIG).
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     Ok(())
 }

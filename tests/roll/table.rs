@@ -66,8 +66,9 @@ pub fn say(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).expect("stderr is writable");
 }
 
-/// Outlasted: requests in flight at a server after its pre-stop sleep, which its drain waited for. Beyond need: how long a stop
-/// took after the sleep and the last answer were over; `--drain-quiet` is 1 s of it.
+/// Outlasted: requests in flight at a server after its pre-stop sleep, which its drain waited for.
+/// Beyond need: how long a stop took after the sleep and the last answer were over; `--drain-quiet`
+/// is 1 s of it.
 fn render(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<14} {:<13} {:>8} {:>9} {:>7} {:>16} {:>11} {:>11}\n",

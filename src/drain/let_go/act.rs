@@ -1,4 +1,5 @@
-//! What was decided, done: finds the sockets, looks at them, corks and shuts them, each through a duplicate that is closed at once.
+//! What was decided, done: finds the sockets, looks at them, corks and shuts them, each through a
+//! duplicate that is closed at once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,13 +16,14 @@ use crate::settings::CloseSettings;
 use crate::sys::duplicate::{Arrivals, Duplicate, Failure, Process};
 use crate::sys::proc::Walk;
 
-/// How many connections are watched for a request line at a time, for how long, and how long no other is watched then: a duplicate
-/// delays the end of its connection.
+/// How many connections are watched for a request line at a time, for how long, and how long no
+/// other is watched then: a duplicate delays the end of its connection.
 const WATCHED: usize = 8;
 const WATCH_FOR: Duration = Duration::from_secs(1);
 const WATCH_AGAIN: Duration = Duration::from_secs(2);
 
-/// How many descriptors are looked at in one turn of the loop, and when to go on: some two milliseconds in ten.
+/// How many descriptors are looked at in one turn of the loop, and when to go on: some two
+/// milliseconds in ten.
 const WALK_PIECE: usize = 512;
 const WALK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -297,7 +299,8 @@ impl Sockets {
         };
         let socket = process.duplicate(fd, cookie);
         if socket.as_ref().is_err_and(|failure| *failure == Failure::Gone) {
-            // Closed, or moved to another descriptor, or the process has ended and another may get its pid.
+            // Closed, or moved to another descriptor, or the process has ended and another may get
+            // its pid.
             self.places.remove(&cookie);
             self.processes.remove(&pid);
         }

@@ -1,7 +1,9 @@
-//! One connection on its way out. Held back by a cork, the tail of the next answer stays with us; once it stands still, the app is
-//! shown that its client has hung up, and closes: tail and FIN leave in one segment, and no request can fall into the gap, since
-//! a client does not ask again before it has its answer. Closing at an idle moment instead loses that race in half of all cases
-//! against a client that asks again at once. Pure: what was seen and the time come in, what to do comes out.
+//! One connection on its way out. Held back by a cork, the tail of the next answer stays with us;
+//! once it stands still, the app is shown that its client has hung up, and closes: tail and FIN
+//! leave in one segment, and no request can fall into the gap, since a client does not ask again
+//! before it has its answer. Closing at an idle moment instead loses that race in half of all cases
+//! against a client that asks again at once. Pure: what was seen and the time come in, what to do
+//! comes out.
 //!
 //! | state | what is seen | then |
 //! |---|---|---|
@@ -29,13 +31,15 @@ const WATCHED_FOR: Duration = Duration::from_millis(2750);
 /// How long a tail must have stood still, where no longer pause inside answers was seen.
 const STILL: Duration = Duration::from_millis(10);
 
-/// Where a tail would have to stand still for longer, nothing is corked: the kernel itself lets go of it after 200 ms.
+/// Where a tail would have to stand still for longer, nothing is corked: the kernel itself lets go
+/// of it after 200 ms.
 const LONGEST_STILL: Duration = Duration::from_millis(120);
 
 /// A tail that is held for longer, and grows on, is a stream.
 const STREAM: Duration = Duration::from_millis(150);
 
-/// How long the app has to close what was shut for reading, where no longer pause inside answers was seen.
+/// How long the app has to close what was shut for reading, where no longer pause inside answers
+/// was seen.
 const CLOSES_WITHIN: Duration = Duration::from_millis(20);
 
 /// Between two looks at a connection that is corked, and at one that is only watched or shut.
@@ -45,11 +49,12 @@ const LOOK_UNCORKED: Duration = Duration::from_millis(12);
 /// `HTTP/1.1 100 Continue`, two line ends: the client waits for it before it goes on to ask.
 const CONTINUE: u64 = 25;
 
-/// An app that draws the cork itself with each answer cannot be helped in this way. One answer may leave by chance, where it fills
-/// its last segment.
+/// An app that draws the cork itself with each answer cannot be helped in this way. One answer may
+/// leave by chance, where it fills its last segment.
 const ESCAPES: u32 = 8;
 
-/// `GET / HTTP/1.1`, two line ends. What is shorter (a websocket's ping, HTTP/2's housekeeping) is no request of HTTP/1.
+/// `GET / HTTP/1.1`, two line ends. What is shorter (a websocket's ping, HTTP/2's housekeeping) is
+/// no request of HTTP/1.
 const SHORTEST_REQUEST: u64 = 18;
 
 /// What to do with a socket.
@@ -79,8 +84,9 @@ pub(super) enum End {
     Unanswered,
     /// Nothing moved, or nothing but rest was waited for.
     Silent,
-    /// It is sent what it did not ask for, or asks before it is answered, or its answer grows on: a stream, as it seems. It may be
-    /// chance: where the cork came within an answer, the client acknowledges the part before late.
+    /// It is sent what it did not ask for, or asks before it is answered, or its answer grows on: a
+    /// stream, as it seems. It may be chance: where the cork came within an answer, the client
+    /// acknowledges the part before late.
     Streams,
     /// It does not speak HTTP/1, or its app draws the cork itself: not to be touched again.
     LeftAlone,
@@ -106,7 +112,8 @@ impl fmt::Display for End {
 pub(super) struct Known {
     /// The longest pause that was seen inside an answer of this app.
     pub pause: Duration,
-    /// By the evidence, nothing was in flight at the last look at all connections, and that was within the last second.
+    /// By the evidence, nothing was in flight at the last look at all connections, and that was
+    /// within the last second.
     pub idle: bool,
     /// This app takes no notice when its client hangs up.
     pub ignores_end: bool,
@@ -116,8 +123,8 @@ pub(super) struct Known {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attempt {
     began: Moment,
-    /// How long it must have been silent to be shut at rest. Different for each, so that a client that asks in a rhythm of a second
-    /// is met by the cork and not by the end of the silence.
+    /// How long it must have been silent to be shut at rest. Different for each, so that a client
+    /// that asks in a rhythm of a second is met by the cork and not by the end of the silence.
     rest: Duration,
     corked: bool,
     state: State,
@@ -147,7 +154,8 @@ struct Watched {
     answered: bool,
     /// How many answers have left in spite of the cork.
     escaped: u32,
-    /// What was received before this request, if it came while we watched; what was written before its answer.
+    /// What was received before this request, if it came while we watched; what was written before
+    /// its answer.
     request_from: Option<u64>,
     answer_from: u64,
 }
@@ -161,7 +169,8 @@ struct Shut {
 }
 
 impl Attempt {
-    /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked at.
+    /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked
+    /// at.
     pub(super) fn begin(now: Moment, rest: Duration, known: &Known) -> Attempt {
         let corked = known.still() <= LONGEST_STILL;
         Attempt { began: now, rest, corked, state: State::New, next: now }
@@ -172,7 +181,8 @@ impl Attempt {
         self.corked
     }
 
-    /// The client has asked or was answered since this began, or is about to be let go: a moment may come at any time.
+    /// The client has asked or was answered since this began, or is about to be let go: a moment
+    /// may come at any time.
     pub(super) fn is_worth_waiting(&self) -> bool {
         match &self.state {
             State::New => false,
@@ -194,8 +204,8 @@ impl Attempt {
         }
     }
 
-    /// Takes in a look: what to do, and how the attempt has ended, if it has. No end leaves an open socket corked: what is shut for
-    /// writing sends what was held.
+    /// Takes in a look: what to do, and how the attempt has ended, if it has. No end leaves an open
+    /// socket corked: what is shut for writing sends what was held.
     pub(super) fn look(&mut self, now: Moment, tail: &Tail, known: &Known) -> (Act, Option<End>) {
         self.next = now + if self.corked { LOOK } else { LOOK_UNCORKED };
         if !tail.open {
@@ -293,7 +303,8 @@ impl Watched {
             asked: tail.held > 0
                 || tail.unread > 0
                 || tail.received > 0 && tail.received_ago <= tail.sent_ago,
-            // Nothing was held before the cork, but for what Nagle's algorithm holds behind the same answer.
+            // Nothing was held before the cork, but for what Nagle's algorithm holds behind the
+            // same answer.
             answered: tail.held > 0,
             escaped: 0,
             request_from: None,
@@ -666,7 +677,8 @@ mod tests {
     }
 
     fn answers() -> impl Strategy<Value = Vec<(u64, Vec<(u64, u32)>)>> {
-        // Pauses before the first part are work; those between parts are at most 4 ms, below half of the stillness asked for.
+        // Pauses before the first part are work; those between parts are at most 4 ms, below half
+        // of the stillness asked for.
         let part = (0u64..=4, prop_oneof![1u32..200, Just(25), 1448u32..9000]);
         let answer = (0u64..900, 1u32..2000, prop::collection::vec(part, 0..4));
         let answer = answer.prop_map(|(work, first, rest)| {
@@ -676,7 +688,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever client and server do: no act on a request in flight, never left corked, over in time.
+        /// Whatever client and server do: no act on a request in flight, never left corked, over in
+        /// time.
         #[test]
         fn no_request_is_cut_and_no_socket_stays_corked(
             answers in answers(),

@@ -1,6 +1,7 @@
-//! Who may be let go: connections that are known to speak HTTP/1, since a session of SQL or SMTP looks answered between any two of
-//! its commands, and HTTP/2 and websockets do between any two frames. Known by a request line that was seen unread, by a readiness
-//! check over http, or because the port was named. Pure.
+//! Who may be let go: connections that are known to speak HTTP/1, since a session of SQL or SMTP
+//! looks answered between any two of its commands, and HTTP/2 and websockets do between any two
+//! frames. Known by a request line that was seen unread, by a readiness check over http, or because
+//! the port was named. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -103,7 +104,8 @@ impl Knowledge {
         self.named.contains(&port) || self.http1.contains_key(&port)
     }
 
-    /// Whether this connection may be let go. Where HTTP/2 was seen on the port, it must have shown a request line itself.
+    /// Whether this connection may be let go. Where HTTP/2 was seen on the port, it must have shown
+    /// a request line itself.
     pub(super) fn allows(&self, cookie: u64, port: u16) -> bool {
         if self.other.contains(&cookie) || self.only_named && !self.named.contains(&port) {
             return false;

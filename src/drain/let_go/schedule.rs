@@ -1,4 +1,5 @@
-//! When each connection begins to be let go, and how many are on their way at once. Pure: looks and times are told.
+//! When each connection begins to be let go, and how many are on their way at once. Pure: looks and
+//! times are told.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,7 +15,8 @@ const SPREAD_LATER: Duration = Duration::from_millis(200);
 const CORKED: usize = 64;
 const ACTIVE: usize = 256;
 
-/// A connection that was silent for so long, and is judged idle, is at rest; where it is watched for that, up to twice as long.
+/// A connection that was silent for so long, and is judged idle, is at rest; where it is watched
+/// for that, up to twice as long.
 const REST: Duration = Duration::from_millis(1000);
 
 /// Between two attempts at one connection.
@@ -43,7 +45,8 @@ pub(super) struct Offer {
 pub(super) struct Count {
     /// Connections let go.
     pub let_go: u32,
-    /// Connections that cannot be let go by this way: streams, clients that ask before they are answered.
+    /// Connections that cannot be let go by this way: streams, clients that ask before they are
+    /// answered.
     pub left_alone: u32,
 }
 
@@ -54,7 +57,8 @@ struct Entry {
     /// When it was judged.
     judged: Moment,
     look: u64,
-    /// Not yet let go, though it should be: it has asked or been answered lately, or not had its chance.
+    /// Not yet let go, though it should be: it has asked or been answered lately, or not had its
+    /// chance.
     owed: bool,
     /// How often it has looked like a stream.
     streams: u32,
@@ -86,7 +90,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The drain begins now. Beginnings are spread over this time, so that clients do not all come back at once.
+    /// The drain begins now. Beginnings are spread over this time, so that clients do not all come
+    /// back at once.
     pub(super) fn new(now: Moment, spread: Duration, seed: u64) -> Schedule {
         Schedule {
             spread_until: now + spread,
@@ -139,7 +144,8 @@ impl Schedule {
         self.spread_until.since(now).max(SPREAD_LATER)
     }
 
-    /// The look has ended: who was not offered is gone. Those on their way are left to their own looks.
+    /// The look has ended: who was not offered is gone. Those on their way are left to their own
+    /// looks.
     pub(super) fn end_look(&mut self) {
         let look = self.look;
         let unseen = |entry: &Entry| entry.look != look && !matches!(entry.state, Place::Active(_));
@@ -165,7 +171,8 @@ impl Schedule {
         }
     }
 
-    /// Connections that have asked or been answered lately and still have to be let go: worth waiting for.
+    /// Connections that have asked or been answered lately and still have to be let go: worth
+    /// waiting for.
     pub(super) fn owed(&self) -> usize {
         self.owed
     }
@@ -197,13 +204,15 @@ impl Schedule {
         self.attempts().filter(|(_, attempt)| attempt.next() <= now).map(|(cookie, _)| cookie).collect()
     }
 
-    /// The next one to begin with, if one is due and there is room. It is to be [begun](Schedule::begin) or [removed](Schedule::gone).
+    /// The next one to begin with, if one is due and there is room. It is to be
+    /// [begun](Schedule::begin) or [removed](Schedule::gone).
     pub(super) fn next_to_begin(&self, now: Moment) -> Option<u64> {
         let (at, cookie) = self.queue.first()?;
         (*at <= now && self.has_room()).then_some(*cookie)
     }
 
-    /// It begins; true when the socket has to be corked now. In any case it is to be looked at then.
+    /// It begins; true when the socket has to be corked now. In any case it is to be looked at
+    /// then.
     pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
         let rest = REST + self.chance.within(REST);
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
@@ -290,7 +299,8 @@ impl Schedule {
         }
     }
 
-    /// The drain is over: these are still corked, and have to be uncorked now. Nothing more is decided.
+    /// The drain is over: these are still corked, and have to be uncorked now. Nothing more is
+    /// decided.
     pub(super) fn finish(&mut self) -> Vec<u64> {
         let corked = self.attempts().filter(|(_, attempt)| attempt.is_corked());
         let corked = corked.map(|(cookie, _)| cookie).collect();
@@ -451,7 +461,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is seen, and in whichever order: counts are right, and every cork that was put is drawn.
+        /// Whatever is seen, and in whichever order: counts are right, and every cork that was put
+        /// is drawn.
         #[test]
         fn every_cork_is_drawn(steps in prop::collection::vec((0u64..400, 0u64..90, 0u8..6, any::<u32>()), 1..300)) {
             let mut schedule = schedule();

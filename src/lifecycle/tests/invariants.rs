@@ -64,7 +64,7 @@ impl Seen {
                 self.stopped_at = Some(now);
             }
             Action::Announce(ready) => {
-                hold!(!ready || self.stopped_at.is_none(), "ready after a stop request")
+                hold!(!ready || self.stopped_at.is_none(), "ready after a stop request");
             }
             Action::Kill => {
                 let gap = MIN_GAP.min(plan.grace / 4);

@@ -348,7 +348,8 @@ fn everything_is_killed_again_until_it_is_gone() {
     assert_eq!(life.deadline(), Some(seconds(29.1)));
 }
 
-/// When the first stop signal, KILL and the leave come, for somebody who sleeps until `wakes` and then never again.
+/// When the first stop signal, KILL and the leave come, for somebody who sleeps until `wakes` and
+/// then never again.
 fn woken_late(script: &[(f64, Event)], wakes: f64) -> Vec<String> {
     let mut life = Lifecycle::new(usual());
     life.on(Event::Started, seconds(0.0));
@@ -442,9 +443,10 @@ fn any_plan() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order, and however late adieu is woken: phases only go forward; a stop ends by the
-    /// grace, or shortly after a late wake-up; a stop signal comes well before KILL, and KILL well before the leave;
-    /// nothing is sent to an app that is gone; readiness never returns; nothing is done after the end.
+    /// Whatever happens, in whatever order, and however late adieu is woken: phases only go
+    /// forward; a stop ends by the grace, or shortly after a late wake-up; a stop signal comes well
+    /// before KILL, and KILL well before the leave; nothing is sent to an app that is gone;
+    /// readiness never returns; nothing is done after the end.
     #[test]
     fn any_life_ends_well(
         plan in any_plan(), script in prop::collection::vec((0u64..20_000, any_event()), 0..40),

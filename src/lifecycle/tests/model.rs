@@ -1,6 +1,6 @@
-//! Every life that can be, up to a useful depth: the lifecycle beside an environment that does whatever an environment
-//! can do, explored breadth first by a model checker. Time jumps from deadline to deadline, or far beyond one, as for
-//! somebody who is woken late.
+//! Every life that can be, up to a useful depth: the lifecycle beside an environment that does
+//! whatever an environment can do, explored breadth first by a model checker. Time jumps from
+//! deadline to deadline, or far beyond one, as for somebody who is woken late.
 
 use super::super::*;
 use super::invariants::Seen;

@@ -1,4 +1,5 @@
-//! What spans several Kubernetes objects: replicas, rollouts, disruption budgets, and what ends a stop before its grace is over.
+//! What spans several Kubernetes objects: replicas, rollouts, disruption budgets, and what ends a
+//! stop before its grace is over.
 
 use std::time::Duration;
 

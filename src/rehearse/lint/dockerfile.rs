@@ -1,4 +1,5 @@
-//! Dockerfiles: what the last stage, and the stages that it is built on, say about how the container starts and stops.
+//! Dockerfiles: what the last stage, and the stages that it is built on, say about how the
+//! container starts and stops.
 
 use adieu::settings::{self, Platform};
 use adieu::signal::Signal;

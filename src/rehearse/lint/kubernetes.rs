@@ -1,4 +1,5 @@
-//! Kubernetes objects, one at a time: what they say about a stop. What spans several objects is judged in `cluster`.
+//! Kubernetes objects, one at a time: what they say about a stop. What spans several objects is
+//! judged in `cluster`.
 
 use std::time::Duration;
 
@@ -376,7 +377,8 @@ fn caps(kind: &str, object: Node, subject: &Subject, cluster: &mut Cluster) {
     }
 }
 
-/// The limit in an expression: `object.spec.terminationGracePeriodSeconds <= 30`, `terminationGracePeriodSeconds: 30`.
+/// The limit in an expression: `object.spec.terminationGracePeriodSeconds <= 30`,
+/// `terminationGracePeriodSeconds: 30`.
 fn capped_by(expression: &str) -> Option<u64> {
     let found = expression.split("terminationGracePeriodSeconds").skip(1);
     found.filter_map(|rest| limit_in(rest.trim_start_matches([')', '"', '\'', ' ']))).min()

@@ -1,6 +1,7 @@
-//! Judging what describes a workload, without running anything: Kubernetes objects, compose files, systemd units, Quadlets and
-//! Dockerfiles. Each dialect is read into the same few things (a `service`, and what spans several objects of a `cluster`), and
-//! the rules are gone through on those. All words about rules stand in one table, `rules`.
+//! Judging what describes a workload, without running anything: Kubernetes objects, compose files,
+//! systemd units, Quadlets and Dockerfiles. Each dialect is read into the same few things (a
+//! `service`, and what spans several objects of a `cluster`), and the rules are gone through on
+//! those. All words about rules stand in one table, `rules`.
 
 mod cluster;
 mod compose;
@@ -42,10 +43,12 @@ pub struct Source {
     pub text: String,
 }
 
-/// What is a comment in all dialects, and silences a rule in its file: `# adieu: allow one-replica`.
+/// What is a comment in all dialects, and silences a rule in its file: `# adieu: allow
+/// one-replica`.
 const ALLOW: &str = "adieu: allow ";
 
-/// Everything that is found in these files, in their order; objects of one file may belong to those of another.
+/// Everything that is found in these files, in their order; objects of one file may belong to those
+/// of another.
 ///
 /// # Errors
 /// One line for the first file that cannot be read: file, line, and what would be right.

@@ -1,4 +1,5 @@
-//! The table of rules: one row each. Findings, `--explain`, the documentation and SARIF all take their words from here.
+//! The table of rules: one row each. Findings, `--explain`, the documentation and SARIF all take
+//! their words from here.
 
 /// How much a finding weighs.
 #[derive(serde::Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

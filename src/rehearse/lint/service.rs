@@ -1,4 +1,5 @@
-//! One container or service, whatever the dialect that describes it: what its times, its signals and its processes must satisfy.
+//! One container or service, whatever the dialect that describes it: what its times, its signals
+//! and its processes must satisfy.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -59,7 +60,8 @@ pub(crate) struct Launch {
 pub(crate) fn launch(words: &[String]) -> Launch {
     let mut launch = Launch { adieu: None, init: None, app: words.to_vec() };
     if let Some(first) = words.first().filter(|first| is_other_init(first)) {
-        // Its own options are short ones that may have values; what counts is what stands behind the dashes.
+        // Its own options are short ones that may have values; what counts is what stands behind
+        // the dashes.
         let dashes = words.iter().position(|word| word == "--");
         let rest = dashes.map_or(1, |dashes| dashes + 1);
         launch.init = Some(base_name(first));
@@ -87,7 +89,8 @@ impl Service {
         launch(self.command.as_ref().map_or(&[], |command| &command.value))
     }
 
-    /// adieu stands in the command, or shows itself by its variables when the image's entry point is not known.
+    /// adieu stands in the command, or shows itself by its variables when the image's entry point
+    /// is not known.
     pub(crate) fn has_adieu(&self) -> bool {
         let known = self.command.is_some() && !self.behind_entrypoint;
         let named = |name: &String| name.starts_with("ADIEU_");
@@ -95,7 +98,8 @@ impl Service {
         self.launch().adieu.is_some() || !known && variables.into_iter().any(named)
     }
 
-    /// What adieu would make of its options and variables; `None` when a part of them cannot be seen from here.
+    /// What adieu would make of its options and variables; `None` when a part of them cannot be
+    /// seen from here.
     pub(crate) fn settings(&self) -> Option<Result<Box<Settings>, String>> {
         let launch = self.launch();
         let hidden = self.hidden.iter().any(|name| name.starts_with("ADIEU_"));
@@ -408,7 +412,8 @@ impl Service {
     }
 }
 
-/// How long the waits of a schedule take together; one that is counted from the kill back always fits.
+/// How long the waits of a schedule take together; one that is counted from the kill back always
+/// fits.
 fn waits(schedule: &Schedule) -> Duration {
     let steps = match schedule {
         Schedule::Steps(steps) => steps.as_slice(),
@@ -440,7 +445,8 @@ fn hands_over(line: &str) -> bool {
 
 /// The words of a line that needs no shell.
 fn simple(line: &str) -> Option<Vec<String>> {
-    // Between single quotes nothing is special, and between double quotes only what asks for a value.
+    // Between single quotes nothing is special, and between double quotes only what asks for a
+    // value.
     let outside: String = line.split('\'').step_by(2).collect();
     let bare: String = outside.split('"').step_by(2).collect();
     let needs_shell =

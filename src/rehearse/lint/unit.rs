@@ -38,7 +38,8 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
 }
 
 impl Unit {
-    /// systemd.syntax(7): a line that ends with a backslash goes on in the next; an empty value takes back what stood before.
+    /// systemd.syntax(7): a line that ends with a backslash goes on in the next; an empty value
+    /// takes back what stood before.
     fn parse(text: &str) -> Result<Unit, (Place, String)> {
         let (mut entries, mut section) = (Vec::<Entry>::new(), String::new());
         let mut lines = text.lines().enumerate();

@@ -1,4 +1,5 @@
-//! Compose files: their services. What a service leaves out has the engine's defaults: 10 s of grace, TERM.
+//! Compose files: their services. What a service leaves out has the engine's defaults: 10 s of
+//! grace, TERM.
 
 use std::time::Duration;
 

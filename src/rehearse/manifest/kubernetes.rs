@@ -1,4 +1,5 @@
-//! Kubernetes workloads: anything with a pod in it. What an object leaves out has the API's defaults: 30 s of grace, TERM.
+//! Kubernetes workloads: anything with a pod in it. What an object leaves out has the API's
+//! defaults: 30 s of grace, TERM.
 
 use std::time::Duration;
 
@@ -76,7 +77,8 @@ fn workload(pod: Node, container: Node) -> Workload {
     workload
 }
 
-/// `command` and `args` with $(NAME) filled in, as the kubelet does; `args` alone belong to an entrypoint that only the image knows.
+/// `command` and `args` with $(NAME) filled in, as the kubelet does; `args` alone belong to an
+/// entrypoint that only the image knows.
 fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
     let mut words = container.get("command").map(Node::texts).unwrap_or_default();
     if words.is_empty() {

@@ -1,6 +1,6 @@
-//! What a manifest says about an app's start and stop, whoever's manifest it is: a Kubernetes object, a compose file, a systemd
-//! unit. Reading one also finds what does not fit together, before anything is run. Each dialect has its file; here stands what
-//! they have in common.
+//! What a manifest says about an app's start and stop, whoever's manifest it is: a Kubernetes
+//! object, a compose file, a systemd unit. Reading one also finds what does not fit together,
+//! before anything is run. Each dialect has its file; here stands what they have in common.
 
 mod compose;
 mod kubernetes;
@@ -16,7 +16,8 @@ use adieu::settings::values;
 use workload::Workload;
 use yaml::Node;
 
-/// Reads a manifest and takes the named container or service out of it, or the first that names a command, or the first.
+/// Reads a manifest and takes the named container or service out of it, or the first that names a
+/// command, or the first.
 ///
 /// # Errors
 /// What it is not, or whom it does not name.

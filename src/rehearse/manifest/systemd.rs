@@ -1,5 +1,5 @@
-//! systemd units: the [Service] section. What it leaves out has systemd's defaults: 90 s, TERM, and TERM to every process of the
-//! service at once (KillMode=control-group, systemd.kill(5)).
+//! systemd units: the [Service] section. What it leaves out has systemd's defaults: 90 s, TERM, and
+//! TERM to every process of the service at once (KillMode=control-group, systemd.kill(5)).
 
 use std::time::Duration;
 
@@ -87,8 +87,8 @@ fn check_kill_mode(workload: &mut Workload, mode: Option<&str>) {
     workload.lints.push(lint);
 }
 
-/// The assignments of [Service]; a line that ends with a backslash goes on in the next, systemd.syntax(7). An empty value takes
-/// back what stood before.
+/// The assignments of [Service]; a line that ends with a backslash goes on in the next,
+/// systemd.syntax(7). An empty value takes back what stood before.
 fn section(text: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let mut settings: Vec<(String, String)> = Vec::new();

@@ -1,4 +1,5 @@
-//! One container or service of a manifest, whatever its dialect, and what must fit together in each.
+//! One container or service of a manifest, whatever its dialect, and what must fit together in
+//! each.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,7 +16,8 @@ use adieu::settings::{Platform, values};
 pub struct Workload {
     pub name: String,
     pub platform: Platform,
-    /// Without adieu, if that stands in front of it; empty when the manifest leaves it to the image.
+    /// Without adieu, if that stands in front of it; empty when the manifest leaves it to the
+    /// image.
     pub command: Vec<OsString>,
     /// adieu's options in front of the command; `None` when it is not under adieu.
     pub adieu: Option<Vec<String>>,
@@ -52,7 +54,8 @@ impl Workload {
         }
     }
 
-    /// adieu's options that a manifest gives, wherever they stand: on the command line or in the environment.
+    /// adieu's options that a manifest gives, wherever they stand: on the command line or in the
+    /// environment.
     fn adieu_option(&self, name: &str) -> Option<String> {
         let flag = format!("--{name}");
         let words = self.adieu.as_deref().unwrap_or_default();
@@ -166,14 +169,16 @@ pub(super) fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsSt
         return (None, words.into_iter().map(OsString::from).collect());
     }
     let rest = &words[1..];
-    // Without `--`, adieu's own rule would need its own list of options: such a command is left to start as it stands.
+    // Without `--`, adieu's own rule would need its own list of options: such a command is left to
+    // start as it stands.
     let split = rest.iter().position(|word| word == "--").unwrap_or(0);
     let command =
         rest.iter().skip(if rest.get(split).is_some_and(|word| word == "--") { split + 1 } else { split });
     (Some(rest[..split].to_vec()), command.map(OsString::from).collect())
 }
 
-/// An image whose entry point is adieu shows in its manifest only by adieu's variables; it has no options there.
+/// An image whose entry point is adieu shows in its manifest only by adieu's variables; it has no
+/// options there.
 pub(super) fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
     env.iter().any(|(name, _)| name.starts_with("ADIEU_")).then(Vec::new)
 }
@@ -183,7 +188,8 @@ pub(super) fn signal_named(text: &str) -> Result<Signal, String> {
     Signal::try_from(number.number()).map_err(|_| format!("no platform stops by '{text}'"))
 }
 
-/// Says which of these keys are there: the rehearsal does not honour them, and drops nothing in silence.
+/// Says which of these keys are there: the rehearsal does not honour them, and drops nothing in
+/// silence.
 pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
     for key in keys.iter().filter(|key| node.get(key).is_some()) {
         workload.lints.push(Lint::new(

@@ -1,5 +1,6 @@
-//! The result as one page: verdict, picture, numbers, checklist, and each lost request. It needs nothing from elsewhere and no
-//! script, so that it can be mailed, kept with a build, or printed; what is long folds away.
+//! The result as one page: verdict, picture, numbers, checklist, and each lost request. It needs
+//! nothing from elsewhere and no script, so that it can be mailed, kept with a build, or printed;
+//! what is long folds away.
 
 use std::fmt::Write;
 

@@ -1,4 +1,5 @@
-//! The checklist for CI systems: a suite for each way, a case for each point; what was not seen counts as skipped.
+//! The checklist for CI systems: a suite for each way, a case for each point; what was not seen
+//! counts as skipped.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::verdict::{Finding, Outcome};
 pub fn junit(runs: &[Run]) -> String {
     let mut report = Report::new("adieu-rehearse");
     for (number, run) in runs.iter().enumerate() {
-        // The last run decides, as for the exit status: the bare one beside it is there to compare with.
+        // The last run decides, as for the exit status: the bare one beside it is there to compare
+        // with.
         let decides = number + 1 == runs.len();
         let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.mode.label()));
         let cases = std::iter::once(no_loss(run)).chain(run.verdict.findings.iter().map(case));

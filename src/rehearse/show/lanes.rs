@@ -1,5 +1,5 @@
-//! The timeline in letters: one column for a stretch of time, one lane for each kind of request, and above them what the platform
-//! and adieu did.
+//! The timeline in letters: one column for a stretch of time, one lane for each kind of request,
+//! and above them what the platform and adieu did.
 
 use anstyle::Style;
 

@@ -48,7 +48,8 @@ impl TimeRange {
         (self.to.0 - self.from.0).max(1)
     }
 
-    /// The distance between two ticks, in milliseconds: a round number that gives at most `most` of them.
+    /// The distance between two ticks, in milliseconds: a round number that gives at most `most` of
+    /// them.
     #[must_use]
     pub fn tick(self, most: i64) -> i64 {
         let steps = [500, 1000, 2000, 5000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000];

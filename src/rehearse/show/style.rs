@@ -1,4 +1,5 @@
-//! How text is painted. Colours are put in always, and taken out by whoever prints to something that is no terminal.
+//! How text is painted. Colours are put in always, and taken out by whoever prints to something
+//! that is no terminal.
 
 use anstyle::{AnsiColor, Style};
 

@@ -1,7 +1,8 @@
-//! The result as a picture, for a pull request or a slide: one panel for each run, all on one time scale. A row for each client
-//! with its requests as bars coloured by fate, adieu's phases as bands behind them, the platform's doings as lines, and the
-//! checklist below. Drawn by hand, since there is little in it but rectangles; colours stand in one style sheet that knows light
-//! and dark, and fates differ in shape as well, for those who see colours otherwise.
+//! The result as a picture, for a pull request or a slide: one panel for each run, all on one time
+//! scale. A row for each client with its requests as bars coloured by fate, adieu's phases as bands
+//! behind them, the platform's doings as lines, and the checklist below. Drawn by hand, since there
+//! is little in it but rectangles; colours stand in one style sheet that knows light and dark, and
+//! fates differ in shape as well, for those who see colours otherwise.
 
 use std::fmt::Write;
 
@@ -203,7 +204,8 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
     }
 }
 
-/// A client's requests: one path for what was answered, an outline of its own for each that was lost.
+/// A client's requests: one path for what was answered, an outline of its own for each that was
+/// lost.
 fn bars(out: &mut String, recording: &Recording, client: u16, range: TimeRange, y: i64) {
     let mine =
         recording.requests.iter().filter(|request| request.client == client && request.to >= range.from);
@@ -289,7 +291,8 @@ fn marks_of<'a>(recording: &Recording, signal: &'a str, range: TimeRange) -> Vec
     marks
 }
 
-/// Upright lines with their names above the lanes, in three storeys where names would meet; kills are drawn over all others.
+/// Upright lines with their names above the lanes, in three storeys where names would meet; kills
+/// are drawn over all others.
 fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, rows: i64) {
     let signal = format!("SIG{}", recording.limits.stop_signal);
     let mut marks = marks_of(recording, &signal, range);

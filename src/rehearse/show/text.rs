@@ -1,5 +1,6 @@
-//! The result for a terminal: a timeline that fits into 80 columns, then the numbers, then the checklist. Colours are put in here
-//! and taken out again by whoever prints it, unless it is a terminal.
+//! The result for a terminal: a timeline that fits into 80 columns, then the numbers, then the
+//! checklist. Colours are put in here and taken out again by whoever prints it, unless it is a
+//! terminal.
 
 use std::fmt::Write;
 
@@ -153,7 +154,8 @@ fn details(page: &mut String, finding: &Finding, indent: usize) {
     }
 }
 
-/// What the manifest says that does not fit; it is the same for every run but for what a rehearsal adds.
+/// What the manifest says that does not fit; it is the same for every run but for what a rehearsal
+/// adds.
 fn lints(page: &mut String, runs: &[Run]) {
     let Some(recording) = runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.lints.len())
     else {

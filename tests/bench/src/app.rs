@@ -68,7 +68,8 @@ fn leave_orphan() {
     }
 }
 
-/// A process that forks another and ends, which does the same, and so on: each of them is an orphan for PID 1 to reap.
+/// A process that forks another and ends, which does the same, and so on: each of them is an orphan
+/// for PID 1 to reap.
 fn fork_orphans() {
     // SAFETY: this program has one thread, so the child may go on as it likes.
     if let Ok(ForkResult::Child) = unsafe { fork() } {

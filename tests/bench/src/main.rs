@@ -1,10 +1,11 @@
-//! Measures adieu beside the inits that people use today, each as PID 1 of a PID namespace of its own, where it lives
-//! in a container. What is timed is interleaved, one turn of each init after the other, so that a busy machine is busy
-//! for all of them; medians are printed, in one table.
+//! Measures adieu beside the inits that people use today, each as PID 1 of a PID namespace of its
+//! own, where it lives in a container. What is timed is interleaved, one turn of each init after
+//! the other, so that a busy machine is busy for all of them; medians are printed, in one table.
 //!
 //!     cargo run --release --manifest-path tests/bench/Cargo.toml -- [--rounds N] [--storm]
 //!
-//! Needs root, and the peers where their packages put them; one that is not installed is left out, aloud.
+//! Needs root, and the peers where their packages put them; one that is not installed is left out,
+//! aloud.
 
 mod app;
 mod measure;
@@ -57,7 +58,8 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything on one processor, the last, where what is measured does not depend on where the kernel puts it.
+/// Everything on one processor, the last, where what is measured does not depend on where the
+/// kernel puts it.
 fn one_processor() -> Result<(), String> {
     let this = nix::unistd::Pid::from_raw(0);
     let allowed = nix::sched::sched_getaffinity(this).map_err(pid1::text)?;
@@ -67,8 +69,8 @@ fn one_processor() -> Result<(), String> {
     nix::sched::sched_setaffinity(this, &one).map_err(pid1::text)
 }
 
-/// adieu as it ships, and its peers. Copies on one disk, written back, so that all are read from the same place and no
-/// page of a file counts as dirty.
+/// adieu as it ships, and its peers. Copies on one disk, written back, so that all are read from
+/// the same place and no page of a file counts as dirty.
 fn inits() -> Result<Vec<Init>, String> {
     let place = std::env::temp_dir().join(format!("adieu-bench-{}", std::process::id()));
     std::fs::create_dir_all(&place).map_err(|error| format!("cannot make {}: {error}", place.display()))?;

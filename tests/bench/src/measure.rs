@@ -83,8 +83,8 @@ pub fn each(
 /// What is timed in each round, in microseconds.
 #[derive(Default)]
 struct Round {
-    /// From before the fork of an init that runs an app which ends at once until the end has been seen, less what the same
-    /// app takes without an init in the same round.
+    /// From before the fork of an init that runs an app which ends at once until the end has been
+    /// seen, less what the same app takes without an init in the same round.
     start: Vec<f64>,
     /// From the app's end until its init's has been seen.
     exit: Vec<f64>,
@@ -94,8 +94,8 @@ struct Round {
     stop: Vec<f64>,
 }
 
-/// Columns of what is timed: the median, and in brackets the median of the ratios to tini-static's of the same round, by
-/// which a busy machine is busy for both.
+/// Columns of what is timed: the median, and in brackets the median of the ratios to tini-static's
+/// of the same round, by which a busy machine is busy for both.
 pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<String>)>, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?.display().to_string();
     let since = |later: u64, earlier: u64| later.saturating_sub(earlier) as f64 / 1e3;
@@ -103,7 +103,8 @@ pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<Str
     for round in 0..rounds {
         let bare = pid1::life(&[own.clone(), app::END.to_owned()], false)?;
         let bare = since(bare.ended, bare.forked);
-        // Each has each of the others before it equally often; what is kept is in the order of the rounds.
+        // Each has each of the others before it equally often; what is kept is in the order of the
+        // rounds.
         for turn in 0..inits.len() {
             let which = (round + turn) % inits.len();
             let (init, times) = (&inits[which], &mut all[which]);
@@ -163,7 +164,8 @@ pub fn faults(init: &Init) -> Result<String, String> {
     number.map(str::to_owned).ok_or_else(|| "no minflt".to_owned())
 }
 
-/// Microseconds from kill(2) on the init until the app has the signal, the next one sent when the last one was there.
+/// Microseconds from kill(2) on the init until the app has the signal, the next one sent when the
+/// last one was there.
 pub fn signals(inits: &[Init], rounds: usize) -> Result<Vec<String>, String> {
     let running: Result<Vec<_>, String> = inits.iter().map(|init| init.with_app(&[], app::CLOCK)).collect();
     let running = running?;

@@ -1,5 +1,6 @@
-//! One process as PID 1 of a new PID namespace. A helper process in between makes the namespace, since a namespace is
-//! over when its first process ends and the process that made it could fork no other.
+//! One process as PID 1 of a new PID namespace. A helper process in between makes the namespace,
+//! since a namespace is over when its first process ends and the process that made it could fork no
+//! other.
 
 use crate::app;
 use nix::sched::{CloneFlags, unshare};
@@ -25,8 +26,8 @@ pub struct Life {
     pub ended: u64,
 }
 
-/// Runs the words as PID 1 of a new namespace to their end. With `stop`, the app first says that it is ready and is then
-/// asked to stop by TERM.
+/// Runs the words as PID 1 of a new namespace to their end. With `stop`, the app first says that it
+/// is ready and is then asked to stop by TERM.
 pub fn life(words: &[String], stop: bool) -> Result<Life, String> {
     let (from, to) = pipe().map_err(text)?;
     let words = c_strings(words)?;

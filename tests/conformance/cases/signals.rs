@@ -131,7 +131,8 @@ pub fn the_app_alone(init: Init) {
     assert!(line.is_some_and(|line| line.starts_with("child: got USR2 1 ")));
 }
 
-/// TERM has been sent before the init's program even begins; the kernel keeps it, since it is blocked.
+/// TERM has been sent before the init's program even begins; the kernel keeps it, since it is
+/// blocked.
 pub fn before_the_first_instruction(init: Init) {
     let launch = Launch::pid1(init).blocking(1 << (libc::SIGTERM - 1)).before_exec(|| {
         // SAFETY: touches no memory.

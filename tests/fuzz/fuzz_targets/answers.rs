@@ -1,4 +1,5 @@
-//! Any bytes as the answer of an HTTP server to a check: an outcome, and soon, whether the server closes or goes on.
+//! Any bytes as the answer of an HTTP server to a check: an outcome, and soon, whether the server
+//! closes or goes on.
 #![no_main]
 
 use adieu::ask::Ask;

@@ -1,4 +1,5 @@
-//! Any words and variables, one a line: settings, or one line that refuses them, and settings whose times fit into one another.
+//! Any words and variables, one a line: settings, or one line that refuses them, and settings whose
+//! times fit into one another.
 #![no_main]
 
 use adieu::settings::{self, Request, Surroundings};

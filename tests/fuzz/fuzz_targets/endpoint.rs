@@ -1,5 +1,5 @@
-//! Any bytes from a client of the health endpoint, over a real connection: an HTTP answer or none, and the next client is
-//! served.
+//! Any bytes from a client of the health endpoint, over a real connection: an HTTP answer or none,
+//! and the next client is served.
 #![no_main]
 
 use adieu::lifecycle::Phase;

@@ -1,4 +1,5 @@
-//! Any text as a value: what is accepted can be shown, and what is shown is accepted again and means the same.
+//! Any text as a value: what is accepted can be shown, and what is shown is accepted again and
+//! means the same.
 #![no_main]
 
 use adieu::settings::values;

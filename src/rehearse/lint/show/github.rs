@@ -1,5 +1,5 @@
-//! Workflow commands, as GitHub's documentation has them ("Workflow commands for GitHub Actions", and the escapes of
-//! actions/toolkit, packages/core/src/command.ts).
+//! Workflow commands, as GitHub's documentation has them ("Workflow commands for GitHub Actions",
+//! and the escapes of actions/toolkit, packages/core/src/command.ts).
 
 use std::fmt::Write;
 

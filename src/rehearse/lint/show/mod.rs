@@ -1,4 +1,5 @@
-//! Showing findings: as text for people, JSON and SARIF for machines, and workflow commands for GitHub.
+//! Showing findings: as text for people, JSON and SARIF for machines, and workflow commands for
+//! GitHub.
 
 mod github;
 mod sarif;

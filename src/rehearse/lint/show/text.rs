@@ -1,4 +1,5 @@
-//! Findings for people: the place as compilers write it, then what is wrong, then what would be right.
+//! Findings for people: the place as compilers write it, then what is wrong, then what would be
+//! right.
 
 use std::fmt::Write;
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::process::{Exit, Pid};
+use crate::settings::values::show_duration;
 use crate::settings::{HttpTarget, Target};
 use crate::signal::Signal;
 use crate::sys::poll::PollFds;
@@ -208,7 +209,7 @@ impl Ask {
         if !self.is_over() && now >= self.deadline {
             let reason = match &self.work {
                 Work::Deferred { why, .. } => why.clone(),
-                _ => format!("no answer within {}", in_words(self.limit)),
+                _ => format!("no answer within {}", show_duration(self.limit)),
             };
             self.cut(reason);
         }
@@ -413,15 +414,6 @@ fn request(http: &HttpTarget) -> Vec<u8> {
 
 fn later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// A whole number of seconds where it is one: `1s`, `1.5s`, `300ms`.
-pub(crate) fn in_words(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        format!("{}ms", time.as_millis())
-    } else {
-        format!("{}s", time.as_secs_f64())
-    }
 }
 
 /// A short name for logs and reasons, as it was typed.

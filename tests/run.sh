@@ -47,6 +47,9 @@ arm64() {
     ADIEU_BIN=$folder/adieu timeout --kill-after=10 "$limit" \
         cargo test --package adieu --no-fail-fast --test exit_status --test signals
 }
+# A file of tests that hangs is ended alone, so that the others still run and tell.
+host=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+export "CARGO_TARGET_${host}_RUNNER=timeout --kill-after=10 $((limit / 3))"
 # Every test has a watchdog; this one is for cargo and for tests that broke theirs. cargo's status is lost in the pipe,
 # so it is written down.
 echo 0 >"$folder/status"

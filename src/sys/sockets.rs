@@ -1,7 +1,7 @@
 //! Sockets that std does not open as adieu needs them: TCP connections that never wait, and
 //! datagram sockets for sd_notify(3), which carry descriptors and the sender's credentials.
 
-use super::{descriptors, is_init, own_pid};
+use super::{descriptors, is_init, own_pid, proc};
 use crate::process::Pid;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -239,21 +239,12 @@ fn is_descendant(pid: Pid) -> Option<bool> {
         if pid == own {
             return Some(true);
         }
-        match parent(pid)? {
-            0 => return Some(false),
-            _ if pid.number() == 1 => return Some(false),
-            number => pid = Pid::new(number)?,
+        match proc::stat(pid).ok()?.parent {
+            Some(parent) if pid.number() != 1 => pid = parent,
+            Some(_) | None => return Some(false),
         }
     }
     Some(false)
-}
-
-/// The fourth field of /proc/PID/stat (proc_pid_stat(5)); the second, the name, may hold anything
-/// and ends at the last parenthesis.
-fn parent(pid: Pid) -> Option<i32> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -265,7 +256,6 @@ mod tests {
         assert_eq!(is_descendant(own_pid()), Some(true));
         assert_eq!(is_descendant(Pid::new(1).unwrap()), Some(false));
         assert_eq!(is_descendant(Pid::new(i32::MAX).unwrap()), None);
-        assert_eq!(parent(own_pid()), Some(nix::unistd::Pid::parent().as_raw()));
     }
 
     #[test]

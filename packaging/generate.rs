@@ -22,6 +22,7 @@ fn main() -> std::io::Result<()> {
 
 /// Each generated file, its path from the root of the project, with what belongs in it.
 pub fn files() -> Vec<(PathBuf, String)> {
+    #[cfg_attr(not(feature = "schema"), allow(unused_mut))]
     let mut files = vec![
         ("packaging/man/adieu.1", manual()),
         ("packaging/completions/adieu.bash", bash()),

@@ -84,7 +84,7 @@ enum Work {
         again: Moment,
         why: String,
     },
-    Exchanging(Exchange),
+    Exchanging(HttpExchange),
     Running(Helper),
     /// Killed, and not reaped yet. The kernel cannot end a command that it waits for itself, on a
     /// file system that does not answer.
@@ -94,7 +94,7 @@ enum Work {
 
 /// A connection to somebody, from the first SYN to the last byte.
 #[derive(Debug)]
-struct Exchange {
+struct HttpExchange {
     stream: TcpStream,
     progress: Progress,
     /// What is yet to be sent; `None` when a connection is all that was asked for.
@@ -278,7 +278,7 @@ impl Ask {
     }
 }
 
-impl Exchange {
+impl HttpExchange {
     /// The end of the exchange, once it is over. What is left to do wakes the loop at once, since
     /// the socket is ready.
     fn advance(&mut self) -> Option<Result<Answer, String>> {
@@ -289,50 +289,50 @@ impl Exchange {
                 Progress::Receiving => self.receive(),
             };
             match end {
-                Step::Wait => return None,
-                Step::Next(progress) => self.progress = progress,
-                Step::End(answer) => return Some(answer),
+                Advance::Wait => return None,
+                Advance::Next(progress) => self.progress = progress,
+                Advance::End(answer) => return Some(answer),
             }
         }
         None
     }
 
     /// A connection in the making has no peer yet and no error either (connect(2), EINPROGRESS).
-    fn connect(&mut self) -> Step {
+    fn connect(&mut self) -> Advance {
         match self.stream.take_error() {
             Ok(None) => match self.stream.peer_addr() {
                 // The kernel may let a socket connect to itself when the port it seeks lies in the
                 // range that it picks its own from (RFC 9293, 3.5, simultaneous open): nobody
                 // listens there.
                 Ok(peer) if self.stream.local_addr().is_ok_and(|own| own == peer) => {
-                    Step::End(Err("cannot connect: connection refused".to_owned()))
+                    Advance::End(Err("cannot connect: connection refused".to_owned()))
                 }
-                Ok(_) if self.request.is_none() => Step::End(Ok(Answer::Accepted)),
-                Ok(_) => Step::Next(Progress::Sending),
-                Err(_) => Step::Wait,
+                Ok(_) if self.request.is_none() => Advance::End(Ok(Answer::Accepted)),
+                Ok(_) => Advance::Next(Progress::Sending),
+                Err(_) => Advance::Wait,
             },
-            Ok(Some(error)) | Err(error) => Step::failed("cannot connect", &error),
+            Ok(Some(error)) | Err(error) => Advance::failed("cannot connect", &error),
         }
     }
 
-    fn send(&mut self) -> Step {
+    fn send(&mut self) -> Advance {
         let Some(request) = self.request.as_mut().filter(|request| !request.is_empty()) else {
-            return Step::Next(Progress::Receiving);
+            return Advance::Next(Progress::Receiving);
         };
         match self.stream.write(request) {
             Ok(sent) => {
                 request.drain(..sent);
-                Step::Next(Progress::Sending)
+                Advance::Next(Progress::Sending)
             }
-            Err(error) if later(&error) => Step::Wait,
-            Err(error) => Step::failed("cannot send the request", &error),
+            Err(error) if later(&error) => Advance::Wait,
+            Err(error) => Advance::failed("cannot send the request", &error),
         }
     }
 
-    fn receive(&mut self) -> Step {
+    fn receive(&mut self) -> Advance {
         let mut piece = [0; PIECE];
         match self.stream.read(&mut piece) {
-            Ok(0) => Step::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
+            Ok(0) => Advance::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
                 self.taken = self.taken.saturating_add(read);
                 // What comes after the status is read only so that the other side can say all that
@@ -343,17 +343,17 @@ impl Exchange {
                 if self.status.is_none()
                     && let Err(error) = self.read_status()
                 {
-                    return Step::End(Err(format!("no HTTP answer: {error}")));
+                    return Advance::End(Err(format!("no HTTP answer: {error}")));
                 }
                 if self.taken >= ANSWER_LIMIT {
-                    return Step::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
+                    return Advance::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
                 }
-                Step::Next(Progress::Receiving)
+                Advance::Next(Progress::Receiving)
             }
-            Err(error) if later(&error) => Step::Wait,
+            Err(error) if later(&error) => Advance::Wait,
             Err(error) => match self.verdict() {
-                Some(answer) => Step::End(Ok(answer)),
-                None => Step::failed("cannot read the answer", &error),
+                Some(answer) => Advance::End(Ok(answer)),
+                None => Advance::failed("cannot read the answer", &error),
             },
         }
     }
@@ -382,22 +382,29 @@ impl Exchange {
     }
 }
 
-enum Step {
+enum Advance {
     Wait,
     Next(Progress),
     End(Result<Answer, String>),
 }
 
-impl Step {
-    fn failed(what: &str, error: &io::Error) -> Step {
-        Step::End(Err(format!("{what}: {}", describe(error))))
+impl Advance {
+    fn failed(what: &str, error: &io::Error) -> Advance {
+        Advance::End(Err(format!("{what}: {}", describe(error))))
     }
 }
 
 fn connect_to(addr: SocketAddr, request: Option<Vec<u8>>) -> io::Result<Work> {
     let stream = begin_to_connect(addr)?;
     let progress = Progress::Connecting;
-    Ok(Work::Exchanging(Exchange { stream, progress, request, received: Vec::new(), taken: 0, status: None }))
+    Ok(Work::Exchanging(HttpExchange {
+        stream,
+        progress,
+        request,
+        received: Vec::new(),
+        taken: 0,
+        status: None,
+    }))
 }
 
 fn request(http: &HttpTarget) -> Vec<u8> {

@@ -23,17 +23,17 @@ struct Logger {
     filter: Filter,
     json: bool,
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<Output>,
 }
 
-struct State {
+struct Output {
     stderr: Stderr,
     stop_asked_at: Option<Moment>,
     phase: &'static str,
 }
 
 /// A line of JSON, in the order of its keys.
-struct Line<'a> {
+struct JsonLine<'a> {
     time: SystemTime,
     level: Level,
     phase: &'static str,
@@ -55,7 +55,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     }
 }
 
-impl Serialize for Line<'_> {
+impl Serialize for JsonLine<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("time", &rfc3339(self.time))?;
@@ -84,7 +84,7 @@ pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
-    let state = Mutex::new(State { stderr: Stderr::open(), stop_asked_at: None, phase: "starting" });
+    let state = Mutex::new(Output { stderr: Stderr::open(), stop_asked_at: None, phase: "starting" });
     let logger = LOGGER.get_or_init(|| Logger { filter, json, clock, state });
     // A second start within one process would find the first one's logger; adieu starts it once.
     let _ = log::set_logger(logger);
@@ -121,7 +121,7 @@ pub(crate) fn refusal(why: &str) {
 }
 
 impl Logger {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Output> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -145,7 +145,7 @@ impl Log for Logger {
                 // Collecting into a list cannot fail.
                 let _ = record.key_values().visit(&mut fields);
                 let (time, level) = (SystemTime::now(), record.level());
-                Line { time, level, phase: state.phase, since_stop, message: &message, fields }.json()
+                JsonLine { time, level, phase: state.phase, since_stop, message: &message, fields }.json()
             }
             false => text(record.level(), since_stop, &message),
         };
@@ -164,7 +164,7 @@ fn text(level: Level, since_stop: Option<Duration>, message: &str) -> String {
     format!("adieu: {time}{weight}{message}")
 }
 
-impl Line<'_> {
+impl JsonLine<'_> {
     fn json(&self) -> String {
         // Numbers and strings can always be written.
         serde_json::to_string(self).unwrap_or_default()
@@ -228,7 +228,7 @@ mod tests {
         let fields = Fields(vec![("event".to_owned(), "stopped".into()), ("cut_off".to_owned(), 3.into())]);
         let (time, since_stop) = (UNIX_EPOCH, Some(Duration::from_millis(1500)));
         let message = "a \"quoted\" word";
-        let line = Line { time, level: Level::Info, phase: "pre-stop", since_stop, message, fields };
+        let line = JsonLine { time, level: Level::Info, phase: "pre-stop", since_stop, message, fields };
         let expected =
             r#"{"time":"1970-01-01T00:00:00.000Z","level":"info","phase":"pre-stop","seconds":1.5,"#;
         let expected =

@@ -82,7 +82,7 @@ impl Outbound {
         self.watchdog = Some(Watchdog { every: interval / 2, next: now });
     }
 
-    /// Traffic may come. Said once; also when the app has no longer been ready in between, since
+    /// Traffic may come. Notification once; also when the app has no longer been ready in between, since
     /// sd_notify knows no way back.
     pub(crate) fn ready(&mut self, now: Moment) {
         if !self.said_ready {
@@ -146,7 +146,7 @@ impl Outbound {
 
     /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload;
     /// before adieu's own it would be too early, and after STOPPING=1 too late.
-    fn pass_on(&mut self, said: &Said, descriptors: &[OwnedFd]) {
+    fn pass_on(&mut self, said: &Notification, descriptors: &[OwnedFd]) {
         if said.watchdog && self.watchdog.take().is_some() {
             log::debug!("the app feeds the watchdog itself");
         }
@@ -165,16 +165,16 @@ impl Outbound {
 
 /// What a message of the app says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Said {
+struct Notification {
     ready: bool,
     watchdog: bool,
     /// What the manager may hear, a line each.
     rest: String,
 }
 
-impl Said {
-    fn read(message: &[u8]) -> Said {
-        let mut said = Said::default();
+impl Notification {
+    fn read(message: &[u8]) -> Notification {
+        let mut said = Notification::default();
         // systemd ends a line at a carriage return, too (its NEWLINE is both).
         for line in String::from_utf8_lossy(message).split(['\n', '\r']) {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
@@ -196,7 +196,7 @@ impl Said {
 /// Any bytes as a message of the app: what only adieu may say is never passed on.
 #[cfg(fuzzing)]
 pub fn read_any(message: &[u8]) {
-    let said = Said::read(message);
+    let said = Notification::read(message);
     for line in said.rest.lines() {
         let name = line.split_once('=').map_or(line, |(name, _)| name);
         assert!(!["READY", "STOPPING", "MAINPID"].contains(&name), "{line}");
@@ -360,7 +360,7 @@ fn hear(message: &Datagram, descriptors: &[OwnedFd], manager: Option<&mut Outbou
         log::debug!("dropped a notification: {why}");
         return false;
     }
-    let said = Said::read(&message.bytes);
+    let said = Notification::read(&message.bytes);
     if let Some(manager) = manager {
         manager.pass_on(&said, descriptors);
     }
@@ -507,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_carriage_return_ends_a_line_as_it_does_for_systemd() {
-        let said = Said::read(b"STATUS=up\rSTOPPING=1\r\nREADY=1\rX=1");
+        let said = Notification::read(b"STATUS=up\rSTOPPING=1\r\nREADY=1\rX=1");
         assert!(said.ready);
         assert_eq!(said.rest, "STATUS=up\nX=1\n");
     }
@@ -569,7 +569,7 @@ mod tests {
         ) {
             let mut message = lines.join("\n").into_bytes();
             message.extend(noise);
-            let said = Said::read(&message);
+            let said = Notification::read(&message);
             let heard = String::from_utf8_lossy(&message).into_owned();
             for line in said.rest.split_terminator('\n') {
                 proptest::prop_assert!(!["MAINPID=", "STOPPING=", "READY="].iter().any(|own| line.starts_with(own)));

@@ -35,8 +35,8 @@ use self::evidence::Patience;
 use self::let_go::{Candidate, LetGo};
 use self::listeners::Listeners;
 use self::pace::{Due, Pace};
-use self::sample::{Sampler, Seen};
-use self::verdict::{Looks, Sight};
+use self::sample::{Sampled, Sampler};
+use self::verdict::{LookSummary, Looks};
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::settings::DrainSettings;
@@ -93,7 +93,7 @@ impl Look {
         }
     }
 
-    fn new(verdict: Verdict, seen: &Seen) -> Look {
+    fn new(verdict: Verdict, seen: &Sampled) -> Look {
         let by_port: Vec<(u16, usize)> =
             seen.tally.in_flight.iter().map(|(port, count)| (*port, *count)).collect();
         let in_flight = by_port.iter().map(|(_, count)| count).sum::<usize>() + seen.unix;
@@ -328,12 +328,12 @@ impl Drain {
         self.let_go.looked(now, &candidates, || owners::pids(app));
     }
 
-    fn judge(&mut self, now: Moment, seen: &Seen) -> Look {
+    fn judge(&mut self, now: Moment, seen: &Sampled) -> Look {
         let mut look = self.count(seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
         // Who has just been answered would ask again, were he not let go first.
         let idle = idle && self.let_go.owed() == 0;
-        let sight = Sight { idle, traffic: seen.tally.traffic, unix: look.unix };
+        let sight = LookSummary { idle, traffic: seen.tally.traffic, unix: look.unix };
         look.verdict = self.looks.take(now, self.period == Period::Draining, sight);
         if look.verdict == Verdict::Pinned && self.let_go.owed() > 0 {
             look.verdict = Verdict::Busy;
@@ -341,7 +341,7 @@ impl Drain {
         look
     }
 
-    fn count(&mut self, seen: &Seen) -> Look {
+    fn count(&mut self, seen: &Sampled) -> Look {
         self.answered = self.answered.saturating_add(seen.tally.answered.into());
         self.closed = self.closed.saturating_add(seen.tally.closed.into());
         Look { answered: self.answered, closed: self.closed, ..Look::new(Verdict::Busy, seen) }

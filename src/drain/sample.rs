@@ -30,7 +30,7 @@ pub enum Via {
 
 /// What one look has seen.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Seen {
+pub(super) struct Sampled {
     pub tally: Tally,
     /// Connections of unix sockets in flight, accepted or not.
     pub unix: usize,
@@ -56,7 +56,7 @@ pub(super) struct Sampler {
     unix: UnixConnections,
     /// Those found busy, if they are few.
     busy: Vec<SocketId>,
-    last: Seen,
+    last: Sampled,
 }
 
 impl Sampler {
@@ -77,7 +77,7 @@ impl Sampler {
             connections: Connections::new(patience),
             unix: UnixConnections::new(patience.longest),
             busy: vec![],
-            last: Seen::default(),
+            last: Sampled::default(),
         }
     }
 
@@ -94,7 +94,7 @@ impl Sampler {
 
     /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells
     /// anything.
-    pub(super) fn look(&mut self, now: Moment) -> io::Result<&Seen> {
+    pub(super) fn look(&mut self, now: Moment) -> io::Result<&Sampled> {
         // Taken out, so that it is closed if anything goes wrong.
         let mut source = std::mem::replace(&mut self.source, Source::Closed);
         if let Source::Closed = source {
@@ -113,7 +113,7 @@ impl Sampler {
                 seen => seen?,
             },
             Source::ProcNet => self.read_proc_net(now)?,
-            Source::Closed => Seen::default(),
+            Source::Closed => Sampled::default(),
         };
         self.connections.remove_unseen();
         self.unix.remove_unseen();
@@ -122,7 +122,7 @@ impl Sampler {
     }
 
     /// Looks again at those connections that the last look found busy, and at no other.
-    pub(super) fn ask_busy(&mut self, now: Moment) -> io::Result<&Seen> {
+    pub(super) fn ask_busy(&mut self, now: Moment) -> io::Result<&Sampled> {
         let Source::SockDiag(sock_diag) = &mut self.source else {
             return Ok(&self.last);
         };
@@ -180,7 +180,7 @@ impl Sampler {
         self.via = Via::ProcNet;
     }
 
-    fn ask_kernel(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Seen> {
+    fn ask_kernel(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Sampled> {
         let listeners = sock_diag.listeners()?;
         // A kernel may lack unix_diag alone.
         let unix_listeners = if self.listeners.is_fixed() { vec![] } else { if_there(sock_diag.unix(true))? };
@@ -200,7 +200,7 @@ impl Sampler {
         self.find_owned(now, &asking, &unix)?;
         let unix_backlog = unix_listeners.iter().filter(|socket| self.listeners.contains_name(&socket.name));
         let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
-        Ok(Seen {
+        Ok(Sampled {
             tally: self.tally(now, &listeners),
             unix: unix_backlog.saturating_add(self.enter_unix(now, &unix)),
             outbound: self.count_owned(&asking),
@@ -276,7 +276,7 @@ impl Sampler {
         tally
     }
 
-    fn read_proc_net(&mut self, now: Moment) -> io::Result<Seen> {
+    fn read_proc_net(&mut self, now: Moment) -> io::Result<Sampled> {
         let (listeners, connections) = proc_net::read(self.app)?;
         self.listeners.update(now, &listeners, &[])?;
         let mut asking = HashMap::new();
@@ -294,7 +294,7 @@ impl Sampler {
             }
         }
         self.find_owned(now, &asking, &[])?;
-        Ok(Seen { tally: self.tally(now, &listeners), unix: 0, outbound: self.count_owned(&asking) })
+        Ok(Sampled { tally: self.tally(now, &listeners), unix: 0, outbound: self.count_owned(&asking) })
     }
 }
 

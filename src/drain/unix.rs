@@ -11,12 +11,12 @@ use crate::sys::tcp::UnixSocket;
 #[derive(Debug)]
 pub(super) struct UnixConnections {
     longest: Duration,
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, UnixConnection>,
     look: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct UnixConnection {
     /// When it was first seen, or last seen with something in a queue.
     moved: Moment,
     look: u64,
@@ -33,7 +33,7 @@ impl UnixConnections {
 
     /// Enters one connection; true if it is in flight.
     pub(super) fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
-        let entry = self.entries.entry(socket.cookie).or_insert(Entry { moved: now, look: 0 });
+        let entry = self.entries.entry(socket.cookie).or_insert(UnixConnection { moved: now, look: 0 });
         entry.look = self.look;
         // Without a peer there is nobody who could get the answer.
         if socket.unread > 0 || socket.unsent > 0 && socket.peer.is_some() {

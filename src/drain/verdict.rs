@@ -45,7 +45,7 @@ pub(super) struct Looks {
 
 /// What one look at everything has seen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sight {
+pub(super) struct LookSummary {
     pub idle: bool,
     pub traffic: Traffic,
     /// Unix connections in flight, of which no rhythm is known.
@@ -59,7 +59,7 @@ impl Looks {
     }
 
     /// Takes in a look at everything.
-    pub(super) fn take(&mut self, now: Moment, draining: bool, sight: Sight) -> Verdict {
+    pub(super) fn take(&mut self, now: Moment, draining: bool, sight: LookSummary) -> Verdict {
         self.idle_in_a_row = if sight.idle { self.idle_in_a_row.saturating_add(1) } else { 0 };
         if !draining {
             return Verdict::Busy;
@@ -92,12 +92,12 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn sight(idle: bool) -> Sight {
-        Sight { idle, traffic: Traffic::default(), unix: 0 }
+    fn sight(idle: bool) -> LookSummary {
+        LookSummary { idle, traffic: Traffic::default(), unix: 0 }
     }
 
     /// Looks once a second.
-    fn verdicts(looks: &[(bool, Sight)]) -> Vec<Verdict> {
+    fn verdicts(looks: &[(bool, LookSummary)]) -> Vec<Verdict> {
         let mut state = Looks::default();
         let at = |n: usize| Duration::from_secs(n as u64);
         looks

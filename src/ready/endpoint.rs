@@ -247,7 +247,7 @@ impl Client {
         self.flush();
     }
 
-    fn respond(&mut self, asked: &Request, now: Moment, view: &View) {
+    fn respond(&mut self, asked: &HttpRequest, now: Moment, view: &View) {
         let (status, kind, body) = asked.page.render(now, view);
         let allow = if asked.page == Page::NotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
         let keep = match asked.keep {
@@ -312,7 +312,7 @@ fn later(error: &io::Error) -> bool {
 
 /// One request, as far as it matters here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Request {
+struct HttpRequest {
     page: Page,
     head_only: bool,
     keep: Keep,
@@ -326,14 +326,14 @@ enum Keep {
     No,
 }
 
-impl Request {
-    fn wrong(page: Page) -> Request {
-        Request { page, head_only: false, keep: Keep::No }
+impl HttpRequest {
+    fn wrong(page: Page) -> HttpRequest {
+        HttpRequest { page, head_only: false, keep: Keep::No }
     }
 }
 
 /// Takes the first request off what was received; `None` while it is incomplete.
-fn next_request(received: &mut Vec<u8>) -> Option<Request> {
+fn next_request(received: &mut Vec<u8>) -> Option<HttpRequest> {
     if received.is_empty() {
         return None;
     }
@@ -347,13 +347,13 @@ fn next_request(received: &mut Vec<u8>) -> Option<Request> {
         }
         Ok(httparse::Status::Partial) if received.len() < REQUEST_LIMIT => None,
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            Some(Request::wrong(Page::TooLarge))
+            Some(HttpRequest::wrong(Page::TooLarge))
         }
-        Err(_) => Some(Request::wrong(Page::Bad)),
+        Err(_) => Some(HttpRequest::wrong(Page::Bad)),
     }
 }
 
-fn understand(request: &httparse::Request) -> Request {
+fn understand(request: &httparse::Request) -> HttpRequest {
     let method = request.method.unwrap_or_default();
     let head_only = method == "HEAD";
     let mut page = Page::at(path_of(request.path.unwrap_or_default()));
@@ -378,7 +378,7 @@ fn understand(request: &httparse::Request) -> Request {
     } else {
         Keep::No
     };
-    Request { page, head_only, keep }
+    HttpRequest { page, head_only, keep }
 }
 
 /// Without the query, and without what an absolute target puts before it (RFC 9112, 3.2.2).

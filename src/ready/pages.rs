@@ -114,22 +114,22 @@ struct Status<'a> {
     reaped: u64,
     signals_forwarded: u64,
     version: &'static str,
-    settings: Settings<'a>,
+    settings: ShownSettings<'a>,
 }
 
-struct Settings<'a>(&'a [(&'static str, String, Origin)]);
+struct ShownSettings<'a>(&'a [(&'static str, String, Origin)]);
 
 #[derive(Serialize)]
-struct Setting<'a> {
+struct ShownSetting<'a> {
     value: &'a str,
     origin: String,
 }
 
-impl Serialize for Settings<'_> {
+impl Serialize for ShownSettings<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value, origin) in self.0 {
-            map.serialize_entry(name, &Setting { value, origin: origin.to_string() })?;
+            map.serialize_entry(name, &ShownSetting { value, origin: origin.to_string() })?;
         }
         map.end()
     }
@@ -149,7 +149,7 @@ fn status(now: Moment, view: &View) -> String {
         reaped: view.reaped,
         signals_forwarded: view.signals_forwarded,
         version: env!("CARGO_PKG_VERSION"),
-        settings: Settings(view.settings),
+        settings: ShownSettings(view.settings),
     };
     // Strings and numbers always have a JSON form.
     let mut json = serde_json::to_string(&status).unwrap_or_default();

@@ -14,7 +14,7 @@ const ANSWER_LIMIT: u64 = 64 * 1024;
 
 /// What a running adieu said.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Said {
+pub struct ProbeAnswer {
     /// It answered 200.
     pub good: bool,
     /// The body.
@@ -26,7 +26,7 @@ pub struct Said {
 ///
 /// # Errors
 /// One line: nobody is there, or nobody answers within 2 s.
-pub fn ask(address: SocketAddr, what: &str) -> Result<Said, String> {
+pub fn ask(address: SocketAddr, what: &str) -> Result<ProbeAnswer, String> {
     let address = SocketAddr::new(reachable(address.ip()), address.port());
     let until = Instant::now() + LIMIT;
     let answer = talk(address, what, until).map_err(|error| match error.kind() {
@@ -89,12 +89,12 @@ fn left(until: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-fn understand(answer: &[u8]) -> Option<Said> {
+fn understand(answer: &[u8]) -> Option<ProbeAnswer> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
     let httparse::Status::Complete(length) = head.parse(answer).ok()? else { return None };
     let words = String::from_utf8_lossy(answer.get(length..)?).into_owned();
-    Some(Said { good: head.code? == 200, words })
+    Some(ProbeAnswer { good: head.code? == 200, words })
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn yes_and_no_come_with_their_reason() {
         let (address, thread) = server("0.0.0.0:0", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nready\n");
-        assert_eq!(ask(address, "readyz"), Ok(Said { good: true, words: "ready\n".to_owned() }));
+        assert_eq!(ask(address, "readyz"), Ok(ProbeAnswer { good: true, words: "ready\n".to_owned() }));
         assert!(thread.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:"));
         let (address, thread) = server("127.0.0.1:0", "HTTP/1.1 503 No\r\n\r\nnot ready: stopping\n");
         assert_eq!(run(address, "readyz"), 1);

@@ -32,8 +32,8 @@ pub struct Report {
     asked: Option<StopRequest>,
     phases: Vec<PhaseSpan>,
     /// Each change of what is in flight.
-    in_flight: Vec<Sample>,
-    connections: Connections,
+    in_flight: Vec<InFlightChange>,
+    connections: ConnectionCounts,
     /// Signals sent to the app, forwarded ones as well.
     signals: Vec<Sent>,
     cut_off: CutOff,
@@ -62,12 +62,12 @@ pub struct Report {
 /// What was seen of clients' connections between the stop request and the stop signal.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct Connections {
+struct ConnectionCounts {
     /// Requests that were seen answered.
     answered: u64,
-    /// Connections that closed with a request in flight; whether it was answered was not seen.
+    /// ConnectionCounts that closed with a request in flight; whether it was answered was not seen.
     closed: u64,
-    /// Connections that were open when the stop signal was sent and were judged idle; null when
+    /// ConnectionCounts that were open when the stop signal was sent and were judged idle; null when
     /// nobody looked or nothing could be seen.
     judged_idle: Option<usize>,
     /// What was in flight could not be seen when the stop signal was sent.
@@ -94,7 +94,7 @@ pub struct Seen {
     pub idle: usize,
     /// Requests that were seen answered since the stop request.
     pub answered: u64,
-    /// Connections that closed with a request in flight since the stop request.
+    /// ConnectionCounts that closed with a request in flight since the stop request.
     pub closed: u64,
 }
 
@@ -121,7 +121,7 @@ struct PhaseSpan {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct Sample {
+struct InFlightChange {
     at_ms: u64,
     count: usize,
 }
@@ -196,7 +196,7 @@ impl Report {
             asked: None,
             phases: Vec::new(),
             in_flight: Vec::new(),
-            connections: Connections::default(),
+            connections: ConnectionCounts::default(),
             signals: Vec::new(),
             cut_off: CutOff::default(),
             killed: false,
@@ -265,7 +265,7 @@ impl Report {
         if self.in_flight.len() >= SAMPLES {
             self.in_flight.pop();
         }
-        self.in_flight.push(Sample { at_ms: ms(now), count });
+        self.in_flight.push(InFlightChange { at_ms: ms(now), count });
     }
 
     /// A signal was sent to the app.

@@ -28,7 +28,7 @@ use crate::sys::signals::{Inherited, Signals};
 use crate::sys::{self, Clock, describe, descriptors, files};
 use app::App;
 use log::{debug, error, info, warn};
-use perform::Line;
+use perform::LogLine;
 use services::Services;
 use sockets::Sockets;
 use std::ffi::c_int;
@@ -187,7 +187,7 @@ impl Supervisor {
         for signal in self.app.take_sent() {
             self.report.signalled(signal, self.now);
         }
-        lines.into_iter().for_each(Line::write);
+        lines.into_iter().for_each(LogLine::write);
     }
 
     fn take_signals(&mut self) {

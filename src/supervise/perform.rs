@@ -14,7 +14,7 @@ const LAST_ORPHANS: usize = 4096;
 
 /// A line for stderr. It is written when all that was decided is done, so that no signal waits for
 /// it.
-pub(super) struct Line {
+pub(super) struct LogLine {
     level: Level,
     event: &'static str,
     /// The phase that is current when this line's turn comes.
@@ -23,10 +23,10 @@ pub(super) struct Line {
     text: String,
 }
 
-impl Line {
+impl LogLine {
     pub(super) fn write(self) {
         crate::log::phase(self.phase.name());
-        let Line { level, event, text, .. } = self;
+        let LogLine { level, event, text, .. } = self;
         match self.signal {
             Some(signal) => log::log!(level, event = event, signal = signal.to_string().as_str(); "{text}"),
             None => log::log!(level, event = event; "{text}"),
@@ -36,7 +36,7 @@ impl Line {
 
 impl Supervisor {
     /// Does it, and says what is to be written about it.
-    pub(super) fn perform(&mut self, action: Action) -> Option<Line> {
+    pub(super) fn perform(&mut self, action: Action) -> Option<LogLine> {
         match action {
             Action::Enter(phase, why) => return Some(self.enter(phase, why)),
             Action::Announce(ready) => self.services.announce(ready, self.now),
@@ -45,7 +45,7 @@ impl Supervisor {
             Action::Ignore(arrival) => {
                 let text = format!("{} changes nothing now", arrival.signal);
                 let (phase, signal) = (self.lifecycle.phase(), Some(arrival.signal));
-                return Some(Line { level: Level::Debug, event: "signal-ignored", phase, signal, text });
+                return Some(LogLine { level: Level::Debug, event: "signal-ignored", phase, signal, text });
             }
             Action::RunHooks(point) => {
                 let environment = self.hook_environment();
@@ -86,7 +86,7 @@ impl Supervisor {
         self.report.killed();
     }
 
-    fn accept_stop(&mut self, arrival: Arrival) -> Option<Line> {
+    fn accept_stop(&mut self, arrival: Arrival) -> Option<LogLine> {
         self.report.asked(arrival, self.now);
         crate::log::stop_asked(self.now);
         let by = format!("stop asked for by {} from {}", arrival.signal, arrival.from);
@@ -98,7 +98,7 @@ impl Supervisor {
             None => (self.lifecycle.phase(), format!("{by}, after the app had ended")),
         };
         let signal = Some(arrival.signal);
-        Some(Line { level: Level::Info, event: "stop-requested", phase, signal, text })
+        Some(LogLine { level: Level::Info, event: "stop-requested", phase, signal, text })
     }
 
     fn hook_environment(&self) -> HookEnvironment {
@@ -123,7 +123,7 @@ impl Supervisor {
         !reap::none_left()
     }
 
-    fn enter(&mut self, phase: Phase, why: Why) -> Line {
+    fn enter(&mut self, phase: Phase, why: Why) -> LogLine {
         self.since = self.now;
         let reason = reason(why);
         self.report.enter(phase, &reason, self.now);
@@ -143,7 +143,7 @@ impl Supervisor {
             | Phase::Leaving
             | Phase::Gone => (Level::Debug, format!("{}: {reason}", phase.name())),
         };
-        Line { level, event: "phase", phase, signal: None, text }
+        LogLine { level, event: "phase", phase, signal: None, text }
     }
 }
 

@@ -150,29 +150,29 @@ impl SockDiag {
                 other => other?,
             };
             match read_datagram(self.buffer.get(..length).unwrap_or_default(), self.sequence, &mut each)? {
-                Datagram::More if flags & NLM_F_DUMP != 0 => {}
-                Datagram::More | Datagram::Done => return Ok(()),
+                NetlinkReply::More if flags & NLM_F_DUMP != 0 => {}
+                NetlinkReply::More | NetlinkReply::Done => return Ok(()),
                 // Left over from an exchange that an error ended.
-                Datagram::Stale => {}
+                NetlinkReply::Stale => {}
             }
         }
     }
 }
 
-enum Datagram {
+enum NetlinkReply {
     More,
     Done,
     Stale,
 }
 
-fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> io::Result<Datagram> {
-    let mut result = Datagram::Stale;
+fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -> io::Result<NetlinkReply> {
+    let mut result = NetlinkReply::Stale;
     while rest.len() >= HEADER {
         let message = NetlinkBuffer::new_checked(rest)
             .map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))?;
         let length = message.length() as usize;
         if message.sequence_number() == sequence {
-            result = Datagram::More;
+            result = NetlinkReply::More;
             match message.message_type() {
                 // A dump that failed on its way says so here; to read it as an empty one would be
                 // to take it for idle.
@@ -203,10 +203,10 @@ pub fn read_any(reply: &[u8]) {
 }
 
 /// `struct nlmsgerr` begins with a negative errno, and so does the end of a dump; 0 is success.
-fn outcome(payload: &[u8]) -> io::Result<Datagram> {
+fn outcome(payload: &[u8]) -> io::Result<NetlinkReply> {
     let code = payload.first_chunk().map(|code| i32::from_ne_bytes(*code));
     match code {
-        Some(0) => Ok(Datagram::Done),
+        Some(0) => Ok(NetlinkReply::Done),
         Some(code) if code < 0 => Err(Error::from_raw_os_error(code.checked_neg().unwrap_or(libc::EPROTO))),
         Some(_) | None => Err(Error::from_raw_os_error(libc::EPROTO)),
     }
@@ -459,8 +459,8 @@ mod tests {
     #[test]
     fn a_dump_that_failed_is_not_an_empty_one() {
         let read = |kind, code: i32| read_datagram(&answer(kind, &code.to_ne_bytes()), 1, &mut |_| ());
-        assert!(matches!(read(NLMSG_DONE, 0), Ok(Datagram::Done)));
-        assert!(matches!(read(NLMSG_ERROR, 0), Ok(Datagram::Done)));
+        assert!(matches!(read(NLMSG_DONE, 0), Ok(NetlinkReply::Done)));
+        assert!(matches!(read(NLMSG_ERROR, 0), Ok(NetlinkReply::Done)));
         for kind in [NLMSG_DONE, NLMSG_ERROR] {
             let errno = |code| read(kind, code).err().and_then(|error| error.raw_os_error());
             assert_eq!(errno(-libc::ENOMEM), Some(libc::ENOMEM));

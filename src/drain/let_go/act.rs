@@ -59,7 +59,7 @@ pub(crate) struct LetGo {
     knowledge: Knowledge,
     /// From the end of the pre-stop sleep on.
     schedule: Option<Schedule>,
-    sockets: Sockets,
+    sockets: DuplicateSockets,
     arrivals: Option<Arrivals>,
     /// When watching for request lines ends, or may begin again.
     arrivals_until: Moment,
@@ -69,7 +69,7 @@ pub(crate) struct LetGo {
 
 /// Where the sockets are.
 #[derive(Debug, Default)]
-struct Sockets {
+struct DuplicateSockets {
     places: HashMap<u64, (Pid, RawFd)>,
     processes: HashMap<Pid, Process>,
     /// By inode, the cookies of those that are still to be found.
@@ -87,7 +87,7 @@ impl LetGo {
             spread: settings.spread,
             knowledge: Knowledge::new(&settings.ports, settings.only_these),
             schedule: None,
-            sockets: Sockets::default(),
+            sockets: DuplicateSockets::default(),
             arrivals: None,
             arrivals_until: Moment::START,
             ports: HashMap::new(),
@@ -176,7 +176,7 @@ impl LetGo {
                 n => log::info!("let {n} clients go"),
             }
         }
-        self.sockets = Sockets::default();
+        self.sockets = DuplicateSockets::default();
     }
 
     fn give_up(&mut self, refused: &Failure) {
@@ -290,7 +290,7 @@ fn perform(socket: &Duplicate, act: Act) -> Result<(), Failure> {
     }
 }
 
-impl Sockets {
+impl DuplicateSockets {
     fn duplicate(&mut self, cookie: u64) -> Result<Duplicate, Failure> {
         let (pid, fd) = *self.places.get(&cookie).ok_or(Failure::Gone)?;
         let process = match self.processes.entry(pid) {

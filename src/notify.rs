@@ -82,8 +82,8 @@ impl Outbound {
         self.watchdog = Some(Watchdog { every: interval / 2, next: now });
     }
 
-    /// Traffic may come. Notification once; also when the app has no longer been ready in between, since
-    /// sd_notify knows no way back.
+    /// Traffic may come. Said once; also when the app has no longer been ready in between,
+    /// since sd_notify knows no way back.
     pub(crate) fn ready(&mut self, now: Moment) {
         if !self.said_ready {
             self.said_ready = true;

@@ -65,10 +65,10 @@ pub struct Report {
 struct ConnectionCounts {
     /// Requests that were seen answered.
     answered: u64,
-    /// ConnectionCounts that closed with a request in flight; whether it was answered was not seen.
+    /// Connections that closed with a request in flight; whether it was answered was not seen.
     closed: u64,
-    /// ConnectionCounts that were open when the stop signal was sent and were judged idle; null when
-    /// nobody looked or nothing could be seen.
+    /// Connections that were open when the stop signal was sent and were judged idle; null
+    /// when nobody looked or nothing could be seen.
     judged_idle: Option<usize>,
     /// What was in flight could not be seen when the stop signal was sent.
     not_seen: bool,
@@ -94,7 +94,7 @@ pub struct Seen {
     pub idle: usize,
     /// Requests that were seen answered since the stop request.
     pub answered: u64,
-    /// ConnectionCounts that closed with a request in flight since the stop request.
+    /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
 }
 

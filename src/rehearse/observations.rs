@@ -33,9 +33,10 @@ pub(crate) struct Observations {
 }
 
 impl Observations {
+    /// Rounded down before the stop as after it, so that no length becomes shorter than it was.
     fn at(&self, time: Instant) -> At {
         let after = time.saturating_duration_since(self.asked).as_millis() as i64;
-        let before = self.asked.saturating_duration_since(time).as_millis() as i64;
+        let before = self.asked.saturating_duration_since(time).as_nanos().div_ceil(1_000_000) as i64;
         At(after - before)
     }
 

@@ -4,7 +4,7 @@
 //!
 //!     cargo run --example generate
 
-use adieu::settings::list::{Kind, LIST, Section, Setting, Takes, Usually};
+use adieu::settings::list::{LIST, Section, Setting, Takes, Usually, ValueKind};
 use adieu::settings::values::show_duration;
 use adieu::settings::{PROGRAMS, Platform, Program};
 use serde_json::{Map, Value, json};
@@ -281,19 +281,25 @@ fn schema(setting: &Setting) -> Value {
     schema
 }
 
-fn value_schema(kind: Kind) -> Value {
+fn value_schema(kind: ValueKind) -> Value {
     const TIME: &str = r"^([0-9.]+|([0-9.]+h)?([0-9.]+(m|min))?([0-9.]+(s|sec))?([0-9.]+ms)?([0-9.]+us)?)$";
     match kind {
-        Kind::Time => json!({"type": ["string", "number"], "minLength": 1, "minimum": 0, "pattern": TIME}),
-        Kind::Port => {
+        ValueKind::Time => {
+            json!({"type": ["string", "number"], "minLength": 1, "minimum": 0, "pattern": TIME})
+        }
+        ValueKind::Port => {
             json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]+$"})
         }
-        Kind::Status => {
+        ValueKind::Status => {
             json!({"type": ["integer", "string"], "minimum": 0, "maximum": 255, "pattern": "^[0-9]+$"})
         }
-        Kind::Signal => json!({"type": ["string", "integer"], "minLength": 1, "minimum": 1, "maximum": 64}),
-        Kind::Path | Kind::Target | Kind::Other(_) => json!({"type": "string", "minLength": 1}),
-        Kind::Word(_, choices) => json!({"enum": choices()}),
+        ValueKind::Signal => {
+            json!({"type": ["string", "integer"], "minLength": 1, "minimum": 1, "maximum": 64})
+        }
+        ValueKind::Path | ValueKind::Target | ValueKind::Other(_) => {
+            json!({"type": "string", "minLength": 1})
+        }
+        ValueKind::Word(_, choices) => json!({"enum": choices()}),
     }
 }
 
@@ -318,16 +324,16 @@ fn spelt(which: impl Fn(&Setting) -> bool) -> String {
 }
 
 fn value(setting: &Setting) -> Option<&'static str> {
-    setting.kind().map(Kind::name)
+    setting.kind().map(ValueKind::name)
 }
 
 fn takes_path(setting: &Setting) -> bool {
-    matches!(setting.kind(), Some(Kind::Path))
+    matches!(setting.kind(), Some(ValueKind::Path))
 }
 
 /// What can be completed where only some words are allowed.
 fn words(setting: &Setting) -> Vec<&'static str> {
-    setting.kind().map_or(Vec::new(), Kind::choices)
+    setting.kind().map_or(Vec::new(), ValueKind::choices)
 }
 
 fn roff(text: &str) -> String {

@@ -96,7 +96,7 @@ enum Work {
 #[derive(Debug)]
 struct HttpExchange {
     stream: TcpStream,
-    progress: Progress,
+    progress: AskState,
     /// What is yet to be sent; `None` when a connection is all that was asked for.
     request: Option<Vec<u8>>,
     /// What is not understood yet.
@@ -108,7 +108,7 @@ struct HttpExchange {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Progress {
+enum AskState {
     Connecting,
     Sending,
     /// Until the other side closes, even when the status is known: closing earlier would make a
@@ -171,8 +171,8 @@ impl Ask {
     pub fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
         if let Work::Exchanging(exchange) = &self.work {
             match exchange.progress {
-                Progress::Connecting | Progress::Sending => fds.writable(exchange.stream.as_fd()),
-                Progress::Receiving => fds.readable(exchange.stream.as_fd()),
+                AskState::Connecting | AskState::Sending => fds.writable(exchange.stream.as_fd()),
+                AskState::Receiving => fds.readable(exchange.stream.as_fd()),
             }
         }
     }
@@ -284,9 +284,9 @@ impl HttpExchange {
     fn advance(&mut self) -> Option<Result<Answer, String>> {
         for _ in 0..STEPS_A_TURN {
             let end = match self.progress {
-                Progress::Connecting => self.connect(),
-                Progress::Sending => self.send(),
-                Progress::Receiving => self.receive(),
+                AskState::Connecting => self.connect(),
+                AskState::Sending => self.send(),
+                AskState::Receiving => self.receive(),
             };
             match end {
                 Advance::Wait => return None,
@@ -308,7 +308,7 @@ impl HttpExchange {
                     Advance::End(Err("cannot connect: connection refused".to_owned()))
                 }
                 Ok(_) if self.request.is_none() => Advance::End(Ok(Answer::Accepted)),
-                Ok(_) => Advance::Next(Progress::Sending),
+                Ok(_) => Advance::Next(AskState::Sending),
                 Err(_) => Advance::Wait,
             },
             Ok(Some(error)) | Err(error) => Advance::failed("cannot connect", &error),
@@ -317,12 +317,12 @@ impl HttpExchange {
 
     fn send(&mut self) -> Advance {
         let Some(request) = self.request.as_mut().filter(|request| !request.is_empty()) else {
-            return Advance::Next(Progress::Receiving);
+            return Advance::Next(AskState::Receiving);
         };
         match self.stream.write(request) {
             Ok(sent) => {
                 request.drain(..sent);
-                Advance::Next(Progress::Sending)
+                Advance::Next(AskState::Sending)
             }
             Err(error) if later(&error) => Advance::Wait,
             Err(error) => Advance::failed("cannot send the request", &error),
@@ -348,7 +348,7 @@ impl HttpExchange {
                 if self.taken >= ANSWER_LIMIT {
                     return Advance::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
                 }
-                Advance::Next(Progress::Receiving)
+                Advance::Next(AskState::Receiving)
             }
             Err(error) if later(&error) => Advance::Wait,
             Err(error) => match self.verdict() {
@@ -384,7 +384,7 @@ impl HttpExchange {
 
 enum Advance {
     Wait,
-    Next(Progress),
+    Next(AskState),
     End(Result<Answer, String>),
 }
 
@@ -396,7 +396,7 @@ impl Advance {
 
 fn connect_to(addr: SocketAddr, request: Option<Vec<u8>>) -> io::Result<Work> {
     let stream = begin_to_connect(addr)?;
-    let progress = Progress::Connecting;
+    let progress = AskState::Connecting;
     Ok(Work::Exchanging(HttpExchange {
         stream,
         progress,

@@ -72,12 +72,12 @@ pub struct Finished {
 #[derive(Debug)]
 pub(crate) struct Hooks {
     settings: HookSettings,
-    runs: Vec<Run>,
+    runs: Vec<HookRun>,
     done: Vec<Finished>,
 }
 
 #[derive(Debug)]
-struct Run {
+struct HookRun {
     point: HookPoint,
     waiting: VecDeque<Target>,
     env: Vec<(String, String)>,
@@ -109,7 +109,7 @@ impl Hooks {
     pub(crate) fn run(&mut self, point: HookPoint, now: Moment, environment: HookEnvironment) {
         let waiting: VecDeque<Target> = self.targets(point).iter().cloned().collect();
         if !waiting.is_empty() {
-            self.runs.push(Run { point, waiting, env: environment.environment(), current: None });
+            self.runs.push(HookRun { point, waiting, env: environment.environment(), current: None });
             self.serve(now);
         }
     }
@@ -168,7 +168,7 @@ impl Hooks {
     }
 }
 
-impl Run {
+impl HookRun {
     fn advance(&mut self, now: Moment, limit: Duration, done: &mut Vec<Finished>) {
         loop {
             if let Some(current) = &mut self.current {

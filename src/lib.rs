@@ -69,7 +69,7 @@ pub mod fuzzing {
     pub use crate::sys::fuzzing::{kernel_reply, stat, tcp_table};
 }
 
-use settings::{Refusal, Request, Surroundings};
+use settings::{Refusal, Surroundings, Task};
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -113,19 +113,19 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
         texts: &|path| texts(Path::new(path), FOLDERS_DEEP),
         pid: std::process::id(),
     };
-    match settings::request(arguments, std::env::vars_os(), &around)? {
-        Request::Show(text) => Ok(show(&text)),
-        Request::Check(settings) => Ok(show(&settings::timeline(&settings))),
-        Request::Wait(settings) => Ok(supervise::wait::run(&settings)),
-        Request::Install(path) => match sys::files::install_own_program(&path) {
+    match settings::task(arguments, std::env::vars_os(), &around)? {
+        Task::Show(text) => Ok(show(&text)),
+        Task::Check(settings) => Ok(show(&settings::timeline(&settings))),
+        Task::Wait(settings) => Ok(supervise::wait::run(&settings)),
+        Task::Install(path) => match sys::files::install_own_program(&path) {
             Ok(()) => Ok(0),
             Err(error) => {
                 let reason = sys::describe(&error);
                 Err(Refusal(format!("cannot install to '{}': {reason}", path.display())))
             }
         },
-        Request::Probe { address, what } => Ok(ready::probe::run(address, what)),
-        Request::Run(settings) => Ok(supervise::run(*settings, inherited)?),
+        Task::Probe { address, what } => Ok(ready::probe::run(address, what)),
+        Task::Run(settings) => Ok(supervise::run(*settings, inherited)?),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::sys::tcp::{Connection, Sample};
 
 /// A client's connection as the last look saw it, and what to think of it.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct JudgedConnection {
     /// As the kernel told it: cookie, addresses, inode, queues, counters.
     pub connection: Connection,
     pub evidence: Evidence,
@@ -26,7 +26,7 @@ pub(super) struct Known {
     look: u64,
 }
 
-impl Known {
+impl JudgedConnection {
     fn is_asking(&self) -> bool {
         self.evidence.in_flight() && !self.evidence.is_caution()
     }
@@ -41,7 +41,7 @@ impl Known {
 #[derive(Debug)]
 pub(super) struct Connections {
     patience: Patience,
-    known: HashMap<u64, Known>,
+    known: HashMap<u64, JudgedConnection>,
     look: u64,
     /// By local port.
     rhythms: HashMap<u16, Rhythm>,
@@ -55,7 +55,7 @@ pub(super) struct Connections {
 
 /// The sum of a look.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Tally {
+pub(super) struct LookTotals {
     pub connections: usize,
     /// By local port.
     pub in_flight: BTreeMap<u16, usize>,
@@ -81,13 +81,13 @@ impl Connections {
     }
 
     /// Every connection that the last look saw.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &JudgedConnection> {
         self.known.values()
     }
 
     #[allow(dead_code)] // letting clients go builds on it
     /// The one with this cookie, if the last look saw it.
-    pub(super) fn get(&self, cookie: u64) -> Option<&Known> {
+    pub(super) fn get(&self, cookie: u64) -> Option<&JudgedConnection> {
         self.known.get(&cookie)
     }
 
@@ -105,7 +105,7 @@ impl Connections {
     pub(super) fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
         let sample = &connection.sample;
         let history = if self.look > 1 { History::born_in_sight() } else { History::default() };
-        let fresh = Known {
+        let fresh = JudgedConnection {
             connection: *connection,
             history,
             evidence: Evidence::Closed,
@@ -160,8 +160,8 @@ impl Connections {
     }
 
     /// Sums up, and begins to count anew what comes.
-    pub(super) fn tally(&mut self, now: Moment) -> Tally {
-        let mut tally = Tally { connections: self.known.len(), ..Tally::default() };
+    pub(super) fn tally(&mut self, now: Moment) -> LookTotals {
+        let mut tally = LookTotals { connections: self.known.len(), ..LookTotals::default() };
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
             let port = known.connection.id.local.port();
             let in_flight = tally.in_flight.entry(port).or_default();

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use self::connections::Known;
+use self::connections::JudgedConnection;
 use self::evidence::Patience;
 use self::let_go::{Candidate, LetGo};
 use self::listeners::Listeners;
@@ -377,7 +377,7 @@ impl Drain {
 
 /// What there may be to close: connections that the app has open, of which the kernel tells more
 /// than their queues.
-fn candidate(known: &Known, pauses: &HashMap<u16, Duration>) -> Option<Candidate> {
+fn candidate(known: &JudgedConnection, pauses: &HashMap<u16, Duration>) -> Option<Candidate> {
     let connection = &known.connection;
     let info = connection.sample.info.filter(|_| connection.sample.state == TcpState::Established)?;
     Some(Candidate {

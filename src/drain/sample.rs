@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Error};
 use std::net::SocketAddr;
 
-use super::connections::{Connections, Tally};
+use super::connections::{Connections, LookTotals};
 use super::evidence::{Patience, judge_outbound};
 use super::listeners::Listeners;
 use super::unix::UnixConnections;
@@ -31,7 +31,7 @@ pub enum Via {
 /// What one look has seen.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Sampled {
-    pub tally: Tally,
+    pub tally: LookTotals,
     /// Connections of unix sockets in flight, accepted or not.
     pub unix: usize,
     /// Questions to other services not yet answered.
@@ -257,7 +257,7 @@ impl Sampler {
 
     /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is
     /// believed.
-    fn tally(&mut self, now: Moment, listeners: &[Listener]) -> Tally {
+    fn tally(&mut self, now: Moment, listeners: &[Listener]) -> LookTotals {
         let mut tally = self.connections.tally(now);
         let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
         let ours = |listener: &&Listener| self.listeners.contains(listener.addr, listener.port);

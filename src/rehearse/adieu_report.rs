@@ -6,45 +6,45 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::recording::{AdieuReport, At, Exit, PhaseSpan};
+use super::recording::{AdieuReport, At, RecordedExit, RecordedPhase};
 use adieu::signal::Signal;
 
 /// Times are milliseconds since adieu's start.
 #[derive(Deserialize)]
-struct Report {
-    asked: Option<Asked>,
-    phases: Vec<Span>,
-    cut_off: CutOff,
+struct Reported {
+    asked: Option<ReportedRequest>,
+    phases: Vec<ReportedSpan>,
+    cut_off: ReportedCutOff,
     killed: bool,
-    leftovers: Leftovers,
-    app: Option<End>,
+    leftovers: ReportedLeftovers,
+    app: Option<ReportedEnd>,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct ReportedRequest {
     at_ms: i64,
 }
 
 #[derive(Deserialize)]
-struct Span {
+struct ReportedSpan {
     phase: String,
     begin_ms: i64,
     end_ms: Option<i64>,
 }
 
 #[derive(Deserialize)]
-struct CutOff {
+struct ReportedCutOff {
     at_stopping: Option<u64>,
 }
 
 #[derive(Deserialize)]
-struct Leftovers {
+struct ReportedLeftovers {
     swept: bool,
     killed: bool,
 }
 
 #[derive(Deserialize)]
-struct End {
+struct ReportedEnd {
     status: u8,
     signal: Option<String>,
 }
@@ -55,7 +55,7 @@ pub(crate) fn read(path: &Path, hook_ms: u64) -> Option<AdieuReport> {
 }
 
 fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
-    let report: Report = serde_json::from_slice(report).ok()?;
+    let report: Reported = serde_json::from_slice(report).ok()?;
     // An app that ended before the platform asked has no stop to tell of, but its end counts.
     let app = report.app.is_some();
     let asked = report.asked.map(|asked| asked.at_ms).or(app.then_some(i64::MAX / 2))?;
@@ -64,7 +64,7 @@ fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
         .phases
         .iter()
         .filter(|span| span.begin_ms >= asked && span.end_ms.is_some_and(|end| end > span.begin_ms));
-    let span = |span: &Span| PhaseSpan {
+    let span = |span: &ReportedSpan| RecordedPhase {
         phase: span.phase.clone(),
         from: at(span.begin_ms),
         to: at(span.end_ms.unwrap_or(span.begin_ms)),
@@ -73,8 +73,8 @@ fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
     let killing = report.phases.iter().find(|span| span.phase == "killing");
     let app_end =
         report.app.map(|end| match end.signal.as_deref().and_then(|name| name.parse::<Signal>().ok()) {
-            Some(signal) => Exit::Signal(signal.number() as u8),
-            None => Exit::Status(end.status),
+            Some(signal) => RecordedExit::Signal(signal.number() as u8),
+            None => RecordedExit::Status(end.status),
         });
     Some(AdieuReport {
         phases: during_stop.map(span).collect(),
@@ -113,7 +113,7 @@ mod tests {
                 ("killing", At(1300), At(1301), None)
             ]
         );
-        assert_eq!(report.app_end, Some(Exit::Signal(9)));
+        assert_eq!(report.app_end, Some(RecordedExit::Signal(9)));
         assert_eq!(report.killed, Some(At(1300)));
         assert!(report.signalled && report.swept && !report.killed_leftovers);
     }

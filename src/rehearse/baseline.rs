@@ -13,7 +13,7 @@ const NOISE: f64 = 1.5;
 
 /// What is read of a report; the rest of it may have changed.
 #[derive(Deserialize)]
-struct Report {
+struct EarlierReport {
     version: u64,
     runs: Vec<Earlier>,
 }
@@ -63,7 +63,7 @@ impl Baseline {
     /// # Errors
     /// Why it is none, and what would be one.
     pub fn read(text: &str) -> Result<Baseline, String> {
-        let report: Report = serde_json::from_str(text).map_err(|error| {
+        let report: EarlierReport = serde_json::from_str(text).map_err(|error| {
             format!(
                 "line {}: this is no report of a rehearsal ({error}); write one with --report",
                 error.line()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
-use super::recording::{Exit, Mode};
+use super::recording::{Mode, RecordedExit};
 
 /// Between two looks for the container's end.
 const LOOK: Duration = Duration::from_millis(5);
@@ -39,7 +39,7 @@ pub(crate) struct Container {
     outside: Option<File>,
     stop: Sender<Duration>,
     stopper: Option<JoinHandle<()>>,
-    ended: Receiver<(Instant, Exit)>,
+    ended: Receiver<(Instant, RecordedExit)>,
     /// What the engine says of it.
     about: Value,
     pub(crate) pid: i32,
@@ -175,7 +175,7 @@ impl Container {
     }
 
     /// When and how it ended, once it has, within this time.
-    pub(crate) fn ended_within(&self, time: Duration) -> Option<(Instant, Exit)> {
+    pub(crate) fn ended_within(&self, time: Duration) -> Option<(Instant, RecordedExit)> {
         self.ended.recv_timeout(time).ok()
     }
 
@@ -272,7 +272,7 @@ fn await_pid(
 }
 
 /// Waits for the container's first process, and then for the engine to say how it ended.
-fn await_end(pid: i32, mut child: Child) -> (Instant, Exit) {
+fn await_end(pid: i32, mut child: Child) -> (Instant, RecordedExit) {
     let ended = loop {
         let lives = procfs::process::Process::new(pid)
             .and_then(|process| process.stat())
@@ -283,5 +283,5 @@ fn await_end(pid: i32, mut child: Child) -> (Instant, Exit) {
         std::thread::park_timeout(LOOK);
     };
     let code = child.wait().ok().and_then(|status| status.code());
-    (ended, Exit::Status(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+    (ended, RecordedExit::Status(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
 }

@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use adieu::signal::Signal;
 
 use super::recording::{
-    At, Connection, ConnectionEnd, DatabaseConnection, Exit, Fate, Mode, Recording, Request, Tally,
+    At, ConnectionEnd, ConnectionUse, DatabaseConnection, Fate, Mode, RecordedExit, Recording, Request, Tally,
 };
-use super::verdict::{Finding, Outcome, Point, Verdict};
+use super::verdict::{Outcome, Point, PointResult, RunVerdict};
 
 #[must_use]
-pub fn judge(recording: &Recording) -> Verdict {
-    let evidence = Evidence::new(recording);
+pub fn judge(recording: &Recording) -> RunVerdict {
+    let evidence = Case::new(recording);
     let findings = Point::ALL.into_iter().map(|point| evidence.find(point)).collect();
-    Verdict { tally: recording.tally(), findings }
+    RunVerdict { tally: recording.tally(), findings }
 }
 
 /// The recording, and what several points ask of it.
-struct Evidence<'a> {
+struct Case<'a> {
     seen: &'a Recording,
     /// The time of the SIGKILL that ended the app, whoever sent it.
     forced: Option<At>,
@@ -41,14 +41,14 @@ fn not_seen(seen: impl Into<String>) -> (Outcome, String, String) {
     (Outcome::NotSeen, seen.into(), String::new())
 }
 
-impl<'a> Evidence<'a> {
-    fn new(seen: &'a Recording) -> Evidence<'a> {
+impl<'a> Case<'a> {
+    fn new(seen: &'a Recording) -> Case<'a> {
         let forced = forced(seen);
         let reacted = match forced {
             None => true,
             Some(kill) => seen.closed.is_some_and(|closed| closed.0 < kill.0 - 20),
         };
-        let mut evidence = Evidence { seen, forced, reacted, blame: BTreeMap::new() };
+        let mut evidence = Case { seen, forced, reacted, blame: BTreeMap::new() };
         for request in seen.lost() {
             let point = evidence.cause(request);
             evidence.blame.entry(point).or_default().push(request);
@@ -66,7 +66,7 @@ impl<'a> Evidence<'a> {
                 let by_kill = self.forced.is_some_and(|kill| request.to.0 >= kill.0 - 20);
                 match (by_kill, self.reacted) {
                     (true, false) => Point::HandlesStopSignal,
-                    (_, _) if after_stop && request.connection == Connection::Pinned => {
+                    (_, _) if after_stop && request.connection == ConnectionUse::Pinned => {
                         Point::LetsConnectionsGo
                     }
                     (true, true) => Point::DrainFitsGrace,
@@ -76,7 +76,7 @@ impl<'a> Evidence<'a> {
                     (false, _) if after_stop && self.listener_closed_under(request) => {
                         Point::FailsReadinessFirst
                     }
-                    (false, _) if after_stop && request.connection == Connection::New => {
+                    (false, _) if after_stop && request.connection == ConnectionUse::New => {
                         Point::StopsAccepting
                     }
                     (false, _) => Point::FinishesRequests,
@@ -89,7 +89,7 @@ impl<'a> Evidence<'a> {
     /// are some milliseconds apart.
     fn listener_closed_under(&self, request: &Request) -> bool {
         let when = |closed: At| (closed.0 - 50..=closed.0 + 5).contains(&request.to.0);
-        request.connection == Connection::New && self.seen.closed.is_some_and(when)
+        request.connection == ConnectionUse::New && self.seen.closed.is_some_and(when)
     }
 
     /// When adieu's drain ended with requests still in flight, and how many.
@@ -102,7 +102,7 @@ impl<'a> Evidence<'a> {
         self.blame.get(&point).map_or(&[], Vec::as_slice)
     }
 
-    fn find(&self, point: Point) -> Finding {
+    fn find(&self, point: Point) -> PointResult {
         let (outcome, seen, advice) = match point {
             Point::HandlesStopSignal => self.handles_stop_signal(),
             Point::FailsReadinessFirst => self.fails_readiness_first(),
@@ -114,7 +114,7 @@ impl<'a> Evidence<'a> {
             Point::LeavesNoProcess => self.leaves_no_process(),
             Point::ExitsInTime => self.exits_in_time(),
         };
-        Finding { point, outcome, seen, advice }
+        PointResult { point, outcome, seen, advice }
     }
 
     fn stop_signal(&self) -> String {
@@ -220,7 +220,7 @@ impl<'a> Evidence<'a> {
             );
         }
         let accepted = |request: &&Request| {
-            request.connection == Connection::New && request.from >= At(0) && !request.fate.lost()
+            request.connection == ConnectionUse::New && request.from >= At(0) && !request.fate.lost()
         };
         let served = self.seen.requests.iter().filter(accepted).count();
         match self.seen.closed {
@@ -336,7 +336,7 @@ impl<'a> Evidence<'a> {
         if self.forced.is_some() {
             return not_seen("it was killed before it could");
         }
-        let died = |exit: Exit| matches!(exit, Exit::Signal(_));
+        let died = |exit: RecordedExit| matches!(exit, RecordedExit::Signal(_));
         let of_signal = match self.seen.mode {
             Mode::Bare => died(self.seen.end.exit),
             Mode::Adieu | Mode::Init => {
@@ -408,9 +408,9 @@ impl<'a> Evidence<'a> {
         }
         let signal = self.seen.limits.stop_signal.parse::<Signal>().ok().map(|signal| signal.number() as u8);
         let clean = match end.exit {
-            Exit::Status(0) => true,
-            Exit::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
-            Exit::Signal(number) => signal == Some(number),
+            RecordedExit::Status(0) => true,
+            RecordedExit::Status(status) => signal.is_some_and(|signal| status == 128 + signal),
+            RecordedExit::Signal(number) => signal == Some(number),
         };
         if clean && self.ended_by_itself() {
             return not_seen(format!("it ended by itself, with {}", end.exit));
@@ -430,7 +430,7 @@ fn forced(seen: &Recording) -> Option<At> {
     seen.killed.or_else(|| match seen.mode {
         Mode::Bare => None,
         Mode::Adieu => seen.adieu_report.as_ref().and_then(|report| report.killed),
-        Mode::Init => (seen.end.exit == Exit::Status(137)).then_some(seen.end.at),
+        Mode::Init => (seen.end.exit == RecordedExit::Status(137)).then_some(seen.end.at),
     })
 }
 

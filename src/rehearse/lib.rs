@@ -59,10 +59,10 @@ use container::Image;
 use lint::Lint;
 use lint::rules::{Rule, Severity};
 use options::Options;
-use plan::{Plan, Subject};
+use plan::{RehearsalPlan, Subject};
 use progress::Progress;
 use recording::{Isolation, Mode, Recording};
-use session::{Failure, Interrupted, Session};
+use session::{Interrupted, RehearsalError, Session};
 use show::run::Run;
 
 /// The argument by which this binary is the built-in app.
@@ -108,11 +108,11 @@ fn front(args: &[OsString]) -> i32 {
     match carry_out(&options) {
         Ok(true) => 0,
         Ok(false) => 1,
-        Err(Failure::Interrupted) => {
+        Err(RehearsalError::Interrupted) => {
             eprintln!("\nadieu-rehearse: interrupted; nothing was left running");
             130
         }
-        Err(Failure::Cannot(why)) => {
+        Err(RehearsalError::Cannot(why)) => {
             if let Some(path) = &options.junit {
                 let command = plan::typed(&options.command);
                 // Why it could not be rehearsed is said below in any case.
@@ -124,39 +124,40 @@ fn front(args: &[OsString]) -> i32 {
     }
 }
 
-fn carry_out(options: &Options) -> Result<bool, Failure> {
+fn carry_out(options: &Options) -> Result<bool, RehearsalError> {
     if let Some(rule) = &options.explain {
         let page =
             if rule == "all" { Ok(lint::pages::book()) } else { Rule::named(rule).map(lint::pages::page) };
-        print(&page.map_err(Failure::Cannot)?);
+        print(&page.map_err(RehearsalError::Cannot)?);
         return Ok(true);
     }
     if options.lint.is_empty() { rehearse(options) } else { judge_files(options) }
 }
 
 /// Judges files without running anything; whether nothing was found that counts.
-fn judge_files(options: &Options) -> Result<bool, Failure> {
+fn judge_files(options: &Options) -> Result<bool, RehearsalError> {
     let sources = options.lint.iter().map(|name| read_source(name)).collect::<Result<Vec<_>, _>>()?;
-    let findings = lint::judge(&sources, &options.allow).map_err(Failure::Cannot)?;
+    let findings = lint::judge(&sources, &options.allow).map_err(RehearsalError::Cannot)?;
     print(&lint::show::show(options.format, &findings, sources.len()));
     let counts = |severity: Severity| options.fail_on.0.is_some_and(|least| severity >= least);
     Ok(!findings.iter().any(|finding| counts(finding.severity)))
 }
 
-fn read_source(name: &str) -> Result<lint::Source, Failure> {
+fn read_source(name: &str) -> Result<lint::SourceFile, RehearsalError> {
     let text = if name == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(name) };
-    let text = text
-        .map_err(|error| Failure::Cannot(format!("cannot read '{name}': {error}; give a file to judge")))?;
+    let text = text.map_err(|error| {
+        RehearsalError::Cannot(format!("cannot read '{name}': {error}; give a file to judge"))
+    })?;
     let name = if name == "-" { "stdin" } else { name };
-    Ok(lint::Source { name: name.to_owned(), text })
+    Ok(lint::SourceFile { name: name.to_owned(), text })
 }
 
 /// Every run that was asked for, shown; whether all was well.
-fn rehearse(options: &Options) -> Result<bool, Failure> {
+fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
     let interrupted = Interrupted::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signal_hook::flag::register(signal as i32, Arc::clone(&interrupted))
-            .map_err(|error| Failure::Cannot(format!("cannot listen to {signal}: {error}")))?;
+            .map_err(|error| RehearsalError::Cannot(format!("cannot listen to {signal}: {error}")))?;
     }
     let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let subject = subject(options)?;
@@ -165,7 +166,7 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
         .prefix("adieu-rehearse-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir()
-        .map_err(|error| Failure::Cannot(format!("cannot make a temporary folder: {error}")))?;
+        .map_err(|error| RehearsalError::Cannot(format!("cannot make a temporary folder: {error}")))?;
     let progress = Progress::new(options.quiet);
     let isolation = sandbox::find_isolation();
     if let Isolation::Ordinary { why } = &isolation {
@@ -184,7 +185,7 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
     for mode in modes(options) {
         let mut worst: Option<Run> = None;
         for (number, removal) in removals.iter().enumerate() {
-            let plan = Plan::new(options, &subject, mode, *removal);
+            let plan = RehearsalPlan::new(options, &subject, mode, *removal);
             if options.repeat > 1 {
                 progress.say(&format!("{}: rehearsal {} of {}", mode.label(), number + 1, options.repeat));
             }
@@ -207,23 +208,24 @@ fn rehearse(options: &Options) -> Result<bool, Failure> {
     publish(options, &runs, good)?;
     let (Some((path, baseline)), Some(last)) = (baseline, runs.last()) else { return Ok(good) };
     let compared = baseline.compare(last);
-    let comparison = compared.map_err(|why| Failure::Cannot(format!("'{}': {why}", path.display())))?;
+    let comparison =
+        compared.map_err(|why| RehearsalError::Cannot(format!("'{}': {why}", path.display())))?;
     eprint!("{}", comparison.text());
     Ok(comparison.worse.is_empty())
 }
 
 /// Read before anything is run: a rehearsal takes its time.
-fn read_baseline(path: &Path) -> Result<(&Path, Baseline), Failure> {
+fn read_baseline(path: &Path) -> Result<(&Path, Baseline), RehearsalError> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Cannot(format!("cannot read '{}': {error}", path.display())))?;
+        .map_err(|error| RehearsalError::Cannot(format!("cannot read '{}': {error}", path.display())))?;
     let baseline = Baseline::read(&text);
     baseline
         .map(|baseline| (path, baseline))
-        .map_err(|why| Failure::Cannot(format!("'{}': {why}", path.display())))
+        .map_err(|why| RehearsalError::Cannot(format!("'{}': {why}", path.display())))
 }
 
 /// Whether the longest request fits behind the sleeps that the manifest asks for.
-fn room_for_slowest(plan: &Plan, recording: &Recording) -> Option<Lint> {
+fn room_for_slowest(plan: &RehearsalPlan, recording: &Recording) -> Option<Lint> {
     let slowest = recording.targets.iter().map(|target| target.first_ms).max()?;
     manifest::workload::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
 }
@@ -248,9 +250,9 @@ fn modes(options: &Options) -> Vec<Mode> {
 }
 
 /// What the options name; the command line's command wins over the manifest's.
-fn subject(options: &Options) -> Result<Subject, Failure> {
+fn subject(options: &Options) -> Result<Subject, RehearsalError> {
     if let Some(name) = &options.image {
-        let engine = container::find_engine(options.engine.as_deref()).map_err(Failure::Cannot)?;
+        let engine = container::find_engine(options.engine.as_deref()).map_err(RehearsalError::Cannot)?;
         let image = Image { name: name.clone(), engine, run_options: options.run_option.clone() };
         return Ok(Subject::Image(image, options.command.clone()));
     }
@@ -260,7 +262,7 @@ fn subject(options: &Options) -> Result<Subject, Failure> {
             command => Subject::Command(command.to_vec()),
         });
     };
-    let mut workload = manifest::read(path, options.container.as_deref()).map_err(Failure::Cannot)?;
+    let mut workload = manifest::read(path, options.container.as_deref()).map_err(RehearsalError::Cannot)?;
     if !options.command.is_empty() {
         workload.command.clone_from(&options.command);
     }
@@ -270,14 +272,14 @@ fn subject(options: &Options) -> Result<Subject, Failure> {
             path.display(),
             workload.name
         );
-        return Err(Failure::Cannot(why));
+        return Err(RehearsalError::Cannot(why));
     }
     Ok(Subject::Manifest(Box::new(workload)))
 }
 
-fn legacy_command() -> Result<Vec<OsString>, Failure> {
+fn legacy_command() -> Result<Vec<OsString>, RehearsalError> {
     let own = std::env::current_exe()
-        .map_err(|error| Failure::Cannot(format!("cannot find this program itself: {error}")))?;
+        .map_err(|error| RehearsalError::Cannot(format!("cannot find this program itself: {error}")))?;
     Ok(vec![own.into(), LEGACY.into()])
 }
 
@@ -288,7 +290,7 @@ fn choose(range: &RangeInclusive<Duration>) -> Duration {
     *range.start() + Duration::from_millis(chance % (spread + 1))
 }
 
-fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), Failure> {
+fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), RehearsalError> {
     if options.json {
         print(&show::json::json(runs, good));
     } else {
@@ -319,7 +321,7 @@ fn print(text: &str) {
     let _unread = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-fn save(path: &Path, text: &str) -> Result<(), Failure> {
+fn save(path: &Path, text: &str) -> Result<(), RehearsalError> {
     std::fs::write(path, text)
-        .map_err(|error| Failure::Cannot(format!("cannot write '{}': {error}", path.display())))
+        .map_err(|error| RehearsalError::Cannot(format!("cannot write '{}': {error}", path.display())))
 }

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::recording::Fate;
-use super::url::{Place, Url};
+use super::url::{Address, Url};
 
 /// How much is read at once.
 const PART: usize = 16 * 1024;
@@ -60,10 +60,10 @@ impl Link {
             }
             _ => Fate::TurnedAway { why: format!("cannot connect: {error}") },
         };
-        let transport = match &url.place {
-            Place::Unix(path) => Transport::Unix(UnixStream::connect(path).map_err(refused)?),
-            Place::Tcp { host, port } => Transport::Tcp(connect(host, *port, deadline).map_err(refused)?),
-            Place::AppPort => return Err(cut_off("the app's port is not known")),
+        let transport = match &url.address {
+            Address::Unix(path) => Transport::Unix(UnixStream::connect(path).map_err(refused)?),
+            Address::Tcp { host, port } => Transport::Tcp(connect(host, *port, deadline).map_err(refused)?),
+            Address::AppPort => return Err(cut_off("the app's port is not known")),
         };
         let mut link = Link { transport, received: Vec::new() };
         if let Some(tls) = tls {
@@ -74,9 +74,9 @@ impl Link {
 
     fn secure(self, url: &Url, tls: &Arc<ClientConfig>, deadline: Instant) -> Result<Link, Fate> {
         let Transport::Tcp(stream) = self.transport else { return Ok(self) };
-        let host = match &url.place {
-            Place::Tcp { host, .. } => host.clone(),
-            Place::AppPort | Place::Unix(_) => "localhost".to_owned(),
+        let host = match &url.address {
+            Address::Tcp { host, .. } => host.clone(),
+            Address::AppPort | Address::Unix(_) => "localhost".to_owned(),
         };
         let name = ServerName::try_from(host).map_err(|error| Fate::CutOff { why: error.to_string() })?;
         let session = ClientConnection::new(Arc::clone(tls), name)

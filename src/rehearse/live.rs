@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::load::{self, Log, Manner};
-use super::plan::Plan;
-use super::recording::{Mode, Target};
+use super::plan::RehearsalPlan;
+use super::recording::{LoadTarget, Mode};
 use super::sandbox::Sandbox;
 use super::snapshot::Observer;
 use super::url::Url;
-use super::watch::{self, Answers, History, Watcher};
+use super::watch::{self, Answers, AppHistory, Watcher};
 
 /// Everything that runs between the start and the end of the load.
 pub(crate) struct LiveRun {
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) clients: Vec<JoinHandle<Log>>,
-    pub(crate) history: Watcher<History>,
+    pub(crate) history: Watcher<AppHistory>,
     pub(crate) readiness: Option<Watcher<Answers>>,
 }
 
 impl LiveRun {
     pub(crate) fn begin(
-        plan: &Plan,
-        targets: &[(Url, Target)],
+        plan: &RehearsalPlan,
+        targets: &[(Url, LoadTarget)],
         sandbox: &Sandbox,
         question: Option<Url>,
     ) -> LiveRun {
@@ -43,7 +43,7 @@ impl LiveRun {
 }
 
 /// Observes the app's processes, that is all but the init.
-pub(crate) fn observer(plan: &Plan, sandbox: &Sandbox) -> Observer {
+pub(crate) fn observer(plan: &RehearsalPlan, sandbox: &Sandbox) -> Observer {
     let init = match plan.mode {
         Mode::Bare => None,
         Mode::Adieu | Mode::Init => Some(sandbox.main),

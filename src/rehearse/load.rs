@@ -14,7 +14,7 @@ use rustls::ClientConfig;
 use super::balancer::Balancer;
 use super::http::{self, Message};
 use super::link::Link;
-use super::recording::{Connection, Fate, Kind, Target};
+use super::recording::{AnswerKind, ConnectionUse, Fate, LoadTarget};
 use super::tls::{self, Version};
 use super::url::Url;
 use super::websocket;
@@ -29,9 +29,9 @@ const STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// One client's plan.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub(crate) struct ClientPlan {
     pub(crate) number: u16,
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionUse,
     pub(crate) target: u16,
     pub(crate) url: Url,
     pub(crate) tls: Option<Version>,
@@ -50,9 +50,9 @@ pub(crate) struct Manner {
 }
 
 /// One request as its client saw it.
-pub(crate) struct Sent {
+pub(crate) struct SentRequest {
     pub(crate) client: u16,
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionUse,
     pub(crate) target: u16,
     pub(crate) from: Instant,
     pub(crate) to: Instant,
@@ -62,7 +62,7 @@ pub(crate) struct Sent {
 /// What a client did.
 #[derive(Default)]
 pub(crate) struct Log {
-    pub(crate) sent: Vec<Sent>,
+    pub(crate) sent: Vec<SentRequest>,
     /// When its connection was closed between two requests, after the removal: from then on it asks
     /// another instance.
     pub(crate) moved_on: Option<Instant>,
@@ -77,29 +77,29 @@ pub(crate) struct Crowd {
 }
 
 /// The clients of every target; two more of the new-connection kind for slow ones.
-pub(crate) fn clients(targets: &[(Url, Target)], crowd: Crowd) -> Vec<Client> {
-    let mut clients: Vec<Client> = Vec::new();
+pub(crate) fn clients(targets: &[(Url, LoadTarget)], crowd: Crowd) -> Vec<ClientPlan> {
+    let mut clients: Vec<ClientPlan> = Vec::new();
     for (index, (url, target)) in targets.iter().enumerate() {
         let slow = if target.slow() { 2 } else { 0 };
         let kinds = match target.kind {
-            Kind::Request => vec![
-                (Connection::Kept, crowd.each),
-                (Connection::Pinned, crowd.pinned),
-                (Connection::New, crowd.each + slow),
+            AnswerKind::Request => vec![
+                (ConnectionUse::Kept, crowd.each),
+                (ConnectionUse::Pinned, crowd.pinned),
+                (ConnectionUse::New, crowd.each + slow),
             ],
-            Kind::Events | Kind::Websocket => vec![(Connection::Stream, crowd.each)],
+            AnswerKind::Events | AnswerKind::Websocket => vec![(ConnectionUse::Stream, crowd.each)],
         };
         for (connection, crowd) in kinds {
-            for place in 0..crowd {
+            for nth in 0..crowd {
                 let step = Duration::from_millis(target.first_ms.max(40)).min(MOST_DELAY);
                 let versions = target.tls.len().max(1);
-                clients.push(Client {
+                clients.push(ClientPlan {
                     number: clients.len() as u16,
                     connection,
                     target: index as u16,
                     url: url.clone(),
-                    tls: target.tls.get(usize::from(place) % versions).and_then(|name| Version::named(name)),
-                    delay: step * u32::from(place) / u32::from(crowd),
+                    tls: target.tls.get(usize::from(nth) % versions).and_then(|name| Version::named(name)),
+                    delay: step * u32::from(nth) / u32::from(crowd),
                 });
             }
         }
@@ -108,12 +108,12 @@ pub(crate) fn clients(targets: &[(Url, Target)], crowd: Crowd) -> Vec<Client> {
 }
 
 /// Sets a client to work until it is sent nowhere any more.
-pub(crate) fn start(client: Client, balancer: Arc<Balancer>, manner: Manner) -> JoinHandle<Log> {
+pub(crate) fn start(client: ClientPlan, balancer: Arc<Balancer>, manner: Manner) -> JoinHandle<Log> {
     std::thread::spawn(move || Worker { client, balancer, manner, link: None, log: Log::default() }.work())
 }
 
 struct Worker {
-    client: Client,
+    client: ClientPlan,
     balancer: Arc<Balancer>,
     manner: Manner,
     /// The connection that is kept for the next request.
@@ -133,7 +133,7 @@ impl Worker {
                 self.link = None;
             }
             pause = if fate.lost() { BACK_OFF } else { self.manner.pause };
-            self.log.sent.push(Sent {
+            self.log.sent.push(SentRequest {
                 client: self.client.number,
                 connection: self.client.connection,
                 target: self.client.target,
@@ -150,7 +150,7 @@ impl Worker {
     fn may_ask(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let routed = self.balancer.routes_after(pause);
-        if self.client.connection != Connection::Pinned {
+        if self.client.connection != ConnectionUse::Pinned {
             return routed;
         }
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
@@ -187,7 +187,7 @@ impl Worker {
         let head = http::begin(&mut link, url, message, deadline)?;
         let deadline = if head.events { deadline + STREAM } else { deadline };
         http::finish(&mut link, &head, deadline)?;
-        let keeps = matches!(self.client.connection, Connection::Kept | Connection::Pinned);
+        let keeps = matches!(self.client.connection, ConnectionUse::Kept | ConnectionUse::Pinned);
         if keeps && head.keeps {
             self.link = Some(link);
         }
@@ -204,7 +204,7 @@ fn fate_of(status: u16) -> Fate {
 
 /// Asks once on a new connection and reads the answer to its end, or to its head where it is a
 /// stream.
-pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<Target, Fate> {
+pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<LoadTarget, Fate> {
     let mut versions: Vec<Version> = Vec::new();
     let mut last = Fate::TurnedAway { why: "no version of TLS is spoken here".into() };
     if url.scheme.secure() {
@@ -228,19 +228,19 @@ pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<
     let kind = if url.scheme.websocket() {
         websocket::open(&mut link, url, message, deadline)?;
         websocket::close(&mut link);
-        Kind::Websocket
+        AnswerKind::Websocket
     } else {
         let head = http::begin(&mut link, url, message, deadline)?;
         if !head.events {
             http::finish(&mut link, &head, deadline)?;
         }
         match fate_of(head.status) {
-            Fate::Answered { .. } if head.events => Kind::Events,
-            Fate::Answered { .. } => Kind::Request,
+            Fate::Answered { .. } if head.events => AnswerKind::Events,
+            Fate::Answered { .. } => AnswerKind::Request,
             fate @ (Fate::TurnedAway { .. } | Fate::CutOff { .. }) => return Err(fate),
         }
     };
-    Ok(Target {
+    Ok(LoadTarget {
         url: url.to_string(),
         first_ms: begun.elapsed().as_millis() as u64,
         kind,

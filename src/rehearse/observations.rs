@@ -4,16 +4,16 @@
 use std::time::{Duration, Instant};
 
 use super::live::LiveRun;
-use super::load::Sent;
-use super::plan::{Plan, short};
+use super::load::SentRequest;
+use super::plan::{RehearsalPlan, short};
 use super::recording::{
-    AdieuReport, At, ConnectionEnd, DatabaseConnection, End, Isolation, Limits, Mode, Readiness, Recording,
-    Request, Target,
+    AdieuReport, At, ConnectionEnd, DatabaseConnection, End, Isolation, Limits, LoadTarget, Mode,
+    ReadinessSeen, Recording, Request,
 };
-use super::session::{Failure, Session};
+use super::session::{RehearsalError, Session};
 use super::shutdown::Shutdown;
 use super::snapshot::Socket;
-use super::watch::{Answer, History};
+use super::watch::{AppHistory, ReadinessAnswer};
 
 /// A process held at its exit is gone soon after its release; otherwise only its first thread had
 /// ended.
@@ -25,7 +25,7 @@ pub(crate) struct Observations {
     pub(crate) ready_after: Duration,
     pub(crate) shutdown: Shutdown,
     pub(crate) ports: Vec<u16>,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<LoadTarget>,
     pub(crate) question: Option<String>,
     pub(crate) mode: Mode,
     pub(crate) isolation: Isolation,
@@ -46,10 +46,10 @@ impl Observations {
     /// When the user interrupts, or a thread has broken down.
     pub(crate) fn write_up(
         mut self,
-        plan: &Plan,
+        plan: &RehearsalPlan,
         session: &Session,
         live: LiveRun,
-    ) -> Result<Recording, Failure> {
+    ) -> Result<Recording, RehearsalError> {
         let (mut requests, mut moved_on) = (Vec::new(), Vec::new());
         for client in live.clients {
             let log = session.join(client)?;
@@ -68,7 +68,9 @@ impl Observations {
             Some(readiness) => session.join(readiness.end())?,
             None => Vec::new(),
         };
-        let said_so = |(at, answer): &&(Instant, Answer)| *at >= self.asked && *answer == Answer::NotReady;
+        let said_so = |(at, answer): &&(Instant, ReadinessAnswer)| {
+            *at >= self.asked && *answer == ReadinessAnswer::NotReady
+        };
         let turned = answers.iter().find(said_so).map(|(at, _)| self.at(*at));
         Ok(Recording {
             app: plan.app.clone(),
@@ -84,7 +86,7 @@ impl Observations {
             ready_after_ms: self.ready_after.as_millis() as u64,
             requests,
             moved_on,
-            readiness: Readiness { url: self.question.clone(), turned },
+            readiness: ReadinessSeen { url: self.question.clone(), turned },
             adieu_report: self.adieu_report.clone(),
             closed: history.closed_after(self.asked, &self.ports).map(|at| self.at(at)),
             leftovers: self.leftovers(&history),
@@ -99,7 +101,7 @@ impl Observations {
         })
     }
 
-    fn request(&self, sent: Sent) -> Request {
+    fn request(&self, sent: SentRequest) -> Request {
         Request {
             client: sent.client,
             connection: sent.connection,
@@ -112,7 +114,7 @@ impl Observations {
 
     /// Names of what the last look saw besides the main process (bare) or besides the app (under an
     /// init).
-    fn leftovers(&self, history: &History) -> Vec<String> {
+    fn leftovers(&self, history: &AppHistory) -> Vec<String> {
         let Some(first) =
             history.at(self.asked).and_then(|snapshot| snapshot.processes.iter().map(|seen| seen.pid).min())
         else {
@@ -129,7 +131,7 @@ impl Observations {
         last.processes.iter().filter(|seen| seen.pid != first).map(|seen| seen.name.clone()).collect()
     }
 
-    fn databases(&self, history: &History) -> Vec<DatabaseConnection> {
+    fn databases(&self, history: &AppHistory) -> Vec<DatabaseConnection> {
         let Some(snapshot) = history.at(self.asked) else {
             return Vec::new();
         };

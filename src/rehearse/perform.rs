@@ -12,46 +12,46 @@ use super::container::{Container, Image};
 use super::live::LiveRun;
 use super::namespace::AtExit;
 use super::observations::Observations;
-use super::plan::Plan;
+use super::plan::RehearsalPlan;
 use super::ready::{FirstAnswers, await_first_answer, ready_line, warm_up, whole};
 use super::recording::{Isolation, Mode, Recording};
 use super::sandbox::{Launch, Sandbox, last_line};
-use super::session::{Failure, Session};
+use super::session::{RehearsalError, Session};
 use super::shutdown::shut_down;
-use super::url::{Place, Scheme, Url};
+use super::url::{Address, Scheme, Url};
 
 /// Runs it.
 ///
 /// # Errors
 /// When the app does not start, does not answer, or the user interrupts.
-pub(crate) fn perform(plan: &Plan, session: &Session) -> Result<Recording, Failure> {
+pub(crate) fn perform(plan: &RehearsalPlan, session: &Session) -> Result<Recording, RehearsalError> {
     let log = plan.log.clone().unwrap_or_else(|| session.folder.join("app.log"));
     let begun = Instant::now();
     if let Some(image) = &plan.image {
         session.progress.say(&format!("{}: starting a container of {}", engine_name(image), plan.app));
         let (sandbox, plan) = start_container(plan, image, session, &log)?;
         let isolation = Isolation::Container { engine: engine_name(image) };
-        return rehearse(&plan, session, sandbox, Setting { begun, isolation, health: None, report: None });
+        return rehearse(&plan, session, sandbox, RunSetup { begun, isolation, health: None, report: None });
     }
     session.progress.say(&format!("{}: starting {}", plan.mode.label(), plan.app));
     let health = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let report = session.folder.join("report.json");
     let launch = launch(plan, &log, health, &report);
     let sandbox = Sandbox::start(&session.isolation, &launch)
-        .map_err(|why| session.check().err().unwrap_or(Failure::Cannot(why)))?;
+        .map_err(|why| session.check().err().unwrap_or(RehearsalError::Cannot(why)))?;
     session.check()?;
     let isolation = session.isolation.clone();
     let health = (plan.mode == Mode::Adieu).then(|| readyz(health.ip().to_string(), health.port()));
-    rehearse(plan, session, sandbox, Setting { begun, isolation, health, report: Some(report) })
+    rehearse(plan, session, sandbox, RunSetup { begun, isolation, health, report: Some(report) })
 }
 
 /// adieu's readiness at this address.
 fn readyz(host: String, port: u16) -> Url {
-    Url { scheme: Scheme::Http, place: Place::Tcp { host, port }, path: "/readyz".into() }
+    Url { scheme: Scheme::Http, address: Address::Tcp { host, port }, path: "/readyz".into() }
 }
 
 /// What differs between a sandbox of our own and a container.
-struct Setting {
+struct RunSetup {
     begun: Instant,
     isolation: Isolation,
     /// Where our own adieu says whether it is ready.
@@ -61,17 +61,17 @@ struct Setting {
 }
 
 fn rehearse(
-    plan: &Plan,
+    plan: &RehearsalPlan,
     session: &Session,
     sandbox: Sandbox,
-    setting: Setting,
-) -> Result<Recording, Failure> {
+    setup: RunSetup,
+) -> Result<Recording, RehearsalError> {
     let FirstAnswers { ports, targets, after: ready_after } =
-        await_first_answer(plan, session, &sandbox, setting.begun)?;
+        await_first_answer(plan, session, &sandbox, setup.begun)?;
     session.progress.say(&format!("{}: {}", plan.mode.label(), ready_line(&ports, ready_after)));
 
     let own = || plan.readiness.as_ref().map(|url| whole(url, &ports));
-    let question = setting.health.clone().or_else(own);
+    let question = setup.health.clone().or_else(own);
     let live = LiveRun::begin(plan, &targets, &sandbox, question.clone());
     session.wait(plan, &sandbox, warm_up(plan, &targets))?;
     let asked = Instant::now();
@@ -91,25 +91,25 @@ fn rehearse(
         targets: targets.into_iter().map(|(_, target)| target).collect(),
         question: question.map(|url| url.to_string()),
         mode: plan.mode,
-        isolation: setting.isolation,
-        adieu_report: setting.report.and_then(|report| adieu_report::read(&report, hook)),
+        isolation: setup.isolation,
+        adieu_report: setup.report.and_then(|report| adieu_report::read(&report, hook)),
     };
     observations.write_up(plan, session, live)
 }
 
 /// The container, running and healthy, and the plan with what only it could tell.
 fn start_container(
-    plan: &Plan,
+    plan: &RehearsalPlan,
     image: &Image,
     session: &Session,
     log: &Path,
-) -> Result<(Sandbox, Plan), Failure> {
+) -> Result<(Sandbox, RehearsalPlan), RehearsalError> {
     let until = Instant::now() + plan.limits.start;
     let goes_on = || session.check().is_ok() && Instant::now() < until;
     let cannot = |why: String| match session.check() {
         Ok(()) => {
             let said = last_line(log);
-            Failure::Cannot(format!("'{}': {why}; it last said: {said}", image.name))
+            RehearsalError::Cannot(format!("'{}': {why}; it last said: {said}", image.name))
         }
         Err(interrupted) => interrupted,
     };
@@ -121,12 +121,12 @@ fn start_container(
         .load
         .endpoints
         .as_ref()
-        .is_none_or(|endpoints| endpoints.urls.iter().all(|url| url.place != Place::AppPort));
+        .is_none_or(|endpoints| endpoints.urls.iter().all(|url| url.address != Address::AppPort));
     match container.enter_network() {
         Ok(()) => {}
         // What is asked stands outside, and so does everything that can be seen.
         Err(_) if whole_urls => {}
-        Err(why) => return Err(Failure::Cannot(why)),
+        Err(why) => return Err(RehearsalError::Cannot(why)),
     }
     let mut plan = plan.clone();
     plan.mode = container.mode();
@@ -146,7 +146,7 @@ fn engine_name(image: &Image) -> String {
 }
 
 /// What to start: the app itself, or an init with the app behind it.
-fn launch(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Launch {
+fn launch(plan: &RehearsalPlan, log: &Path, health: SocketAddr, report: &Path) -> Launch {
     let own = PathBuf::from("/proc/self/exe");
     let (program, argv0, args) = match plan.mode {
         Mode::Bare => (PathBuf::from(&plan.command[0]), plan.command[0].clone(), plan.command[1..].to_vec()),
@@ -177,9 +177,9 @@ fn launch(plan: &Plan, log: &Path, health: SocketAddr, report: &Path) -> Launch 
 
 /// A port that was free a moment ago; adieu's own address, so that the balancer can ask for
 /// readiness.
-fn free_port() -> Result<u16, Failure> {
+fn free_port() -> Result<u16, RehearsalError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| Failure::Cannot(format!("cannot find a free port: {error}")))
+        .map_err(|error| RehearsalError::Cannot(format!("cannot find a free port: {error}")))
 }

@@ -15,7 +15,7 @@ use super::load::{Crowd, Manner};
 use super::manifest::workload::Workload;
 use super::options::Options;
 use super::recording::Mode;
-use super::url::{Place, Scheme, Url};
+use super::url::{Address, Scheme, Url};
 use adieu::settings::Platform;
 
 /// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB,
@@ -23,7 +23,7 @@ use adieu::settings::Platform;
 const DATABASES: [u16; 7] = [5432, 3306, 1433, 1521, 27017, 6379, 9042];
 
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct RehearsalPlan {
     /// How the app is called in what is shown.
     pub(crate) app: String,
     pub(crate) command: Vec<OsString>,
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     pub(crate) init: Option<PathBuf>,
     /// The init's own options, as they are given to it.
     pub(crate) init_options: Vec<OsString>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: PlannedLimits,
     pub(crate) load: Load,
     /// The app's own readiness address, for a balancer that has no adieu to ask.
     pub(crate) readiness: Option<Url>,
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct PlannedLimits {
     pub(crate) platform: Platform,
     /// From the stop request to SIGKILL.
     pub(crate) grace: Duration,
@@ -84,7 +84,7 @@ pub(crate) struct Endpoints {
 impl Endpoints {
     /// None of them is on a port that has to be found.
     pub(crate) fn elsewhere(&self) -> bool {
-        self.urls.iter().all(|url| matches!(url.place, Place::Unix(_)))
+        self.urls.iter().all(|url| matches!(url.address, Address::Unix(_)))
     }
 }
 
@@ -98,8 +98,8 @@ pub(crate) enum Subject {
     Image(Image, Vec<OsString>),
 }
 
-impl Plan {
-    pub(crate) fn new(options: &Options, subject: &Subject, mode: Mode, removal: Duration) -> Plan {
+impl RehearsalPlan {
+    pub(crate) fn new(options: &Options, subject: &Subject, mode: Mode, removal: Duration) -> RehearsalPlan {
         let (app, command, workload) = match subject {
             Subject::BuiltIn(command) => ("the built-in legacy app".to_owned(), command, None),
             Subject::Command(command) => (typed(command), command, None),
@@ -122,11 +122,11 @@ impl Plan {
             workload.and_then(|workload| workload.readiness.as_ref().filter(|_| workload.adieu.is_none()));
         let probe_url = own_probe.map(|probe| Url {
             scheme: Scheme::Http,
-            place: Place::Tcp { host: "127.0.0.1".into(), port: probe.port },
+            address: Address::Tcp { host: "127.0.0.1".into(), port: probe.port },
             path: probe.path.clone(),
         });
         let limits = limits(options, subject, removal);
-        Plan {
+        RehearsalPlan {
             app,
             command: command.clone(),
             image,
@@ -171,7 +171,7 @@ fn dashed(option: &OsString) -> OsString {
     if text.starts_with('-') { option.clone() } else { format!("--{text}").into() }
 }
 
-fn limits(options: &Options, subject: &Subject, removal: Duration) -> Limits {
+fn limits(options: &Options, subject: &Subject, removal: Duration) -> PlannedLimits {
     let (platform, grace, hook, stop_signal) = match subject {
         Subject::BuiltIn(_) => (Platform::Docker, None, Duration::ZERO, Signal::SIGTERM),
         Subject::Image(..) => (Platform::Docker, None, Duration::ZERO, Signal::SIGTERM),
@@ -181,7 +181,7 @@ fn limits(options: &Options, subject: &Subject, removal: Duration) -> Limits {
         }
     };
     let platform = options.platform.unwrap_or(platform);
-    Limits {
+    PlannedLimits {
         platform,
         grace: options.grace.or(grace).unwrap_or(platform.grace()),
         hook,
@@ -192,7 +192,7 @@ fn limits(options: &Options, subject: &Subject, removal: Duration) -> Limits {
 }
 
 fn path(path: &str) -> Url {
-    Url { scheme: Scheme::Http, place: Place::AppPort, path: path.to_owned() }
+    Url { scheme: Scheme::Http, address: Address::AppPort, path: path.to_owned() }
 }
 
 fn usual_method(options: &Options) -> &'static str {

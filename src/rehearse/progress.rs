@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Progress {
-    output: Output,
+    output: ProgressOutput,
     begun: Instant,
     last_tick: Mutex<Option<u64>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Output {
+enum ProgressOutput {
     Silent,
     Lines,
     Terminal,
@@ -22,9 +22,9 @@ enum Output {
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Progress {
         let output = match (quiet, stderr().is_terminal()) {
-            (true, _) => Output::Silent,
-            (false, true) => Output::Terminal,
-            (false, false) => Output::Lines,
+            (true, _) => ProgressOutput::Silent,
+            (false, true) => ProgressOutput::Terminal,
+            (false, false) => ProgressOutput::Lines,
         };
         Progress { output, begun: Instant::now(), last_tick: Mutex::new(None) }
     }
@@ -32,9 +32,9 @@ impl Progress {
     /// One step.
     pub(crate) fn say(&self, what: &str) {
         let erase = match self.output {
-            Output::Silent => return,
-            Output::Lines => "",
-            Output::Terminal => "\r\x1b[K",
+            ProgressOutput::Silent => return,
+            ProgressOutput::Lines => "",
+            ProgressOutput::Terminal => "\r\x1b[K",
         };
         // Nobody reads it any more: the result on stdout still counts.
         let _unread = writeln!(stderr(), "{erase}{:5.1} s  {what}", self.begun.elapsed().as_secs_f64());
@@ -42,7 +42,7 @@ impl Progress {
 
     /// The clock of the stop; redrawn in place, ten times a second.
     pub(crate) fn clock(&self, label: &str, since: Duration, grace: Duration) {
-        if self.output != Output::Terminal {
+        if self.output != ProgressOutput::Terminal {
             return;
         }
         let tick = since.as_millis() as u64 / 100;

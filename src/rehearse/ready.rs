@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::live::observer;
 use super::load;
-use super::plan::{Endpoints, Plan};
-use super::recording::Target;
+use super::plan::{Endpoints, RehearsalPlan};
+use super::recording::LoadTarget;
 use super::sandbox::Sandbox;
-use super::session::{Failure, POLL, Session};
+use super::session::{POLL, RehearsalError, Session};
 use super::snapshot::Observer;
-use super::url::{Place, Url};
+use super::url::{Address, Url};
 
 /// What there is once the app has answered everywhere.
 pub(crate) struct FirstAnswers {
     /// The ports that it listens on.
     pub(crate) ports: Vec<u16>,
-    pub(crate) targets: Vec<(Url, Target)>,
+    pub(crate) targets: Vec<(Url, LoadTarget)>,
     /// From the start to the first answer.
     pub(crate) after: Duration,
 }
@@ -31,11 +31,11 @@ const FIRST_ANSWER: Duration = Duration::from_secs(120);
 /// # Errors
 /// When it takes too long, ends, or the user interrupts.
 pub(crate) fn await_first_answer(
-    plan: &Plan,
+    plan: &RehearsalPlan,
     session: &Session,
     sandbox: &Sandbox,
     begun: Instant,
-) -> Result<FirstAnswers, Failure> {
+) -> Result<FirstAnswers, RehearsalError> {
     let Some(endpoints) = &plan.load.endpoints else {
         // A worker gives no sign; it gets the warm-up to settle.
         return Ok(FirstAnswers { ports: Vec::new(), targets: Vec::new(), after: begun.elapsed() });
@@ -60,7 +60,7 @@ pub(crate) fn await_first_answer(
             };
             let wanted =
                 endpoints.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
-            return Err(Failure::Cannot(format!(
+            return Err(RehearsalError::Cannot(format!(
                 "'{}' did not listen on {wanted} within {} s: {found} (a worker without a port: --no-load); it last said: {}",
                 plan.app,
                 plan.limits.start.as_secs(),
@@ -94,12 +94,12 @@ fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
 /// Asks until there is an answer. Whoever takes long is asked for as long as the start may take,
 /// but an interrupt and the app's end are noticed meanwhile.
 fn first_answer(
-    plan: &Plan,
+    plan: &RehearsalPlan,
     session: &Session,
     sandbox: &Sandbox,
     url: &Url,
     until: Instant,
-) -> Result<Target, Failure> {
+) -> Result<LoadTarget, RehearsalError> {
     loop {
         let (asked, message, patience) =
             (url.clone(), plan.load.manner.message.clone(), plan.limits.start.max(FIRST_ANSWER));
@@ -110,7 +110,7 @@ fn first_answer(
         match session.join(probe)? {
             Ok(target) => return Ok(target),
             Err(fate) if Instant::now() >= until => {
-                return Err(Failure::Cannot(format!(
+                return Err(RehearsalError::Cannot(format!(
                     "{url} gave no good answer: {fate} (--port or --url name another)"
                 )));
             }
@@ -124,7 +124,7 @@ fn first_answer(
 pub(crate) fn whole(url: &Url, ports: &[u16]) -> Url {
     let port = ports.first().copied().unwrap_or(80);
     let reaches = |address: IpAddr| TcpStream::connect((address, port)).is_ok();
-    let only_v6 = url.place == Place::AppPort
+    let only_v6 = url.address == Address::AppPort
         && !reaches(Ipv4Addr::LOCALHOST.into())
         && reaches(Ipv6Addr::LOCALHOST.into());
     url.on(if only_v6 { "::1" } else { "127.0.0.1" }, port)
@@ -142,7 +142,7 @@ pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
 }
 
 /// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
-pub(crate) fn warm_up(plan: &Plan, targets: &[(Url, Target)]) -> Duration {
+pub(crate) fn warm_up(plan: &RehearsalPlan, targets: &[(Url, LoadTarget)]) -> Duration {
     let slowest = targets.iter().map(|(_, target)| target.first_ms).max().unwrap_or_default();
     plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))
 }

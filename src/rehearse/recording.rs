@@ -35,7 +35,7 @@ pub struct Recording {
     pub limits: Limits,
     /// The ports that the app listened on.
     pub ports: Vec<u16>,
-    pub targets: Vec<Target>,
+    pub targets: Vec<LoadTarget>,
     /// From the start of the app to the first answer.
     pub ready_after_ms: u64,
     /// Every request, in the order of the clients and then of time.
@@ -44,7 +44,7 @@ pub struct Recording {
     /// another instance.
     #[serde(default)]
     pub moved_on: Vec<At>,
-    pub readiness: Readiness,
+    pub readiness: ReadinessSeen,
     /// What adieu itself says of the stop; nothing without it.
     pub adieu_report: Option<AdieuReport>,
     /// When the app was first seen to listen no more, if that was before its end.
@@ -117,12 +117,12 @@ pub struct Limits {
 
 /// An address that was asked again and again.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Target {
+pub struct LoadTarget {
     pub url: String,
     /// How long its first answer took.
     pub first_ms: u64,
     #[serde(default)]
-    pub kind: Kind,
+    pub kind: AnswerKind,
     /// The versions of TLS that it speaks; clients take turns in them.
     #[serde(default)]
     pub tls: Vec<String>,
@@ -131,7 +131,7 @@ pub struct Target {
 /// What kind of answer an address gives.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum AnswerKind {
     /// One that ends by itself.
     #[default]
     Request,
@@ -140,23 +140,23 @@ pub enum Kind {
     Websocket,
 }
 
-impl Connection {
+impl ConnectionUse {
     /// The kinds in the order of the pictures.
-    pub const ALL: [Connection; 4] =
-        [Connection::Kept, Connection::Pinned, Connection::New, Connection::Stream];
+    pub const ALL: [ConnectionUse; 4] =
+        [ConnectionUse::Kept, ConnectionUse::Pinned, ConnectionUse::New, ConnectionUse::Stream];
 
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
-            Connection::New => "new",
-            Connection::Kept => "kept",
-            Connection::Pinned => "pin",
-            Connection::Stream => "open",
+            ConnectionUse::New => "new",
+            ConnectionUse::Kept => "kept",
+            ConnectionUse::Pinned => "pin",
+            ConnectionUse::Stream => "open",
         }
     }
 }
 
-impl Target {
+impl LoadTarget {
     /// A request that is likely to be in flight when the stop comes, and long enough for a person
     /// to notice.
     #[must_use]
@@ -169,7 +169,7 @@ impl Target {
 pub struct Request {
     /// Which client sent it: clients are numbered from 0.
     pub client: u16,
-    pub connection: Connection,
+    pub connection: ConnectionUse,
     /// Which of the recording's targets it asked.
     pub target: u16,
     pub from: At,
@@ -179,7 +179,7 @@ pub struct Request {
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
-pub enum Connection {
+pub enum ConnectionUse {
     /// A new connection for every request.
     New,
     /// One connection kept alive for many, until the balancer removes the app.
@@ -227,7 +227,7 @@ impl fmt::Display for Fate {
 
 /// What a balancer could have learnt before the app was gone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Readiness {
+pub struct ReadinessSeen {
     /// What was asked; nothing to ask without adieu and without `--readiness`.
     pub url: Option<String>,
     /// The first answer that was not 2xx; silence is none.
@@ -237,9 +237,9 @@ pub struct Readiness {
 /// What adieu's report says, on the time scale of the stop.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct AdieuReport {
-    pub phases: Vec<PhaseSpan>,
+    pub phases: Vec<RecordedPhase>,
     /// How the app itself ended, which its own end may hide.
-    pub app_end: Option<Exit>,
+    pub app_end: Option<RecordedExit>,
     /// When it had to kill the app.
     pub killed: Option<At>,
     /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
@@ -250,7 +250,7 @@ pub struct AdieuReport {
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct PhaseSpan {
+pub struct RecordedPhase {
     /// A phase as adieu names it: `pre-stop`, `draining`.
     pub phase: String,
     pub from: At,
@@ -284,22 +284,22 @@ pub enum ConnectionEnd<T> {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
     pub at: At,
-    pub exit: Exit,
+    pub exit: RecordedExit,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
-pub enum Exit {
+pub enum RecordedExit {
     Status(u8),
     Signal(u8),
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for RecordedExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Exit::Status(status) => write!(f, "status {status}"),
-            Exit::Signal(9) => f.write_str("SIGKILL"),
-            Exit::Signal(number) => write!(f, "signal {number}"),
+            RecordedExit::Status(status) => write!(f, "status {status}"),
+            RecordedExit::Signal(9) => f.write_str("SIGKILL"),
+            RecordedExit::Signal(number) => write!(f, "signal {number}"),
         }
     }
 }
@@ -307,7 +307,7 @@ impl fmt::Display for Exit {
 impl Recording {
     /// adieu's phases.
     #[must_use]
-    pub fn phases(&self) -> &[PhaseSpan] {
+    pub fn phases(&self) -> &[RecordedPhase] {
         self.adieu_report.as_ref().map_or(&[], |report| &report.phases)
     }
 

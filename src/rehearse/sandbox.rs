@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use super::container::Container;
 use super::namespace::{AtExit, NAMESPACE};
-use super::recording::{Exit, Isolation};
+use super::recording::{Isolation, RecordedExit};
 use super::snapshot::Members;
 
 /// What to start, and as whom.
@@ -32,17 +32,17 @@ pub(crate) struct Launch {
 
 /// What the helper process reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Event {
+pub(crate) enum SandboxEvent {
     /// The main process is about to end, and is held until it is let go: its descriptors are open
     /// still, its children live.
     Exiting,
-    Ended(Exit),
+    Ended(RecordedExit),
 }
 
 /// Who keeps the app.
 enum Keeper {
     /// The process that made the namespaces, and its news.
-    Helper { process: Child, news: mpsc::Receiver<Event> },
+    Helper { process: Child, news: mpsc::Receiver<SandboxEvent> },
     /// A container's engine, and when the container ended.
     Engine { container: Container, ended: OnceLock<Instant> },
 }
@@ -187,12 +187,12 @@ impl Sandbox {
     }
 
     /// Waits so long for news.
-    pub(crate) fn event_within(&self, time: Duration) -> Option<Event> {
+    pub(crate) fn event_within(&self, time: Duration) -> Option<SandboxEvent> {
         match &self.keeper {
             Keeper::Helper { news, .. } => news.recv_timeout(time).ok(),
             Keeper::Engine { container, ended } => container.ended_within(time).map(|(at, exit)| {
                 let _first = ended.set(at);
-                Event::Ended(exit)
+                SandboxEvent::Ended(exit)
             }),
         }
     }
@@ -217,15 +217,15 @@ impl Drop for Sandbox {
     }
 }
 
-fn read_event(line: &str) -> Option<Event> {
+fn read_event(line: &str) -> Option<SandboxEvent> {
     if line == "leaving" {
-        return Some(Event::Exiting);
+        return Some(SandboxEvent::Exiting);
     }
     let (kind, number) = line.split_once(' ')?;
     let number = number.parse().ok()?;
     match kind {
-        "status" => Some(Event::Ended(Exit::Status(number))),
-        "signal" => Some(Event::Ended(Exit::Signal(number))),
+        "status" => Some(SandboxEvent::Ended(RecordedExit::Status(number))),
+        "signal" => Some(SandboxEvent::Ended(RecordedExit::Signal(number))),
         _ => None,
     }
 }

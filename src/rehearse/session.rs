@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use super::plan::RehearsalPlan;
 use super::progress::Progress;
 use super::recording::Isolation;
-use super::sandbox::{Event, Sandbox};
+use super::sandbox::{Sandbox, SandboxEvent};
 
 /// How often a wait looks whether the user has had enough.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Why there is no recording.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum RehearsalError {
     /// The user pressed Ctrl-C.
     Interrupted,
     /// It could not be rehearsed, and this is why.
@@ -40,35 +40,42 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// # Errors
     /// When the user has asked us to end.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.interrupted.load(Ordering::Relaxed) { Err(Failure::Interrupted) } else { Ok(()) }
+    pub(crate) fn check(&self) -> Result<(), RehearsalError> {
+        if self.interrupted.load(Ordering::Relaxed) { Err(RehearsalError::Interrupted) } else { Ok(()) }
     }
 
     /// Waits for a thread's result.
     ///
     /// # Errors
     /// When the user interrupts, or the thread has broken down.
-    pub(crate) fn join<T>(&self, thread: JoinHandle<T>) -> Result<T, Failure> {
+    pub(crate) fn join<T>(&self, thread: JoinHandle<T>) -> Result<T, RehearsalError> {
         while !thread.is_finished() {
             self.check()?;
             std::thread::park_timeout(POLL);
         }
-        thread.join().map_err(|_| Failure::Cannot("a watcher or client of the rehearsal broke down".into()))
+        thread
+            .join()
+            .map_err(|_| RehearsalError::Cannot("a watcher or client of the rehearsal broke down".into()))
     }
 
     /// Waits so long, and notices an interrupt and the app's end.
     ///
     /// # Errors
     /// When one of both comes.
-    pub(crate) fn wait(&self, plan: &Plan, sandbox: &Sandbox, time: Duration) -> Result<(), Failure> {
+    pub(crate) fn wait(
+        &self,
+        plan: &RehearsalPlan,
+        sandbox: &Sandbox,
+        time: Duration,
+    ) -> Result<(), RehearsalError> {
         let until = Instant::now() + time;
         loop {
             self.check()?;
             let left = until.saturating_duration_since(Instant::now());
             match sandbox.event_within(left.min(POLL)) {
-                Some(Event::Exiting) => sandbox.release(),
-                Some(Event::Ended(exit)) => {
-                    return Err(Failure::Cannot(format!(
+                Some(SandboxEvent::Exiting) => sandbox.release(),
+                Some(SandboxEvent::Ended(exit)) => {
+                    return Err(RehearsalError::Cannot(format!(
                         "'{}' ended by itself with {exit} before the stop was asked for; it last said: {}",
                         plan.app,
                         sandbox.last_words()

@@ -4,16 +4,16 @@
 use std::time::{Duration, Instant};
 
 use super::live::{LiveRun, observer};
-use super::plan::{Plan, short};
-use super::recording::Exit;
-use super::sandbox::{Event, Sandbox};
-use super::session::{Failure, POLL, Session};
+use super::plan::{RehearsalPlan, short};
+use super::recording::RecordedExit;
+use super::sandbox::{Sandbox, SandboxEvent};
+use super::session::{POLL, RehearsalError, Session};
 use super::snapshot::Snapshot;
 
 /// How the app ended.
 pub(crate) struct Shutdown {
     pub(crate) ended: Instant,
-    pub(crate) exit: Exit,
+    pub(crate) exit: RecordedExit,
     pub(crate) killed: Option<Instant>,
     /// A look at the app while it was held at its exit.
     pub(crate) at_exit: Option<(Instant, Snapshot)>,
@@ -44,12 +44,12 @@ fn due(time: &mut Option<Instant>, now: Instant) -> bool {
 /// # Errors
 /// When the user interrupts.
 pub(crate) fn shut_down(
-    plan: &Plan,
+    plan: &RehearsalPlan,
     session: &Session,
     sandbox: &Sandbox,
     live: &LiveRun,
     asked: Instant,
-) -> Result<Shutdown, Failure> {
+) -> Result<Shutdown, RehearsalError> {
     let (label, limits) = (plan.mode.label(), &plan.limits);
     session.progress.say(&format!("{label}: asked to stop with SIG{}", short(limits.stop_signal)));
     let mut deadlines = Deadlines {
@@ -82,13 +82,13 @@ pub(crate) fn shut_down(
             (None, _) => {}
         }
         match sandbox.event_within(deadlines.pause(now)) {
-            Some(Event::Exiting) => {
+            Some(SandboxEvent::Exiting) => {
                 at_exit = Some((Instant::now(), observer.snapshot()));
                 sandbox.release();
             }
-            Some(Event::Ended(exit)) => {
+            Some(SandboxEvent::Ended(exit)) => {
                 let at = sandbox.ended().unwrap_or_else(Instant::now);
-                let by_engine = sandbox.kills_itself().is_some() && exit == Exit::Status(137);
+                let by_engine = sandbox.kills_itself().is_some() && exit == RecordedExit::Status(137);
                 killed = killed.or((by_engine && at >= asked + limits.grace).then_some(at));
                 end = Some((at, exit));
                 deadlines.kill = None;

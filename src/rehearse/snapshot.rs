@@ -24,7 +24,7 @@ pub(crate) enum Members {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct LiveProcess {
     pub(crate) pid: i32,
     /// The kernel's name for it, at most 15 bytes.
     pub(crate) name: String,
@@ -41,7 +41,7 @@ pub(crate) struct Socket {
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Snapshot {
-    pub(crate) processes: Vec<Seen>,
+    pub(crate) processes: Vec<LiveProcess>,
     /// Ports, in order.
     pub(crate) listening: Vec<u16>,
     /// Connections to databases.
@@ -76,7 +76,7 @@ impl Members {
 }
 
 /// Every process of the app that is alive; a zombie is not.
-pub(crate) fn processes(members: &Members) -> Vec<Seen> {
+pub(crate) fn processes(members: &Members) -> Vec<LiveProcess> {
     match members {
         Members::Namespace { link } => in_namespace(link, &mut HashSet::new()),
         Members::Below { root } => below(*root),
@@ -85,7 +85,7 @@ pub(crate) fn processes(members: &Members) -> Vec<Seen> {
 
 /// Those in this PID namespace. A process never changes its own, so that strangers need be asked
 /// only once.
-fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<Seen> {
+fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<LiveProcess> {
     let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let present: Vec<i32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     let strangers: HashSet<i32> = present.iter().copied().filter(|pid| foreign.contains(pid)).collect();
@@ -110,9 +110,9 @@ fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<Seen> {
 }
 
 /// Those that descend from this process, without itself.
-fn below(root: i32) -> Vec<Seen> {
+fn below(root: i32) -> Vec<LiveProcess> {
     let all = procfs::process::all_processes().into_iter().flatten().flatten();
-    let family: HashMap<i32, (Seen, i32)> =
+    let family: HashMap<i32, (LiveProcess, i32)> =
         all.filter_map(|process| seen(&process)).map(|(seen, parent)| (seen.pid, (seen, parent))).collect();
     let descends = |mut pid: i32| {
         while let Some((_, parent)) = family.get(&pid) {
@@ -123,19 +123,19 @@ fn below(root: i32) -> Vec<Seen> {
         }
         false
     };
-    let mut ours: Vec<Seen> =
+    let mut ours: Vec<LiveProcess> =
         family.values().filter(|(seen, _)| descends(seen.pid)).map(|(seen, _)| seen.clone()).collect();
     ours.sort_by_key(|seen| seen.pid);
     ours
 }
 
 /// The process and its parent; nothing when it has ended.
-fn seen(process: &Process) -> Option<(Seen, i32)> {
+fn seen(process: &Process) -> Option<(LiveProcess, i32)> {
     let stat = process.stat().ok()?;
     if matches!(stat.state, 'Z' | 'X' | 'x') {
         return None;
     }
-    Some((Seen { pid: stat.pid, name: stat.comm }, stat.ppid))
+    Some((LiveProcess { pid: stat.pid, name: stat.comm }, stat.ppid))
 }
 
 /// What looks again and again, and remembers whom it need not look at.
@@ -179,9 +179,9 @@ impl Observer {
 }
 
 /// The ports listened on, and the connections to databases.
-type Sockets = (Vec<u16>, Vec<Socket>);
+type AppSockets = (Vec<u16>, Vec<Socket>);
 
-fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<Sockets> {
+fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<AppSockets> {
     let listeners = sock_diag.listeners()?;
     let ours = listeners.iter().filter(|listener| inodes.contains_key(&u64::from(listener.inode)));
     let mut ports: Vec<u16> = ours.map(|listener| listener.port).collect();
@@ -202,7 +202,7 @@ fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) 
     Ok((ports, lines))
 }
 
-fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> Sockets {
+fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> AppSockets {
     let v4 = procfs::net::tcp().into_iter().flatten();
     let v6 = procfs::net::tcp6().into_iter().flatten();
     let ours: Vec<_> = v4.chain(v6).filter(|entry| inodes.contains_key(&entry.inode)).collect();
@@ -227,7 +227,7 @@ fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> Sockets {
 }
 
 /// The sockets that these processes hold, and who holds each.
-fn inodes(processes: &[Seen]) -> HashMap<u64, i32> {
+fn inodes(processes: &[LiveProcess]) -> HashMap<u64, i32> {
     let mut inodes = HashMap::new();
     for seen in processes {
         let descriptors =

@@ -9,7 +9,7 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Url {
     pub(crate) scheme: Scheme,
-    pub(crate) place: Place,
+    pub(crate) address: Address,
     /// With its query.
     pub(crate) path: String,
 }
@@ -23,7 +23,7 @@ pub(crate) enum Scheme {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     /// The app's first port, which is not known before it listens.
     AppPort,
     Tcp {
@@ -60,18 +60,18 @@ impl fmt::Display for Scheme {
 impl Url {
     /// The same on this port of the app.
     pub(crate) fn on(&self, host: &str, port: u16) -> Url {
-        match self.place {
-            Place::AppPort => Url { place: Place::Tcp { host: host.to_owned(), port }, ..self.clone() },
-            Place::Tcp { .. } | Place::Unix(_) => self.clone(),
+        match self.address {
+            Address::AppPort => Url { address: Address::Tcp { host: host.to_owned(), port }, ..self.clone() },
+            Address::Tcp { .. } | Address::Unix(_) => self.clone(),
         }
     }
 
     /// What stands in the Host header.
     pub(crate) fn host(&self) -> String {
-        match &self.place {
-            Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Place::Tcp { host, port } => format!("{host}:{port}"),
-            Place::AppPort | Place::Unix(_) => "localhost".to_owned(),
+        match &self.address {
+            Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Address::Tcp { host, port } => format!("{host}:{port}"),
+            Address::AppPort | Address::Unix(_) => "localhost".to_owned(),
         }
     }
 }
@@ -86,19 +86,19 @@ impl FromStr for Url {
             )
         };
         if text.starts_with('/') {
-            return Ok(Url { scheme: Scheme::Http, place: Place::AppPort, path: text.to_owned() });
+            return Ok(Url { scheme: Scheme::Http, address: Address::AppPort, path: text.to_owned() });
         }
         let (name, rest) = text.split_once(':').ok_or_else(wrong)?;
         let (_, scheme) = Scheme::ALL.into_iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
         let Some(rest) = rest.strip_prefix("//") else {
             let path = Some(rest).filter(|path| path.starts_with('/')).ok_or_else(wrong)?;
-            return Ok(Url { scheme, place: Place::AppPort, path: path.to_owned() });
+            return Ok(Url { scheme, address: Address::AppPort, path: path.to_owned() });
         };
         if let Some(rest) = rest.strip_prefix("unix:") {
             let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
             let whole = socket.starts_with('/') && path.starts_with('/') && !scheme.secure();
-            let place = whole.then(|| Place::Unix(socket.into())).ok_or_else(wrong)?;
-            return Ok(Url { scheme, place, path: path.to_owned() });
+            let address = whole.then(|| Address::Unix(socket.into())).ok_or_else(wrong)?;
+            return Ok(Url { scheme, address, path: path.to_owned() });
         }
         let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
         let (host, port) = match host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
@@ -109,16 +109,16 @@ impl FromStr for Url {
         if host.is_empty() {
             return Err(wrong());
         }
-        Ok(Url { scheme, place: Place::Tcp { host, port }, path: path.to_owned() })
+        Ok(Url { scheme, address: Address::Tcp { host, port }, path: path.to_owned() })
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::AppPort => write!(f, "{}:{}", self.scheme, self.path),
-            Place::Tcp { .. } => write!(f, "{}://{}{}", self.scheme, self.host(), self.path),
-            Place::Unix(socket) => write!(f, "{}://unix:{}:{}", self.scheme, socket.display(), self.path),
+        match &self.address {
+            Address::AppPort => write!(f, "{}:{}", self.scheme, self.path),
+            Address::Tcp { .. } => write!(f, "{}://{}{}", self.scheme, self.host(), self.path),
+            Address::Unix(socket) => write!(f, "{}://unix:{}:{}", self.scheme, socket.display(), self.path),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Outcome {
 
 /// One point of the checklist.
 #[derive(JsonSchema, Serialize, Clone, PartialEq, Eq, Debug)]
-pub struct Finding {
+pub struct PointResult {
     pub point: Point,
     pub outcome: Outcome,
     /// What was observed.
@@ -80,19 +80,19 @@ pub struct Finding {
 }
 
 #[derive(JsonSchema, Serialize, Clone, PartialEq, Eq, Debug)]
-pub struct Verdict {
+pub struct RunVerdict {
     pub tally: Tally,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<PointResult>,
 }
 
-impl Verdict {
+impl RunVerdict {
     /// Nothing was lost and nothing failed.
     #[must_use]
     pub fn good(&self) -> bool {
         self.tally.lost() == 0 && self.failures().next().is_none()
     }
 
-    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+    pub fn failures(&self) -> impl Iterator<Item = &PointResult> {
         self.findings.iter().filter(|finding| finding.outcome == Outcome::Fail)
     }
 }

@@ -45,14 +45,14 @@ fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
 }
 
 /// What became of the app's processes and sockets.
-pub(crate) struct History {
+pub(crate) struct AppHistory {
     /// The looks that differed from the one before them.
     pub(crate) changes: Vec<(Instant, Snapshot)>,
     /// The last look at which the main process was alive.
     pub(crate) last: Instant,
 }
 
-impl History {
+impl AppHistory {
     /// Adds a look that was taken later than all others.
     pub(crate) fn extend(&mut self, held: Option<(Instant, Snapshot)>) {
         let Some((at, snapshot)) = held else { return };
@@ -99,9 +99,9 @@ impl History {
 }
 
 /// Watches processes and sockets.
-pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<History> {
+pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<AppHistory> {
     Watcher::start(move |ended| {
-        let mut history = History { changes: Vec::new(), last: Instant::now() };
+        let mut history = AppHistory { changes: Vec::new(), last: Instant::now() };
         loop {
             let at = Instant::now();
             let seen = observer.snapshot();
@@ -130,7 +130,7 @@ fn alive(main: Pid) -> bool {
 
 /// What a readiness address said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum ReadinessAnswer {
     Ready,
     NotReady,
     /// Nobody answered.
@@ -138,7 +138,7 @@ pub(crate) enum Answer {
 }
 
 /// The answers that differed from the one before.
-pub(crate) type Answers = Vec<(Instant, Answer)>;
+pub(crate) type Answers = Vec<(Instant, ReadinessAnswer)>;
 
 /// Asks a readiness address again and again, on a new connection each time.
 pub(crate) fn readiness(url: Url) -> Watcher<Answers> {
@@ -146,9 +146,9 @@ pub(crate) fn readiness(url: Url) -> Watcher<Answers> {
         let mut answers = Answers::new();
         while goes_on(&ended, BETWEEN_QUESTIONS) {
             let answer = match load::status(&url, PATIENCE) {
-                Ok(200..=299) => Answer::Ready,
-                Ok(_) => Answer::NotReady,
-                Err(_) => Answer::Silence,
+                Ok(200..=299) => ReadinessAnswer::Ready,
+                Ok(_) => ReadinessAnswer::NotReady,
+                Err(_) => ReadinessAnswer::Silence,
             };
             if answers.last().is_none_or(|(_, before)| *before != answer) {
                 answers.push((Instant::now(), answer));

@@ -3,9 +3,9 @@
 //! row, one field of [`Settings`](super::Settings) and one use of it in the reader.
 
 use super::{Platform, programs};
-use Kind::{Other, Path, Port, Signal, Status, Target, Time, Word};
 use Takes::{Many, Nothing, One};
 use Usually::{Depends, Is, Unset};
+use ValueKind::{Other, Path, Port, Signal, Status, Target, Time, Word};
 
 /// One setting.
 pub struct Setting {
@@ -35,14 +35,14 @@ pub enum Takes {
     /// None: it is on when it is there. In a variable or the file: true or false.
     Nothing,
     /// One value; the last one counts.
-    One(Kind),
+    One(ValueKind),
     /// One value each time, all count. [`Split`] parts the values in a variable.
-    Many(Kind, Split),
+    Many(ValueKind, Split),
 }
 
 /// What one value is.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub enum ValueKind {
     /// `5s`; see [`values::duration`](super::values::duration).
     Time,
     /// `TERM`, `SIGTERM`, `15`, `RTMIN+3`.
@@ -130,7 +130,7 @@ impl Section {
     }
 }
 
-impl Kind {
+impl ValueKind {
     /// As help writes a value: `TIME`, `auto|off`.
     pub fn name(self) -> &'static str {
         match self {
@@ -162,7 +162,7 @@ impl Setting {
     }
 
     /// What its values are, if it takes any.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<ValueKind> {
         match self.takes {
             Nothing => None,
             One(kind) | Many(kind, _) => Some(kind),

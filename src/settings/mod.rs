@@ -86,7 +86,7 @@ impl fmt::Display for Origin {
 }
 
 /// What adieu was asked to do.
-pub enum Request {
+pub enum Task {
     /// Run the app.
     Run(Box<Settings>),
     /// Show what would happen.
@@ -284,20 +284,20 @@ pub struct ReadySettings {
 ///
 /// # Errors
 /// One line for the first thing that is wrong; the exit status is then 125.
-pub fn request(
+pub fn task(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     around: &Surroundings,
-) -> Result<Request, Refusal> {
+) -> Result<Task, Refusal> {
     let typed = Typed::collect(arguments, environment)?;
     if typed.has(Id::Help) {
-        return Ok(Request::Show(list::help()));
+        return Ok(Task::Show(list::help()));
     }
     if typed.has(Id::License) {
-        return Ok(Request::Show(include_str!("../../LICENSE").to_owned()));
+        return Ok(Task::Show(include_str!("../../LICENSE").to_owned()));
     }
     if typed.has(Id::Version) {
-        return Ok(Request::Show(format!("adieu {}\n", env!("CARGO_PKG_VERSION"))));
+        return Ok(Task::Show(format!("adieu {}\n", env!("CARGO_PKG_VERSION"))));
     }
     let reader = Reader::new(&typed);
     if typed.has(Id::Probe) {
@@ -307,8 +307,8 @@ pub fn request(
         return reader.install();
     }
     if typed.has(Id::Wait) {
-        return Ok(Request::Wait(Box::new(reader.wait(around)?)));
+        return Ok(Task::Wait(Box::new(reader.wait(around)?)));
     }
     let settings = Box::new(reader.settings(around)?);
-    Ok(if typed.has(Id::Check) { Request::Check(settings) } else { Request::Run(settings) })
+    Ok(if typed.has(Id::Check) { Task::Check(settings) } else { Task::Run(settings) })
 }

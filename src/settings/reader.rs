@@ -1,11 +1,11 @@
 //! From words to meaning: each setting's value is the one of the highest origin that has any, read,
 //! checked, and held against the others. What matters for a stop is noted with its origin.
 
-use super::list::{self, Id, Kind, Setting, Takes, Usually};
+use super::list::{self, Id, Setting, Takes, Usually, ValueKind};
 use super::typed::{self, Entry, Typed};
 use super::{
     CloseSettings, DrainSettings, ExitSettings, HookSettings, LogSettings, Origin, Platform, Program,
-    ReadySettings, Refusal, Request, Settings, Shown, SignalSettings, Surroundings, Target, WaitSettings,
+    ReadySettings, Refusal, Settings, Shown, SignalSettings, Surroundings, Target, Task, WaitSettings,
     programs, values,
 };
 use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
@@ -71,9 +71,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) fn install(&self) -> Result<Request, Refusal> {
+    pub(super) fn install(&self) -> Result<Task, Refusal> {
         match self.path(Id::Install)? {
-            Some(path) => Ok(Request::Install(path)),
+            Some(path) => Ok(Task::Install(path)),
             None => Err(Refusal("--install needs a path".to_owned())),
         }
     }
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     /// from; and the same without commands and URLs, which may hold secrets.
     fn all_shown(&self) -> (Vec<Shown>, Vec<Shown>) {
         let all = || list::LIST.iter().filter(|setting| setting.key.is_some());
-        let is_target = |setting: &Setting| matches!(setting.kind(), Some(Kind::Target));
+        let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
         let published = all().filter(|setting| !is_target(setting));
         (
             all().map(|setting| self.show(setting)).collect(),
@@ -153,11 +153,11 @@ impl<'a> Reader<'a> {
         (!in_arguments && !in_files()).then(|| need.otherwise.to_owned())
     }
 
-    pub(super) fn probe(&self) -> Result<Request, Refusal> {
+    pub(super) fn probe(&self) -> Result<Task, Refusal> {
         let what = self.value(Id::Probe, |text| values::word(Id::Probe, text))?;
         let address = self.value(Id::Health, values::listen_address)?;
         match (what, address) {
-            (Some(what), Some(address)) => Ok(Request::Probe { address: address.value, what: what.value }),
+            (Some(what), Some(address)) => Ok(Task::Probe { address: address.value, what: what.value }),
             _ => Err(Refusal(
                 "--probe needs the address of the adieu to ask: set --health, ADIEU_HEALTH or ready.health"
                     .to_owned(),

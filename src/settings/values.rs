@@ -1,7 +1,7 @@
 //! How single values are written: durations, signals, schedules, targets. Every error says what
 //! would be right.
 
-use super::list::{self, Id, Kind};
+use super::list::{self, Id, ValueKind};
 use super::{HttpTarget, Target};
 use crate::lifecycle::{Schedule, Step, Wait};
 use crate::signal::Signal;
@@ -199,7 +199,7 @@ pub fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
 
 /// One of the words that a setting's row allows.
 pub fn word(id: Id, text: &str) -> Result<&'static str, String> {
-    let choices = list::by_id(id).kind().map_or(Vec::new(), Kind::choices);
+    let choices = list::by_id(id).kind().map_or(Vec::new(), ValueKind::choices);
     let words: Vec<_> = choices.into_iter().map(|word| (word, word)).collect();
     one_of(text, &words)
 }

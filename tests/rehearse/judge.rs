@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use adieu_rehearse::judge::judge;
 use adieu_rehearse::manifest;
 use adieu_rehearse::recording::{
-    AdieuReport, At, Connection, ConnectionEnd, DatabaseConnection, End, Exit, Fate, Mode, Recording, Request,
+    AdieuReport, At, ConnectionEnd, ConnectionUse, DatabaseConnection, End, Fate, Mode, RecordedExit,
+    Recording, Request,
 };
 use adieu_rehearse::show::{json, junit, run::Run, svg, text};
-use adieu_rehearse::verdict::{Outcome, Point, Verdict};
+use adieu_rehearse::verdict::{Outcome, Point, RunVerdict};
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("tests/rehearse")
@@ -42,7 +43,7 @@ fn same_as_kept(name: &str, page: &str) {
     assert!(kept == page, "{name} differs from what is kept; UPDATE_GOLDEN=1 keeps this:\n{page}");
 }
 
-fn outcome(verdict: &Verdict, point: Point) -> Outcome {
+fn outcome(verdict: &RunVerdict, point: Point) -> Outcome {
     verdict.findings.iter().find(|finding| finding.point == point).expect("every point is judged").outcome
 }
 
@@ -54,7 +55,7 @@ fn report(recording: &mut Recording) -> &mut AdieuReport {
     recording.adieu_report.as_mut().expect("adieu's report")
 }
 
-fn lose(recording: &mut Recording, connection: Connection, from: i64, to: i64, fate: Fate) {
+fn lose(recording: &mut Recording, connection: ConnectionUse, from: i64, to: i64, fate: Fate) {
     recording.requests.push(Request { client: 0, connection, target: 0, from: At(from), to: At(to), fate });
 }
 
@@ -118,7 +119,7 @@ fn dying_at_once_loses_what_is_in_flight_and_turns_the_rest_away() {
 #[test]
 fn a_request_accepted_after_the_stop_and_dropped_is_laid_to_accepting() {
     let mut recording = wrapped();
-    lose(&mut recording, Connection::New, 100, 200, cut());
+    lose(&mut recording, ConnectionUse::New, 100, 200, cut());
     assert_eq!(failures(&recording), [Point::StopsAccepting]);
 }
 
@@ -126,7 +127,7 @@ fn a_request_accepted_after_the_stop_and_dropped_is_laid_to_accepting() {
 fn a_connection_that_the_closing_listener_dropped_is_laid_to_closing_too_early() {
     let mut recording = wrapped();
     recording.closed = Some(At(210));
-    lose(&mut recording, Connection::New, 195, 200, cut());
+    lose(&mut recording, ConnectionUse::New, 195, 200, cut());
     assert!(failures(&recording).contains(&Point::FailsReadinessFirst));
     assert!(!failures(&recording).contains(&Point::StopsAccepting));
 }
@@ -134,7 +135,7 @@ fn a_connection_that_the_closing_listener_dropped_is_laid_to_closing_too_early()
 #[test]
 fn a_request_on_a_kept_connection_is_one_in_flight_whenever_it_came() {
     let mut recording = wrapped();
-    lose(&mut recording, Connection::Kept, 100, 200, cut());
+    lose(&mut recording, ConnectionUse::Kept, 100, 200, cut());
     assert_eq!(failures(&recording), [Point::FinishesRequests]);
 }
 
@@ -144,15 +145,15 @@ fn a_pinned_client_is_let_go_between_two_requests_or_cut_off() {
     recording.moved_on = vec![At(2500), At(3000)];
     let verdict = judge(&recording);
     assert_eq!(outcome(&verdict, Point::LetsConnectionsGo), Outcome::Pass);
-    lose(&mut recording, Connection::Pinned, 3900, 4075, cut());
+    lose(&mut recording, ConnectionUse::Pinned, 3900, 4075, cut());
     assert_eq!(failures(&recording), [Point::LetsConnectionsGo]);
 }
 
 #[test]
 fn a_refusal_within_the_balancers_time_is_laid_to_readiness() {
     let mut recording = wrapped();
-    lose(&mut recording, Connection::New, 900, 900, turned_away("connection refused"));
-    lose(&mut recording, Connection::Kept, 900, 901, turned_away("answered 503"));
+    lose(&mut recording, ConnectionUse::New, 900, 900, turned_away("connection refused"));
+    lose(&mut recording, ConnectionUse::Kept, 900, 901, turned_away("answered 503"));
     assert_eq!(failures(&recording), [Point::FailsReadinessFirst]);
 }
 
@@ -166,7 +167,7 @@ fn readiness_that_stays_good_to_the_end_fails() {
 /// As a platform kills an app that it has to.
 fn kill(recording: &mut Recording) {
     recording.killed = Some(At(10_000));
-    recording.end = End { at: At(10_002), exit: Exit::Signal(9) };
+    recording.end = End { at: At(10_002), exit: RecordedExit::Signal(9) };
     recording.requests.retain(|request| !request.fate.lost());
     recording.databases.clear();
 }
@@ -178,7 +179,7 @@ fn an_app_that_ignores_the_signal_fails_that_point_alone() {
     recording.leftovers = vec!["worker".into()];
     assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
     assert_eq!(outcome(&judge(&recording), Point::ExitsInTime), Outcome::NotSeen);
-    lose(&mut recording, Connection::New, 9000, 10_001, cut());
+    lose(&mut recording, ConnectionUse::New, 9000, 10_001, cut());
     assert_eq!(failures(&recording), [Point::HandlesStopSignal], "what the kill cut off has the same cause");
 }
 
@@ -195,7 +196,7 @@ fn requests_that_outlast_the_grace_are_laid_to_the_grace() {
     let mut recording = bare();
     kill(&mut recording);
     recording.closed = Some(At(2200));
-    lose(&mut recording, Connection::New, -100, 10_001, cut());
+    lose(&mut recording, ConnectionUse::New, -100, 10_001, cut());
     assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
 }
 
@@ -203,7 +204,7 @@ fn requests_that_outlast_the_grace_are_laid_to_the_grace() {
 fn a_drain_that_gave_up_is_laid_to_the_grace() {
     let mut recording = wrapped();
     report(&mut recording).phases[1].in_flight = Some(1);
-    lose(&mut recording, Connection::Kept, 0, 4075, cut());
+    lose(&mut recording, ConnectionUse::Kept, 0, 4075, cut());
     assert_eq!(failures(&recording), [Point::DrainFitsGrace]);
 }
 
@@ -211,19 +212,19 @@ fn a_drain_that_gave_up_is_laid_to_the_grace() {
 fn a_kill_by_adieu_is_a_kill() {
     let mut recording = wrapped();
     report(&mut recording).killed = Some(At(9000));
-    recording.end.exit = Exit::Status(137);
+    recording.end.exit = RecordedExit::Status(137);
     assert_eq!(failures(&recording), [Point::HandlesStopSignal]);
 }
 
 #[test]
 fn a_strange_status_fails_and_the_usual_ones_pass() {
     for (exit, clean) in [
-        (Exit::Status(0), true),
-        (Exit::Status(143), true),
-        (Exit::Signal(15), true),
-        (Exit::Status(1), false),
-        (Exit::Status(139), false),
-        (Exit::Signal(11), false),
+        (RecordedExit::Status(0), true),
+        (RecordedExit::Status(143), true),
+        (RecordedExit::Signal(15), true),
+        (RecordedExit::Status(1), false),
+        (RecordedExit::Status(139), false),
+        (RecordedExit::Signal(11), false),
     ] {
         let mut recording = wrapped();
         recording.end.exit = exit;
@@ -247,13 +248,13 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
     recording.databases = vec![to_postgres(ConnectionEnd::Closed(At(4000)))];
     assert_eq!(outcome(&judge(&recording), Point::ClosesDatabases), Outcome::Pass);
     recording.databases.push(to_postgres(ConnectionEnd::Open));
-    report(&mut recording).app_end = Some(Exit::Status(0));
+    report(&mut recording).app_end = Some(RecordedExit::Status(0));
     assert_eq!(
         outcome(&judge(&recording), Point::ClosesDatabases),
         Outcome::NotSeen,
         "it may have closed it after the last look"
     );
-    report(&mut recording).app_end = Some(Exit::Signal(15));
+    report(&mut recording).app_end = Some(RecordedExit::Signal(15));
     assert_eq!(
         failures(&recording),
         [Point::ClosesDatabases],
@@ -269,7 +270,7 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
     );
     recording.databases[1].end = ConnectionEnd::Open;
     recording.mode = Mode::Bare;
-    recording.end.exit = Exit::Status(0);
+    recording.end.exit = RecordedExit::Status(0);
     recording.held_at_exit = true;
     assert_eq!(failures(&recording), [Point::ClosesDatabases], "at the brink of its exit it was open");
 }
@@ -281,7 +282,7 @@ fn an_app_that_ended_by_itself_is_not_praised_for_the_signal() {
     for point in [Point::HandlesStopSignal, Point::ExitsInTime] {
         assert_eq!(outcome(&judge(&recording), point), Outcome::NotSeen);
     }
-    recording.end.exit = Exit::Status(1);
+    recording.end.exit = RecordedExit::Status(1);
     assert_eq!(failures(&recording), [Point::ExitsInTime], "a crash is one whoever asked");
     let mut recording = bare();
     recording.limits.hook_ms = 2000;
@@ -297,8 +298,8 @@ fn the_table_and_the_checklist_count_the_same_events_by_the_same_words() {
     let mut recording = bare();
     recording.closed = Some(At(0));
     // It stood in the listener's queue when the listener was closed.
-    lose(&mut recording, Connection::New, -1, 0, cut());
-    lose(&mut recording, Connection::New, 0, 1, cut());
+    lose(&mut recording, ConnectionUse::New, -1, 0, cut());
+    lose(&mut recording, ConnectionUse::New, 0, 1, cut());
     let verdict = judge(&recording);
     let said = |word: &str| -> usize {
         let seen = verdict.findings.iter().map(|finding| finding.seen.as_str());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use adieu_rehearse::lint::rules::{Rule, Severity};
-use adieu_rehearse::lint::{Source, judge, pages};
+use adieu_rehearse::lint::{SourceFile, judge, pages};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
 /// Each has flaws on purpose.
@@ -44,7 +44,7 @@ fn flawed(more: &[&str]) -> (Option<i32>, String, String) {
 
 /// One file of a single line of text, judged.
 fn found_in(name: &str, text: &str) -> Vec<(Rule, usize)> {
-    let source = Source { name: name.to_owned(), text: text.to_owned() };
+    let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
     let findings = judge(&[source], &[]).expect("it can be read");
     findings
         .into_iter()

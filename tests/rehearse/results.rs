@@ -9,7 +9,7 @@ use std::process::Command;
 
 use adieu_rehearse::baseline::{Baseline, Comparison};
 use adieu_rehearse::judge::judge;
-use adieu_rehearse::recording::{At, Connection, Fate, Recording, Request};
+use adieu_rehearse::recording::{At, ConnectionUse, Fate, Recording, Request};
 use adieu_rehearse::show::run::Run;
 use adieu_rehearse::show::{html, json};
 
@@ -34,7 +34,14 @@ fn cut_off(recording: &mut Recording, number: u16) {
     for client in 0..number {
         let fate = Fate::CutOff { why: "connection reset".into() };
         let (from, to) = (At(-100), At(300));
-        recording.requests.push(Request { client, connection: Connection::Kept, target: 0, from, to, fate });
+        recording.requests.push(Request {
+            client,
+            connection: ConnectionUse::Kept,
+            target: 0,
+            from,
+            to,
+            fate,
+        });
     }
 }
 

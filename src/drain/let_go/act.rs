@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
-use super::connection::{Act, End};
+use super::connection::{Act, AttemptEnd};
 use super::protocol::{self, Knowledge};
-use super::schedule::{Offer, Schedule};
+use super::schedule::{CloseSchedule, Offer};
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::settings::CloseSettings;
@@ -58,7 +58,7 @@ pub(crate) struct LetGo {
     spread: Duration,
     knowledge: Knowledge,
     /// From the end of the pre-stop sleep on.
-    schedule: Option<Schedule>,
+    schedule: Option<CloseSchedule>,
     sockets: DuplicateSockets,
     arrivals: Option<Arrivals>,
     /// When watching for request lines ends, or may begin again.
@@ -98,7 +98,7 @@ impl LetGo {
     /// The pre-stop sleep is over.
     pub(crate) fn begin(&mut self, now: Moment) {
         if self.on {
-            self.schedule = Some(Schedule::new(now, self.spread, RandomState::new().hash_one(0)));
+            self.schedule = Some(CloseSchedule::new(now, self.spread, RandomState::new().hash_one(0)));
         }
     }
 
@@ -134,7 +134,7 @@ impl LetGo {
     }
 
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let schedule = self.schedule.as_ref().and_then(Schedule::deadline);
+        let schedule = self.schedule.as_ref().and_then(CloseSchedule::deadline);
         let arrivals = self.arrivals.is_some().then_some(self.arrivals_until);
         let walk = self.sockets.walk.is_some().then_some(self.sockets.walk_at);
         let first = [schedule, arrivals, walk].into_iter().flatten().min()?;
@@ -157,7 +157,7 @@ impl LetGo {
 
     /// Connections that are worth waiting for, since they will be let go soon.
     pub(crate) fn owed(&self) -> usize {
-        self.schedule.as_ref().map_or(0, Schedule::owed)
+        self.schedule.as_ref().map_or(0, CloseSchedule::owed)
     }
 
     /// The drain is over. No socket is left corked.
@@ -264,10 +264,10 @@ impl LetGo {
 }
 
 fn settle(
-    schedule: &mut Schedule,
+    schedule: &mut CloseSchedule,
     now: Moment,
     cookie: u64,
-    done: Result<Option<End>, Failure>,
+    done: Result<Option<AttemptEnd>, Failure>,
 ) -> Result<(), Failure> {
     let end = match done {
         Err(Failure::Gone) => schedule.gone(now, cookie),

@@ -71,7 +71,7 @@ pub(super) enum Act {
 
 /// How an attempt has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum End {
+pub(super) enum AttemptEnd {
     /// The app closed it, once shown that its client has hung up.
     LetGo,
     /// The app took no notice of that; we closed it.
@@ -92,24 +92,24 @@ pub(super) enum End {
     LeftAlone,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for AttemptEnd {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            End::LetGo => "let go",
-            End::Closed => "closed for the app, which took no notice of its client's end",
-            End::Gone => "gone by itself",
-            End::Late => "no moment to let it go came in time",
-            End::Unanswered => "its request takes long",
-            End::Silent => "silent",
-            End::Streams => "streams, or asks before it is answered",
-            End::LeftAlone => "left alone: no exchange of HTTP/1, or one that cannot be held back",
+            AttemptEnd::LetGo => "let go",
+            AttemptEnd::Closed => "closed for the app, which took no notice of its client's end",
+            AttemptEnd::Gone => "gone by itself",
+            AttemptEnd::Late => "no moment to let it go came in time",
+            AttemptEnd::Unanswered => "its request takes long",
+            AttemptEnd::Silent => "silent",
+            AttemptEnd::Streams => "streams, or asks before it is answered",
+            AttemptEnd::LeftAlone => "left alone: no exchange of HTTP/1, or one that cannot be held back",
         })
     }
 }
 
 /// What is known besides of the connection, when it is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Known {
+pub(super) struct ConnectionHints {
     /// The longest pause that was seen inside an answer of this app.
     pub pause: Duration,
     /// By the evidence, nothing was in flight at the last look at all connections, and that was
@@ -127,12 +127,12 @@ pub(super) struct Attempt {
     /// that asks in a rhythm of a second is met by the cork and not by the end of the silence.
     rest: Duration,
     corked: bool,
-    state: State,
+    state: AttemptState,
     next: Moment,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum AttemptState {
     /// Corked, if it is to be, and not yet looked at.
     New,
     /// Waiting for the tail, or for rest.
@@ -171,9 +171,9 @@ struct Shut {
 impl Attempt {
     /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked
     /// at.
-    pub(super) fn begin(now: Moment, rest: Duration, known: &Known) -> Attempt {
-        let corked = known.still() <= LONGEST_STILL;
-        Attempt { began: now, rest, corked, state: State::New, next: now }
+    pub(super) fn begin(now: Moment, rest: Duration, hints: &ConnectionHints) -> Attempt {
+        let corked = hints.still() <= LONGEST_STILL;
+        Attempt { began: now, rest, corked, state: AttemptState::New, next: now }
     }
 
     /// Whether the socket is held corked by us.
@@ -185,9 +185,9 @@ impl Attempt {
     /// may come at any time.
     pub(super) fn is_worth_waiting(&self) -> bool {
         match &self.state {
-            State::New => false,
-            State::Watched(watched) => self.corked && (watched.moved || watched.asked),
-            State::Shut(_) => true,
+            AttemptState::New => false,
+            AttemptState::Watched(watched) => self.corked && (watched.moved || watched.asked),
+            AttemptState::Shut(_) => true,
         }
     }
 
@@ -197,95 +197,100 @@ impl Attempt {
     }
 
     /// The socket is not there any more, or another is in its place.
-    pub(super) fn gone(&self) -> End {
+    pub(super) fn gone(&self) -> AttemptEnd {
         match self.state {
-            State::New | State::Watched(_) => End::Gone,
-            State::Shut(_) => End::LetGo,
+            AttemptState::New | AttemptState::Watched(_) => AttemptEnd::Gone,
+            AttemptState::Shut(_) => AttemptEnd::LetGo,
         }
     }
 
     /// Takes in a look: what to do, and how the attempt has ended, if it has. No end leaves an open
     /// socket corked: what is shut for writing sends what was held.
-    pub(super) fn look(&mut self, now: Moment, tail: &Tail, known: &Known) -> (Act, Option<End>) {
+    pub(super) fn look(
+        &mut self,
+        now: Moment,
+        tail: &Tail,
+        hints: &ConnectionHints,
+    ) -> (Act, Option<AttemptEnd>) {
         self.next = now + if self.corked { LOOK } else { LOOK_UNCORKED };
         if !tail.open {
             return self.end(self.gone());
         }
         match &mut self.state {
-            State::New => self.state = State::Watched(Watched::new(now, tail)),
-            State::Watched(watched) => {
+            AttemptState::New => self.state = AttemptState::Watched(Watched::new(now, tail)),
+            AttemptState::Watched(watched) => {
                 // Without a cork, what is held is held by the network.
                 let end = watched.take_in(now, tail);
                 if let Some(end) = end.filter(|_| self.corked) {
                     return self.end(end);
                 }
             }
-            State::Shut(shut) => {
+            AttemptState::Shut(shut) => {
                 shut.take_in(now, tail);
-                return self.judge_shut(now, known);
+                return self.judge_shut(now, hints);
             }
         }
-        self.judge_watched(now, known)
+        self.judge_watched(now, hints)
     }
 
     /// Uncorks, if we have corked.
-    fn end(&mut self, end: End) -> (Act, Option<End>) {
+    fn end(&mut self, end: AttemptEnd) -> (Act, Option<AttemptEnd>) {
         let act = if self.corked { Act::Uncork } else { Act::Nothing };
         self.corked = false;
         (act, Some(end))
     }
 
-    fn judge_watched(&mut self, now: Moment, known: &Known) -> (Act, Option<End>) {
-        let State::Watched(watched) = &mut self.state else {
+    fn judge_watched(&mut self, now: Moment, hints: &ConnectionHints) -> (Act, Option<AttemptEnd>) {
+        let AttemptState::Watched(watched) = &mut self.state else {
             return (Act::Nothing, None);
         };
         if self.corked && watched.is_continue() {
             watched.flushed();
             return (Act::Flush, None);
         }
-        if self.corked && watched.is_whole(now, known) || watched.is_at_rest(self.rest, known) {
-            self.state = State::Shut(Shut { seen: watched.seen, changed: now, asked: false });
-            if known.ignores_end {
+        if self.corked && watched.is_whole(now, hints) || watched.is_at_rest(self.rest, hints) {
+            self.state = AttemptState::Shut(Shut { seen: watched.seen, changed: now, asked: false });
+            if hints.ignores_end {
                 self.corked = false;
-                return (Act::ShutBoth, Some(End::Closed));
+                return (Act::ShutBoth, Some(AttemptEnd::Closed));
             }
             return (Act::ShutRead, None);
         }
         let held_for = watched.held_since.map(|since| now.since(since));
         if self.corked && watched.escaped >= ESCAPES {
-            return self.end(End::LeftAlone);
+            return self.end(AttemptEnd::LeftAlone);
         }
         if self.corked && held_for > Some(STREAM) {
-            return self.end(End::Streams);
+            return self.end(AttemptEnd::Streams);
         }
         if now.since(self.began) >= WATCHED_FOR {
             let end = match watched {
-                Watched { asked: true, answered: false, .. } => End::Unanswered,
-                Watched { moved: true, .. } if self.corked => End::Late,
-                Watched { .. } => End::Silent,
+                Watched { asked: true, answered: false, .. } => AttemptEnd::Unanswered,
+                Watched { moved: true, .. } if self.corked => AttemptEnd::Late,
+                Watched { .. } => AttemptEnd::Silent,
             };
             return self.end(end);
         }
         (Act::Nothing, None)
     }
 
-    fn judge_shut(&mut self, now: Moment, known: &Known) -> (Act, Option<End>) {
-        let State::Shut(shut) = &self.state else {
+    fn judge_shut(&mut self, now: Moment, hints: &ConnectionHints) -> (Act, Option<AttemptEnd>) {
+        let AttemptState::Shut(shut) = &self.state else {
             return (Act::Nothing, None);
         };
         let in_flight = shut.asked || shut.seen.unread > 0;
-        if !in_flight && now.since(shut.changed) >= CLOSES_WITHIN.max(known.pause * 2) {
+        if !in_flight && now.since(shut.changed) >= CLOSES_WITHIN.max(hints.pause * 2) {
             self.corked = false;
-            return (Act::ShutWrite, Some(End::Closed));
+            return (Act::ShutWrite, Some(AttemptEnd::Closed));
         }
         if now.since(self.began) >= ATTEMPT {
-            return self.end(End::Late);
+            return self.end(AttemptEnd::Late);
         }
         (Act::Nothing, None)
     }
 }
 
-impl Known {
+impl ConnectionHints {
     /// How long a tail must have stood still to be believed whole.
     fn still(&self) -> Duration {
         STILL.max(self.pause * 2)
@@ -313,7 +318,7 @@ impl Watched {
     }
 
     /// Compares with the look before; an end when this is nothing to be let go.
-    fn take_in(&mut self, now: Moment, tail: &Tail) -> Option<End> {
+    fn take_in(&mut self, now: Moment, tail: &Tail) -> Option<AttemptEnd> {
         let before = std::mem::replace(&mut self.seen, *tail);
         let (came, went) = (tail.received != before.received, tail.written != before.written);
         if tail.held == 0 {
@@ -328,7 +333,7 @@ impl Watched {
         self.moved = true;
         if came && before.held > 0 || went && !came && !self.asked {
             // It asks before it has its answer, or it is sent what it did not ask for.
-            return Some(End::Streams);
+            return Some(AttemptEnd::Streams);
         }
         self.escaped += u32::from(came && self.answered);
         if came && (self.answered || !self.asked) {
@@ -339,7 +344,7 @@ impl Watched {
         self.asked = true;
         let request = self.request_from.map(|from| tail.received.wrapping_sub(from));
         let is_short = self.answered && request.is_some_and(|length| length < SHORTEST_REQUEST);
-        is_short.then_some(End::LeftAlone)
+        is_short.then_some(AttemptEnd::LeftAlone)
     }
 
     /// What was held has left.
@@ -360,14 +365,14 @@ impl Watched {
     }
 
     /// The answer is there, and its tail with us.
-    fn is_whole(&self, now: Moment, known: &Known) -> bool {
+    fn is_whole(&self, now: Moment, hints: &ConnectionHints) -> bool {
         let held = 0 < self.seen.held && self.seen.held < self.seen.mss;
-        self.asked && self.answered && held && self.is_settled() && now.since(self.changed) >= known.still()
+        self.asked && self.answered && held && self.is_settled() && now.since(self.changed) >= hints.still()
     }
 
-    fn is_at_rest(&self, rest: Duration, known: &Known) -> bool {
+    fn is_at_rest(&self, rest: Duration, hints: &ConnectionHints) -> bool {
         let silent = self.seen.received_ago.min(self.seen.sent_ago);
-        known.idle && self.is_settled() && self.seen.held == 0 && silent >= rest.max(known.pause * 2)
+        hints.idle && self.is_settled() && self.seen.held == 0 && silent >= rest.max(hints.pause * 2)
     }
 }
 
@@ -387,8 +392,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KNOWN: Known = Known { pause: Duration::ZERO, idle: false, ignores_end: false };
-    const IDLE: Known = Known { idle: true, ..KNOWN };
+    const HINTS: ConnectionHints = ConnectionHints { pause: Duration::ZERO, idle: false, ignores_end: false };
+    const IDLE: ConnectionHints = ConnectionHints { idle: true, ..HINTS };
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -421,35 +426,35 @@ mod tests {
         Tail { held: tail.held + bytes, written: tail.written + u64::from(bytes), ..tail }
     }
 
-    fn begun(known: &Known) -> Attempt {
-        Attempt::begin(at(0), ms(1500), known)
+    fn begun(hints: &ConnectionHints) -> Attempt {
+        Attempt::begin(at(0), ms(1500), hints)
     }
 
     #[test]
     fn a_whole_tail_that_stands_still_is_the_moment() {
-        let mut attempt = begun(&KNOWN);
+        let mut attempt = begun(&HINTS);
         assert!(attempt.is_corked());
         let idle = answered(30);
-        assert_eq!(attempt.look(at(0), &idle, &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(0), &idle, &HINTS), (Act::Nothing, None));
         assert_eq!(attempt.next(), at(3));
-        assert_eq!(attempt.look(at(3), &asked(idle), &KNOWN), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(3), &asked(idle), &HINTS), (Act::Nothing, None));
         let tail = held(asked(idle), 150);
-        assert_eq!(attempt.look(at(6), &tail, &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(15), &tail, &KNOWN), (Act::Nothing, None), "not yet still");
-        assert_eq!(attempt.look(at(16), &tail, &KNOWN), (Act::ShutRead, None));
-        assert_eq!(attempt.gone(), End::LetGo);
+        assert_eq!(attempt.look(at(6), &tail, &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(15), &tail, &HINTS), (Act::Nothing, None), "not yet still");
+        assert_eq!(attempt.look(at(16), &tail, &HINTS), (Act::ShutRead, None));
+        assert_eq!(attempt.gone(), AttemptEnd::LetGo);
         let closing = Tail { open: false, ..tail };
-        assert_eq!(attempt.look(at(19), &closing, &KNOWN), (Act::Uncork, Some(End::LetGo)));
+        assert_eq!(attempt.look(at(19), &closing, &HINTS), (Act::Uncork, Some(AttemptEnd::LetGo)));
         assert!(!attempt.is_corked());
     }
 
     /// Corked, asked at 3 ms, and this seen from 6 ms on: what is done first, and when.
-    fn first_act(tail: Tail, known: &Known) -> (u64, Act, Option<End>) {
-        let mut attempt = begun(known);
-        attempt.look(at(0), &answered(30), known);
-        attempt.look(at(3), &asked(answered(30)), known);
+    fn first_act(tail: Tail, hints: &ConnectionHints) -> (u64, Act, Option<AttemptEnd>) {
+        let mut attempt = begun(hints);
+        attempt.look(at(0), &answered(30), hints);
+        attempt.look(at(3), &asked(answered(30)), hints);
         for now in (6..4000).step_by(3) {
-            let (act, end) = attempt.look(at(now), &tail, known);
+            let (act, end) = attempt.look(at(now), &tail, hints);
             if act != Act::Nothing || end.is_some() {
                 return (now, act, end);
             }
@@ -460,144 +465,144 @@ mod tests {
     #[test]
     fn what_is_no_whole_tail_is_let_go_of_in_the_end() {
         let whole = held(asked(answered(30)), 150);
-        assert_eq!(first_act(whole, &KNOWN), (18, Act::ShutRead, None));
-        let late = (2751, Act::Uncork, Some(End::Unanswered));
-        assert_eq!(first_act(asked(answered(30)), &KNOWN), late, "no answer");
-        let stream = (159, Act::Uncork, Some(End::Streams));
-        assert_eq!(first_act(Tail { unread: 1, ..whole }, &KNOWN), stream, "not everything read");
-        assert_eq!(first_act(Tail { unacked: 1, ..whole }, &KNOWN), stream, "a slow reader");
-        assert_eq!(first_act(Tail { mss: 150, ..whole }, &KNOWN), stream, "the window is shut");
+        assert_eq!(first_act(whole, &HINTS), (18, Act::ShutRead, None));
+        let late = (2751, Act::Uncork, Some(AttemptEnd::Unanswered));
+        assert_eq!(first_act(asked(answered(30)), &HINTS), late, "no answer");
+        let stream = (159, Act::Uncork, Some(AttemptEnd::Streams));
+        assert_eq!(first_act(Tail { unread: 1, ..whole }, &HINTS), stream, "not everything read");
+        assert_eq!(first_act(Tail { unacked: 1, ..whole }, &HINTS), stream, "a slow reader");
+        assert_eq!(first_act(Tail { mss: 150, ..whole }, &HINTS), stream, "the window is shut");
     }
 
     #[test]
     fn the_longest_pause_inside_answers_is_waited_for_twice() {
         let whole = held(asked(answered(30)), 150);
-        assert_eq!(first_act(whole, &Known { pause: ms(50), ..KNOWN }), (108, Act::ShutRead, None));
+        assert_eq!(first_act(whole, &ConnectionHints { pause: ms(50), ..HINTS }), (108, Act::ShutRead, None));
     }
 
     #[test]
     fn where_answers_pause_for_longer_nothing_is_corked_and_only_rest_will_do() {
-        let known = Known { pause: ms(61), ..IDLE };
-        let mut attempt = begun(&known);
+        let hints = ConnectionHints { pause: ms(61), ..IDLE };
+        let mut attempt = begun(&hints);
         assert!(!attempt.is_corked());
-        assert_eq!(attempt.look(at(0), &answered(400), &known), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(0), &answered(400), &hints), (Act::Nothing, None));
         let tail = held(asked(answered(400)), 150);
-        assert_eq!(attempt.look(at(12), &tail, &known), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(100), &tail, &known), (Act::Nothing, None), "held by the network");
-        assert_eq!(attempt.look(at(1700), &answered(1600), &known), (Act::ShutRead, None));
+        assert_eq!(attempt.look(at(12), &tail, &hints), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(100), &tail, &hints), (Act::Nothing, None), "held by the network");
+        assert_eq!(attempt.look(at(1700), &answered(1600), &hints), (Act::ShutRead, None));
     }
 
     #[test]
     fn a_connection_at_rest_is_shut_and_one_that_is_only_silent_is_not() {
         assert_eq!(begun(&IDLE).look(at(0), &answered(1500), &IDLE), (Act::ShutRead, None));
         assert_eq!(begun(&IDLE).look(at(0), &answered(1499), &IDLE), (Act::Nothing, None));
-        assert_eq!(begun(&KNOWN).look(at(0), &answered(9000), &KNOWN), (Act::Nothing, None), "in flight");
+        assert_eq!(begun(&HINTS).look(at(0), &answered(9000), &HINTS), (Act::Nothing, None), "in flight");
         let unread = Tail { unread: 80, ..answered(9000) };
         assert_eq!(begun(&IDLE).look(at(0), &unread, &IDLE), (Act::Nothing, None), "just asked");
     }
 
     #[test]
     fn a_hundred_continue_is_let_through_and_the_answer_awaited() {
-        let mut attempt = begun(&KNOWN);
-        attempt.look(at(0), &answered(30), &KNOWN);
-        attempt.look(at(3), &asked(answered(30)), &KNOWN);
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &answered(30), &HINTS);
+        attempt.look(at(3), &asked(answered(30)), &HINTS);
         let tail = held(asked(answered(30)), 25);
-        assert_eq!(attempt.look(at(6), &tail, &KNOWN), (Act::Flush, None));
+        assert_eq!(attempt.look(at(6), &tail, &HINTS), (Act::Flush, None));
         assert!(attempt.is_corked());
         // Three bytes of body, then the answer.
         let body = Tail { held: 0, received: tail.received + 3, ..tail };
         for now in [9, 30, 60] {
-            assert_eq!(attempt.look(at(now), &body, &KNOWN), (Act::Nothing, None));
+            assert_eq!(attempt.look(at(now), &body, &HINTS), (Act::Nothing, None));
         }
-        assert_eq!(attempt.look(at(63), &held(body, 120), &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(75), &held(body, 120), &KNOWN), (Act::ShutRead, None));
+        assert_eq!(attempt.look(at(63), &held(body, 120), &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(75), &held(body, 120), &HINTS), (Act::ShutRead, None));
     }
 
     #[test]
     fn what_is_sent_unasked_is_a_stream() {
-        let mut attempt = begun(&KNOWN);
-        attempt.look(at(0), &answered(300), &KNOWN);
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &answered(300), &HINTS);
         let event = held(answered(300), 40);
-        assert_eq!(attempt.look(at(3), &event, &KNOWN), (Act::Uncork, Some(End::Streams)));
+        assert_eq!(attempt.look(at(3), &event, &HINTS), (Act::Uncork, Some(AttemptEnd::Streams)));
         assert!(!attempt.is_corked());
     }
 
     #[test]
     fn a_client_that_asks_before_it_is_answered_is_uncorked() {
-        let mut attempt = begun(&KNOWN);
-        attempt.look(at(0), &answered(30), &KNOWN);
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &answered(30), &HINTS);
         let tail = held(asked(answered(30)), 150);
-        assert_eq!(attempt.look(at(3), &tail, &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(6), &asked(tail), &KNOWN), (Act::Uncork, Some(End::Streams)));
+        assert_eq!(attempt.look(at(3), &tail, &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(6), &asked(tail), &HINTS), (Act::Uncork, Some(AttemptEnd::Streams)));
     }
 
     #[test]
     fn what_is_shorter_than_any_request_is_none() {
-        let mut attempt = begun(&KNOWN);
-        attempt.look(at(0), &answered(30), &KNOWN);
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &answered(30), &HINTS);
         let ping = Tail { received: 86, received_ago: ms(0), ..answered(30) };
-        assert_eq!(attempt.look(at(3), &held(ping, 6), &KNOWN), (Act::Uncork, Some(End::LeftAlone)));
+        assert_eq!(attempt.look(at(3), &held(ping, 6), &HINTS), (Act::Uncork, Some(AttemptEnd::LeftAlone)));
     }
 
     #[test]
     fn a_request_that_was_in_flight_at_the_beginning_is_waited_for() {
-        let mut attempt = begun(&KNOWN);
+        let mut attempt = begun(&HINTS);
         let working = Tail { received_ago: ms(400), sent_ago: ms(900), ..answered(0) };
         for now in [0, 3, 600] {
-            assert_eq!(attempt.look(at(now), &working, &KNOWN), (Act::Nothing, None));
+            assert_eq!(attempt.look(at(now), &working, &HINTS), (Act::Nothing, None));
         }
-        assert_eq!(attempt.look(at(603), &held(working, 9), &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(615), &held(working, 9), &KNOWN), (Act::ShutRead, None));
+        assert_eq!(attempt.look(at(603), &held(working, 9), &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(615), &held(working, 9), &HINTS), (Act::ShutRead, None));
     }
 
     /// Shut for reading at 18 ms, with 150 bytes held.
     fn shut() -> (Attempt, Tail) {
-        let mut attempt = begun(&KNOWN);
+        let mut attempt = begun(&HINTS);
         let tail = held(asked(answered(30)), 150);
-        attempt.look(at(0), &answered(30), &KNOWN);
-        attempt.look(at(6), &tail, &KNOWN);
-        assert_eq!(attempt.look(at(18), &tail, &KNOWN), (Act::ShutRead, None));
+        attempt.look(at(0), &answered(30), &HINTS);
+        attempt.look(at(6), &tail, &HINTS);
+        assert_eq!(attempt.look(at(18), &tail, &HINTS), (Act::ShutRead, None));
         (attempt, tail)
     }
 
     #[test]
     fn an_app_that_takes_no_notice_of_the_end_is_closed_for() {
         let (mut attempt, tail) = shut();
-        assert_eq!(attempt.look(at(37), &tail, &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(38), &tail, &KNOWN), (Act::ShutWrite, Some(End::Closed)));
+        assert_eq!(attempt.look(at(37), &tail, &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(38), &tail, &HINTS), (Act::ShutWrite, Some(AttemptEnd::Closed)));
         assert!(!attempt.is_corked());
     }
 
     #[test]
     fn an_app_that_writes_on_is_given_time() {
         let (mut attempt, tail) = shut();
-        assert_eq!(attempt.look(at(36), &held(tail, 9), &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(55), &held(tail, 9), &KNOWN), (Act::Nothing, None));
-        assert_eq!(attempt.look(at(56), &held(tail, 9), &KNOWN), (Act::ShutWrite, Some(End::Closed)));
+        assert_eq!(attempt.look(at(36), &held(tail, 9), &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(55), &held(tail, 9), &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(56), &held(tail, 9), &HINTS), (Act::ShutWrite, Some(AttemptEnd::Closed)));
     }
 
     #[test]
     fn a_request_that_came_in_after_all_is_not_closed_upon() {
         let (mut attempt, tail) = shut();
         for now in (21..3000).step_by(3) {
-            assert_eq!(attempt.look(at(now), &asked(tail), &KNOWN), (Act::Nothing, None));
+            assert_eq!(attempt.look(at(now), &asked(tail), &HINTS), (Act::Nothing, None));
         }
-        assert_eq!(attempt.look(at(3000), &asked(tail), &KNOWN), (Act::Uncork, Some(End::Late)));
+        assert_eq!(attempt.look(at(3000), &asked(tail), &HINTS), (Act::Uncork, Some(AttemptEnd::Late)));
     }
 
     #[test]
     fn an_app_known_to_take_no_notice_is_closed_for_at_once() {
-        let known = Known { ignores_end: true, ..KNOWN };
+        let hints = ConnectionHints { ignores_end: true, ..HINTS };
         let whole = held(asked(answered(30)), 150);
-        assert_eq!(first_act(whole, &known), (18, Act::ShutBoth, Some(End::Closed)));
+        assert_eq!(first_act(whole, &hints), (18, Act::ShutBoth, Some(AttemptEnd::Closed)));
     }
 
     #[test]
     fn a_connection_that_ends_by_itself_is_uncorked() {
-        let mut attempt = begun(&KNOWN);
+        let mut attempt = begun(&HINTS);
         let closed = Tail { open: false, ..answered(30) };
-        assert_eq!(attempt.look(at(0), &closed, &KNOWN), (Act::Uncork, Some(End::Gone)));
-        assert_eq!(begun(&KNOWN).gone(), End::Gone);
+        assert_eq!(attempt.look(at(0), &closed, &HINTS), (Act::Uncork, Some(AttemptEnd::Gone)));
+        assert_eq!(begun(&HINTS).gone(), AttemptEnd::Gone);
     }
 
     /// A server, its client, and the kernel between them, a millisecond at a time.
@@ -706,17 +711,17 @@ mod tests {
             for _ in 0..before {
                 world.pass(&mut script);
             }
-            let known = |world: &World| Known { pause: ms(4), idle: world.idle, ignores_end: known_for_it };
+            let hints = |world: &World| ConnectionHints { pause: ms(4), idle: world.idle, ignores_end: known_for_it };
             world.idle = !world.in_flight();
-            let mut attempt = Attempt::begin(at(0), ms(rest), &known(&world));
+            let mut attempt = Attempt::begin(at(0), ms(rest), &hints(&world));
             if attempt.is_corked() {
                 world.corked = true;
             }
             let (mut now, mut looks, mut ended) = (0, looks.into_iter().cycle(), None);
             while ended.is_none() {
                 prop_assert!(now < 3100, "over in time");
-                let known = known(&world);
-                let (act, end) = attempt.look(at(now), &world.tail, &known);
+                let hints = hints(&world);
+                let (act, end) = attempt.look(at(now), &world.tail, &hints);
                 if matches!(act, Act::ShutRead | Act::ShutWrite | Act::ShutBoth) {
                     prop_assert!(!world.in_flight(), "cut at {now}: {world:?}");
                 }

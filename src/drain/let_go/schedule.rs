@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::connection::{Act, Attempt, End, Known};
+use super::connection::{Act, Attempt, AttemptEnd, ConnectionHints};
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
@@ -51,7 +51,7 @@ pub(super) struct Count {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Closing {
     idle: bool,
     pause: Duration,
     /// When it was judged.
@@ -62,11 +62,11 @@ struct Entry {
     owed: bool,
     /// How often it has looked like a stream.
     streams: u32,
-    state: Place,
+    state: ClosingState,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum ClosingState {
     /// In the queue for this moment.
     Queued(Moment),
     Active(Attempt),
@@ -75,9 +75,9 @@ enum Place {
 
 /// Whom to let go, and when. Times are told.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct CloseSchedule {
     spread_until: Moment,
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, Closing>,
     /// Who waits for its beginning.
     queue: BTreeSet<(Moment, u64)>,
     active: BTreeSet<u64>,
@@ -89,11 +89,11 @@ pub(super) struct Schedule {
     chance: Chance,
 }
 
-impl Schedule {
+impl CloseSchedule {
     /// The drain begins now. Beginnings are spread over this time, so that clients do not all come
     /// back at once.
-    pub(super) fn new(now: Moment, spread: Duration, seed: u64) -> Schedule {
-        Schedule {
+    pub(super) fn new(now: Moment, spread: Duration, seed: u64) -> CloseSchedule {
+        CloseSchedule {
             spread_until: now + spread,
             entries: HashMap::new(),
             queue: BTreeSet::new(),
@@ -124,14 +124,14 @@ impl Schedule {
             }
             None => {
                 let at = if at_rest { now } else { now + self.chance.within(self.spread(now)) };
-                let entry = Entry {
+                let entry = Closing {
                     idle: offer.idle,
                     pause: offer.pause,
                     judged: now,
                     look: self.look,
                     owed: !at_rest,
                     streams: 0,
-                    state: Place::Queued(at),
+                    state: ClosingState::Queued(at),
                 };
                 self.entries.insert(offer.cookie, entry);
                 self.queue.insert((at, offer.cookie));
@@ -148,7 +148,7 @@ impl Schedule {
     /// looks.
     pub(super) fn end_look(&mut self) {
         let look = self.look;
-        let unseen = |entry: &Entry| entry.look != look && !matches!(entry.state, Place::Active(_));
+        let unseen = |entry: &Closing| entry.look != look && !matches!(entry.state, ClosingState::Active(_));
         let gone: Vec<u64> =
             self.entries.iter().filter(|(_, entry)| unseen(entry)).map(|(cookie, _)| *cookie).collect();
         for cookie in gone {
@@ -160,14 +160,14 @@ impl Schedule {
         let Some(entry) = self.entries.remove(&cookie) else { return };
         self.owed -= usize::from(entry.owed);
         match entry.state {
-            Place::Queued(at) => {
+            ClosingState::Queued(at) => {
                 self.queue.remove(&(at, cookie));
             }
-            Place::Active(attempt) => {
+            ClosingState::Active(attempt) => {
                 self.active.remove(&cookie);
                 self.corked -= usize::from(attempt.is_corked());
             }
-            Place::Done => {}
+            ClosingState::Done => {}
         }
     }
 
@@ -190,8 +190,8 @@ impl Schedule {
 
     fn attempts(&self) -> impl Iterator<Item = (u64, &Attempt)> {
         self.active.iter().filter_map(|cookie| match &self.entries.get(cookie)?.state {
-            Place::Active(attempt) => Some((*cookie, attempt)),
-            Place::Queued(_) | Place::Done => None,
+            ClosingState::Active(attempt) => Some((*cookie, attempt)),
+            ClosingState::Queued(_) | ClosingState::Done => None,
         })
     }
 
@@ -216,12 +216,12 @@ impl Schedule {
     pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
         let rest = REST + self.chance.within(REST);
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
-        let known = known(entry, now, self.ignoring);
-        let Place::Queued(at) = entry.state else { return false };
+        let hints = hints(entry, now, self.ignoring);
+        let ClosingState::Queued(at) = entry.state else { return false };
         // What was at rest from the beginning is not made to wait.
         let rest = if entry.owed { rest } else { REST };
-        let attempt = Attempt::begin(now, rest, &known);
-        entry.state = Place::Active(attempt);
+        let attempt = Attempt::begin(now, rest, &hints);
+        entry.state = ClosingState::Active(attempt);
         self.queue.remove(&(at, cookie));
         self.active.insert(cookie);
         self.corked += usize::from(attempt.is_corked());
@@ -229,12 +229,12 @@ impl Schedule {
     }
 
     /// What a look at it showed; what to do, and how the attempt has ended by that.
-    pub(super) fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<End>) {
+    pub(super) fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<AttemptEnd>) {
         let Some(entry) = self.entries.get_mut(&cookie) else { return (Act::Nothing, None) };
-        let known = known(entry, now, self.ignoring);
-        let Place::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
+        let hints = hints(entry, now, self.ignoring);
+        let ClosingState::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
         let was_corked = attempt.is_corked();
-        let (act, end) = attempt.look(now, tail, &known);
+        let (act, end) = attempt.look(now, tail, &hints);
         self.corked -= usize::from(was_corked && !attempt.is_corked());
         if attempt.is_worth_waiting() && !entry.owed {
             entry.owed = true;
@@ -247,17 +247,17 @@ impl Schedule {
     }
 
     /// The socket is not there any more; how its attempt has ended, if there was one.
-    pub(super) fn gone(&mut self, now: Moment, cookie: u64) -> Option<End> {
+    pub(super) fn gone(&mut self, now: Moment, cookie: u64) -> Option<AttemptEnd> {
         match self.entries.get(&cookie).map(|entry| entry.state) {
-            Some(Place::Active(attempt)) => {
+            Some(ClosingState::Active(attempt)) => {
                 self.corked -= usize::from(attempt.is_corked());
-                if let Some(Entry { state, .. }) = self.entries.get_mut(&cookie) {
-                    *state = Place::Done;
+                if let Some(Closing { state, .. }) = self.entries.get_mut(&cookie) {
+                    *state = ClosingState::Done;
                 }
                 self.end(now, cookie, attempt.gone());
                 Some(attempt.gone())
             }
-            Some(Place::Queued(_) | Place::Done) => {
+            Some(ClosingState::Queued(_) | ClosingState::Done) => {
                 self.remove(cookie);
                 None
             }
@@ -265,37 +265,39 @@ impl Schedule {
         }
     }
 
-    fn end(&mut self, now: Moment, cookie: u64, end: End) {
+    fn end(&mut self, now: Moment, cookie: u64, end: AttemptEnd) {
         self.active.remove(&cookie);
-        if end == End::Gone {
+        if end == AttemptEnd::Gone {
             // Should it still be there, the next look at all connections will say so.
             return self.remove(cookie);
         }
         let again = now + AGAIN + self.chance.within(AGAIN * 2);
         let Some(entry) = self.entries.get_mut(&cookie) else { return };
-        entry.streams += u32::from(end == End::Streams);
+        entry.streams += u32::from(end == AttemptEnd::Streams);
         let (next, owed) = match end {
-            End::LetGo | End::Closed | End::Gone | End::LeftAlone => (None, false),
-            End::Streams if entry.streams >= STREAMS => (None, false),
-            End::Unanswered => (Some(now), true),
-            End::Late | End::Streams => (Some(again), true),
-            End::Silent => (Some(again), false),
+            AttemptEnd::LetGo | AttemptEnd::Closed | AttemptEnd::Gone | AttemptEnd::LeftAlone => {
+                (None, false)
+            }
+            AttemptEnd::Streams if entry.streams >= STREAMS => (None, false),
+            AttemptEnd::Unanswered => (Some(now), true),
+            AttemptEnd::Late | AttemptEnd::Streams => (Some(again), true),
+            AttemptEnd::Silent => (Some(again), false),
         };
         self.owed = self.owed + usize::from(owed) - usize::from(entry.owed);
         entry.owed = owed;
-        entry.state = next.map_or(Place::Done, Place::Queued);
+        entry.state = next.map_or(ClosingState::Done, ClosingState::Queued);
         if let Some(at) = next {
             self.queue.insert((at, cookie));
         }
         match end {
-            End::LetGo => self.count.let_go += 1,
-            End::Closed => {
+            AttemptEnd::LetGo => self.count.let_go += 1,
+            AttemptEnd::Closed => {
                 self.count.let_go += 1;
                 self.ignoring += 1;
             }
-            End::LeftAlone => self.count.left_alone += 1,
-            End::Streams => self.count.left_alone += u32::from(next.is_none()),
-            End::Gone | End::Late | End::Unanswered | End::Silent => {}
+            AttemptEnd::LeftAlone => self.count.left_alone += 1,
+            AttemptEnd::Streams => self.count.left_alone += u32::from(next.is_none()),
+            AttemptEnd::Gone | AttemptEnd::Late | AttemptEnd::Unanswered | AttemptEnd::Silent => {}
         }
     }
 
@@ -312,9 +314,9 @@ impl Schedule {
     }
 }
 
-fn known(entry: &Entry, now: Moment, ignoring: u32) -> Known {
+fn hints(entry: &Closing, now: Moment, ignoring: u32) -> ConnectionHints {
     let fresh = now.since(entry.judged) < REST;
-    Known { pause: entry.pause, idle: entry.idle && fresh, ignores_end: ignoring >= IGNORING }
+    ConnectionHints { pause: entry.pause, idle: entry.idle && fresh, ignores_end: ignoring >= IGNORING }
 }
 
 /// Chance enough to spread beginnings (SplitMix64).
@@ -345,15 +347,15 @@ mod tests {
         Moment::START + ms(n)
     }
 
-    fn schedule() -> Schedule {
-        Schedule::new(at(0), ms(2000), 7)
+    fn schedule() -> CloseSchedule {
+        CloseSchedule::new(at(0), ms(2000), 7)
     }
 
     fn offer(cookie: u64, idle: bool, silent: u64) -> Offer {
         Offer { cookie, idle, silent: ms(silent), pause: Duration::ZERO }
     }
 
-    fn look_at_all(schedule: &mut Schedule, now: u64, offers: impl IntoIterator<Item = Offer>) {
+    fn look_at_all(schedule: &mut CloseSchedule, now: u64, offers: impl IntoIterator<Item = Offer>) {
         schedule.begin_look();
         offers.into_iter().for_each(|offer| schedule.offer(at(now), offer));
         schedule.end_look();
@@ -393,7 +395,7 @@ mod tests {
         assert!(schedule.begin(at(0), 1));
         let silent = Tail { received_ago: ms(1005), sent_ago: ms(1000), ..tail() };
         assert_eq!(schedule.look(at(0), 1, &silent), (Act::ShutRead, None));
-        assert_eq!(schedule.gone(at(3), 1), Some(End::LetGo));
+        assert_eq!(schedule.gone(at(3), 1), Some(AttemptEnd::LetGo));
         assert_eq!(schedule.count(), Count { let_go: 1, left_alone: 0 });
     }
 
@@ -424,10 +426,10 @@ mod tests {
             let first = schedule.look(at(100 * cookie), cookie, &resting);
             if cookie < u64::from(IGNORING) {
                 assert_eq!(first, (Act::ShutRead, None));
-                let closed = (Act::ShutWrite, Some(End::Closed));
+                let closed = (Act::ShutWrite, Some(AttemptEnd::Closed));
                 assert_eq!(schedule.look(at(100 * cookie + 30), cookie, &resting), closed);
             } else {
-                assert_eq!(first, (Act::ShutBoth, Some(End::Closed)));
+                assert_eq!(first, (Act::ShutBoth, Some(AttemptEnd::Closed)));
             }
         }
     }
@@ -442,7 +444,7 @@ mod tests {
             schedule.begin(at(now), 1);
             schedule.look(at(now), 1, &tail());
             let event = Tail { held: 9, written: 209, ..tail() };
-            assert_eq!(schedule.look(at(now + 3), 1, &event), (Act::Uncork, Some(End::Streams)));
+            assert_eq!(schedule.look(at(now + 3), 1, &event), (Act::Uncork, Some(AttemptEnd::Streams)));
             assert_eq!(schedule.count().left_alone, u32::from(time == STREAMS));
             now += 1000;
         }
@@ -456,7 +458,7 @@ mod tests {
         schedule.begin(at(2000), 1);
         let working = Tail { received: 160, received_ago: ms(0), ..tail() };
         schedule.look(at(2000), 1, &working);
-        assert_eq!(schedule.look(at(4750), 1, &working), (Act::Uncork, Some(End::Unanswered)));
+        assert_eq!(schedule.look(at(4750), 1, &working), (Act::Uncork, Some(AttemptEnd::Unanswered)));
         assert_eq!((schedule.next_to_begin(at(4750)), schedule.owed()), (Some(1), 1));
     }
 
@@ -503,7 +505,7 @@ mod tests {
                 prop_assert_eq!(schedule.corked, corked.len());
                 prop_assert!(schedule.corked <= CORKED && schedule.active.len() <= ACTIVE);
                 prop_assert_eq!(schedule.owed, schedule.entries.values().filter(|entry| entry.owed).count());
-                let queued = schedule.entries.values().filter(|entry| matches!(entry.state, Place::Queued(_)));
+                let queued = schedule.entries.values().filter(|entry| matches!(entry.state, ClosingState::Queued(_)));
                 prop_assert_eq!(schedule.queue.len(), queued.count());
             }
             let left: HashSet<u64> = schedule.finish().into_iter().collect();

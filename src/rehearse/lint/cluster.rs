@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use adieu::settings::values;
 
-use super::finding::{Findings, Place, Spot, Subject};
+use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
 
 /// All objects of all files.
 #[derive(Default)]
 pub(crate) struct Cluster {
-    pub(crate) workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<WorkloadObject>,
     pub(crate) budgets: Vec<Disruption>,
     pub(crate) scalers: Vec<Scaler>,
     pub(crate) caps: Vec<Cap>,
 }
 
-pub(crate) struct Workload {
-    pub(crate) subject: Subject,
+pub(crate) struct WorkloadObject {
+    pub(crate) subject: ObjectRef,
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) namespace: String,
-    pub(crate) place: Place,
+    pub(crate) place: Position,
     /// Of its pods.
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) replicas: Option<Spot<u64>>,
@@ -35,8 +35,8 @@ pub(crate) struct Workload {
 
 /// A PodDisruptionBudget.
 pub(crate) struct Disruption {
-    pub(crate) subject: Subject,
-    pub(crate) place: Place,
+    pub(crate) subject: ObjectRef,
+    pub(crate) place: Position,
     pub(crate) namespace: String,
     pub(crate) selector: Vec<(String, String)>,
     /// It selects by expressions as well, which are not looked into.
@@ -55,8 +55,8 @@ pub(crate) struct Scaler {
 
 /// Something that limits the grace of pods from outside.
 pub(crate) struct Cap {
-    pub(crate) subject: Subject,
-    pub(crate) place: Place,
+    pub(crate) subject: ObjectRef,
+    pub(crate) place: Position,
     pub(crate) limit: Duration,
     pub(crate) what: String,
 }
@@ -74,7 +74,7 @@ impl Cluster {
         }
     }
 
-    fn check_caps(&self, workload: &Workload, findings: &mut Findings) {
+    fn check_caps(&self, workload: &WorkloadObject, findings: &mut Findings) {
         let tightest =
             self.caps.iter().filter(|cap| cap.limit < workload.grace.value).min_by_key(|cap| cap.limit);
         let Some(cap) = tightest else { return };
@@ -96,7 +96,7 @@ impl Cluster {
     }
 
     /// How many pods there are at least, and where that is said.
-    fn least(&self, workload: &Workload) -> (u64, Place) {
+    fn least(&self, workload: &WorkloadObject) -> (u64, Position) {
         let scaled = self.scalers.iter().find(|scaler| {
             scaler.kind == workload.kind
                 && scaler.name == workload.name
@@ -109,7 +109,7 @@ impl Cluster {
         }
     }
 
-    fn check_replicas(&self, workload: &Workload, findings: &mut Findings) {
+    fn check_replicas(&self, workload: &WorkloadObject, findings: &mut Findings) {
         let (least, place) = self.least(workload);
         let budget = self.budgets.iter().find(|budget| budget.selects(workload));
         if least == 1 {
@@ -132,7 +132,7 @@ impl Cluster {
         }
     }
 
-    fn check_rollout(&self, workload: &Workload, findings: &mut Findings) {
+    fn check_rollout(&self, workload: &WorkloadObject, findings: &mut Findings) {
         if let Some(strategy) = workload.strategy.as_ref().filter(|strategy| strategy.value == "Recreate") {
             findings.add(Rule::RolloutGap, &workload.subject, strategy.place, "the strategy is Recreate");
             return;
@@ -147,7 +147,7 @@ impl Cluster {
 }
 
 impl Disruption {
-    fn selects(&self, workload: &Workload) -> bool {
+    fn selects(&self, workload: &WorkloadObject) -> bool {
         let all = self.selector.iter().all(|label| workload.labels.contains(label));
         self.namespace == workload.namespace && all && !(self.selector.is_empty() && self.expressions)
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use adieu::settings::{Platform, values};
 
-use super::finding::{Findings, Place, Spot, Subject};
+use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
 use super::service::Service;
 use super::yaml::Node;
 
-pub(crate) fn read(file: &str, document: Node, findings: &mut Findings) -> Result<(), (Place, String)> {
+pub(crate) fn read(file: &str, document: Node, findings: &mut Findings) -> Result<(), (Position, String)> {
     for (name, node) in document.get("services").map(Node::entries).unwrap_or_default() {
-        let subject = Subject { file: file.to_owned(), object: format!("service {name}") };
+        let subject = ObjectRef { file: file.to_owned(), object: format!("service {name}") };
         let service = service(subject, node)?;
         service.check(findings);
         check_own(&service, node, findings);
@@ -19,7 +19,7 @@ pub(crate) fn read(file: &str, document: Node, findings: &mut Findings) -> Resul
     Ok(())
 }
 
-fn service(subject: Subject, node: Node) -> Result<Service, (Place, String)> {
+fn service(subject: ObjectRef, node: Node) -> Result<Service, (Position, String)> {
     let (entrypoint, command) = (node.get("entrypoint"), node.get("command"));
     let all = [words(entrypoint)?, words(command)?].concat();
     let (env, hidden) = environment(node);
@@ -82,7 +82,7 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
 }
 
 /// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.
-fn words(node: Option<Node>) -> Result<Vec<String>, (Place, String)> {
+fn words(node: Option<Node>) -> Result<Vec<String>, (Position, String)> {
     let Some(node) = node else { return Ok(Vec::new()) };
     let Some(line) = node.text() else {
         return Ok(node.texts().into_iter().map(|word| fill(&word).unwrap_or(word)).collect());

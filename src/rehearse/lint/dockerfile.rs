@@ -4,7 +4,7 @@
 use adieu::settings::{self, Platform};
 use adieu::signal::Signal;
 
-use super::finding::{Findings, Place, Spot, Subject};
+use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
 use super::service::{Service, base_name};
 
@@ -41,12 +41,12 @@ pub(crate) fn is_one(name: &str, text: &str) -> bool {
     named || ends || word == "FROM" || word == "ARG"
 }
 
-pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<(), (Place, String)> {
-    let subject = Subject { file: file.to_owned(), object: base_name(file) };
+pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<(), (Position, String)> {
+    let subject = ObjectRef { file: file.to_owned(), object: base_name(file) };
     let mut noted = Findings::default();
     let stages = stages(&instructions(text), &subject, &mut noted)?;
     let Some(stage) = stages.last() else {
-        return Err((Place::line(1), "there is no FROM; a Dockerfile begins with FROM IMAGE".to_owned()));
+        return Err((Position::line(1), "there is no FROM; a Dockerfile begins with FROM IMAGE".to_owned()));
     };
     // Of earlier stages only what the last one is built on counts.
     let counts = |line: usize| stage.spots().contains(&line) || line >= stage.line;
@@ -107,12 +107,12 @@ fn here_document(rest: &str) -> Option<String> {
 
 fn stages(
     all: &[Instruction],
-    subject: &Subject,
+    subject: &ObjectRef,
     findings: &mut Findings,
-) -> Result<Vec<Stage>, (Place, String)> {
+) -> Result<Vec<Stage>, (Position, String)> {
     let (mut stages, mut arguments) = (Vec::<Stage>::new(), Vec::<(String, String)>::new());
     for one in all {
-        let place = Place::line(one.line);
+        let place = Position::line(one.line);
         if one.name == "FROM" {
             stages.push(from(&one.rest, one.line, &stages, &arguments));
             continue;
@@ -187,13 +187,13 @@ fn pairs(rest: &str) -> Vec<(String, String)> {
 
 impl Stage {
     /// The words of an ENTRYPOINT or CMD as the container gets them, and whether a shell runs them.
-    fn words(&self, one: &Instruction, subject: &Subject, findings: &mut Findings) -> (Vec<String>, bool) {
+    fn words(&self, one: &Instruction, subject: &ObjectRef, findings: &mut Findings) -> (Vec<String>, bool) {
         if one.rest.starts_with('[') {
             match serde_json::from_str::<Vec<String>>(&one.rest) {
                 Ok(words) => return (words, false),
                 Err(_) => {
                     let message = format!("{} {} is no JSON", one.name, one.rest);
-                    findings.add(Rule::ExecFormBroken, subject, Place::line(one.line), message);
+                    findings.add(Rule::ExecFormBroken, subject, Position::line(one.line), message);
                     // What is wrong is said; the shell in between would be the same once more.
                     return (Vec::new(), false);
                 }
@@ -211,13 +211,13 @@ impl Stage {
         words.chain(self.stop_signal.iter().map(|spot| spot.place.line)).collect()
     }
 
-    fn service(&self, subject: Subject) -> Service {
+    fn service(&self, subject: ObjectRef) -> Service {
         let entrypoint = self.entrypoint.as_ref().filter(|spot| !spot.value.is_empty());
         let mut all = entrypoint.map(|spot| spot.value.clone()).unwrap_or_default();
         if !self.shell_form {
             all.extend(self.command.iter().flat_map(|spot| spot.value.clone()));
         }
-        let place = entrypoint.or(self.command.as_ref()).map_or(Place::line(self.line), |spot| spot.place);
+        let place = entrypoint.or(self.command.as_ref()).map_or(Position::line(self.line), |spot| spot.place);
         // Some images of programs have a STOPSIGNAL and an entry point of their own.
         let words: Vec<std::ffi::OsString> = all.iter().map(std::ffi::OsString::from).collect();
         let image = self.base.rsplit('/').next().unwrap_or_default();
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_stage_takes_over_what_it_is_built_on() {
         let text = "ARG V=1\nFROM debian:${V} AS base\nENTRYPOINT [\"/a\"]\nSTOPSIGNAL INT\nFROM base\nCMD [\"b\"]\n";
-        let subject = Subject { file: "Dockerfile".into(), object: "Dockerfile".into() };
+        let subject = ObjectRef { file: "Dockerfile".into(), object: "Dockerfile".into() };
         let stages = stages(&instructions(text), &subject, &mut Findings::default()).unwrap();
         let last = stages.last().unwrap();
         assert_eq!(last.base, "debian:1");

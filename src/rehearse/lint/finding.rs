@@ -6,16 +6,16 @@ use super::rules::{Rule, Severity};
 
 /// A place in a file; lines and columns are counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+pub struct Position {
     pub line: usize,
     pub column: usize,
 }
 
-impl Place {
+impl Position {
     /// The beginning of a line.
     #[must_use]
-    pub fn line(line: usize) -> Place {
-        Place { line, column: 1 }
+    pub fn line(line: usize) -> Position {
+        Position { line, column: 1 }
     }
 }
 
@@ -23,11 +23,11 @@ impl Place {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Spot<T> {
     pub(crate) value: T,
-    pub(crate) place: Place,
+    pub(crate) place: Position,
 }
 
 impl<T> Spot<T> {
-    pub(crate) fn new(value: T, place: Place) -> Spot<T> {
+    pub(crate) fn new(value: T, place: Position) -> Spot<T> {
         Spot { value, place }
     }
 }
@@ -59,7 +59,7 @@ pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
 /// Whom a finding is about: the file and the object in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct ObjectRef {
     pub(crate) file: String,
     pub(crate) object: String,
 }
@@ -69,8 +69,8 @@ impl Findings {
     pub(crate) fn add(
         &mut self,
         rule: Rule,
-        subject: &Subject,
-        place: Place,
+        subject: &ObjectRef,
+        place: Position,
         message: impl Into<String>,
     ) -> &mut Finding {
         self.0.push(Finding {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use adieu::settings::{Platform, values};
 
-use super::cluster::{Cap, Cluster, Disruption, Scaler, Workload};
-use super::finding::{Findings, Spot, Subject};
+use super::cluster::{Cap, Cluster, Disruption, Scaler, WorkloadObject};
+use super::finding::{Findings, ObjectRef, Spot};
 use super::rules::{Rule, Severity};
-use super::service::{Hook, Service};
+use super::service::{PreStopHook, Service};
 use super::yaml::Node;
 
 /// Notes what an object says, and what is wrong in it alone.
@@ -22,7 +22,7 @@ pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &m
     }
     let name = object.text_at("metadata.name").unwrap_or_default();
     let title = format!("{kind} {name}").trim().to_owned();
-    let subject = Subject { file: file.to_owned(), object: title };
+    let subject = ObjectRef { file: file.to_owned(), object: title };
     caps(&kind, object, &subject, cluster);
     match kind.as_str() {
         "PodDisruptionBudget" => cluster.budgets.push(budget(object, subject)),
@@ -31,7 +31,7 @@ pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &m
     }
 }
 
-fn pods(kind: &str, object: Node, subject: &Subject, cluster: &mut Cluster, findings: &mut Findings) {
+fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
     let (template, pod) = match kind {
         "Pod" => (Some(object), object.get("spec")),
         "CronJob" => {
@@ -55,7 +55,7 @@ fn pods(kind: &str, object: Node, subject: &Subject, cluster: &mut Cluster, find
         check_liveness(&service, container, findings);
     }
     let grace = pod.get("terminationGracePeriodSeconds");
-    cluster.workloads.push(Workload {
+    cluster.workloads.push(WorkloadObject {
         subject: subject.clone(),
         kind: kind.to_owned(),
         name: object.text_at("metadata.name").unwrap_or_default(),
@@ -87,7 +87,7 @@ fn has_ports(container: Node) -> bool {
     !container.items_at("ports").is_empty()
 }
 
-fn service(subject: &Subject, pod: Node, container: Node) -> Service {
+fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
     let name = container.text_at("name").unwrap_or_default();
     let (env, hidden) = env(container);
     let fill = |word: String| {
@@ -98,7 +98,7 @@ fn service(subject: &Subject, pod: Node, container: Node) -> Service {
     let all: Vec<String> = words(command).chain(words(args)).collect();
     let grace = pod.get("terminationGracePeriodSeconds");
     Service {
-        subject: Subject {
+        subject: ObjectRef {
             file: subject.file.clone(),
             object: format!("{}, container {name}", subject.object),
         },
@@ -131,9 +131,9 @@ fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
 }
 
 /// The `sleep` action, `sleep N` with or without a shell in front, and adieu's own `--wait`.
-fn hook(node: Node) -> Hook {
+fn hook(node: Node) -> PreStopHook {
     if let Some(seconds) = node.number_at("sleep.seconds") {
-        return Hook::Sleep(Duration::from_secs(seconds));
+        return PreStopHook::Sleep(Duration::from_secs(seconds));
     }
     let words = node.at("exec.command").map(Node::texts).unwrap_or_default();
     let line = match words.as_slice() {
@@ -143,12 +143,12 @@ fn hook(node: Node) -> Hook {
     let parts: Vec<&str> = line.split_whitespace().collect();
     match parts.as_slice() {
         [sleep, time] if sleep.rsplit('/').next() == Some("sleep") => {
-            values::duration(time).map_or(Hook::Other, Hook::Sleep)
+            values::duration(time).map_or(PreStopHook::Other, PreStopHook::Sleep)
         }
         [adieu, rest @ ..] if adieu.rsplit('/').next() == Some("adieu") && rest.contains(&"--wait") => {
-            Hook::Wait
+            PreStopHook::Wait
         }
-        _ => Hook::Other,
+        _ => PreStopHook::Other,
     }
 }
 
@@ -280,7 +280,7 @@ fn cap_of_liveness(service: &Service, container: Node, findings: &mut Findings) 
     }
 }
 
-fn budget(object: Node, subject: Subject) -> Disruption {
+fn budget(object: Node, subject: ObjectRef) -> Disruption {
     let spec = object.get("spec");
     let text = |key: &str| {
         let node = spec?.get(key)?;
@@ -307,7 +307,7 @@ fn scaler(object: Node) -> Option<Scaler> {
 }
 
 /// What limits the grace of pods from outside.
-fn caps(kind: &str, object: Node, subject: &Subject, cluster: &mut Cluster) {
+fn caps(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster) {
     let mut cap = |node: Node, limit: Duration, what: String| {
         cluster.caps.push(Cap { subject: subject.clone(), place: node.place(), limit, what });
     };

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use cluster::Cluster;
-use finding::{Finding, Findings, Place};
+use finding::{Finding, Findings, Position};
 use rules::Rule;
 use yaml::Node;
 
@@ -37,7 +37,7 @@ impl Lint {
 }
 
 /// A file to judge.
-pub struct Source {
+pub struct SourceFile {
     /// As findings name it.
     pub name: String,
     pub text: String,
@@ -52,10 +52,10 @@ const ALLOW: &str = "adieu: allow ";
 ///
 /// # Errors
 /// One line for the first file that cannot be read: file, line, and what would be right.
-pub fn judge(sources: &[Source], allowed: &[Rule]) -> Result<Vec<Finding>, String> {
+pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Vec<Finding>, String> {
     let (mut findings, mut cluster) = (Findings::default(), Cluster::default());
     for source in sources {
-        let refused = |(place, why): (Place, String)| format!("{}:{}: {why}", source.name, place.line);
+        let refused = |(place, why): (Position, String)| format!("{}:{}: {why}", source.name, place.line);
         read(source, &mut cluster, &mut findings).map_err(refused)?;
     }
     cluster.check(&mut findings);
@@ -67,7 +67,7 @@ pub fn judge(sources: &[Source], allowed: &[Rule]) -> Result<Vec<Finding>, Strin
     Ok(found)
 }
 
-fn allows(sources: &[Source], finding: &Finding) -> bool {
+fn allows(sources: &[SourceFile], finding: &Finding) -> bool {
     let source = sources.iter().find(|source| source.name == finding.file);
     let lines = source.into_iter().flat_map(|source| source.text.lines());
     let named = lines
@@ -76,8 +76,12 @@ fn allows(sources: &[Source], finding: &Finding) -> bool {
     named.flat_map(|(_, rest)| rest.split([',', ' ', ':'])).any(|word| word == finding.rule.id())
 }
 
-fn read(source: &Source, cluster: &mut Cluster, findings: &mut Findings) -> Result<(), (Place, String)> {
-    let Source { name, text } = source;
+fn read(
+    source: &SourceFile,
+    cluster: &mut Cluster,
+    findings: &mut Findings,
+) -> Result<(), (Position, String)> {
+    let SourceFile { name, text } = source;
     let file = name.rsplit('/').next().unwrap_or_default();
     if dockerfile::is_one(file, text) {
         return dockerfile::read(name, text, findings);
@@ -85,7 +89,8 @@ fn read(source: &Source, cluster: &mut Cluster, findings: &mut Findings) -> Resu
     if looks_like_unit(text) {
         return unit::read(name, text, findings);
     }
-    let documents = yaml::documents(text).map_err(|(line, why)| (Place::line(line), not_yaml(text, &why)))?;
+    let documents =
+        yaml::documents(text).map_err(|(line, why)| (Position::line(line), not_yaml(text, &why)))?;
     let mut known = false;
     for document in &documents {
         let node = Node::new(document);
@@ -101,11 +106,11 @@ fn read(source: &Source, cluster: &mut Cluster, findings: &mut Findings) -> Resu
         return Ok(());
     }
     if text.contains("{{") {
-        return Err((Place::line(1), not_yaml(text, "nothing in it says what it is")));
+        return Err((Position::line(1), not_yaml(text, "nothing in it says what it is")));
     }
     let what = "this is no Kubernetes object, compose file, systemd unit, Quadlet or Dockerfile";
     Err((
-        Place::line(1),
+        Position::line(1),
         format!("{what}; a Kubernetes object has 'kind:', a compose file 'services:', a unit '[Service]'"),
     ))
 }

@@ -28,7 +28,7 @@ impl Severity {
 }
 
 /// What is known of a rule.
-struct Facts {
+struct RuleRow {
     id: &'static str,
     severity: Severity,
     title: &'static str,
@@ -47,9 +47,9 @@ macro_rules! rules {
         impl Rule {
             pub const ALL: &'static [Rule] = &[$(Rule::$rule),*];
 
-            const fn facts(self) -> Facts {
+            const fn facts(self) -> RuleRow {
                 match self {
-                    $(Rule::$rule => Facts {
+                    $(Rule::$rule => RuleRow {
                         id: $id, severity: Severity::$severity, title: $title, why: $why, remedy: $remedy,
                     }),*
                 }

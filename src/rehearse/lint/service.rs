@@ -6,23 +6,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use adieu::lifecycle::{Schedule, Wait};
-use adieu::settings::{self, Origin, Platform, Request, Settings, Surroundings, values};
+use adieu::settings::{self, Origin, Platform, Settings, Surroundings, Task, values};
 use adieu::signal::Signal;
 
-use super::finding::{Findings, Place, Spot, Subject};
+use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
 
 pub(crate) struct Service {
-    pub(crate) subject: Subject,
+    pub(crate) subject: ObjectRef,
     /// Where to point when nothing more exact is known.
-    pub(crate) place: Place,
+    pub(crate) place: Position,
     pub(crate) platform: Platform,
     /// From the stop request to the platform's SIGKILL, when it is written there.
     pub(crate) grace: Option<Spot<Duration>>,
     /// What that is called in this dialect.
     pub(crate) grace_key: &'static str,
     /// What the platform does before it sends the stop signal.
-    pub(crate) hook: Option<Spot<Hook>>,
+    pub(crate) hook: Option<Spot<PreStopHook>>,
     /// The whole command line; `None` when it is left to the image.
     pub(crate) command: Option<Spot<Vec<String>>>,
     /// The image's entry point stands in front of these words, and is not known.
@@ -39,7 +39,7 @@ pub(crate) struct Service {
 
 /// A hook of the platform's that runs before the stop signal.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Hook {
+pub(crate) enum PreStopHook {
     Sleep(Duration),
     /// `adieu --wait`
     Wait,
@@ -47,7 +47,7 @@ pub(crate) enum Hook {
 }
 
 /// How the command reaches the app.
-pub(crate) struct Launch {
+pub(crate) struct Invocation {
     /// adieu's own options; `None` when it is not there.
     pub(crate) adieu: Option<Vec<String>>,
     /// Another init in front of everything.
@@ -57,23 +57,23 @@ pub(crate) struct Launch {
 }
 
 /// Whether the command stands below adieu, and what it is then.
-pub(crate) fn launch(words: &[String]) -> Launch {
-    let mut launch = Launch { adieu: None, init: None, app: words.to_vec() };
+pub(crate) fn invocation(words: &[String]) -> Invocation {
+    let mut invocation = Invocation { adieu: None, init: None, app: words.to_vec() };
     if let Some(first) = words.first().filter(|first| is_other_init(first)) {
         // Its own options are short ones that may have values; what counts is what stands behind
         // the dashes.
         let dashes = words.iter().position(|word| word == "--");
         let rest = dashes.map_or(1, |dashes| dashes + 1);
-        launch.init = Some(base_name(first));
-        launch.app = words.get(rest..).unwrap_or_default().to_vec();
+        invocation.init = Some(base_name(first));
+        invocation.app = words.get(rest..).unwrap_or_default().to_vec();
     }
-    if launch.app.first().is_some_and(|first| base_name(first) == "adieu") {
-        let rest = launch.app.split_off(1);
+    if invocation.app.first().is_some_and(|first| base_name(first) == "adieu") {
+        let rest = invocation.app.split_off(1);
         let dashes = rest.iter().position(|word| word == "--");
-        launch.adieu = Some(rest[..dashes.unwrap_or(rest.len())].to_vec());
-        launch.app = dashes.map(|dashes| rest[dashes + 1..].to_vec()).unwrap_or_default();
+        invocation.adieu = Some(rest[..dashes.unwrap_or(rest.len())].to_vec());
+        invocation.app = dashes.map(|dashes| rest[dashes + 1..].to_vec()).unwrap_or_default();
     }
-    launch
+    invocation
 }
 
 fn is_other_init(word: &str) -> bool {
@@ -85,8 +85,8 @@ pub(crate) fn base_name(word: &str) -> String {
 }
 
 impl Service {
-    fn launch(&self) -> Launch {
-        launch(self.command.as_ref().map_or(&[], |command| &command.value))
+    fn invocation(&self) -> Invocation {
+        invocation(self.command.as_ref().map_or(&[], |command| &command.value))
     }
 
     /// adieu stands in the command, or shows itself by its variables when the image's entry point
@@ -95,25 +95,25 @@ impl Service {
         let known = self.command.is_some() && !self.behind_entrypoint;
         let named = |name: &String| name.starts_with("ADIEU_");
         let variables = self.env.iter().map(|(name, _)| name).chain(&self.hidden);
-        self.launch().adieu.is_some() || !known && variables.into_iter().any(named)
+        self.invocation().adieu.is_some() || !known && variables.into_iter().any(named)
     }
 
     /// What adieu would make of its options and variables; `None` when a part of them cannot be
     /// seen from here.
     pub(crate) fn settings(&self) -> Option<Result<Box<Settings>, String>> {
-        let launch = self.launch();
+        let invocation = self.invocation();
         let hidden = self.hidden.iter().any(|name| name.starts_with("ADIEU_"));
         let elsewhere = self.env.iter().any(|(name, _)| name == "ADIEU_CONFIG");
         if !self.has_adieu() || hidden || elsewhere || self.more_env {
             return None;
         }
-        let mut arguments: Vec<OsString> = launch.adieu.iter().flatten().map(OsString::from).collect();
+        let mut arguments: Vec<OsString> = invocation.adieu.iter().flatten().map(OsString::from).collect();
         if arguments.iter().any(|word| word == "--config") {
             return None;
         }
         arguments.push("--".into());
-        arguments.extend(launch.app.iter().map(OsString::from));
-        if launch.app.is_empty() {
+        arguments.extend(invocation.app.iter().map(OsString::from));
+        if invocation.app.is_empty() {
             arguments.push("app".into());
         }
         let mut env: Vec<(OsString, OsString)> = vec![("ADIEU_CONFIG".into(), "/dev/null".into())];
@@ -128,17 +128,17 @@ impl Service {
             texts: &|_| Vec::new(),
             pid: std::process::id(),
         };
-        match settings::request(arguments, env, &around) {
-            Ok(Request::Run(settings) | Request::Check(settings)) => Some(Ok(settings)),
-            Ok(Request::Probe { .. } | Request::Wait(_) | Request::Install(_) | Request::Show(_)) => None,
+        match settings::task(arguments, env, &around) {
+            Ok(Task::Run(settings) | Task::Check(settings)) => Some(Ok(settings)),
+            Ok(Task::Probe { .. } | Task::Wait(_) | Task::Install(_) | Task::Show(_)) => None,
             Err(refusal) => Some(Err(refusal.0)),
         }
     }
 
     pub(crate) fn hook_sleep(&self) -> Duration {
         match self.hook.as_ref().map(|hook| &hook.value) {
-            Some(Hook::Sleep(time)) => *time,
-            Some(Hook::Wait | Hook::Other) | None => Duration::ZERO,
+            Some(PreStopHook::Sleep(time)) => *time,
+            Some(PreStopHook::Wait | PreStopHook::Other) | None => Duration::ZERO,
         }
     }
 
@@ -146,7 +146,7 @@ impl Service {
         self.grace.as_ref().map_or(self.platform.grace(), |spot| spot.value)
     }
 
-    pub(crate) fn grace_place(&self) -> Place {
+    pub(crate) fn grace_place(&self) -> Position {
         self.grace.as_ref().map_or(self.place, |spot| spot.place)
     }
 
@@ -174,7 +174,7 @@ impl Service {
     }
 
     /// The variable that a refusal speaks of, or the command.
-    fn adieu_place(&self, why: &str) -> Place {
+    fn adieu_place(&self, why: &str) -> Position {
         let named = self.env.iter().find(|(name, _)| why.contains(name.as_str()));
         let command = self.command.as_ref().map_or(self.place, |command| command.place);
         named.map_or(command, |(_, spot)| spot.place)
@@ -182,8 +182,8 @@ impl Service {
 
     fn check_launch(&self, findings: &mut Findings) {
         let Some(command) = &self.command else { return };
-        let launch = self.launch();
-        if let (Some(init), Some(_)) = (&launch.init, &launch.adieu) {
+        let invocation = self.invocation();
+        if let (Some(init), Some(_)) = (&invocation.init, &invocation.adieu) {
             findings.add(
                 Rule::InitTwice,
                 &self.subject,
@@ -194,13 +194,13 @@ impl Service {
         if self.has_adieu() {
             return;
         }
-        let mut app = launch.app.as_slice();
+        let mut app = invocation.app.as_slice();
         while app.first().is_some_and(|word| base_name(word) == "docker-entrypoint.sh") {
             app = &app[1..];
         }
         let line = shell_line(app);
         // dumb-init signals the whole group, and so the app behind its shell as well.
-        let to_shell_alone = launch.init.as_deref() != Some("dumb-init");
+        let to_shell_alone = invocation.init.as_deref() != Some("dumb-init");
         if let Some((shell, line)) = line.as_ref().filter(|_| to_shell_alone)
             && !hands_over(line)
         {
@@ -288,16 +288,16 @@ impl Service {
                 .weigh(Severity::Note)
                 .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
         }
-        if let Some(hook) = self.hook.as_ref().filter(|hook| hook.value != Hook::Other) {
+        if let Some(hook) = self.hook.as_ref().filter(|hook| hook.value != PreStopHook::Other) {
             let own = shown(plan.pre_stop);
             let message = match &hook.value {
-                Hook::Sleep(time) => {
+                PreStopHook::Sleep(time) => {
                     format!(
                         "the preStop hook sleeps {}, and then adieu sleeps {own} of its own",
                         shown(*time)
                     )
                 }
-                Hook::Wait | Hook::Other => {
+                PreStopHook::Wait | PreStopHook::Other => {
                     format!("adieu --wait drains, and then adieu itself begins with {own}")
                 }
             };
@@ -309,7 +309,7 @@ impl Service {
     }
 
     /// Where adieu's grace stands, and whether a person wrote it.
-    fn adieu_grace(&self, settings: &Settings) -> (bool, Place) {
+    fn adieu_grace(&self, settings: &Settings) -> (bool, Position) {
         let origin = settings.shown.iter().find(|(name, ..)| *name == "grace").map(|(_, _, origin)| origin);
         let command = self.command.as_ref().map_or(self.place, |command| command.place);
         match origin {
@@ -354,7 +354,7 @@ impl Service {
     }
 
     /// The signal by which the platform asks, and where that is said.
-    fn asked_by(&self) -> Option<(Signal, Place, bool)> {
+    fn asked_by(&self) -> Option<(Signal, Position, bool)> {
         match &self.stop_signal {
             Some(spot) => spot.value.parse().ok().map(|signal| (signal, spot.place, true)),
             None => {
@@ -393,10 +393,10 @@ impl Service {
             findings.add(Rule::StopSignalKill, &self.subject, place, message);
             return;
         }
-        if self.has_adieu() || self.hook.as_ref().is_some_and(|hook| hook.value == Hook::Other) {
+        if self.has_adieu() || self.hook.as_ref().is_some_and(|hook| hook.value == PreStopHook::Other) {
             return;
         }
-        let app = self.launch().app;
+        let app = self.invocation().app;
         let words = shell_line(&app).and_then(|(_, line)| simple(line)).unwrap_or(app);
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let Some(program) = settings::program_of(&words) else { return };

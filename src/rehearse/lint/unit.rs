@@ -5,12 +5,12 @@ use std::time::Duration;
 use adieu::settings::{Platform, values};
 use adieu::signal::Signal;
 
-use super::finding::{Findings, Place, Spot, Subject};
+use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
-use super::service::{Hook, Service, base_name};
+use super::service::{PreStopHook, Service, base_name};
 
 /// One assignment.
-struct Entry {
+struct Assignment {
     section: String,
     key: String,
     value: String,
@@ -19,19 +19,19 @@ struct Entry {
 
 /// A file's assignments, in order.
 pub(crate) struct Unit {
-    entries: Vec<Entry>,
+    entries: Vec<Assignment>,
 }
 
 /// systemd's default: DefaultTimeoutStopSec of systemd-system.conf(5).
 const TIMEOUT: Duration = Duration::from_secs(90);
 
-pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<(), (Place, String)> {
+pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<(), (Position, String)> {
     let unit = Unit::parse(text)?;
     let name = base_name(file);
     if unit.has("Container") {
-        quadlet(&unit, Subject { file: file.to_owned(), object: name }, findings)
+        quadlet(&unit, ObjectRef { file: file.to_owned(), object: name }, findings)
     } else if unit.has("Service") {
-        service(&unit, Subject { file: file.to_owned(), object: name }, findings)
+        service(&unit, ObjectRef { file: file.to_owned(), object: name }, findings)
     } else {
         Ok(())
     }
@@ -40,8 +40,8 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
 impl Unit {
     /// systemd.syntax(7): a line that ends with a backslash goes on in the next; an empty value
     /// takes back what stood before.
-    fn parse(text: &str) -> Result<Unit, (Place, String)> {
-        let (mut entries, mut section) = (Vec::<Entry>::new(), String::new());
+    fn parse(text: &str) -> Result<Unit, (Position, String)> {
+        let (mut entries, mut section) = (Vec::<Assignment>::new(), String::new());
         let mut lines = text.lines().enumerate();
         while let Some((number, line)) = lines.next() {
             let mut line = line.trim().to_owned();
@@ -65,11 +65,11 @@ impl Unit {
                 if value.is_empty() {
                     entries.retain(|entry| (&entry.section, &entry.key) != (&section, &key));
                 } else {
-                    entries.push(Entry { section: section.clone(), key, value, line: number + 1 });
+                    entries.push(Assignment { section: section.clone(), key, value, line: number + 1 });
                 }
             } else {
                 let why = format!("'{line}' is no assignment; write Name=value");
-                return Err((Place::line(number + 1), why));
+                return Err((Position::line(number + 1), why));
             }
         }
         Ok(Unit { entries })
@@ -81,16 +81,16 @@ impl Unit {
 
     fn all(&self, section: &str, key: &str) -> Vec<Spot<String>> {
         let wanted = self.entries.iter().filter(|entry| entry.section == section && entry.key == key);
-        wanted.map(|entry| Spot::new(entry.value.clone(), Place::line(entry.line))).collect()
+        wanted.map(|entry| Spot::new(entry.value.clone(), Position::line(entry.line))).collect()
     }
 
     fn last(&self, section: &str, key: &str) -> Option<Spot<String>> {
         self.all(section, key).pop()
     }
 
-    fn place(&self, section: &str) -> Place {
+    fn place(&self, section: &str) -> Position {
         let first = self.entries.iter().find(|entry| entry.section == section);
-        Place::line(first.map_or(1, |entry| entry.line))
+        Position::line(first.map_or(1, |entry| entry.line))
     }
 
     fn env(&self, section: &str) -> Vec<(String, Spot<String>)> {
@@ -106,14 +106,14 @@ impl Unit {
     }
 
     /// How long systemd waits; `None` for without end.
-    fn timeout(&self) -> Result<Option<Spot<Option<Duration>>>, (Place, String)> {
+    fn timeout(&self) -> Result<Option<Spot<Option<Duration>>>, (Position, String)> {
         let given = self.last("Service", "TimeoutStopSec").or_else(|| self.last("Service", "TimeoutSec"));
         given.map(|spot| Ok(Spot::new(time(&spot)?, spot.place))).transpose()
     }
 }
 
 /// systemd.time(7), as far as timeouts use it. 0 stands for without end (systemd.service(5)).
-fn time(spot: &Spot<String>) -> Result<Option<Duration>, (Place, String)> {
+fn time(spot: &Spot<String>) -> Result<Option<Duration>, (Position, String)> {
     if ["infinity", "0"].contains(&spot.value.as_str()) {
         return Ok(None);
     }
@@ -121,13 +121,13 @@ fn time(spot: &Spot<String>) -> Result<Option<Duration>, (Place, String)> {
     values::duration(&plain).map(Some).map_err(|why| (spot.place, why))
 }
 
-fn words(spot: &Spot<String>) -> Result<Vec<String>, (Place, String)> {
+fn words(spot: &Spot<String>) -> Result<Vec<String>, (Position, String)> {
     // The prefixes say how systemd starts it (systemd.service(5)).
     let line = spot.value.trim_start_matches(['@', '-', ':', '+', '!', '|']);
     shlex::split(line).ok_or_else(|| (spot.place, format!("quotes do not match in '{line}'; close them")))
 }
 
-fn service(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(), (Place, String)> {
+fn service(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(), (Position, String)> {
     let command = match unit.last("Service", "ExecStart") {
         Some(spot) => Some(Spot::new(words(&spot)?, spot.place)),
         None => None,
@@ -143,7 +143,7 @@ fn service(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
         platform: Platform::Systemd,
         grace: timeout.and_then(|spot| Some(Spot::new(spot.value?, spot.place))),
         grace_key: "TimeoutStopSec",
-        hook: stop.first().map(|spot| Spot::new(Hook::Other, spot.place)),
+        hook: stop.first().map(|spot| Spot::new(PreStopHook::Other, spot.place)),
         command,
         behind_entrypoint: false,
         env: unit.env("Service"),
@@ -164,7 +164,7 @@ fn service(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(),
     Ok(())
 }
 
-fn check_kill_off(unit: &Unit, subject: &Subject, findings: &mut Findings) {
+fn check_kill_off(unit: &Unit, subject: &ObjectRef, findings: &mut Findings) {
     let off = unit
         .last("Service", "SendSIGKILL")
         .filter(|spot| ["no", "false", "0", "off"].contains(&spot.value.as_str()));
@@ -210,7 +210,7 @@ fn check_exec_stop(spot: &Spot<String>, service: &Service, findings: &mut Findin
 }
 
 /// What podman's generator makes of a container; the unit around it has limits of its own.
-fn quadlet(unit: &Unit, subject: Subject, findings: &mut Findings) -> Result<(), (Place, String)> {
+fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(), (Position, String)> {
     let own = |key: &str| unit.last("Container", key);
     let (entrypoint, exec) = (own("Entrypoint"), own("Exec"));
     let mut all = entrypoint.as_ref().map(entrypoint_words).transpose()?.unwrap_or_default();
@@ -304,7 +304,7 @@ fn podman_stop_timeout(unit: &Unit) -> Option<Spot<String>> {
 }
 
 /// `Entrypoint=` is a JSON array or a single command.
-fn entrypoint_words(spot: &Spot<String>) -> Result<Vec<String>, (Place, String)> {
+fn entrypoint_words(spot: &Spot<String>) -> Result<Vec<String>, (Position, String)> {
     if spot.value.starts_with('[') {
         return serde_json::from_str(&spot.value).map_err(|_| {
             (spot.place, "Entrypoint is no JSON; write [\"program\", \"argument\"]".to_owned())

@@ -2,7 +2,7 @@
 
 use saphyr::{LoadableYamlNode, MarkedYaml};
 
-use super::finding::{Place, Spot};
+use super::finding::{Position, Spot};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a>(&'a MarkedYaml<'a>);
@@ -20,9 +20,9 @@ impl<'a> Node<'a> {
         Node(document)
     }
 
-    pub(crate) fn place(self) -> Place {
+    pub(crate) fn place(self) -> Position {
         let start = self.0.span.start;
-        Place { line: start.line().max(1), column: start.col() + 1 }
+        Position { line: start.line().max(1), column: start.col() + 1 }
     }
 
     pub(crate) fn get(self, key: &str) -> Option<Node<'a>> {

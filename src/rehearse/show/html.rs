@@ -73,10 +73,10 @@ fn verdict(page: &mut String, run: &Run) {
 }
 
 /// A row's name, and its cell for a run.
-type Row<'a> = (&'a str, &'a dyn Fn(&Run) -> String);
+type TableRow<'a> = (&'a str, &'a dyn Fn(&Run) -> String);
 
 fn numbers(page: &mut String, runs: &[Run]) {
-    let rows: [Row; 8] = [
+    let rows: [TableRow; 8] = [
         ("requests sent", &|run| run.verdict.tally.sent.to_string()),
         ("answered", &|run| run.verdict.tally.answered.to_string()),
         ("cut off", &|run| run.verdict.tally.cut_off.to_string()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::run::Run;
-use crate::verdict::{Finding, Outcome};
+use crate::verdict::{Outcome, PointResult};
 
 /// JUnit XML, without times of day, so that equal rehearsals give equal files.
 #[must_use]
@@ -77,7 +77,7 @@ fn no_loss(run: &Run) -> TestCase {
     TestCase::new("loses no request", status)
 }
 
-fn case(finding: &Finding) -> TestCase {
+fn case(finding: &PointResult) -> TestCase {
     let status = match finding.outcome {
         Outcome::Pass => TestCaseStatus::success(),
         Outcome::NotSeen => {

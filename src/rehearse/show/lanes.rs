@@ -5,7 +5,7 @@ use anstyle::Style;
 
 use super::run::{TimeRange, path_of};
 use super::style::{BAD, GOOD, WARN, line, paint, shorten};
-use crate::recording::{At, Connection, Fate, PhaseSpan, Recording, Request};
+use crate::recording::{At, ConnectionUse, Fate, RecordedPhase, Recording, Request};
 
 /// Columns of the labels and of the lanes.
 const LABEL: usize = 18;
@@ -20,7 +20,7 @@ pub(crate) fn lanes(recording: &Recording, range: TimeRange) -> String {
         line(&mut page, &row("adieu", &phase_lane(recording.phases(), range)));
     }
     for (index, target) in recording.targets.iter().enumerate() {
-        for connection in Connection::ALL {
+        for connection in ConnectionUse::ALL {
             let used = |r: &Request| r.target == index as u16 && r.connection == connection;
             if !recording.requests.iter().any(used) {
                 continue;
@@ -93,7 +93,7 @@ fn platform_lane(recording: &Recording, range: TimeRange) -> String {
 }
 
 /// Each phase as a stretch of dashes with its name in it.
-fn phase_lane(phases: &[PhaseSpan], range: TimeRange) -> String {
+fn phase_lane(phases: &[RecordedPhase], range: TimeRange) -> String {
     let mut cells: Vec<char> = vec![' '; LANE];
     for span in phases.iter().filter(|span| span.to > range.from) {
         let (from, to) = (column(span.from, range), column(span.to, range));
@@ -118,7 +118,7 @@ enum Cell {
     CutOff,
 }
 
-fn request_lane(recording: &Recording, target: u16, connection: Connection, range: TimeRange) -> String {
+fn request_lane(recording: &Recording, target: u16, connection: ConnectionUse, range: TimeRange) -> String {
     let mut cells = [Cell::Empty; LANE];
     let lane = recording
         .requests

@@ -4,13 +4,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::recording::{At, Recording};
-use crate::verdict::Verdict;
+use crate::verdict::RunVerdict;
 
 /// One rehearsal and what the judge says of it.
 #[derive(JsonSchema, Serialize, Clone, PartialEq, Debug)]
 pub struct Run {
     pub recording: Recording,
-    pub verdict: Verdict,
+    pub verdict: RunVerdict,
 }
 
 /// The stretch of time that all runs of one picture share.

@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use super::run::{Run, TimeRange, path_of, played};
-use crate::recording::{At, Fate, Isolation, PhaseSpan, Recording, Request};
-use crate::verdict::{Finding, Outcome, Point};
+use crate::recording::{At, Fate, Isolation, RecordedPhase, Recording, Request};
+use crate::verdict::{Outcome, Point, PointResult};
 
 const WIDTH: i64 = 960;
 /// Where the lanes begin and end.
@@ -145,7 +145,7 @@ fn heading(out: &mut String, run: &Run, top: i64) {
     write_text(out, 24, top + 44, "faint", &about);
 }
 
-fn phase(out: &mut String, span: &PhaseSpan, range: TimeRange, lanes: i64, rows: i64) {
+fn phase(out: &mut String, span: &RecordedPhase, range: TimeRange, lanes: i64, rows: i64) {
     if span.to <= range.from || span.from < At(0) {
         return;
     }
@@ -259,7 +259,7 @@ fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
 }
 
 /// A line through a panel.
-struct Mark<'a> {
+struct EventLine<'a> {
     at: At,
     name: &'a str,
     /// Classes of the line and of its name.
@@ -268,8 +268,8 @@ struct Mark<'a> {
 }
 
 /// What the platform did, and a kill by adieu.
-fn marks_of<'a>(recording: &Recording, signal: &'a str, range: TimeRange) -> Vec<Mark<'a>> {
-    let mark = |at, name, line, text| Mark { at, name, line, text };
+fn marks_of<'a>(recording: &Recording, signal: &'a str, range: TimeRange) -> Vec<EventLine<'a>> {
+    let mark = |at, name, line, text| EventLine { at, name, line, text };
     let limits = &recording.limits;
     let (grace, hook) = (At(limits.grace_ms as i64), At(limits.hook_ms as i64));
     let mut marks = vec![
@@ -297,14 +297,14 @@ fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, 
     let signal = format!("SIG{}", recording.limits.stop_signal);
     let mut marks = marks_of(recording, &signal, range);
     marks.sort_by_key(|mark| mark.line == "kill");
-    for Mark { at, line, .. } in &marks {
+    for EventLine { at, line, .. } in &marks {
         let x = x_of(*at, range);
         let (top, bottom) = (lanes - 20, lanes + rows);
         let _ = writeln!(out, "<line class=\"{line}\" x1=\"{x}\" x2=\"{x}\" y1=\"{top}\" y2=\"{bottom}\"/>");
     }
     marks.sort_by_key(|mark| mark.at);
     let mut taken = [0_i64; 3];
-    for Mark { at, name, text, .. } in &marks {
+    for EventLine { at, name, text, .. } in &marks {
         let (x, width) = (x_of(*at, range), name.len() as i64 * 6);
         let (anchor, left) = if x + width > RIGHT { ("end", x - width) } else { ("start", x) };
         let storey = taken.iter().position(|end| left >= *end).unwrap_or(2);
@@ -319,7 +319,7 @@ fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, 
 }
 
 /// Two columns of points.
-fn checklist(out: &mut String, findings: &[Finding], top: i64) {
+fn checklist(out: &mut String, findings: &[PointResult], top: i64) {
     for (index, finding) in findings.iter().enumerate() {
         let x = 24 + (index as i64 / CHECK_ROWS) * 460;
         let y = top + (index as i64 % CHECK_ROWS) * CHECK_ROW;

@@ -10,7 +10,7 @@ use super::lanes;
 use super::run::{Run, TimeRange, played};
 use super::style::{BAD, FAINT, GOOD, STRONG, WARN, line, paint, shorten};
 use crate::recording::{Isolation, Recording};
-use crate::verdict::{Finding, Outcome, Point};
+use crate::verdict::{Outcome, Point, PointResult};
 
 const WIDTH: usize = 80;
 
@@ -142,7 +142,7 @@ fn checklist(page: &mut String, runs: &[Run]) {
     }
 }
 
-fn details(page: &mut String, finding: &Finding, indent: usize) {
+fn details(page: &mut String, finding: &PointResult, indent: usize) {
     let space = " ".repeat(indent);
     for part in fold(&finding.seen, WIDTH - indent) {
         line(page, &format!("{space}{}", paint(FAINT, &part)));

@@ -2,7 +2,7 @@
 //! times fit into one another.
 #![no_main]
 
-use adieu::settings::{self, Request, Surroundings};
+use adieu::settings::{self, Task, Surroundings};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -23,15 +23,15 @@ fuzz_target!(|bytes: &[u8]| {
     let variables = lines.iter().filter_map(|line| variable(line)).collect::<Vec<_>>();
     let arguments = lines.iter().filter(|line| variable(line).is_none());
     let arguments: Vec<_> = arguments.map(|line| OsString::from_vec(line.to_vec())).collect();
-    match settings::request(arguments, variables, &around) {
-        Ok(Request::Run(settings) | Request::Check(settings)) => {
+    match settings::task(arguments, variables, &around) {
+        Ok(Task::Run(settings) | Task::Check(settings)) => {
             let plan = &settings.plan;
             assert!(plan.kill_margin < plan.grace);
             assert!(plan.pre_stop < plan.grace - plan.kill_margin);
             assert!(!settings.command.is_empty());
             assert!(!settings::timeline(&settings).is_empty());
         }
-        Ok(Request::Probe { .. } | Request::Show(_)) => {}
+        Ok(Task::Probe { .. } | Task::Show(_)) => {}
         Err(refusal) => assert!(!refusal.0.is_empty()),
     }
 });

@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     std::fs::write(&*FILE, text).expect("a writable directory for temporary files");
     let around = Surroundings { variable: &|_| None, exists: &|_| false, texts: &|_| Vec::new(), pid: 1 };
     let arguments = ["--config".into(), FILE.clone().into_os_string(), "--".into(), "app".into()];
-    if let Err(refusal) = settings::request(arguments, [], &around) {
+    if let Err(refusal) = settings::task(arguments, [], &around) {
         assert!(!refusal.0.is_empty());
     }
 });

@@ -33,7 +33,7 @@ pub fn show(format: Format, findings: &[Finding], files: usize) -> String {
 }
 
 #[derive(Serialize)]
-struct Page<'a> {
+struct LintReport<'a> {
     /// Raised when a field changes its meaning.
     version: u8,
     files: usize,
@@ -42,5 +42,5 @@ struct Page<'a> {
 
 fn json(findings: &[Finding], files: usize) -> String {
     // Plain data with string keys: there is nothing in it that JSON cannot say.
-    serde_json::to_string_pretty(&Page { version: 1, files, findings }).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&LintReport { version: 1, files, findings }).unwrap_or_default() + "\n"
 }

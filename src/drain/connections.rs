@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::evidence::{Evidence, Patience};
 use super::history::History;
 use super::pinned::{Traffic, WINDOW};
+use super::readers::Reading;
 use super::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::tcp::{Connection, Sample};
@@ -91,6 +92,15 @@ impl Connections {
         self.known.get(&cookie)
     }
 
+    /// For some it helps to know what the app's threads do.
+    pub(super) fn has_doubts(&self) -> bool {
+        self.known.values().any(|known| {
+            let silent = known.connection.sample.info.map(|info| info.sent_ago.min(info.received_ago));
+            let silent = silent >= Some(self.patience.quiet);
+            known.evidence == Evidence::Unanswered || known.evidence.is_doubt() && silent
+        })
+    }
+
     /// By listening port, the longest pause that was seen inside an answer.
     pub(super) fn pauses(&self) -> HashMap<u16, Duration> {
         self.rhythms.iter().map(|(port, rhythm)| (*port, rhythm.longest_pause())).collect()
@@ -102,7 +112,7 @@ impl Connections {
     }
 
     /// Enters one connection; true if it is in flight.
-    pub(super) fn enter(&mut self, now: Moment, connection: &Connection) -> bool {
+    pub(super) fn enter(&mut self, now: Moment, connection: &Connection, reading: Reading) -> bool {
         let sample = &connection.sample;
         let history = if self.look > 1 { History::born_in_sight() } else { History::default() };
         let fresh = JudgedConnection {
@@ -131,6 +141,7 @@ impl Connections {
         let was_asking = known.look != 0 && known.evidence == Evidence::Unanswered;
         known.connection = *connection;
         let rhythm = self.rhythms.entry(connection.id.local.port()).or_default();
+        known.history.reads(reading);
         known.evidence = known.history.observe(now, sample, rhythm, &self.patience);
         known.look = self.look;
         let answered = was_asking && known.evidence.follows_an_answer();
@@ -214,14 +225,14 @@ mod tests {
     fn the_tally_counts_by_port_and_forgets_the_gone() {
         let mut connections = Connections::new(PATIENCE);
         connections.begin_look();
-        assert!(connections.enter(at(1), &sample(7, 80, 100, 5000, 3)));
-        assert!(connections.enter(at(1), &sample(8, 81, 100, 5000, 3)));
-        assert!(!connections.enter(at(1), &sample(9, 80, 15_000, 14_000, 3)));
+        assert!(connections.enter(at(1), &sample(7, 80, 100, 5000, 3), Reading::Unknown));
+        assert!(connections.enter(at(1), &sample(8, 81, 100, 5000, 3), Reading::Unknown));
+        assert!(!connections.enter(at(1), &sample(9, 80, 15_000, 14_000, 3), Reading::Unknown));
         connections.remove_unseen();
         let tally = connections.tally(at(1));
         assert_eq!((tally.connections, tally.in_flight), (3, BTreeMap::from([(80, 1), (81, 1)])));
         connections.begin_look();
-        connections.enter(at(2), &sample(7, 80, 5000, 100, 4));
+        connections.enter(at(2), &sample(7, 80, 5000, 100, 4), Reading::Unknown);
         connections.remove_unseen();
         let tally = connections.tally(at(2));
         assert_eq!((tally.connections, tally.in_flight), (1, BTreeMap::from([(80, 1)])));
@@ -237,7 +248,11 @@ mod tests {
         let mut connections = Connections::new(PATIENCE);
         for (second, slow) in [(1, 0), (3, 0), (4, 1)] {
             connections.begin_look();
-            connections.enter(at(second), &sample(7, 80, 100 + 1000 * second, 9000 + 1000 * second, 3));
+            connections.enter(
+                at(second),
+                &sample(7, 80, 100 + 1000 * second, 9000 + 1000 * second, 3),
+                Reading::Unknown,
+            );
             assert_eq!(connections.tally(at(second)).traffic.slow, slow);
         }
     }
@@ -251,7 +266,7 @@ mod tests {
             if let Some(info) = &mut sample.sample.info {
                 info.data_out += second as u32;
             }
-            assert!(connections.enter(at(second), &sample));
+            assert!(connections.enter(at(second), &sample, Reading::Unknown));
             assert_eq!(connections.tally(at(second)).traffic.urgent, urgent);
         }
     }

@@ -17,10 +17,11 @@
 //! | the app spoke last, and that was `100 Continue` | `Continue` | yes, however old |
 //! | the app spoke last; the exchange is like others that were complete | `JustSent`, then `Answered` | for `--drain-quiet` |
 //! | the same, of any size, on a listener of which many exchanges were seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
-//! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for seven seconds |
+//! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for some six seconds |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
 //! | the same, and nothing of the kind is known | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, and it may all be a TLS handshake | `Handshake`, then `Answered` | for a minute |
+//! | any of these, and a thread of the app blocks in a read on this very connection | `MayGoOn`, then `Answered` | for twice `--drain-quiet`, or as if unseen |
 //! | the app spoke last, one of short exchanges at even intervals | `Routine` | no |
 //! | both in one tick of the clock, and nothing tells which was last | `Tie`, then `OldTie` | for `--drain-longest` |
 //! | the same, on a connection that has been through many exchanges | `Tie`, then `OldTie` | for a minute |
@@ -29,7 +30,8 @@
 
 use std::time::Duration;
 
-use super::history::{ACKNOWLEDGED_BY, CONTINUE, History, has_room_for_handshake};
+use super::history::{ACKNOWLEDGED_BY, BRIEF, History, has_room_for_handshake};
+use super::readers::Reading;
 use super::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
@@ -46,9 +48,10 @@ const SMALLEST_HELLO: u64 = 160;
 const SLOW_HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// A silence that is believed on a connection that has been through many exchanges, the last of
-/// which nobody saw: longer than most pauses, and over two seconds after a pre-stop sleep of the
-/// usual length.
-const UNSEEN: Duration = Duration::from_secs(7);
+/// which nobody saw: longer than most pauses, and over within two seconds after a pre-stop sleep of
+/// the usual length. A pause that is longer, begun before the stop, on a server with an event loop,
+/// cannot be told from rest.
+const UNSEEN: Duration = Duration::from_millis(6_200);
 
 /// How long the evidence holds, as configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +127,11 @@ impl Evidence {
         }
     }
 
+    /// Most likely at rest, and yet it may not be.
+    pub(super) fn is_doubt(self) -> bool {
+        matches!(self, Evidence::MayGoOn | Evidence::Handshake | Evidence::Tie)
+    }
+
     /// The app has spoken after the client.
     pub(super) fn follows_an_answer(self) -> bool {
         matches!(
@@ -187,6 +195,7 @@ impl History {
             rhythm.is_without_tls();
         }
         let evidence = judge(sample, self, rhythm, patience);
+        rhythm.reading(self.reading, evidence);
         self.judged(now, sample, speaker, !evidence.in_flight());
         evidence
     }
@@ -268,14 +277,34 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
 /// tickets come when the request does. Otherwise nothing tells.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
     let likely = history.is_experienced(info, rhythm) || may_be_handshake(info, history, rhythm);
-    if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest }
+    let lasts = if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest };
+    lasts.min(awaits_client(info, history, rhythm, patience).unwrap_or(lasts))
+}
+
+/// A thread of the app blocks in a read on this connection, as it does not while it works on a
+/// request: how long a silence that makes certain. None where that tells nothing: on a connection
+/// with frames too small for HTTP/1, which may carry several requests at once, and where such
+/// threads were seen to read while a request was open.
+fn awaits_client(
+    info: &TcpInfo,
+    history: &History,
+    rhythm: &Rhythm,
+    patience: &Patience,
+) -> Option<Duration> {
+    let brief = history.asks_briefly() || info.bytes_in / u64::from(info.data_in.max(1)) <= BRIEF;
+    if history.reading != Reading::Yes || brief || rhythm.reads_ahead() {
+        return None;
+    }
+    Some(if history.has_answered_in_sight() && rhythm.works_apart() {
+        patience.quiet.saturating_mul(2)
+    } else {
+        UNSEEN
+    })
 }
 
 /// The app spoke last. Was that all it had to say?
 fn judge_answer(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
-    if let Some((_, (_, CONTINUE))) = history.present(info, rhythm).known
-        && !history.asks_briefly()
-    {
+    if history.awaits_body(info, rhythm) {
         return Evidence::Continue;
     }
     let wait = silence(info, history, rhythm, patience);
@@ -307,10 +336,14 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
         Some((_, (_, answered))) if !present.first && rhythm.is_steady(answered) => twice,
         _ if present.overlapped => patience.longest,
         None if history.is_experienced(info, rhythm) && rhythm.is_steady(u64::MAX) => twice,
+        None if history.reading == Reading::No && rhythm.has_readers() => patience.longest,
         None if history.is_experienced(info, rhythm) => UNSEEN,
         _ => patience.longest,
     };
     let of = of.max(rhythm.beyond_pauses().unwrap_or_default()).min(patience.longest.max(patience.quiet));
+    if let Some(certain) = awaits_client(info, history, rhythm, patience) {
+        return Silence { of: of.min(certain), evidence: Evidence::MayGoOn };
+    }
     if of >= patience.longest && may_be_handshake(info, history, rhythm) {
         return Silence { of: LONG_SILENCE.max(patience.longest), evidence: Evidence::Handshake };
     }
@@ -551,12 +584,45 @@ mod tests {
         let mut rhythm = Rhythm::default();
         let mut client = Client::kept(5000, 20);
         client.look(&mut rhythm);
-        assert_eq!(client.waits(6999).look(&mut rhythm), Evidence::MayGoOn);
+        assert_eq!(client.waits(6_199).look(&mut rhythm), Evidence::MayGoOn);
         assert_eq!(client.waits(1).look(&mut rhythm), Evidence::Answered);
         // Where much was seen and nothing paused, sooner.
         (0..20).for_each(|_| client.exchange(80, 8, 170, &mut rhythm));
         let mut other = Client::kept(9000, 20);
         assert_eq!(other.waits(2000).look(&mut rhythm), Evidence::Answered);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_its_client_says_that_an_answer_was_complete() {
+        let mut rhythm = Rhythm::default();
+        let mut client = Client::kept(5000, 1);
+        client.history.reads(Reading::Yes);
+        assert_eq!(client.waits(6_199).look(&mut rhythm), Evidence::MayGoOn);
+        assert_eq!(client.waits(1).look(&mut rhythm), Evidence::Answered, "not after ten seconds");
+        // Threads of this listener do not read while they work.
+        let mut other = Client::connects(5000);
+        other.look(&mut rhythm);
+        other.history.reads(Reading::No);
+        other.asks(80).look(&mut rhythm);
+        other.hears(170).look(&mut rhythm);
+        other.history.reads(Reading::Yes);
+        assert_eq!(other.waits(1_999).look(&mut rhythm), Evidence::MayGoOn);
+        assert_eq!(other.waits(1).look(&mut rhythm), Evidence::Answered);
+        // Whose thread does something else has not finished.
+        let mut pausing = Client::kept(5000, 20);
+        pausing.history.reads(Reading::No);
+        assert_eq!(pausing.waits(9_999).look(&mut rhythm), Evidence::MayGoOn);
+        // Nor does it say anything where it reads while requests are open, or of small frames.
+        let mut frames = Client::kept(5000, 1);
+        frames.info.bytes_in = 20;
+        frames.history.reads(Reading::Yes);
+        assert_eq!(frames.waits(9_999).look(&mut rhythm), Evidence::MayGoOn);
+        let mut open = Client::connects(5000);
+        open.history.reads(Reading::Yes);
+        assert_eq!(open.asks(80).look(&mut rhythm), Evidence::Unanswered);
+        let mut client = Client::kept(5000, 1);
+        client.history.reads(Reading::Yes);
+        assert_eq!(client.waits(9_999).look(&mut rhythm), Evidence::MayGoOn);
     }
 
     #[test]
@@ -605,6 +671,8 @@ mod tests {
         client.exchange(80, 8, 170, &mut rhythm);
         client.exchange(200, 8, 25, &mut rhythm);
         assert_eq!(client.waits(60_000).look(&mut rhythm), Evidence::Continue);
+        let first = TcpInfo { bytes_out: 25, ..info(30_000, 30_000, 30_000) };
+        assert_eq!(first_sight(open(first)), Evidence::Continue, "also when nobody saw it");
     }
 
     #[test]

@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use super::evidence::Speaker;
+use super::readers::Reading;
 use super::rhythm::{Rhythm, Shape};
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 
 /// No client of HTTP/1.1 that people use has so small a request; those of HTTP/2, whose headers are
 /// indexed, do.
-const BRIEF: u64 = 36;
+pub(super) const BRIEF: u64 = 36;
 
 /// A client that sends more, so long after it spoke last and still without an answer, sends no
 /// second part of the same thing.
@@ -68,6 +69,10 @@ pub(super) struct History {
     /// flight, as in HTTP/2.
     brief: bool,
     beat: Beat,
+    /// What had been sent when a request was last seen open.
+    open_at: Option<u64>,
+    /// Whether a thread of the app blocks in a read on it.
+    pub(super) reading: Reading,
     /// Rests with an open question after which the client went on, with something from the server
     /// in between.
     open_rests: u8,
@@ -86,6 +91,11 @@ impl History {
     /// Of a connection that was not there at an earlier look at all of them.
     pub(super) fn born_in_sight() -> History {
         History { born_in_sight: true, ..History::default() }
+    }
+
+    /// Takes in whether a thread blocks in a read on it.
+    pub(super) fn reads(&mut self, reading: Reading) {
+        self.reading = reading;
     }
 
     /// Takes in what a look saw, before it is judged.
@@ -126,6 +136,9 @@ impl History {
     pub(super) fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
         let Some(info) = sample.info else { return };
         self.last = Some(Last { at: now, info, speaker, unsent: sample.unsent });
+        if speaker == Speaker::Client {
+            self.open_at = Some(info.bytes_out);
+        }
         // A tie that has only grown old is no rest of which anything is known.
         let at_rest = idle || info.sent_ago >= ACKNOWLEDGED_BY;
         if at_rest && speaker != Speaker::Either && speaker != Speaker::Client {
@@ -261,6 +274,19 @@ impl History {
         self.completed >= 2 || info.data_in.min(info.data_out) > one_exchange
     }
 
+    /// The client was told to go on with its request: `100 Continue`.
+    pub(super) fn awaits_body(&self, info: &TcpInfo, rhythm: &Rhythm) -> bool {
+        let unseen_first = info.data_out == 1 && info.bytes_out == CONTINUE;
+        let since_open = self.open_at.map(|bytes_out| info.bytes_out.wrapping_sub(bytes_out));
+        let known = self.present(info, rhythm).known.is_some_and(|(_, (_, answered))| answered == CONTINUE);
+        (known || unseen_first || since_open == Some(CONTINUE)) && !self.brief
+    }
+
+    /// A request was seen open, and something was sent since.
+    pub(super) fn has_answered_in_sight(&self) -> bool {
+        self.open_at.is_some()
+    }
+
     pub(super) fn asks_briefly(&self) -> bool {
         self.brief
     }
@@ -298,7 +324,7 @@ pub(super) fn has_room_for_handshake(info: &TcpInfo) -> bool {
 }
 
 /// `HTTP/1.1 100 Continue` and two line ends: no answer but a request to go on.
-pub(super) const CONTINUE: u64 = 25;
+const CONTINUE: u64 = 25;
 
 fn alike(a: (u64, u64), b: (u64, u64)) -> bool {
     const NEARLY: u64 = 16;

@@ -1,7 +1,8 @@
 //! Who is still busy: watches the app's connections from the stop request on, and says when nothing
 //! is in flight. The modules stand in the order of the flow: [`listeners`] finds out where clients
-//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look; [`connections`] remembers
-//! each connection, and [`evidence`] judges it by its [`history`] and its listener's [`rhythm`];
+//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look, and [`readers`] sees which
+//! connections the app waits on; [`connections`] remembers each connection, and [`evidence`] judges
+//! it by its [`history`] and its listener's [`rhythm`];
 //! [`verdict`] says what several looks mean together, and [`pace`] when the next one is due. The
 //! [`Drain`] here puts them together. It has no thread and never waits: the loop calls it when its
 //! deadline has come. How the kernel is asked stands in [`crate::sys`].
@@ -9,6 +10,7 @@
 mod listeners;
 mod owners;
 
+mod readers;
 mod sample;
 
 mod connections;
@@ -48,6 +50,9 @@ pub use self::verdict::Verdict;
 
 /// What asking for one connection by its name costs, until it has been measured.
 const ASK_ONE: Duration = Duration::from_micros(10);
+
+/// What was judged idle has to be so at two looks; what may take so long is to be over by then.
+const TWO_LOOKS: Duration = Duration::from_millis(300);
 
 /// Who was busy at a look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -185,7 +190,8 @@ impl Drain {
     /// As `new`, but told how to look: for tests of the way that a common kernel does not need.
     #[doc(hidden)]
     pub fn via(settings: &DrainSettings, app: Pid, own_ports: &[u16], via: Via) -> Drain {
-        let patience = Patience { quiet: settings.quiet, longest: settings.longest };
+        let longest = settings.longest.saturating_sub(TWO_LOOKS);
+        let patience = Patience { quiet: settings.quiet, longest };
         let listeners = Listeners::new(app, own_ports, &settings.ports);
         Drain {
             app,

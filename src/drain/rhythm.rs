@@ -6,6 +6,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::evidence::Evidence;
+use super::readers::Reading;
+
 /// Sizes of requests and answers that are remembered; more kinds than this are no help.
 const SHAPES: usize = 1024;
 
@@ -58,6 +61,18 @@ pub(super) struct Rhythm {
     /// What had been sent when an answer paused.
     paused: HashSet<Shape>,
     plain: bool,
+    readers: Readership,
+}
+
+/// What its threads were seen to do that block in a read on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Readership {
+    /// They do so between two requests.
+    between: bool,
+    /// While a request was open, none read.
+    apart: bool,
+    /// They read while a request was open, as a tunnel with a thread for each direction does.
+    ahead: bool,
 }
 
 impl Rhythm {
@@ -94,6 +109,28 @@ impl Rhythm {
 
     pub(super) fn speaks_plainly(&self) -> bool {
         self.plain
+    }
+
+    /// A connection judged so is read from by a thread, or not.
+    pub(super) fn reading(&mut self, reading: Reading, evidence: Evidence) {
+        match (reading, evidence) {
+            (Reading::Yes, Evidence::Unanswered) => self.readers.ahead = true,
+            (Reading::No, Evidence::Unanswered) => self.readers.apart = true,
+            (Reading::Yes, _) => self.readers.between = true,
+            (Reading::No | Reading::Unknown, _) => {}
+        }
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.between
+    }
+
+    pub(super) fn works_apart(&self) -> bool {
+        self.readers.apart
+    }
+
+    pub(super) fn reads_ahead(&self) -> bool {
+        self.readers.ahead
     }
 
     /// Exchanges of this shape were complete, and never was one of it only the beginning of an

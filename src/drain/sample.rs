@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use super::connections::{Connections, LookTotals};
 use super::evidence::{Patience, judge_outbound};
 use super::listeners::Listeners;
+use super::owners;
+use super::readers::{Readers, Reading};
 use super::unix::UnixConnections;
 use crate::moment::Moment;
 use crate::process::Pid;
@@ -54,6 +56,7 @@ pub(super) struct Sampler {
     listeners: Listeners,
     connections: Connections,
     unix: UnixConnections,
+    readers: Readers,
     /// Those found busy, if they are few.
     busy: Vec<SocketId>,
     last: Sampled,
@@ -76,6 +79,7 @@ impl Sampler {
             listeners,
             connections: Connections::new(patience),
             unix: UnixConnections::new(patience.longest),
+            readers: Readers::default(),
             busy: vec![],
             last: Sampled::default(),
         }
@@ -118,6 +122,10 @@ impl Sampler {
         self.connections.remove_unseen();
         self.unix.remove_unseen();
         self.source = source;
+        if self.connections.has_doubts() {
+            let app = self.app;
+            self.readers.go_on(now, || owners::pids(app));
+        }
         Ok(&self.last)
     }
 
@@ -130,7 +138,8 @@ impl Sampler {
         for id in self.busy.drain(..) {
             match sock_diag.ask(&id)? {
                 Some(connection) => {
-                    if self.connections.enter(now, &connection) {
+                    let reading = self.readers.of(now, &connection);
+                    if self.connections.enter(now, &connection, reading) {
                         still.push(id);
                     }
                 }
@@ -212,7 +221,8 @@ impl Sampler {
         if !self.listeners.contains(id.local.ip(), id.local.port()) || self.listeners.is_left_out(id.remote) {
             return;
         }
-        let in_flight = self.connections.enter(now, connection);
+        let reading = self.readers.of(now, connection);
+        let in_flight = self.connections.enter(now, connection, reading);
         // One more than few is enough to know that they are not.
         if in_flight && self.busy.len() <= FEW {
             self.busy.push(connection.id);
@@ -283,7 +293,7 @@ impl Sampler {
         for connection in &connections {
             let id = &connection.id;
             if self.listeners.contains(id.local.ip(), id.local.port()) {
-                self.connections.enter(now, connection);
+                self.connections.enter(now, connection, Reading::Unknown);
             } else if self.remote_ports.contains(&id.remote.port())
                 && connection.inode != 0
                 && connection.sample.unsent > 0

@@ -47,6 +47,7 @@ pub fn read_any(bytes: &[u8]) {
     use std::os::unix::ffi::OsStrExt;
     let _ = parse_stat(bytes);
     let _ = socket_inode(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+    let _ = read_from(&String::from_utf8_lossy(bytes));
     let own = Pid::new(1).expect("a pid");
     let _ = shows_another(&String::from_utf8_lossy(bytes), own);
 }
@@ -78,6 +79,47 @@ pub fn children(pid: Pid, thread: &str) -> io::Result<Vec<Pid>> {
 pub fn threads(pid: Pid) -> io::Result<Vec<String>> {
     let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
     Ok(entries.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect())
+}
+
+/// A thread of a process.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pid: Pid,
+    name: String,
+}
+
+/// A process's threads.
+pub fn threads_of(pid: Pid) -> io::Result<Vec<Thread>> {
+    Ok(threads(pid)?.into_iter().map(|name| Thread { pid, name }).collect())
+}
+
+impl Thread {
+    /// The inode of the socket on which it blocks in a read ([proc_pid_syscall(5)]); None when it
+    /// does something else, or has ended, or where the kernel does not tell.
+    ///
+    /// Errors: EACCES where it may not be looked at, as by ptrace.
+    ///
+    /// [proc_pid_syscall(5)]: https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
+    pub fn reads(&self) -> io::Result<Option<u32>> {
+        let Thread { pid, name } = self;
+        let call = match fs::read_to_string(format!("/proc/{pid}/task/{name}/syscall")) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => return Ok(None),
+            Ok(call) => call,
+        };
+        let Some(fd) = read_from(&call) else { return Ok(None) };
+        Ok(fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok().and_then(|target| socket_inode(&target)))
+    }
+}
+
+/// The descriptor of a read: `45 0x5 0x7f...`, number and arguments of the call. Of a thread that
+/// runs it says `running`.
+fn read_from(call: &str) -> Option<u32> {
+    let mut words = call.split_ascii_whitespace();
+    let number: libc::c_long = words.next()?.parse().ok()?;
+    let fd = u32::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    let is_read = [libc::SYS_read, libc::SYS_recvfrom, libc::SYS_recvmsg, libc::SYS_readv].contains(&number);
+    is_read.then_some(fd)
 }
 
 /// The effective uid, under which its sockets are made; /proc/PID itself would say root for a
@@ -222,6 +264,15 @@ mod tests {
         assert_eq!(socket_inode(Path::new("socket:[123]")), Some(123));
         assert_eq!(socket_inode(Path::new("pipe:[123]")), None);
         assert_eq!(socket_inode(Path::new("/tmp/socket:[123]")), None);
+    }
+
+    #[test]
+    fn only_reads_have_a_descriptor() {
+        assert_eq!(read_from(&format!("{} 0x5 0x7f00 0xa 0x0", libc::SYS_recvfrom)), Some(5));
+        assert_eq!(read_from(&format!("{} 0x5 0x7f00", libc::SYS_write)), None);
+        for other in ["", "running", "-1 0x7ffe 0x7f", "0", "0 5"] {
+            assert_eq!(read_from(other), None);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ type States = &'static [(&'static str, &'static str, u64)];
 const UNTIL_TIMEOUT: u64 = u64::MAX;
 
 const PYTHON: States = &[
-    ("get:/fast", "plain", 6),
+    ("get:/fast", "plain", 2),
     ("get:/slow/4", "plain", 10),
     ("get:/slow/12", "plain", 10),
     ("get:/headers/0.5", "plain", 10),
@@ -32,12 +32,13 @@ const PYTHON: States = &[
     ("get:/part/8", "plain", 10),
     ("get:/events/2/4", "plain", 10),
     ("get:/hints/8", "plain", 10),
-    ("kept:1", "plain", 6),
+    ("kept:1", "plain", 2),
     ("kept:3", "plain", 2),
     ("kept:50", "plain", 2),
     ("kept-busy-before", "plain", 2),
     ("kept-get:/slow/12", "plain", 10),
     ("kept-get:/headers/4", "plain", 10),
+    ("kept-get:/headers/8", "plain", 10),
     ("silent", "plain", 2),
     ("upload:8:2000:0.9:5", "plain", 10),
     ("upload:1:5000000:0:7", "plain", 10),
@@ -72,8 +73,8 @@ const PYTHON_LONG: States = &[
     ("get:/events/8/3", "plain", 10),
     ("kept-get:/part/4", "plain", 10),
     ("kept-get:/headers/4", "tls13", 10),
-    ("kept:1", "tls13", UNTIL_TIMEOUT),
-    ("kept:1", "tls12", UNTIL_TIMEOUT),
+    ("kept:1", "tls13", 2),
+    ("kept:1", "tls12", 2),
 ];
 
 const NODE: States = &[
@@ -81,6 +82,7 @@ const NODE: States = &[
     ("get:/headers/8", "plain", 10),
     ("get:/events/2/4", "tls12", 10),
     ("get:/hints/8", "plain", 10),
+    ("kept:1", "plain", 6),
     ("kept:50", "plain", 2),
     ("pipelined:6", "plain", 10),
     ("h2-slow:12", "h2c", 10),

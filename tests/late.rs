@@ -1,11 +1,15 @@
-//! What comes late: a stop request when the app has ended already, hooks after a kill, and adieu
-//! itself, woken when all of its deadlines are over.
+//! What comes late: a stop request when the app has ended already, hooks after a kill, an app whose
+//! exec hangs, and adieu itself, woken when all of its deadlines are over.
 
 mod harness;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use harness::{End, Init, Launch, Scratch};
+use harness::seccomp::{Actor, Supervisor};
+use harness::{End, Init, Launch, Running, Scratch};
 
 /// The app leaves a process behind that ignores TERM, and exits.
 const LEAVES_A_DEAF_PROCESS: &str = "trap '' TERM; sleep 1000 & echo left; exit 3";
@@ -59,5 +63,101 @@ fn woken_after_the_grace_adieu_still_asks_before_it_kills() {
         assert!([End::Exited(4), End::Exited(137)].contains(&end), "round {round}: {end:?}");
         let errors = run.errors();
         assert!(!errors.iter().any(|line| line.contains("cannot end")), "{errors:?}");
+    }
+}
+
+/// An app whose exec hangs, as it does on a file system that does not answer, until it is let go.
+struct Held {
+    run: Running,
+    health: SocketAddr,
+    let_go: mpsc::Sender<Option<i32>>,
+    supervisor: Supervisor,
+}
+
+fn held(launch: Launch) -> Held {
+    let health = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let (let_go, gate) = mpsc::channel();
+    let (launch, supervisor) =
+        launch.options(&format!("--pre-stop 0 --grace 50s --health {health}")).judged_execs(move |call| {
+            // A test that is over lets go, too.
+            if call.actor == Actor::Child { gate.recv().unwrap_or_default() } else { None }
+        });
+    Held { run: launch.start(), health, let_go, supervisor }
+}
+
+impl Held {
+    fn ask(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.health).expect("the endpoint listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+
+    /// The endpoint is served, and a second child would be a second app.
+    fn is_served(&self) {
+        harness::until("the endpoint listens", || TcpStream::connect(self.health).is_ok());
+        let answer = self.ask("/readyz");
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("starting"), "{answer}");
+        assert!(self.ask("/livez").starts_with("HTTP/1.1 200 "));
+        assert_eq!(harness::children(self.run.pid).len(), 1);
+    }
+}
+
+fn both_ways() -> [Launch; 2] {
+    [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)]
+}
+
+#[test]
+fn a_stop_is_served_while_the_exec_of_the_app_hangs() {
+    require!(harness::pid_namespaces());
+    for launch in both_ways() {
+        let mut held = held(launch);
+        held.is_served();
+        held.run.term();
+        held.run.expect_exit(128 + libc::SIGTERM);
+        held.run.log("stopped by TERM");
+        drop(held.let_go);
+        held.supervisor.finish();
+    }
+}
+
+#[test]
+fn an_app_whose_exec_took_long_is_an_app_like_any_other() {
+    require!(harness::pid_namespaces());
+    for launch in both_ways() {
+        let scratch = Scratch::new();
+        let hook = format!("exec:touch {}", scratch.path("begun").display());
+        let mut held = held(launch.option("--on-start").option(hook));
+        held.is_served();
+        assert!(!scratch.path("begun").exists(), "nothing has begun");
+        held.let_go.send(None).expect("it is held");
+        // The hook's exec is held as well.
+        drop(held.let_go);
+        held.run.expect("ready");
+        held.run.log("version");
+        harness::until("the hook has run", || scratch.path("begun").exists());
+        held.run.term();
+        held.run.expect_signal("TERM");
+        held.run.say("exit 11");
+        held.run.expect_exit(11);
+        held.supervisor.finish();
+    }
+}
+
+#[test]
+fn a_late_failure_of_exec_is_said_and_has_its_status() {
+    require!(harness::pid_namespaces());
+    for (errno, status) in [(libc::EACCES, 126), (libc::EIO, 126), (libc::ENOENT, 127)] {
+        for launch in both_ways() {
+            let mut held = held(launch);
+            held.is_served();
+            held.let_go.send(Some(errno)).expect("it is held");
+            held.run.log("cannot execute");
+            held.run.expect_exit(status);
+            drop(held.let_go);
+            held.supervisor.finish();
+        }
     }
 }

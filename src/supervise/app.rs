@@ -6,10 +6,11 @@ use crate::process::{Exit, Pid};
 use crate::settings::Settings;
 use crate::signal::{Arrival, Signal};
 use crate::sys::signals::{self, Inherited};
-use crate::sys::spawn::{self, AppStart, SpawnError};
+use crate::sys::spawn::{self, AppStart, Exec, SpawnError};
 use crate::sys::terminal::{self, Terminal};
 use crate::sys::{describe, is_init};
 use log::{debug, warn};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::{CString, OsString, c_int};
 use std::io::{self, ErrorKind};
@@ -34,6 +35,8 @@ pub(super) struct StartFailure {
 pub(super) struct App {
     /// None once it has been reaped: then its number may be anybody's.
     pid: Option<Pid>,
+    /// Its exec, until that is over.
+    exec: Option<Exec>,
     exit: Option<Exit>,
     group: Pid,
     whole_group: bool,
@@ -58,14 +61,14 @@ pub(super) struct App {
 impl App {
     pub(super) fn start(
         settings: &Settings,
-        variables: &[CString],
+        variables: Vec<CString>,
         inherited: Inherited,
     ) -> Result<App, StartFailure> {
         let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
         let terminal = Terminal::controlling();
         let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
-        let pid = spawn::app(&AppStart {
-            argv: &argv,
+        let started = spawn::app(AppStart {
+            argv,
             variables,
             mask: inherited.mask,
             ignored_child: inherited.ignored_child,
@@ -73,14 +76,13 @@ impl App {
             foreground: hand_over.map(Terminal::descriptor),
         })
         .map_err(|error| explain(&settings.command, error))?;
-        debug!("started '{}' as pid {pid}", settings.command[0].to_string_lossy());
-        let group = pid;
-        let whole_group = settings.signals.group;
+        debug!("started '{}' as pid {}", name(&settings.command), started.pid);
         Ok(App {
-            pid: Some(pid),
+            pid: Some(started.pid),
+            exec: started.exec,
             exit: None,
-            group,
-            whole_group,
+            group: started.pid,
+            whole_group: settings.signals.group,
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
@@ -100,9 +102,27 @@ impl App {
         self.pid
     }
 
-    /// A descriptor that adieu keeps for it.
-    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.terminal.as_ref().map(Terminal::descriptor)
+    /// The descriptors that adieu keeps for it.
+    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let terminal = self.terminal.as_ref().map(Terminal::descriptor);
+        terminal.into_iter().chain(self.exec_descriptor()).collect()
+    }
+
+    /// What becomes readable when its exec is over; `None` once that is known.
+    pub(super) fn exec_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.exec.as_ref().map(Exec::descriptor)
+    }
+
+    /// Whether it has become its command, as far as is known.
+    pub(super) fn has_begun(&self) -> bool {
+        self.exec.is_none()
+    }
+
+    /// How its exec went, once.
+    pub(super) fn take_exec(&mut self, settings: &Settings) -> Option<Result<(), StartFailure>> {
+        let outcome = self.exec.as_mut()?.outcome()?;
+        self.exec = None;
+        Some(outcome.map_err(|error| explain(&settings.command, SpawnError::Exec(error))))
     }
 
     /// How it ended, once it has been reaped.
@@ -323,12 +343,16 @@ fn c_strings(words: &[OsString]) -> Option<Vec<CString>> {
     words.iter().map(|word| CString::new(word.as_bytes()).ok()).collect()
 }
 
+fn name(command: &[OsString]) -> Cow<'_, str> {
+    command.first().map_or(Cow::Borrowed(""), |name| name.to_string_lossy())
+}
+
 fn refused(status: c_int, message: &str) -> StartFailure {
     StartFailure { message: message.to_owned(), status }
 }
 
 fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
-    let command = command[0].to_string_lossy();
+    let command = name(command);
     match error {
         SpawnError::Fork(error) if error.kind() == ErrorKind::WouldBlock => refused(
             125,

@@ -78,16 +78,17 @@ pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Ref
     settle_in(&settings);
     let mut variables = sockets.variables();
     variables.extend(settings.app_variable());
-    let app = match App::start(&settings, &variables, inherited) {
+    let app = match App::start(&settings, variables, inherited) {
         Ok(app) => app,
         Err(failure) => {
             error!("{}", failure.message);
             return Ok(failure.status);
         }
     };
-    notices::started(&settings);
     let mut supervisor = Supervisor::new(settings, sockets, app, clock);
-    supervisor.tell(Event::Started);
+    if supervisor.app.has_begun() {
+        supervisor.begin();
+    }
     let exit = loop {
         if let Some(exit) = supervisor.leave {
             break exit;
@@ -115,7 +116,7 @@ fn settle_in(settings: &Settings) {
 impl Supervisor {
     fn new(settings: Settings, sockets: Sockets, app: App, clock: Clock) -> Supervisor {
         let mut own = sockets.descriptors();
-        own.extend(crate::log::descriptor().into_iter().chain(app.descriptor()));
+        own.extend(crate::log::descriptor().into_iter().chain(app.descriptors()));
         descriptors::close_inherited(&own);
         // Whatever filesystem adieu was started in may be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
@@ -139,11 +140,23 @@ impl Supervisor {
         }
     }
 
+    /// The app has become its command.
+    fn begin(&mut self) {
+        // Asked to stop before, it has been told so.
+        if self.lifecycle.phase() == Phase::Starting {
+            notices::started(&self.settings);
+        }
+        self.tell(Event::Started);
+    }
+
     /// Waits for whatever comes first, and reads the clock, once for the whole turn.
     fn wait(&mut self) {
         let until = if self.more_to_reap { Some(self.now) } else { self.deadline() };
         let mut fds = PollFds::new();
         self.services.poll_fds(&mut fds);
+        if let Some(exec) = self.app.exec_descriptor() {
+            fds.readable(exec);
+        }
         let arrival = if let Some(descriptor) = self.signals.descriptor() {
             fds.readable(descriptor);
             fds.wait(until, self.now);
@@ -169,6 +182,7 @@ impl Supervisor {
     fn turn(&mut self) {
         self.services.sockets.read_requests(self.now);
         self.take_signals();
+        self.take_exec();
         self.take_app_news();
         self.take_orphans();
         self.app.offer_undelivered(self.now);
@@ -199,6 +213,15 @@ impl Supervisor {
         }
     }
 
+    /// An exec that took its time is over. Where it failed, the child's status tells as much.
+    fn take_exec(&mut self) {
+        match self.app.take_exec(&self.settings) {
+            Some(Ok(())) => self.begin(),
+            Some(Err(failure)) => error!("{}", failure.message),
+            None => {}
+        }
+    }
+
     fn take_app_news(&mut self) {
         let Some(pid) = self.app.pid() else {
             return;
@@ -215,8 +238,12 @@ impl Supervisor {
     }
 
     fn serve_services(&mut self) {
+        let begun = self.app.has_begun();
         for event in self.services.serve(self.now) {
-            self.tell(event);
+            // Checks that pass before there is an app have asked somebody else.
+            if begun || !matches!(event, Event::Ready(_)) {
+                self.tell(event);
+            }
         }
         self.report.saw(self.services.draining.sight(), self.now);
         for finished in self.services.hooks.take_done() {
@@ -257,6 +284,8 @@ impl Supervisor {
     }
 
     fn app_ended(&mut self, exit: Exit) {
+        // It may have ended since that was asked last.
+        self.take_exec();
         self.app.ended(exit);
         self.report.app_ended(exit, self.now);
         if let Exit::Killed(signal) = exit

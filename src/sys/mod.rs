@@ -10,9 +10,10 @@
 //! | call | could wait for | is bounded by |
 //! |---|---|---|
 //! | ppoll, sigtimedwait | anything | the one deadline; it is where the loop is meant to sleep |
-//! | clone of the app | exec, on a file system that does not answer | nothing: there is no app yet, and it is what would happen without adieu |
+//! | clone of the app | - | nobody waits for its exec but a tenth of a second ([`spawn::app`]); without a descriptor left for a pipe, until it is over |
 //! | clone of a helper | - | a copy of our memory: nobody waits for its exec ([`spawn::helper`]) |
-//! | execve of a helper | a file system that does not answer | happens in the child; a check's limit gives it up, and no second one is started beside it |
+//! | execve of the app | a file system that does not answer | happens in the child, which takes the stop's signals as the app would |
+//! | execve of a helper | the same | happens in the child; a check's limit gives it up, and no second one is started beside it |
 //! | open of /dev/null, pipe2, socket, bind, listen, signalfd, pidfd_open | - | memory alone |
 //! | connect, accept, read, write, send, recv, shutdown of sockets | the peer | O_NONBLOCK or MSG_DONTWAIT; a number of calls a turn |
 //! | close of our own sockets | the peer, with SO_LINGER | never set on ours; a duplicate of the app's socket is not the last one while the app has it |

@@ -77,12 +77,32 @@ impl Launch {
     /// Asks `judge` about every call of the init and of the children that it has started, up to
     /// their exec.
     pub fn judged(self, judge: impl FnMut(&Call) -> Option<i32> + Send + 'static) -> (Self, Supervisor) {
+        self.asking(&[], libc::SECCOMP_RET_USER_NOTIF, judge)
+    }
+
+    /// Asks `judge` about their execs alone, so that it may keep one waiting while all others go
+    /// on.
+    pub fn judged_execs(
+        self,
+        judge: impl FnMut(&Call) -> Option<i32> + Send + 'static,
+    ) -> (Self, Supervisor) {
+        let execs = rule(libc::SYS_execve, None, libc::SECCOMP_RET_USER_NOTIF);
+        self.asking(&execs, libc::SECCOMP_RET_ALLOW, judge)
+    }
+
+    fn asking(
+        self,
+        rules: &[libc::sock_filter],
+        otherwise: u32,
+        judge: impl FnMut(&Call) -> Option<i32> + Send + 'static,
+    ) -> (Self, Supervisor) {
         let (ours, theirs) = socket_pair();
         let told = theirs.as_raw_fd();
         let filter: Vec<_> = [(libc::SYS_sendmsg, Some(told as u32)), (libc::SYS_seccomp, None)]
             .into_iter()
             .flat_map(|(call, first)| rule(call, first, libc::SECCOMP_RET_ALLOW))
-            .chain([statement(RETURN, libc::SECCOMP_RET_USER_NOTIF)])
+            .chain(rules.iter().copied())
+            .chain([statement(RETURN, otherwise)])
             .collect();
         let launch = self.before_exec(move || {
             // WAIT_KILLABLE_RECV: a signal does not make a call begin again that the test has seen

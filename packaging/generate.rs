@@ -4,8 +4,8 @@
 //!
 //!     cargo run --example generate
 
+use adieu::moment::show_duration;
 use adieu::settings::list::{LIST, Section, Setting, Takes, Usually, ValueKind};
-use adieu::settings::values::show_duration;
 use adieu::settings::{PROGRAMS, Platform, Program};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;

@@ -14,8 +14,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::moment::Moment;
+use crate::moment::show_duration;
 use crate::process::{Exit, Pid};
-use crate::settings::values::show_duration;
 use crate::settings::{HttpTarget, Target};
 use crate::signal::Signal;
 use crate::sys::poll::PollFds;

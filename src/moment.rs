@@ -52,6 +52,30 @@ impl fmt::Debug for Moment {
     }
 }
 
+/// A length of time as people write it: `1m30s`, `2.5s`, `500ms`.
+pub fn show_duration(length: Duration) -> String {
+    let millis = length.as_millis();
+    match (millis / 60_000, millis % 60_000) {
+        (0, 0) => "0s".to_owned(),
+        (0, rest) if rest < 1000 => format!("{rest}ms"),
+        (0, rest) => in_seconds(rest),
+        (minutes, 0) => format!("{minutes}m"),
+        (minutes, rest) => format!("{minutes}m{}", in_seconds(rest)),
+    }
+}
+
+fn in_seconds(millis: u128) -> String {
+    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// A length that was measured: below a second to the millisecond, from there to a tenth.
+pub fn show_measured(length: Duration) -> String {
+    let millis = length.as_millis() as u64;
+    let exact = if millis < 1000 { millis } else { (millis + 50) / 100 * 100 };
+    show_duration(Duration::from_millis(exact))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +87,12 @@ mod tests {
         assert_eq!(Moment::at(Duration::MAX) + second, Moment::at(Duration::MAX));
         assert_eq!(Moment::START.since(Moment::START + second), Duration::ZERO);
         assert_eq!((Moment::START + second).since(Moment::START), second);
+    }
+
+    #[test]
+    fn what_was_measured_is_shown_as_exactly_as_it_was() {
+        let shown = |millis| show_measured(Duration::from_millis(millis));
+        assert_eq!([0, 34, 999, 1000, 1049, 1050].map(shown), ["0s", "34ms", "999ms", "1s", "1s", "1.1s"]);
+        assert_eq!([59_960, 75_300].map(shown), ["1m", "1m15.3s"]);
     }
 }

@@ -50,7 +50,7 @@ fn imports_run_one_way() {
             "lifecycle" => Some(&["moment", "process", "signal"]),
             "sys" => Some(&["errno", "moment", "process", "signal", "sys"]),
             "errno" => Some(&[]),
-            "settings" => Some(&["errno", "lifecycle", "signal", "settings"]),
+            "settings" => Some(&["errno", "lifecycle", "moment", "signal", "settings"]),
             "drain" => Some(&["lifecycle", "moment", "process", "settings", "sys", "drain"]),
             "ask" => Some(&["moment", "process", "signal", "settings", "sys"]),
             "hooks" => Some(&["lifecycle", "moment", "process", "signal", "settings", "sys", "ask"]),
@@ -195,4 +195,28 @@ fn no_comment_is_wider_than_a_reader_likes() {
         let wide = comments.find(|line| line.chars().count() > 100 && can_be_broken(line));
         assert_eq!(wide, None, "{file}");
     }
+}
+
+/// The types that a file defines, those within its functions included; an implementation's
+/// associated types (`type Err`) are indented, and name nothing.
+fn types_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (indented, code) = (line.starts_with(' '), line.trim_start());
+        let public = code.strip_prefix("pub(crate) ").or(code.strip_prefix("pub(super) "));
+        let code = public.or(code.strip_prefix("pub ")).unwrap_or(code);
+        let (word, rest) = code.split_once(' ')?;
+        let defines = ["struct", "enum", "trait", "union"].contains(&word) || word == "type" && !indented;
+        defines.then(|| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or(""))
+    })
+}
+
+#[test]
+fn a_reader_who_greps_for_a_type_finds_one() {
+    let files = sources();
+    let mut types: Vec<(&str, &str)> =
+        files.iter().flat_map(|(file, text)| types_of(text).map(|name| (name, file.as_str()))).collect();
+    assert!(types.len() > 200, "types are found: {}", types.len());
+    types.sort_unstable();
+    let twice: Vec<_> = types.windows(2).filter(|pair| pair[0].0 == pair[1].0).collect();
+    assert!(twice.is_empty(), "one name, one type, over both packages: {twice:#?}");
 }

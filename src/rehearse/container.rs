@@ -15,6 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use super::recording::{Mode, RecordedExit};
+use adieu::errno::describe;
 
 /// Between two looks for the container's end.
 const LOOK: Duration = Duration::from_millis(5);
@@ -67,7 +68,7 @@ pub(crate) fn find_engine(named: Option<&str>) -> Result<Vec<OsString>, String> 
 fn ask(engine: &[OsString], words: &[&OsStr]) -> Result<Output, String> {
     let (program, options) = engine.split_first().ok_or("there is no engine")?;
     let output = Command::new(program).args(options).args(words).stdin(Stdio::null()).output();
-    output.map_err(|error| format!("cannot run '{}': {error}", program.to_string_lossy()))
+    output.map_err(|error| format!("cannot run '{}': {}", program.to_string_lossy(), describe(&error)))
 }
 
 impl Container {
@@ -84,10 +85,11 @@ impl Container {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Container, String> {
         let name = format!("adieu-rehearse-{}-{}", std::process::id(), unique());
-        let output =
-            File::create(log).map_err(|error| format!("cannot write '{}': {error}", log.display()))?;
-        let errors =
-            output.try_clone().map_err(|error| format!("cannot write '{}': {error}", log.display()))?;
+        let output = File::create(log)
+            .map_err(|error| format!("cannot write '{}': {}", log.display(), describe(&error)))?;
+        let errors = output
+            .try_clone()
+            .map_err(|error| format!("cannot write '{}': {}", log.display(), describe(&error)))?;
         let (program, options) = image.engine.split_first().ok_or("there is no engine")?;
         let mut command = Command::new(program);
         command.args(options).args(["run", "--name", &name, "--stop-timeout"]);
@@ -103,7 +105,7 @@ impl Container {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .spawn()
-            .map_err(|error| format!("cannot run '{}': {error}", program.to_string_lossy()))?;
+            .map_err(|error| format!("cannot run '{}': {}", program.to_string_lossy(), describe(&error)))?;
         let about = match await_pid(&image.engine, &name, &mut child, goes_on) {
             Ok(about) => about,
             Err(why) => {
@@ -129,15 +131,16 @@ impl Container {
     /// # Errors
     /// That it is not permitted.
     pub(crate) fn enter_network(&mut self) -> Result<(), String> {
-        let denied = |error: &dyn std::fmt::Display| {
+        let denied = |error: &std::io::Error| {
             format!(
-                "cannot enter the container's network ({error}): run as root, or publish a port and name it whole: \
-                 --run-option=--publish=8080:8080 --url http://127.0.0.1:8080/"
+                "cannot enter the container's network ({}): run as root, or publish a port and name it whole: \
+                 --run-option=--publish=8080:8080 --url http://127.0.0.1:8080/",
+                describe(error)
             )
         };
         let outside = File::open("/proc/thread-self/ns/net").map_err(|error| denied(&error))?;
         let inside = File::open(format!("/proc/{}/ns/net", self.pid)).map_err(|error| denied(&error))?;
-        setns(&inside, CloneFlags::CLONE_NEWNET).map_err(|error| denied(&error))?;
+        setns(&inside, CloneFlags::CLONE_NEWNET).map_err(|errno| denied(&errno.into()))?;
         self.outside = Some(outside);
         Ok(())
     }

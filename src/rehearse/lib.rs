@@ -54,6 +54,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::signal::Signal;
 
+use adieu::errno::describe;
 use baseline::Baseline;
 use container::Image;
 use lint::Lint;
@@ -89,7 +90,7 @@ fn exit_status(who: &str, done: io::Result<()>) -> i32 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("adieu-rehearse: {who}: {error}");
+            eprintln!("adieu-rehearse: {who}: {}", describe(&error));
             FAILED
         }
     }
@@ -146,7 +147,7 @@ fn judge_files(options: &Options) -> Result<bool, RehearsalError> {
 fn read_source(name: &str) -> Result<lint::SourceFile, RehearsalError> {
     let text = if name == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(name) };
     let text = text.map_err(|error| {
-        RehearsalError::Cannot(format!("cannot read '{name}': {error}; give a file to judge"))
+        RehearsalError::Cannot(format!("cannot read '{name}': {}; give a file to judge", describe(&error)))
     })?;
     let name = if name == "-" { "stdin" } else { name };
     Ok(lint::SourceFile { name: name.to_owned(), text })
@@ -156,8 +157,9 @@ fn read_source(name: &str) -> Result<lint::SourceFile, RehearsalError> {
 fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
     let interrupted = Interrupted::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signal_hook::flag::register(signal as i32, Arc::clone(&interrupted))
-            .map_err(|error| RehearsalError::Cannot(format!("cannot listen to {signal}: {error}")))?;
+        signal_hook::flag::register(signal as i32, Arc::clone(&interrupted)).map_err(|error| {
+            RehearsalError::Cannot(format!("cannot listen to {signal}: {}", describe(&error)))
+        })?;
     }
     let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let subject = subject(options)?;
@@ -166,7 +168,9 @@ fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
         .prefix("adieu-rehearse-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir()
-        .map_err(|error| RehearsalError::Cannot(format!("cannot make a temporary folder: {error}")))?;
+        .map_err(|error| {
+            RehearsalError::Cannot(format!("cannot make a temporary folder: {}", describe(&error)))
+        })?;
     let progress = Progress::new(options.quiet);
     let isolation = sandbox::find_isolation();
     if let Isolation::Ordinary { why } = &isolation {
@@ -216,8 +220,9 @@ fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
 
 /// Read before anything is run: a rehearsal takes its time.
 fn read_baseline(path: &Path) -> Result<(&Path, Baseline), RehearsalError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| RehearsalError::Cannot(format!("cannot read '{}': {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        RehearsalError::Cannot(format!("cannot read '{}': {}", path.display(), describe(&error)))
+    })?;
     let baseline = Baseline::read(&text);
     baseline
         .map(|baseline| (path, baseline))
@@ -278,8 +283,9 @@ fn subject(options: &Options) -> Result<Subject, RehearsalError> {
 }
 
 fn legacy_command() -> Result<Vec<OsString>, RehearsalError> {
-    let own = std::env::current_exe()
-        .map_err(|error| RehearsalError::Cannot(format!("cannot find this program itself: {error}")))?;
+    let own = std::env::current_exe().map_err(|error| {
+        RehearsalError::Cannot(format!("cannot find this program itself: {}", describe(&error)))
+    })?;
     Ok(vec![own.into(), LEGACY.into()])
 }
 
@@ -322,6 +328,7 @@ fn print(text: &str) {
 }
 
 fn save(path: &Path, text: &str) -> Result<(), RehearsalError> {
-    std::fs::write(path, text)
-        .map_err(|error| RehearsalError::Cannot(format!("cannot write '{}': {error}", path.display())))
+    std::fs::write(path, text).map_err(|error| {
+        RehearsalError::Cannot(format!("cannot write '{}': {}", path.display(), describe(&error)))
+    })
 }

@@ -15,6 +15,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::recording::Fate;
 use super::url::{Address, Url};
+use adieu::errno::describe;
 
 /// How much is read at once.
 const PART: usize = 16 * 1024;
@@ -58,7 +59,7 @@ impl Link {
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => {
                 Fate::TurnedAway { why: "connection refused".into() }
             }
-            _ => Fate::TurnedAway { why: format!("cannot connect: {error}") },
+            _ => Fate::TurnedAway { why: format!("cannot connect: {}", describe(&error)) },
         };
         let transport = match &url.address {
             Address::Unix(path) => Transport::Unix(UnixStream::connect(path).map_err(refused)?),

@@ -20,6 +20,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::snapshot::Members;
+use adieu::errno::describe;
 
 /// The first argument that makes this binary the helper, and the one that makes it the process
 /// inside.
@@ -185,7 +186,7 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
         return Ok(());
     }
     let error = Command::new(program).arg0(argv0).args(rest).stdout(io::stderr()).exec();
-    eprintln!("cannot run '{}': {error}", program.display());
+    eprintln!("cannot run '{}': {}", program.display(), describe(&error));
     std::process::exit(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }
 

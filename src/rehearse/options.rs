@@ -9,6 +9,7 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 
 use super::url::Url;
+use adieu::errno::describe;
 use adieu::settings::{Platform, values};
 
 use super::lint::rules::{Rule, Severity};
@@ -276,7 +277,9 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 fn body(text: &str) -> Result<Body, String> {
     match text.strip_prefix('@') {
-        Some(path) => std::fs::read(path).map(Body).map_err(|error| format!("cannot read '{path}': {error}")),
+        Some(path) => std::fs::read(path)
+            .map(Body)
+            .map_err(|error| format!("cannot read '{path}': {}", describe(&error))),
         None => Ok(Body(text.as_bytes().to_vec())),
     }
 }

@@ -14,11 +14,12 @@ use super::namespace::AtExit;
 use super::observations::Observations;
 use super::plan::RehearsalPlan;
 use super::ready::{FirstAnswers, await_first_answer, ready_line, warm_up, whole};
-use super::recording::{Isolation, Mode, Recording};
+use super::recording::{At, Isolation, Mode, Recording};
 use super::sandbox::{Launch, Sandbox, last_line};
 use super::session::{RehearsalError, Session};
 use super::shutdown::shut_down;
 use super::url::{Address, Scheme, Url};
+use adieu::errno::describe;
 
 /// Runs it.
 ///
@@ -77,9 +78,9 @@ fn rehearse(
     let asked = Instant::now();
     let shutdown = shut_down(plan, session, &sandbox, &live, asked)?;
     session.progress.say(&format!(
-        "{}: ended after {:.1} s",
+        "{}: ended after {}",
         plan.mode.label(),
-        shutdown.ended.duration_since(asked).as_secs_f64()
+        At::after(shutdown.ended.duration_since(asked))
     ));
 
     let hook = plan.limits.hook.as_millis() as u64;
@@ -181,5 +182,5 @@ fn free_port() -> Result<u16, RehearsalError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|error| RehearsalError::Cannot(format!("cannot find a free port: {error}")))
+        .map_err(|error| RehearsalError::Cannot(format!("cannot find a free port: {}", describe(&error))))
 }

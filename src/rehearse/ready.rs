@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::live::observer;
 use super::load;
 use super::plan::{Endpoints, RehearsalPlan};
-use super::recording::LoadTarget;
+use super::recording::{At, LoadTarget};
 use super::sandbox::Sandbox;
 use super::session::{POLL, RehearsalError, Session};
 use super::snapshot::Observer;
@@ -133,10 +133,10 @@ pub(crate) fn whole(url: &Url, ports: &[u16]) -> Url {
 /// What the user is told.
 pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
     match ports {
-        [] => format!("runs after {:.1} s", after.as_secs_f64()),
+        [] => format!("runs after {}", At::after(after)),
         ports => {
             let ports: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
-            format!("answers on {} after {:.1} s, load begins", ports.join(" "), after.as_secs_f64())
+            format!("answers on {} after {}, load begins", ports.join(" "), At::after(after))
         }
     }
 }

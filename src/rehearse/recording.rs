@@ -15,12 +15,19 @@ use super::lint::Lint;
 #[serde(transparent)]
 pub struct At(pub i64);
 
+impl At {
+    /// A length of time, to be shown as points in time are.
+    pub(crate) fn after(length: std::time::Duration) -> At {
+        At(length.as_millis() as i64)
+    }
+}
+
 impl fmt::Display for At {
-    /// Seconds with one decimal, or milliseconds where a tenth of a second would hide the point.
+    /// Seconds to a tenth, or milliseconds where a tenth would hide the point.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             -99..=99 => write!(f, "{} ms", self.0),
-            ms => write!(f, "{:.1} s", ms as f64 / 1000.0),
+            ms => write!(f, "{} s", (ms as f64 / 100.0).round() / 10.0),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::container::Container;
 use super::namespace::{AtExit, NAMESPACE};
 use super::recording::{Isolation, RecordedExit};
 use super::snapshot::Members;
+use adieu::errno::describe;
 
 /// What to start, and as whom.
 pub(crate) struct Launch {
@@ -102,10 +103,11 @@ impl Sandbox {
     /// What the helper said when it could not start the program.
     pub(crate) fn start(isolation: &Isolation, launch: &Launch) -> Result<Sandbox, String> {
         let log = File::create(&launch.log)
-            .map_err(|error| format!("cannot write '{}': {error}", launch.log.display()))?;
+            .map_err(|error| format!("cannot write '{}': {}", launch.log.display(), describe(&error)))?;
         let mut command = namespace(isolation, launch.at_exit, &launch.argv0, &launch.program);
         command.args(&launch.args).envs(launch.env.iter().cloned()).stderr(log);
-        let mut helper = command.spawn().map_err(|error| format!("cannot start the sandbox: {error}"))?;
+        let mut helper =
+            command.spawn().map_err(|error| format!("cannot start the sandbox: {}", describe(&error)))?;
         let Some(stdout) = helper.stdout.take() else {
             return Err("the sandbox has no output".into());
         };

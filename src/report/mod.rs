@@ -5,12 +5,13 @@
 
 use crate::hooks::{self, point_name};
 use crate::lifecycle::Phase;
-use crate::moment::Moment;
+use crate::moment::{Moment, show_measured};
 use crate::process::Exit;
 use crate::signal::{Arrival, Sender, Signal};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Changes of what is in flight that are kept; the last one is always kept.
 const SAMPLES: usize = 256;
@@ -363,14 +364,14 @@ impl Report {
     fn opening(&self) -> String {
         let end = self.left_ms.unwrap_or(0);
         let Some(asked) = &self.asked else {
-            return format!("the app ended by itself after {}", in_seconds(end));
+            return format!("the app ended by itself after {}", shown(end));
         };
         let by = match asked.sender_pid {
             None => " from the kernel".to_owned(),
             Some(0) => " from outside".to_owned(),
             Some(pid) => format!(" from pid {pid}"),
         };
-        format!("stopped by {}{by} in {}", asked.signal, in_seconds(end.saturating_sub(asked.at_ms)))
+        format!("stopped by {}{by} in {}", asked.signal, shown(end.saturating_sub(asked.at_ms)))
     }
 
     /// The phases of a stop that took their time.
@@ -384,7 +385,7 @@ impl Report {
                 Phase::Killing | Phase::Sweeping | Phase::Leaving => took >= 50,
             };
             if worth_it {
-                let mut words = format!("{} {}", span.phase, in_seconds(took));
+                let mut words = format!("{} {}", span.phase, shown(took));
                 if span.which == Phase::Draining {
                     words.push_str(&self.done_while_draining());
                 }
@@ -485,9 +486,8 @@ impl Report {
     }
 }
 
-/// `6.3s`; what is too short for that in milliseconds.
-fn in_seconds(ms: u64) -> String {
-    if ms < 50 { format!("{ms}ms") } else { format!("{:.1}s", ms as f64 / 1000.0) }
+fn shown(ms: u64) -> String {
+    show_measured(Duration::from_millis(ms))
 }
 
 fn requests(count: u64) -> String {
@@ -541,7 +541,7 @@ mod tests {
         let story = stopped(&[(1000, 5), (6000, 3), (6500, 1), (6600, 2), (7050, 0)], Exit::Status(0));
         assert_eq!(
             story.summary_line(),
-            "stopped by TERM from pid 12 in 6.3s: pre-stop 5.0s, draining 1.1s (4 requests answered), stopping 0.2s; \
+            "stopped by TERM from pid 12 in 6.3s: pre-stop 5s, draining 1.1s (4 requests answered), stopping 200ms; \
              nothing cut off; exit 0"
         );
     }
@@ -557,7 +557,7 @@ mod tests {
             "{line}"
         );
         let line = stopped(&[], Exit::Status(7)).summary_line();
-        assert!(line.ends_with("stopping 0.2s; exit 7"), "nothing seen, nothing claimed: {line}");
+        assert!(line.ends_with("stopping 200ms; exit 7"), "nothing seen, nothing claimed: {line}");
 
         let mut story = Report::new(&[], "none");
         story.asked(TERM, at(0));
@@ -624,7 +624,7 @@ mod tests {
     fn answered_is_what_was_seen_answered() {
         let look = Sight::Seen(Seen { answered: 4, closed: 2, ..Seen::default() });
         let line = drained(&[look]).summary_line();
-        assert!(line.contains("draining 1.0s (4 requests answered, 2 closed in flight)"), "{line}");
+        assert!(line.contains("draining 1s (4 requests answered, 2 closed in flight)"), "{line}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     programs, values,
 };
 use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
+use crate::moment::show_duration;
 use crate::signal::{Signal, SignalSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -96,7 +97,7 @@ impl<'a> Reader<'a> {
         let usual = if platform.routes_by_readiness() { usual } else { Duration::ZERO };
         let pre_stop = self.time(Id::PreStop, usual, Origin::Default)?;
         if pre_stop.value >= until {
-            let why = format!("the hook has to end after {}", values::show_duration(until));
+            let why = format!("the hook has to end after {}", show_duration(until));
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
         let drain_for = self.time(Id::DrainTimeout, until.saturating_sub(pre_stop.value), Origin::Default)?;
@@ -242,8 +243,8 @@ impl<'a> Reader<'a> {
         if pre_stop.value >= kill_at {
             let why = format!(
                 "adieu kills after {}, {} before the grace ends, and nothing would be left for the app to stop in",
-                values::show_duration(kill_at),
-                values::show_duration(kill_margin.value)
+                show_duration(kill_at),
+                show_duration(kill_margin.value)
             );
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
@@ -253,8 +254,8 @@ impl<'a> Reader<'a> {
         if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
             let why = format!(
                 "after a pre-stop sleep of {} adieu kills {} later",
-                values::show_duration(pre_stop.value),
-                values::show_duration(rest)
+                show_duration(pre_stop.value),
+                show_duration(rest)
             );
             return Err(clash(Id::DrainTimeout, &drain_for, Id::Grace, &grace, &why));
         }
@@ -274,10 +275,8 @@ impl<'a> Reader<'a> {
             let kill_at = times.grace.value.saturating_sub(times.kill_margin.value);
             let time = kill_at.saturating_sub(times.pre_stop.value);
             if waits >= time && times.grace.origin.is_explicit() {
-                let why = format!(
-                    "only {} are left between the pre-stop sleep and the kill",
-                    values::show_duration(time)
-                );
+                let why =
+                    format!("only {} are left between the pre-stop sleep and the kill", show_duration(time));
                 let schedule = Sourced { value: waits, origin: typed.origin.clone() };
                 return Err(clash(Id::Stop, &schedule, Id::Grace, &times.grace, &why));
             }
@@ -493,7 +492,7 @@ impl<'a> Reader<'a> {
     fn time(&mut self, id: Id, usual: Duration, from: Origin) -> Result<Sourced<Duration>, Refusal> {
         let typed = self.value(id, values::duration)?;
         let time = typed.unwrap_or(Sourced { value: usual, origin: from });
-        self.shown.push((id, values::show_duration(time.value), time.origin.clone()));
+        self.shown.push((id, show_duration(time.value), time.origin.clone()));
         Ok(time)
     }
 
@@ -548,7 +547,7 @@ fn refuse(entry: &Entry, error: &str) -> Refusal {
 
 fn clash(one: Id, first: &Sourced<Duration>, other: Id, second: &Sourced<Duration>, why: &str) -> Refusal {
     let named = |id: Id, time: &Sourced<Duration>| {
-        format!("{} {} ({})", list::by_id(id).long, values::show_duration(time.value), time.origin)
+        format!("{} {} ({})", list::by_id(id).long, show_duration(time.value), time.origin)
     };
     Refusal(format!(
         "{} does not fit into {}: {why}; shorten the first or lengthen the second",

@@ -1,8 +1,9 @@
 //! What a stop would look like, for `--check`.
 
-use super::values::{show_duration, show_schedule};
+use super::values::show_schedule;
 use super::{Settings, Target};
 use crate::lifecycle::Schedule;
+use crate::moment::show_duration;
 use std::time::Duration;
 
 /// The settings with their origins, and the timeline that a stop would follow.

@@ -4,6 +4,7 @@
 use super::list::{self, Id, ValueKind};
 use super::{HttpTarget, Target};
 use crate::lifecycle::{Schedule, Step, Wait};
+use crate::moment::show_duration;
 use crate::signal::Signal;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -52,23 +53,6 @@ fn number(text: &str) -> Result<f64, ()> {
 
 fn bounded(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64((seconds * 1e6).round() / 1e6).ok().filter(|length| *length <= LONGEST)
-}
-
-/// A duration as people write it: `1m30s`, `2.5s`, `500ms`.
-pub fn show_duration(length: Duration) -> String {
-    let millis = length.as_millis();
-    match (millis / 60_000, millis % 60_000) {
-        (0, 0) => "0s".to_owned(),
-        (0, rest) if rest < 1000 => format!("{rest}ms"),
-        (0, rest) => show_seconds(rest),
-        (minutes, 0) => format!("{minutes}m"),
-        (minutes, rest) => format!("{minutes}m{}", show_seconds(rest)),
-    }
-}
-
-fn show_seconds(millis: u128) -> String {
-    let text = format!("{}.{:03}", millis / 1000, millis % 1000);
-    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// A signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`.

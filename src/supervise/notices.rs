@@ -1,7 +1,8 @@
 //! Lines for whoever operates the container, about what is no phase of a stop.
 
+use crate::moment::show_duration;
 use crate::process::Exit;
-use crate::settings::{Settings, values::show_duration};
+use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::sys::memory;
 use log::{info, warn};

@@ -3,7 +3,7 @@
 use super::Supervisor;
 use crate::hooks::HookEnvironment;
 use crate::lifecycle::{Action, Phase, Why};
-use crate::settings::values::show_duration;
+use crate::moment::show_duration;
 use crate::signal::{Arrival, Signal};
 use crate::sys::leftovers;
 use crate::sys::reap::{self, Reaped};

@@ -4,7 +4,7 @@
 
 use super::draining::Draining;
 use crate::lifecycle::Event;
-use crate::moment::Moment;
+use crate::moment::{Moment, show_measured};
 use crate::settings::WaitSettings;
 use crate::signal::Signal;
 use crate::sys::poll::PollFds;
@@ -55,7 +55,7 @@ pub(crate) fn run(settings: &WaitSettings) -> c_int {
         fds.wait(until, now);
     };
     draining.end();
-    info!("waited {:.1}s: {why}", clock.now().since_start().as_secs_f64());
+    info!("waited {}: {why}", show_measured(clock.now().since_start()));
     0
 }
 

@@ -14,6 +14,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::describe;
 use crate::process::Pid;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -66,9 +67,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Failure::Gone => f.write_str("the connection is gone"),
-            Failure::Refused(errno) | Failure::Passing(errno) => {
-                f.write_str(&errno.desc().to_ascii_lowercase())
-            }
+            Failure::Refused(errno) | Failure::Passing(errno) => f.write_str(&describe(&(*errno).into())),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use adieu::settings::values;
+use adieu::moment::show_duration;
 
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
@@ -78,7 +78,7 @@ impl Cluster {
         let tightest =
             self.caps.iter().filter(|cap| cap.limit < workload.grace.value).min_by_key(|cap| cap.limit);
         let Some(cap) = tightest else { return };
-        let shown = values::show_duration;
+        let shown = show_duration;
         let message = format!(
             "the pod asks for {}, and {} gives it {} at most ({}, {}:{})",
             shown(workload.grace.value),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adieu::moment::show_duration;
 use adieu::settings::{Platform, values};
 
 use super::finding::{Findings, ObjectRef, Position, Spot};
@@ -61,7 +62,7 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
             )
             .remedy("set stop_grace_period: 30s, or what the pre-stop sleep and the longest request take");
     } else if service.whole_grace() < Duration::from_secs(5) && !service.whole_grace().is_zero() {
-        let message = format!("stop_grace_period is {}", values::show_duration(service.whole_grace()));
+        let message = format!("stop_grace_period is {}", show_duration(service.whole_grace()));
         findings
             .add(Rule::GraceMissing, subject, service.grace_place(), message)
             .remedy("make it as long as the longest request and some seconds more");

@@ -13,7 +13,7 @@ pub mod rules;
 mod service;
 pub mod show;
 mod unit;
-mod yaml;
+pub(crate) mod yaml;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

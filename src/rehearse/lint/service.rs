@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adieu::lifecycle::{Schedule, Wait};
+use adieu::moment::show_duration;
 use adieu::settings::{self, Origin, Platform, Settings, Surroundings, Task, values};
 use adieu::signal::Signal;
 
@@ -224,7 +225,7 @@ impl Service {
     }
 
     fn check_grace(&self, findings: &mut Findings) {
-        let (grace, shown) = (self.whole_grace(), values::show_duration);
+        let (grace, shown) = (self.whole_grace(), show_duration);
         let key = self.grace_key;
         if grace.is_zero() {
             findings.add(Rule::GraceZero, &self.subject, self.grace_place(), format!("{key} is 0"));
@@ -256,7 +257,7 @@ impl Service {
     }
 
     fn check_times(&self, settings: &Settings, findings: &mut Findings) {
-        let (plan, shown) = (&settings.plan, values::show_duration);
+        let (plan, shown) = (&settings.plan, show_duration);
         let (grace, hook) = (self.whole_grace(), self.hook_sleep());
         let available = grace.saturating_sub(hook);
         let less = if hook.is_zero() {
@@ -325,7 +326,7 @@ impl Service {
     }
 
     fn check_schedule(&self, settings: &Settings, findings: &mut Findings) {
-        let (plan, shown) = (&settings.plan, values::show_duration);
+        let (plan, shown) = (&settings.plan, show_duration);
         let kill_at = plan.grace.saturating_sub(plan.kill_margin);
         let waits = waits(&plan.schedule);
         let schedule = values::show_schedule(&plan.schedule);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adieu::moment::show_duration;
 use adieu::settings::{Platform, values};
 use adieu::signal::Signal;
 
@@ -265,7 +266,7 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
     let limit = timeout.as_ref().map_or(Some(TIMEOUT), |spot| spot.value);
     if limit.is_some_and(|limit| limit <= service.whole_grace()) {
         let at = timeout.as_ref().map_or(service.grace_place(), |spot| spot.place);
-        let shown = values::show_duration;
+        let shown = show_duration;
         let message = format!(
             "systemd kills podman after {}, and the container has {}",
             shown(limit.unwrap_or_default()),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::workload::{Probe, Workload, adieu_in_image, name_dropped, signal_named, unwrap_adieu};
-use super::yaml::Node;
 use crate::lint::Lint;
+use crate::lint::yaml::Node;
 use adieu::settings::Platform;
 
 /// The containers of one object; none when it has no pod.

@@ -6,15 +6,13 @@ mod compose;
 mod kubernetes;
 mod systemd;
 pub mod workload;
-mod yaml;
 
 use std::path::Path;
 
-use saphyr::Yaml;
-
+use crate::lint::yaml::{self, Node};
+use adieu::errno::describe;
 use adieu::settings::values;
 use workload::Workload;
-use yaml::Node;
 
 /// Reads a manifest and takes the named container or service out of it, or the first that names a
 /// command, or the first.
@@ -23,7 +21,7 @@ use yaml::Node;
 /// What it is not, or whom it does not name.
 pub fn read(path: &Path, wanted: Option<&str>) -> Result<Workload, String> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
+        .map_err(|error| format!("cannot read '{}': {}", path.display(), describe(&error)))?;
     let workloads = parse(&text, &|name| std::env::var(name).ok())
         .map_err(|error| format!("'{}': {error}", path.display()))?;
     choose(workloads, wanted).map_err(|error| format!("'{}': {error}", path.display()))
@@ -37,11 +35,10 @@ pub fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Ve
     if text.lines().any(|line| line.trim() == "[Service]") {
         return Ok(vec![systemd::read(text)?]);
     }
-    let documents = <Yaml as saphyr::LoadableYamlNode>::load_from_str(text)
-        .map_err(|error| format!("no YAML: {error}"))?;
+    let documents = yaml::documents(text).map_err(|(line, why)| format!("line {line}: no YAML: {why}"))?;
     let mut workloads = Vec::new();
     for document in &documents {
-        let node = Node(document);
+        let node = Node::new(document);
         if node.get("services").is_some() {
             workloads.extend(compose::read(node, variable)?);
         } else if node.get("kind").is_some() {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::yaml::Node;
 use crate::lint::Lint;
+use crate::lint::yaml::Node;
+use adieu::moment::show_duration;
 use adieu::settings::{Platform, values};
 
 /// One container or service of a manifest.
@@ -83,7 +84,7 @@ impl Workload {
 
     /// What every dialect's times must satisfy.
     pub(super) fn check_times(&mut self) {
-        let shown = values::show_duration;
+        let shown = show_duration;
         if !self.hook.is_zero() && self.adieu.is_some() {
             let together = self.hook + self.pre_stop();
             self.lints.push(Lint::new(
@@ -147,7 +148,7 @@ impl Workload {
 /// What only a rehearsal can tell: whether the longest request fits behind the sleeps.
 #[must_use]
 pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option<Lint> {
-    let shown = values::show_duration;
+    let shown = show_duration;
     (before < grace && before + slowest > grace * 9 / 10).then(|| {
         Lint::new(
             format!(

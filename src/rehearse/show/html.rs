@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::run::{Run, path_of};
 use super::svg;
+use crate::recording::At;
 use crate::verdict::{Outcome, Point};
 
 /// More of them would say nothing new, and make a page that no browser likes.
@@ -82,7 +83,7 @@ fn numbers(page: &mut String, runs: &[Run]) {
         ("cut off", &|run| run.verdict.tally.cut_off.to_string()),
         ("turned away", &|run| run.verdict.tally.turned_away.to_string()),
         ("in flight at the stop", &|run| run.recording.in_flight().count().to_string()),
-        ("grace", &|run| format!("{:.1} s", run.recording.limits.grace_ms as f64 / 1000.0)),
+        ("grace", &|run| At(run.recording.limits.grace_ms as i64).to_string()),
         ("from the stop to the end", &|run| run.recording.end.at.to_string()),
         ("ended with", &|run| run.recording.end.exit.to_string()),
     ];

@@ -136,9 +136,9 @@ fn heading(out: &mut String, run: &Run, top: i64) {
         Isolation::Ordinary { .. } => "an ordinary process, not PID 1",
     };
     let about = format!(
-        "{isolation}; {}grace {} s; ended {} after the stop with {}",
+        "{isolation}; {}grace {}; ended {} after the stop with {}",
         played(recording),
-        recording.limits.grace_ms as f64 / 1000.0,
+        At(recording.limits.grace_ms as i64),
         recording.end.at,
         recording.end.exit
     );
@@ -313,7 +313,7 @@ fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, 
     }
     let grace = At(recording.limits.grace_ms as i64);
     if recording.killed.is_none() && grace > range.to {
-        let note = format!("SIGKILL would come at {} s \u{2192}", grace.0 as f64 / 1000.0);
+        let note = format!("SIGKILL would come at {grace} \u{2192}");
         write_anchored(out, RIGHT, lanes + rows + 31, "small killtext", "end", &note);
     }
 }

@@ -9,7 +9,7 @@ use anstyle::Style;
 use super::lanes;
 use super::run::{Run, TimeRange, played};
 use super::style::{BAD, FAINT, GOOD, STRONG, WARN, line, paint, shorten};
-use crate::recording::{Isolation, Recording};
+use crate::recording::{At, Isolation, Recording};
 use crate::verdict::{Outcome, Point, PointResult};
 
 const WIDTH: usize = 80;
@@ -50,16 +50,12 @@ fn head(page: &mut String, recording: &Recording) {
     let text = format!(
         "{isolation}; {}grace {}, removed from the balancer after {}",
         played(recording),
-        seconds(limits.grace_ms),
-        seconds(limits.removal_ms)
+        At(limits.grace_ms as i64),
+        At(limits.removal_ms as i64)
     );
     for part in fold(&text, WIDTH - 2) {
         line(page, &format!("  {}", paint(FAINT, &part)));
     }
-}
-
-fn seconds(ms: u64) -> String {
-    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{:.1} s", ms as f64 / 1000.0) }
 }
 
 fn legend() -> String {

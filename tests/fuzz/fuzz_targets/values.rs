@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     if let Ok(length) = values::duration(text) {
-        let shown = values::show_duration(length);
+        let shown = adieu::moment::show_duration(length);
         let again = values::duration(&shown).expect("what is shown can be read");
         // Shown to the millisecond.
         assert!(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use harness::{End, Launch, Running, Scratch};
 
@@ -22,8 +23,15 @@ fn podman_runs_here() -> Result<(), String> {
     harness::program("runc")
 }
 
+/// podman takes its time for each thing that it is asked, and `stop` waits for the app.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn try_podman(words: &[&str]) -> Output {
+    harness::output(Command::new("podman").args(PODMAN).args(words), PATIENCE)
+}
+
 fn podman(words: &[&str]) -> Output {
-    let output = Command::new("podman").args(PODMAN).args(words).output().expect("podman is installed");
+    let output = try_podman(words);
     assert!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
@@ -68,9 +76,7 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if !self.run.has_ended() {
-            // It may be gone already.
-            let _ =
-                Command::new("podman").args(PODMAN).args(["rm", "--force", "--time=0", &self.name]).output();
+            let _gone_already = try_podman(&["rm", "--force", "--time=0", &self.name]);
         }
     }
 }
@@ -102,7 +108,7 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let _ = Command::new("podman").args(["rmi", "--force", &self.name]).output(); // at worst a few megabytes stay
+        let _at_worst_megabytes_stay = try_podman(&["rmi", "--force", &self.name]);
     }
 }
 

@@ -126,7 +126,7 @@ fn a_hook_may_call_a_url() {
         .start();
     run.expect("ready");
     run.term();
-    let (mut stream, _) = listener.accept().expect("a client");
+    let mut stream = harness::accept(&listener);
     let mut request = [0; 1000];
     let got = stream.read(&mut request).expect("a request");
     let request = String::from_utf8_lossy(&request[..got]).into_owned();

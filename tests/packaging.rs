@@ -7,10 +7,10 @@ mod generate;
 mod harness;
 
 use adieu::settings::list::LIST;
-use harness::Scratch;
+use harness::{Companion, Scratch};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const BYTES: u64 = 1_500_000;
 const KIB: u64 = 100;
 /// For one command of a tool's.
 const LIMIT: Duration = Duration::from_secs(120);
+/// For a build that begins with nothing, or an installation that fetches packages.
+const BUILD: Duration = Duration::from_secs(900);
 /// How long it must sleep through; a heartbeat of one second would show three times.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -82,12 +84,9 @@ fn every_variable_that_is_mentioned_exists() {
 fn the_examples_hold_settings_that_adieu_accepts() {
     for (path, settings) in EXAMPLES.map(|path| (path, assignments(&read(path)))) {
         assert!(!settings.is_empty(), "{path} sets nothing");
-        let check = Command::new(env!("CARGO_BIN_EXE_adieu"))
-            .args(["--check", "--", "app"])
-            .env_clear()
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .output()
-            .expect("adieu starts");
+        let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
+        check.args(["--check", "--", "app"]).env_clear();
+        let check = harness::output(check.envs(settings), LIMIT);
         assert!(check.status.success(), "{path}: {}", String::from_utf8_lossy(&check.stderr));
     }
 }
@@ -127,23 +126,14 @@ const VALIDATE: &str = "import json, sys, tomllib, jsonschema\n\
 
 fn is_valid(document: &Path, schema: &str) -> bool {
     let schema = path("packaging/schema").join(schema);
-    python(&[VALIDATE.as_ref(), schema.as_ref(), document.as_ref()])
-}
-
-fn python(arguments: &[&std::ffi::OsStr]) -> bool {
     let mut python = Command::new("python3");
-    harness::output(python.arg("-c").args(arguments), Duration::from_secs(60)).status.success()
-}
-
-fn python_validates() -> Result<(), String> {
-    harness::program("python3")?;
-    let has_both = python(&["import jsonschema, tomllib".as_ref()]);
-    has_both.then_some(()).ok_or("python3 has no jsonschema and tomllib".to_owned())
+    python.args(["-c", VALIDATE]).arg(schema).arg(document);
+    harness::output(&mut python, LIMIT).status.success()
 }
 
 #[test]
 fn reports_follow_their_schema() {
-    require!(python_validates());
+    require!(harness::python_has("jsonschema, tomllib"));
     let scratch = Scratch::new();
     let report = scratch.path("report.json");
     let asks = "trap '' TERM; kill -TERM $PPID; sleep 60";
@@ -163,7 +153,7 @@ fn reports_follow_their_schema() {
 /// The schema accepts what adieu accepts, and finds a typo as adieu does.
 #[test]
 fn the_schema_of_the_settings_file_agrees_with_adieu() {
-    require!(python_validates());
+    require!(harness::python_has("jsonschema, tomllib"));
     let scratch = Scratch::new();
     for (text, good) in [
         (
@@ -180,7 +170,7 @@ fn the_schema_of_the_settings_file_agrees_with_adieu() {
         let file = scratch.file("adieu.toml", text);
         let mut check = Command::new(env!("CARGO_BIN_EXE_adieu"));
         check.env_clear().args(["--check", "--config"]).arg(&file).args(["--", "app"]);
-        let accepts = check.output().expect("adieu starts").status.success();
+        let accepts = harness::output(&mut check, LIMIT).status.success();
         let valid = is_valid(&file, "settings.json");
         assert_eq!((accepts, valid), (good, good), "adieu and the schema on: {text}");
     }
@@ -199,8 +189,8 @@ fn the_timeline_in_the_readme_is_the_one_that_adieu_shows() {
 fn the_manual_pages_are_sound() {
     require!(harness::program("groff"));
     for page in MANUALS {
-        let groff =
-            Command::new("groff").args(["-man", "-ww", "-z"]).arg(path(page)).output().expect("groff");
+        let mut groff = Command::new("groff");
+        let groff = harness::output(groff.args(["-man", "-ww", "-z"]).arg(path(page)), LIMIT);
         assert!(groff.stderr.is_empty(), "{page}: {}", String::from_utf8_lossy(&groff.stderr));
     }
 }
@@ -406,7 +396,7 @@ fn the_static_binary_keeps_its_sizes() {
 }
 
 /// The static adieu with an app that does nothing.
-struct Resting(Child);
+struct Resting(Companion);
 
 impl Resting {
     fn start(binary: &Path) -> Resting {
@@ -414,8 +404,8 @@ impl Resting {
         nix::unistd::sync();
         let mut adieu = Command::new(binary);
         adieu.env_clear().args(["--", "/bin/sleep", "1000"]).stdin(Stdio::null());
-        let resting = Resting(adieu.spawn().expect("the static binary starts"));
-        let pid = resting.0.id() as i32;
+        let resting = Resting(Companion::start(&mut adieu));
+        let pid = resting.0.pid();
         let app_runs = || {
             let name =
                 |child: &i32| std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
@@ -439,26 +429,20 @@ impl Resting {
 
     /// The number behind a name in /proc/PID/FILE.
     fn number(&self, file: &str, name: &str) -> u64 {
-        let page = std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).expect("/proc");
+        let page = std::fs::read_to_string(format!("/proc/{}/{file}", self.0.pid())).expect("/proc");
         let number =
             page.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
         number.unwrap_or_else(|| panic!("{file} has no {name}"))
     }
 }
 
-impl Drop for Resting {
-    fn drop(&mut self) {
-        // The app goes with it.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The binary as it ships: from `ADIEU_STATIC`, where the runner has built it, or built here once.
 fn static_binary() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || succeeds(Command::new("sh").arg(path("packaging/build-static.sh"))).trim().into();
-    BUILT.get_or_init(|| std::env::var_os("ADIEU_STATIC").map_or_else(build, PathBuf::from)).clone()
+    let mut build = Command::new("sh");
+    build.arg(path("packaging/build-static.sh"));
+    let mut build = || succeeds_within(&mut build, BUILD).trim().into();
+    BUILT.get_or_init(|| std::env::var_os("ADIEU_STATIC").map_or_else(&mut build, PathBuf::from)).clone()
 }
 
 /// podman as root with all that it stores below the test's own folder.
@@ -471,7 +455,11 @@ fn podman(scratch: &Scratch) -> Command {
 
 /// What the command prints, when it exits 0.
 fn succeeds(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    succeeds_within(command, LIMIT)
+}
+
+fn succeeds_within(command: &mut Command, limit: Duration) -> String {
+    let output = harness::output(command, limit);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}: {error}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -538,7 +526,8 @@ fn kubernetes_validate() -> PathBuf {
     if !folder.join("complete").exists() {
         succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
         let mut install = Command::new(&python);
-        succeeds(install.args(["-m", "pip", "install", "--quiet", "kubernetes-validate==1.37.0"]));
+        install.args(["-m", "pip", "install", "--quiet", "kubernetes-validate==1.37.0"]);
+        succeeds_within(&mut install, BUILD);
         std::fs::write(folder.join("complete"), "").expect("a new file");
     }
     python

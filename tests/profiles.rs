@@ -3,9 +3,8 @@
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 
 use harness::seccomp::{Actor, Call};
 use harness::{Init, Launch};
@@ -94,12 +93,9 @@ fn free_address() -> SocketAddr {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("the endpoint listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let mut stream = harness::connect(address);
     write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    answer
+    harness::rest(&mut stream)
 }
 
 /// A profile that refuses everything that reading takes but the barest: said in one line, or the

@@ -3,7 +3,7 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -25,16 +25,15 @@ fn address() -> SocketAddr {
 fn serving(launch: Launch) -> (Running, SocketAddr) {
     let address = address();
     let run = launch.option("--health").option(address.to_string()).start();
-    until("the endpoint answers", || TcpStream::connect(address).is_ok());
+    until("the endpoint answers", || harness::try_connect(address).is_ok());
     (run, address)
 }
 
 /// Status and body.
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("adieu listens");
+    let mut stream = harness::connect(address);
     write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("adieu reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("adieu answers");
+    let answer = harness::rest(&mut stream);
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
     (head[9..12].parse().expect("a status"), body.to_string())
 }
@@ -74,7 +73,7 @@ fn no_answer_is_older_than_a_signal_sent_before_its_request() {
         let (mut run, address) = serving(Launch::pid1(Init::Adieu).options(FOR_EVER));
         run.expect("ready");
         until("it is ready", || is_ready(address));
-        let mut stream = TcpStream::connect(address).expect("adieu listens");
+        let mut stream = harness::connect(address);
         let mut ask = || {
             stream.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").expect("adieu reads");
             let mut answer = [0; 1000];
@@ -188,7 +187,7 @@ fn a_probe_says_yes_no_and_why() {
     let launch = Launch::pid1(Init::Adieu).options(FOR_EVER).env("ADIEU_HEALTH", free.to_string());
     let mut run = launch.start();
     run.expect("ready");
-    until("it is ready", || TcpStream::connect(free).is_ok() && is_ready(free));
+    until("it is ready", || harness::try_connect(free).is_ok() && is_ready(free));
     let (end, out, _) = probe(free, "readyz");
     assert_eq!((end, out.len()), (harness::End::Exited(0), 0));
     run.term();
@@ -237,7 +236,7 @@ impl Crowd {
 
 fn hurry(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
     while !stop.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        let Ok(mut stream) = harness::try_connect(address) else { continue };
         let mut answer = [0; 4096];
         while !stop.load(Ordering::Relaxed)
             && stream.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").is_ok()
@@ -252,7 +251,7 @@ fn hurry(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
 fn dawdle(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
     let mut slow = std::collections::VecDeque::new();
     while !stop.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(address) else { continue };
+        let Ok(mut stream) = harness::try_connect(address) else { continue };
         // It may have been given up already.
         let _ = stream.write_all(b"GET /read");
         slow.push_back(stream);
@@ -263,7 +262,7 @@ fn dawdle(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
 
 fn knock(address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
     while !stop.load(Ordering::Relaxed) {
-        count.fetch_add(u32::from(TcpStream::connect(address).is_ok()), Ordering::Relaxed);
+        count.fetch_add(u32::from(harness::try_connect(address).is_ok()), Ordering::Relaxed);
     }
 }
 
@@ -297,7 +296,7 @@ fn silent_clients_leave_descriptors_for_everything_else() {
         .limit(nix::sys::resource::Resource::RLIMIT_NOFILE, 14);
     let (mut run, address) = serving(launch);
     run.expect("ready");
-    let _silent: Vec<_> = (0..40).map(|_| TcpStream::connect(address).expect("adieu listens")).collect();
+    let _silent: Vec<_> = (0..40).map(|_| harness::connect(address)).collect();
     until("the check passes", || is_ready(address));
     run.signal(libc::SIGUSR1);
     run.expect_signal("USR1");

@@ -3,8 +3,8 @@
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl App {
         }
     }
 
-    fn status(self) -> i32 {
+    fn exit_status(self) -> i32 {
         match self {
             Self::Obeys => 0,
             Self::KnowsNothing => 128 + libc::SIGTERM,
@@ -108,7 +108,7 @@ fn stop(number: u64) {
         format!("stop {number} of {app:?} with {grace:?}, {pre_stop:?} and {margin:?}, late by {late:?}");
     // Whoever is killed before it could be asked was not stopped but cut off: woken late, it still
     // is asked.
-    assert_eq!(end, End::Exited(app.status()), "{told}");
+    assert_eq!(end, End::Exited(app.exit_status()), "{told}");
     let allowed = if late.is_zero() { grace } else { grace.max(late) + LATE };
     assert!(took <= allowed + BUSY, "{told}: it took {took:?}");
 }
@@ -216,11 +216,9 @@ fn round(run: &mut Running, address: SocketAddr) {
     }
     run.say("ping");
     run.find("pong");
-    let mut client = TcpStream::connect(address).expect("the endpoint listens");
-    client.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let mut client = harness::connect(address);
     client.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).expect("it answers");
+    let answer = harness::rest(&mut client);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     harness::until("all orphans are reaped", || harness::children(run.pid).len() <= 2);
 }

@@ -3,7 +3,7 @@
 mod harness;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use harness::{End, Init, Launch, Running};
@@ -128,14 +128,13 @@ fn lost_lines_are_counted() {
         run.expect_signal("USR1");
     }
     let mut reader = File::from(reader);
-    reader.read_exact(&mut [0; 4096]).expect("what filled the pipe");
+    harness::exactly(&mut reader, 4096); // what filled the pipe
     run.term();
     run.expect_signal("TERM");
     run.expect_signal("CONT");
     run.say("exit 0");
     run.expect_exit(0);
-    let mut text = String::new();
-    reader.read_to_string(&mut text).expect("the pipe ends with adieu");
+    let text = harness::rest(&mut reader);
     let told = text.lines().find(|line| line.contains("lost") || line.contains("dropped"));
     let told = told.unwrap_or_else(|| panic!("no word of lost lines in:\n{text}"));
     assert!(told.contains(|c: char| c.is_ascii_digit()), "how many: {told}");

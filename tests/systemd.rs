@@ -6,7 +6,7 @@ mod harness;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use harness::{Launch, Running, Scratch};
+use harness::{Launch, Running, Scratch, WATCHDOG};
 
 fn systemd_boots_here() -> Result<(), String> {
     harness::root()?;
@@ -63,7 +63,7 @@ impl Machine {
     fn try_run(&self, words: &[&str]) -> Output {
         let pid = self.pid.to_string();
         let mut enter = Command::new("nsenter");
-        enter.args(["-t", &pid, "-a", "--"]).args(words).output().expect("nsenter is installed")
+        harness::output(enter.args(["-t", &pid, "-a", "--"]).args(words), WATCHDOG)
     }
 
     fn run(&self, words: &[&str]) -> String {

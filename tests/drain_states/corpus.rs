@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::sync::{Condvar, Mutex};
 
-use super::harness::{self, Companion, Scratch, program};
+use super::harness::{self, Scratch, program};
 use super::*;
 use crate::{long, require};
 
@@ -143,23 +143,6 @@ fn find(lines: &Lines, who: &(String, u16), word: &str) -> Option<Instant> {
     lines.get(who)?.iter().find(|(said, _)| said.starts_with(word)).map(|(_, at)| *at)
 }
 
-/// A program that is told lines and says lines.
-struct Talker {
-    companion: Companion,
-    stdin: ChildStdin,
-}
-
-impl Talker {
-    fn start(argv: &[&str]) -> (Talker, BufReader<std::process::ChildStdout>) {
-        let mut command = Command::new(argv[0]);
-        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut companion = Companion::start(&mut command);
-        let child = companion.child();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        (Talker { companion, stdin }, BufReader::new(stdout))
-    }
-}
-
 fn beside(name: &str) -> String {
     format!("{}/tests/drain_states/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -221,13 +204,13 @@ fn corpus(
     argv: &[&str],
     states: impl Iterator<Item = &'static (&'static str, &'static str, u64)>,
 ) {
-    let (mut server, mut ports) = Talker::start(argv);
-    let (mut client, lines) = Talker::start(&["python3", "-u", &beside("client.py")]);
+    let mut server = Dialogue::start(Command::new(argv[0]).args(&argv[1..]));
+    let mut client = Dialogue::start(Command::new("python3").args(["-u", &beside("client.py")]));
     let said = Arc::new(Said::default());
     thread::spawn({
-        let said = said.clone();
+        let (said, lines) = (said.clone(), client.all_lines());
         move || {
-            for line in lines.lines().map_while(Result::ok) {
+            for line in lines {
                 let mut words = line.split(' ');
                 let (Some(word), Some(state), Some(port)) = (words.next(), words.next(), words.next()) else {
                     continue;
@@ -239,15 +222,14 @@ fn corpus(
             }
         }
     });
-    let pid = Pid::from_raw(server.companion.pid());
+    let pid = Pid::from_raw(server.pid());
     let mut watches = vec![];
     for &(state, speaks, may) in states {
-        writeln!(server.stdin, "{speaks}").unwrap();
-        let mut port = String::new();
-        ports.read_line(&mut port).unwrap();
-        let port: u16 = port.trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {state}"));
+        server.say(speaks);
+        let port: u16 =
+            server.line().trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {state}"));
         let tls = if speaks == "h2c" { "plain" } else { speaks };
-        writeln!(client.stdin, "{state} {port} {tls}").unwrap();
+        client.say(&format!("{state} {port} {tls}"));
         let (who, said) = ((state.to_owned(), port), said.clone());
         watches.push(thread::spawn(move || watch(pid, &who, speaks, may, &said)));
     }

@@ -1,6 +1,7 @@
 //! Requests right behind answers, plain and over HTTP, through real servers.
 
 use super::*;
+use crate::require;
 
 /// The hard case: the held request follows an answer so closely that both share a tick of the
 /// kernel's clock. Without any time of grace for what was just sent, the order must come from the
@@ -26,7 +27,7 @@ fn a_request_back_to_back_with_an_answer_is_never_taken_for_idle() {
                     // This answer is held back.
                     client.write_all(QUESTION).unwrap();
                     asked.fetch_add(1, Ordering::SeqCst);
-                    client.read_exact(&mut [0; QUESTION.len()]).unwrap();
+                    harness::exactly(&mut client, QUESTION.len());
                     client
                 })
             })
@@ -55,16 +56,13 @@ fn http_requests_back_to_back_are_never_taken_for_idle() {
 
 #[test]
 fn http_requests_back_to_back_through_nginx_are_never_taken_for_idle() {
-    if !permitted(&["nginx", "-v"]) {
-        return left_out("nginx is not installed");
-    }
+    require!(harness::program("nginx"));
     let mut upstream = Puppet::new();
     let behind = upstream.port("http");
     // nginx cannot be asked for the port it got; this one was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let dir = std::env::temp_dir().join(format!("adieu-drain-nginx-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let dir = dir.to_str().unwrap();
+    let scratch = harness::Scratch::new();
+    let dir = scratch.path("").display().to_string();
     let config = format!(
         "daemon off; pid {dir}/pid; error_log {dir}/error; worker_processes 2; events {{}}
         http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;
@@ -72,21 +70,12 @@ fn http_requests_back_to_back_through_nginx_are_never_taken_for_idle() {
         server {{ listen 127.0.0.1:{port};
         location /hold {{ proxy_pass http://127.0.0.1:{behind}; }} location / {{ return 200 ok; }} }} }}"
     );
-    std::fs::write(format!("{dir}/conf"), config).unwrap();
-    let mut nginx = Command::new("nginx").args(["-c", &format!("{dir}/conf"), "-p", dir]).spawn().unwrap();
-    let begun = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(begun.elapsed() < WATCHDOG, "nginx does not listen");
-        thread::sleep(Duration::from_millis(10));
-    }
-    let pid = Pid::from_raw(nginx.id() as i32);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        http_back_to_back(&mut upstream, pid, port);
-    }));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    nginx.wait().unwrap();
-    std::fs::remove_dir_all(dir).unwrap();
-    result.unwrap();
+    let config = scratch.file("conf", &config).display().to_string();
+    let nginx =
+        Companion::start(Command::new("nginx").args(["-c", &config, "-p", &dir]).stdin(Stdio::null()));
+    let address = (Ipv4Addr::LOCALHOST, port);
+    harness::until("nginx listens", || harness::try_connect(address).is_ok());
+    http_back_to_back(&mut upstream, Pid::from_raw(nginx.pid()), port);
 }
 
 /// `holder` lets go of the requests that the app, directly or through it, has been made to hold.

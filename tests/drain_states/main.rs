@@ -3,13 +3,11 @@
 //! exactly what it is told (`drain_states/puppet.py`), the client is this process, and the
 //! connections are the kernel's own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,8 +29,7 @@ mod scale;
 mod sight;
 mod stops;
 
-use harness::left_out;
-use sight::permitted;
+use harness::{Companion, Dialogue, left_out};
 
 /// Longer than anything here takes on a machine that has other things to do.
 const WATCHDOG: Duration = Duration::from_secs(120);
@@ -44,11 +41,7 @@ fn process(pid: Pid) -> adieu::process::Pid {
     adieu::process::Pid::new(pid.as_raw()).expect("a process")
 }
 
-struct Puppet {
-    child: Child,
-    stdin: ChildStdin,
-    lines: mpsc::Receiver<String>,
-}
+struct Puppet(Dialogue);
 
 impl Puppet {
     fn new() -> Puppet {
@@ -59,29 +52,14 @@ impl Puppet {
     fn under(prefix: &[&str]) -> Puppet {
         let mut argv = prefix.to_vec();
         argv.extend(["python3", "-u", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/drain_states/puppet.py")]);
-        let mut command = Command::new(argv[0]);
-        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("cannot start python3");
-        let stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut puppet = Puppet { child, stdin, lines };
-        assert_eq!(puppet.line(), "ready");
+        let mut puppet = Puppet(Dialogue::start(Command::new(argv[0]).args(&argv[1..])));
+        assert_eq!(puppet.0.line(), "ready");
         puppet
     }
 
-    fn line(&mut self) -> String {
-        self.lines.recv_timeout(WATCHDOG).expect("the puppet says nothing")
-    }
-
-    fn begin(&mut self, command: &str) {
-        writeln!(self.stdin, "{command}").unwrap();
-    }
-
     fn tell(&mut self, command: &str) -> String {
-        self.begin(command);
-        self.line()
+        self.0.say(command);
+        self.0.line()
     }
 
     fn port(&mut self, command: &str) -> u16 {
@@ -94,14 +72,7 @@ impl Puppet {
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id() as i32)
-    }
-}
-
-impl Drop for Puppet {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
+        Pid::from_raw(self.0.pid())
     }
 }
 
@@ -183,8 +154,7 @@ impl Watcher {
 }
 
 fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    let stream = harness::connect((Ipv4Addr::LOCALHOST, port));
     stream.set_nodelay(true).unwrap();
     stream
 }
@@ -194,5 +164,5 @@ const QUESTION: &[u8] = b"a question of a usual length, longer than HTTP/2 frame
 /// Asks once and waits for the answer of a puppet that serves.
 fn ask(client: &mut TcpStream) {
     client.write_all(QUESTION).unwrap();
-    client.read_exact(&mut [0; QUESTION.len()]).unwrap();
+    harness::exactly(client, QUESTION.len());
 }

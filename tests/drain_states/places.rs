@@ -8,8 +8,8 @@ fn ipv6_and_dual_stack_clients_are_seen() {
     let six = app.port("listen6");
     let dual = app.port("dual");
     let mut clients = [
-        TcpStream::connect((Ipv6Addr::LOCALHOST, six)).unwrap(),
-        TcpStream::connect((Ipv6Addr::LOCALHOST, dual)).unwrap(),
+        harness::connect((Ipv6Addr::LOCALHOST, six)),
+        harness::connect((Ipv6Addr::LOCALHOST, dual)),
         connect(dual),
     ];
     for (client, listener) in clients.iter_mut().zip([0, 1, 1]) {
@@ -109,7 +109,7 @@ fn a_question_to_another_service_is_waited_for_when_asked_to() {
     let port = service.local_addr().unwrap().port();
     let mut app = Puppet::new();
     app.tell(&format!("connect {port}"));
-    let (mut answering, _) = service.accept().unwrap();
+    let mut answering = harness::accept(&service);
     // A pool of this process, to the same service: not the app's.
     let mut strangers = connect(port);
     strangers.write_all(b"question").unwrap();

@@ -107,9 +107,7 @@ fn an_answer_that_the_client_is_still_reading_is_in_flight_even_when_the_app_has
     watcher.stays(1);
     app.tell("close 0");
     watcher.stays(1);
-    let mut all = vec![];
-    client.read_to_end(&mut all).unwrap();
-    assert_eq!(all.len(), sent);
+    assert_eq!(harness::rest(&mut client).len(), sent);
     drop(client);
     watcher.becomes_idle();
 }
@@ -123,8 +121,7 @@ fn a_leaked_socket_holds_nothing_up_and_a_half_closed_client_gets_its_answer() {
     for command in ["accept 0", "read 0", "send 0 answer"] {
         app.tell(command);
     }
-    let mut answer = [0; 6];
-    leaked.read_exact(&mut answer).unwrap();
+    harness::exactly(&mut leaked, 6);
     // The app never notices, and keeps it in CLOSE_WAIT.
     drop(leaked);
     let mut half = connect(port);
@@ -146,7 +143,7 @@ fn a_unix_connection_is_in_flight_for_as_long_as_a_request_may_take() {
     let path = path.to_str().unwrap();
     let mut app = Puppet::new();
     app.tell(&format!("unix {path}"));
-    let mut client = UnixStream::connect(path).unwrap();
+    let mut client = harness::try_connect_unix(path).unwrap();
     let mut watcher = Watcher::over(&app);
     watcher.stays(1);
     app.tell("accept 0");

@@ -139,19 +139,14 @@ pub fn alone(name: &str, setpriv: &[&str], test: impl FnOnce()) {
         return left_out("unshare --net or setpriv is not permitted");
     }
     let me = std::env::current_exe().unwrap();
-    let output = Command::new(prefix[0])
-        .args(&prefix[1..])
-        .arg(me)
-        .args([&format!("sight::{name}"), "--exact", "--nocapture"])
-        .env("ADIEU_TEST_ALONE", "1")
-        .output()
-        .unwrap();
+    let mut command = Command::new(prefix[0]);
+    command.args(&prefix[1..]).arg(me).args([&format!("sight::{name}"), "--exact", "--nocapture"]);
+    let output = harness::output(command.env("ADIEU_TEST_ALONE", "1"), WATCHDOG);
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{:?}\n{said}", output.status.signal());
+    assert!(output.status.success() && said.contains("1 passed"), "{}\n{said}", output.status);
 }
 
-pub fn permitted(argv: &[&str]) -> bool {
-    let mut command = Command::new(argv[0]);
-    command.args(&argv[1..]).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+fn permitted(argv: &[&str]) -> bool {
+    let there = harness::program(argv[0]).is_ok();
+    there && harness::output(Command::new(argv[0]).args(&argv[1..]), WATCHDOG).status.success()
 }

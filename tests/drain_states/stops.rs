@@ -43,9 +43,7 @@ fn asked(launch: Launch, ports: usize, delay: &str) -> (Running, TcpStream) {
 }
 
 fn is_answered(client: &mut TcpStream) {
-    let mut answer = vec![];
-    client.read_to_end(&mut answer).expect("no answer");
-    assert_eq!(answer, b"answer");
+    assert_eq!(harness::rest(client), "answer");
 }
 
 /// A filter for so many ports does not fit into a netlink attribute.

@@ -8,7 +8,7 @@ mod errnos;
 mod harness;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -172,9 +172,7 @@ fn ask(address: std::net::SocketAddr, path: &str) -> Result<String, String> {
         // In one piece: the app reads once, and closes over what it has not read.
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer)
+        harness::stream::try_rest(&mut stream)
     };
     talk().map_err(|error| format!("{address}{path}: {error}"))
 }

@@ -11,17 +11,19 @@ pub mod launch;
 pub mod pipe;
 pub mod running;
 pub mod seccomp;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
-pub use companion::{Companion, output};
+pub use companion::{Companion, Dialogue, output, output_given};
 pub use launch::Launch;
 pub use nix::sys::signal::Signal;
 pub use pipe::Pipe;
 pub use running::{End, Running};
+pub use stream::{accept, connect, exactly, rest, try_connect, try_connect_unix};
 
 /// How long a whole test may take before it has failed.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
@@ -161,6 +163,13 @@ pub fn program(name: &str) -> Result<(), String> {
     }
 }
 
+/// Whether Python has these modules, written as after `import`.
+pub fn python_has(modules: &str) -> Result<(), String> {
+    program("python3")?;
+    let found = output(Command::new("python3").args(["-c", &format!("import {modules}")]), WATCHDOG);
+    if found.status.success() { Ok(()) } else { Err(format!("python3 has no {modules}")) }
+}
+
 /// Whether long selections were asked for (`./tests/run.sh full`).
 pub fn full() -> bool {
     std::env::var_os("ADIEU_FULL").is_some_and(|full| full == "1")
@@ -284,16 +293,13 @@ pub fn stat(pid: i32, field: usize) -> Option<String> {
 
 /// A request to 127.0.0.1 from inside the network of a process, whose answer the thread gives.
 pub fn request_in_network_of(pid: i32, port: u16) -> std::thread::JoinHandle<std::io::Result<String>> {
-    use std::io::{Read, Write};
+    use std::io::Write;
     let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).expect("the process lives");
     std::thread::spawn(move || {
         nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        let mut client = std::net::TcpStream::connect(("127.0.0.1", port))?;
-        client.set_read_timeout(Some(WATCHDOG))?;
+        let mut client = try_connect(("127.0.0.1", port))?;
         client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")?;
-        let mut answer = String::new();
-        client.read_to_string(&mut answer)?;
-        Ok(answer)
+        stream::try_rest(&mut client)
     })
 }
 

@@ -22,6 +22,13 @@ pub fn podman_runs_here() -> Result<(), String> {
     harness::program("runc")
 }
 
+/// podman takes its time, and the hook waits for clients.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn podman(command: &[&str], words: &[&str]) -> Output {
+    harness::output(Command::new("podman").args(PODMAN).args(command).args(words), PATIENCE)
+}
+
 /// An app in a container of this machine's own files, in the network of the calling thread.
 struct Container {
     name: String,
@@ -42,15 +49,14 @@ impl Container {
     }
 
     fn exec(&self, words: &[&str]) -> Output {
-        let podman = Command::new("podman").args(PODMAN).args(["exec", &self.name]).args(words).output();
-        podman.expect("podman is installed")
+        podman(&["exec", &self.name], words)
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
         // It may be gone already.
-        let _ = Command::new("podman").args(PODMAN).args(["rm", "--force", "--time=0", &self.name]).output();
+        let _ = podman(&["rm", "--force", "--time=0", &self.name], &[]);
     }
 }
 

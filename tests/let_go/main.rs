@@ -18,12 +18,14 @@ mod hook;
 mod pinned;
 
 use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use client::{Client, Fate};
-use harness::Init;
+use harness::{Init, WATCHDOG};
 use pinned::{Endpoints, Habit, Pinned};
 
 /// Given to adieu, so that a stop does not take longer than its test needs; half of a second is
@@ -175,21 +177,21 @@ fn a_hook_beside_any_init_lets_clients_go() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+fn run(program: &Path, words: &[&str]) -> Output {
+    harness::output(Command::new(program).env_clear().args(words), WATCHDOG)
+}
+
 /// An init container hands adieu to an image that one cannot rebuild.
 #[test]
 fn adieu_installs_itself() {
     let folder = harness::Scratch::new();
     let adieu = Init::Adieu.path();
     for _again in 0..2 {
-        let done =
-            std::process::Command::new(&adieu).env_clear().arg("--install").arg(folder.path("")).status();
-        assert!(done.expect("adieu runs").success());
+        let folder = folder.path("").display().to_string();
+        assert!(run(&adieu, &["--install", &folder]).status.success());
     }
-    let copy = std::process::Command::new(folder.path("adieu")).env_clear().arg("--version").output();
-    assert!(copy.expect("the copy runs").stdout.starts_with(b"adieu "));
-    let refused =
-        std::process::Command::new(&adieu).env_clear().args(["--install", "/proc/nowhere"]).output();
-    let refused = refused.expect("adieu runs");
+    assert!(run(&folder.path("adieu"), &["--version"]).stdout.starts_with(b"adieu "));
+    let refused = run(&adieu, &["--install", "/proc/nowhere"]);
     assert_eq!(refused.status.code(), Some(125));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("cannot install to '/proc/nowhere': "), "{said}");
@@ -205,8 +207,7 @@ fn the_components_add_the_hook_to_any_deployment() {
         lifecycle: {postStart: {exec: {command: [/hello]}}}, volumeMounts: [{name: data, mountPath: /data}]}]}}}}"#;
     for (component, way) in [("wait", "emptyDir: {}"), ("wait-image-volume", "reference: adieu")] {
         let folder = harness::Scratch::new();
-        let from =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes").join(component);
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes").join(component);
         std::fs::create_dir_all(folder.path("c")).expect("a folder");
         for file in std::fs::read_dir(from).expect("the component").flatten() {
             std::fs::copy(file.path(), folder.path("c").join(file.file_name())).expect("room for a copy");
@@ -214,8 +215,8 @@ fn the_components_add_the_hook_to_any_deployment() {
         std::fs::create_dir_all(folder.path("app")).expect("a folder");
         folder.file("app/deployment.yaml", DEPLOYMENT);
         folder.file("app/kustomization.yaml", "{resources: [deployment.yaml], components: [../c]}");
-        let built = std::process::Command::new("kubectl").arg("kustomize").arg(folder.path("app")).output();
-        let built = built.expect("kubectl runs");
+        let mut kubectl = Command::new("kubectl");
+        let built = harness::output(kubectl.arg("kustomize").arg(folder.path("app")), WATCHDOG);
         let text = String::from_utf8_lossy(&built.stdout).into_owned();
         let why = String::from_utf8_lossy(&built.stderr).into_owned();
         for part in [

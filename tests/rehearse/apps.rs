@@ -6,7 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -280,9 +280,8 @@ fn tls_is_spoken_in_both_versions() {
     let cert = folder.0.join("cert.pem");
     let mut openssl = Command::new("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
-    let made =
-        openssl.arg("-keyout").arg(&cert).arg("-out").arg(folder.0.join("c")).stderr(Stdio::null()).status();
-    assert!(made.expect("openssl").success(), "a certificate");
+    openssl.arg("-keyout").arg(&cert).arg("-out").arg(folder.0.join("c"));
+    assert!(harness::output(&mut openssl, TOOL).status.success(), "a certificate");
     let both = [std::fs::read(&cert), std::fs::read(folder.0.join("c"))].map(|part| part.expect("a part"));
     std::fs::write(&cert, both.concat()).expect("a writable folder");
     let cert = cert.to_string_lossy().into_owned();
@@ -562,7 +561,7 @@ impl Server {
         let process = Companion::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
         // Both take QUIT for a fast end; PostgreSQL, killed, would leave shared memory behind.
         let server = Server { _process: process.asked_with(libc::SIGQUIT), port, folder };
-        harness::until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        harness::until("the server listens", || harness::try_connect(("127.0.0.1", port)).is_ok());
         server
     }
 

@@ -9,9 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use harness::Scratch;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use harness::{Companion, Scratch};
 use serde_json::Value;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
@@ -165,11 +163,10 @@ fn an_interrupt_leaves_no_container() {
     let scratch = Scratch::new();
     let log = scratch.path("app.log");
     let mut tool = rehearsal(&image, "--warm-up 100s --log");
-    let mut tool = tool.arg(&log).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut tool = Companion::start(tool.arg(&log).stdout(Stdio::null()));
     harness::until("the container runs", || !containers_of(&image).is_empty());
-    kill(Pid::from_raw(tool.id() as i32), Signal::SIGINT).expect("it lives");
-    let status = tool.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
+    tool.signal(libc::SIGINT);
+    assert_eq!(tool.end(PATIENCE).code(), Some(130));
     assert_eq!(containers_of(&image), "");
     assert!(Path::new(&log).exists());
 }

@@ -5,12 +5,12 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use adieu_rehearse::lint::rules::{Rule, Severity};
 use adieu_rehearse::lint::{SourceFile, judge, pages};
+use harness::WATCHDOG;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
 /// Each has flaws on purpose.
@@ -31,8 +31,7 @@ fn root() -> PathBuf {
 }
 
 fn lint(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(TOOL).current_dir(folder).args(words).stdin(Stdio::null()).output().expect("it starts");
+    let output = harness::output(Command::new(TOOL).current_dir(folder).args(words), WATCHDOG);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -132,21 +131,12 @@ fn sarif_is_valid_by_its_schema() {
     }
     let script = "import json, sys, jsonschema; s = json.load(open(sys.argv[1])); \
                   v = jsonschema.validators.validator_for(s); v.check_schema(s); v(s).validate(json.load(sys.stdin))";
-    let probe = Command::new("python3").args(["-c", "import jsonschema"]).output();
-    require!(
-        probe.is_ok_and(|output| output.status.success()).then_some(()).ok_or("python3 has no jsonschema")
-    );
+    require!(harness::python_has("jsonschema"));
     let validates = |page: &str| {
         let schema = root().join("tests/rehearse/sarif-2.1.0.json");
-        let mut python = Command::new("python3")
-            .args(["-c", script])
-            .arg(schema)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("python3 starts");
-        python.stdin.take().expect("a pipe").write_all(page.as_bytes()).expect("it reads");
-        let output = python.wait_with_output().expect("it ends");
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).arg(schema);
+        let output = harness::output_given(&mut python, page.as_bytes(), WATCHDOG);
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (valid, why) = validates(&page);
@@ -217,15 +207,8 @@ fn what_cannot_be_judged_says_where_and_what_would_be_right() {
 
 #[test]
 fn standard_input_is_judged_as_well() {
-    let mut tool = Command::new(TOOL)
-        .args(["--lint", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let text = "FROM scratch\nCMD [\"/app\"]\nSTOPSIGNAL KILL\n";
-    tool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
-    let output = tool.wait_with_output().expect("it ends");
+    let text = b"FROM scratch\nCMD [\"/app\"]\nSTOPSIGNAL KILL\n";
+    let output = harness::output_given(Command::new(TOOL).args(["--lint", "-"]), text, WATCHDOG);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("stdin:3:1: error [stop-signal-kill]"));
 }

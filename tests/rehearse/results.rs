@@ -12,6 +12,7 @@ use adieu_rehearse::judge::judge;
 use adieu_rehearse::recording::{At, ConnectionUse, Fate, Recording, Request};
 use adieu_rehearse::show::run::Run;
 use adieu_rehearse::show::{html, json};
+use harness::WATCHDOG;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
 
@@ -62,10 +63,7 @@ fn the_published_schema_is_that_of_the_types() {
 
 #[test]
 fn a_report_follows_its_schema() {
-    let probe = Command::new("python3").args(["-c", "import jsonschema"]).output();
-    require!(
-        probe.is_ok_and(|output| output.status.success()).then_some(()).ok_or("python3 has no jsonschema")
-    );
+    require!(harness::python_has("jsonschema"));
     let script = "import json, sys, jsonschema\n\
                   schema = json.load(open(sys.argv[1]))\n\
                   jsonschema.Draft202012Validator.check_schema(schema)\n\
@@ -74,7 +72,7 @@ fn a_report_follows_its_schema() {
     let validates = |page: &str| {
         let file = scratch.file("report.json", page);
         let schema = root().join("packaging/schema/rehearsal.json");
-        Command::new("python3").args(["-c", script]).arg(schema).arg(file).output().expect("python3 starts")
+        harness::output(Command::new("python3").args(["-c", script]).arg(schema).arg(file), WATCHDOG)
     };
     let page = json::json(&runs(), true);
     let output = validates(&page);
@@ -149,7 +147,7 @@ fn what_is_no_baseline_is_refused_before_anything_runs() {
         (other.as_str(), "another version of the rehearsal"),
     ] {
         let file = scratch.file("baseline.json", text);
-        let output = Command::new(TOOL).arg("--baseline").arg(file).output().expect("it starts");
+        let output = harness::output(Command::new(TOOL).arg("--baseline").arg(file), WATCHDOG);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(125), "{error}");
         assert!(error.contains(says) && error.contains("--report"), "{error}");
@@ -169,7 +167,7 @@ fn a_flawed_app_passes_against_its_own_baseline() {
         let quick = "-q --bare --url /fast --warm-up 0.5s --removal 0.3s";
         let mut tool = Command::new(TOOL);
         tool.args(quick.split(' ')).args(more).args(["--", TOOL, "--as-legacy-app"]);
-        tool.output().expect("it starts")
+        harness::output(&mut tool, WATCHDOG)
     };
     let first = rehearse(&["--report".as_ref(), report.as_ref(), "--html".as_ref(), page.as_ref()]);
     assert_eq!(first.status.code(), Some(1), "{}", String::from_utf8_lossy(&first.stderr));
@@ -215,7 +213,7 @@ fn the_action_lints_and_rehearses() {
             assert!(value.as_str().expect("a text").starts_with("${{ inputs."));
             bash.env(name.as_str().expect("a name"), "");
         }
-        let output = bash.env("BINARY", TOOL).envs(inputs.iter().copied()).output().expect("bash starts");
+        let output = harness::output(bash.env("BINARY", TOOL).envs(inputs.iter().copied()), WATCHDOG);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (output.status.code(), text, String::from_utf8_lossy(&output.stderr).into_owned())
     };

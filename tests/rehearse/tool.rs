@@ -8,10 +8,9 @@ mod harness;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use harness::{pid_namespaces, program};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use harness::{Companion, WATCHDOG, pid_namespaces, program};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
 
@@ -36,7 +35,14 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 fn run(options: &str) -> (Option<i32>, String, String) {
-    said(&tool(options).output().expect("the tool starts"))
+    heard(&mut tool(options))
+}
+
+/// The longest that a rehearsal takes here, many times over.
+const REHEARSAL: Duration = Duration::from_secs(180);
+
+fn heard(command: &mut Command) -> (Option<i32>, String, String) {
+    said(&harness::output(command, REHEARSAL))
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -95,8 +101,7 @@ fn an_app_on_ipv6_alone_is_reached() {
     let server = "import http.server, socket; s = http.server.ThreadingHTTPServer; s.address_family = socket.AF_INET6; \
                   s(('::1', 0), http.server.SimpleHTTPRequestHandler).serve_forever()";
     let mut command = tool("-q --json --pre-stop 0.5s --removal 0.1s --warm-up 0.5s");
-    let (status, page, error) =
-        said(&command.args(["--", "python3", "-c", server]).output().expect("the tool starts"));
+    let (status, page, error) = heard(command.args(["--", "python3", "-c", server]));
     assert_eq!(status, Some(0), "{page}{error}");
     assert!(page.contains("http://[::1]:"), "{page}");
 }
@@ -216,8 +221,7 @@ fn it_works_without_root() {
     require!(own.map_err(|error| error.to_string()).map(|_| ()));
     let mut command = undisturbed(Command::new("setpriv"));
     command.args("--reuid 65534 --regid 65534 --clear-groups".split(' ')).arg(TOOL);
-    let (status, page, error) =
-        said(&command.args(["--removal", "0.5s", "-q"]).output().expect("setpriv runs"));
+    let (status, page, error) = heard(command.args(["--removal", "0.5s", "-q"]));
     if error.contains("Permission denied") {
         harness::left_out(&format!("another user may not run what stands here: {error}"));
         return;
@@ -240,19 +244,15 @@ fn without_namespaces(command: &Command) -> Command {
 
 fn user_namespaces() -> Result<(), String> {
     program("unshare")?;
-    let made = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
-    if made.is_ok_and(|output| output.status.success()) {
-        Ok(())
-    } else {
-        Err("no user namespaces here".into())
-    }
+    let mut unshare = Command::new("unshare");
+    let made = harness::output(unshare.args(["--user", "--map-root-user", "true"]), WATCHDOG);
+    if made.status.success() { Ok(()) } else { Err("no user namespaces here".into()) }
 }
 
 #[test]
 fn without_namespaces_it_says_so_and_rehearses_all_the_same() {
     require!(user_namespaces());
-    let output = without_namespaces(&tool("--removal 0.5s")).output().expect("unshare runs");
-    let (status, page, steps) = said(&output);
+    let (status, page, steps) = heard(&mut without_namespaces(&tool("--removal 0.5s")));
     assert_eq!(status, Some(0), "{page}{steps}");
     assert!(steps.contains("no namespaces are permitted here"), "{steps}");
     assert!(page.contains("an ordinary process, not PID 1"), "{page}");
@@ -277,18 +277,17 @@ fn ended_in_the_middle(
     mark: &str,
     options: &str,
     around: fn(&Command) -> Command,
-    signal: Signal,
+    signal: i32,
 ) -> Option<i32> {
     let app = format!("setsid sleep {mark} & sleep {mark} & exec {TOOL} --as-legacy-app");
     let mut command = tool(options);
     command.args(["--warm-up", "50s", "--", "sh", "-c", &app]);
-    let mut child =
-        around(&command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the tool starts");
+    let mut tool = Companion::start(around(&command).stdout(Stdio::null()).stderr(Stdio::null()));
     harness::until("the app runs", || {
         marked(&format!("sleep {mark}")).iter().filter(|line| !line.contains("sh")).count() == 2
     });
-    kill(Pid::from_raw(child.id() as i32), signal).expect("the tool lives");
-    let ended = child.wait().expect("the tool ends");
+    tool.signal(signal);
+    let ended = tool.end(WATCHDOG);
     harness::until("nothing is left", || marked(mark).is_empty());
     ended.code()
 }
@@ -303,7 +302,7 @@ fn as_it_is(command: &Command) -> Command {
 fn an_interrupt_leaves_no_process_behind() {
     require!(pid_namespaces());
     for (mark, options) in [("98101", "-q"), ("98102", "-q --bare")] {
-        assert_eq!(ended_in_the_middle(mark, options, as_it_is, Signal::SIGINT), Some(130));
+        assert_eq!(ended_in_the_middle(mark, options, as_it_is, libc::SIGINT), Some(130));
     }
 }
 
@@ -350,7 +349,7 @@ fn ctrl_c_on_a_terminal_means_interrupted_at_any_time() {
             "/fast",
         ]);
         command.arg("--svg").arg(&svg).arg("--junit").arg(&junit).args(["--", TOOL, "--as-legacy-app"]);
-        let (_, page, error) = self::said(&command.output().expect("python3 runs"));
+        let (_, page, error) = heard(&mut command);
         assert!(page.starts_with("130 True"), "{said}: {page}{error}");
         assert!(page.contains("interrupted") && !page.contains("lost"), "{said}: {page}");
         assert!(!svg.exists() && !junit.exists(), "{said}: no report of what was not finished");
@@ -367,7 +366,7 @@ fn the_temporary_folder_is_nobody_elses() {
     let script =
         "trap 'exit 0' TERM; stat -c '%a %n' \"$TMPDIR\"/* >\"$TMPDIR/../private.txt\"; sleep 60 & wait";
     command.env("TMPDIR", &temporary).args(["--", "sh", "-c", script]);
-    let (status, page, error) = said(&command.output().expect("the tool starts"));
+    let (status, page, error) = heard(&mut command);
     assert_eq!(status, Some(0), "{page}{error}");
     assert!(page.contains("losses were not seen") && !page.contains("nothing lost"), "{page}");
     let line = std::fs::read_to_string(temporary.join("../private.txt")).expect("the app wrote it");
@@ -379,14 +378,14 @@ fn the_temporary_folder_is_nobody_elses() {
 #[test]
 fn a_killed_tool_leaves_no_process_behind() {
     require!(pid_namespaces());
-    ended_in_the_middle("98103", "-q", as_it_is, Signal::SIGKILL);
-    ended_in_the_middle("98104", "-q --bare", as_it_is, Signal::SIGKILL);
+    ended_in_the_middle("98103", "-q", as_it_is, libc::SIGKILL);
+    ended_in_the_middle("98104", "-q --bare", as_it_is, libc::SIGKILL);
 }
 
 #[test]
 fn without_namespaces_no_process_is_left_behind_either() {
     require!(user_namespaces());
-    ended_in_the_middle("98105", "-q", without_namespaces, Signal::SIGINT);
-    ended_in_the_middle("98106", "-q", without_namespaces, Signal::SIGKILL);
-    ended_in_the_middle("98107", "-q --bare", without_namespaces, Signal::SIGKILL);
+    ended_in_the_middle("98105", "-q", without_namespaces, libc::SIGINT);
+    ended_in_the_middle("98106", "-q", without_namespaces, libc::SIGKILL);
+    ended_in_the_middle("98107", "-q --bare", without_namespaces, libc::SIGKILL);
 }

@@ -6,10 +6,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::harness::{Init, Launch, Running, Scratch};
+use crate::harness::{Init, Launch, Running, Scratch, output};
+
+/// The first filling of the toolbox fetches packages.
+const FILLING: Duration = Duration::from_secs(900);
 
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -112,8 +116,8 @@ pub fn toolbox() -> Result<PathBuf, String> {
     let fill = || {
         let given = std::env::var_os("ADIEU_TOOLBOX").map(PathBuf::from);
         let place = given.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("toolbox"));
-        let filled = Command::new("sh").arg(folder().join("install.sh")).arg(&place).output();
-        let filled = filled.map_err(|error| format!("no sh: {error}"))?;
+        let mut install = Command::new("sh");
+        let filled = output(install.arg(folder().join("install.sh")).arg(&place), FILLING);
         if filled.status.success() {
             Ok(place)
         } else {

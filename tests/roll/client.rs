@@ -188,8 +188,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("a port").port();
         let server = std::thread::spawn(move || {
-            let (mut client, _) = listener.accept().expect("a client");
-            while !matches!(std::io::Read::read(&mut client, &mut [0; 4096]), Ok(got) if got > 0) {}
+            let mut client = crate::harness::accept(&listener);
+            assert!(std::io::Read::read(&mut client, &mut [0; 4096]).expect("a request") > 0);
             client.write_all(said.as_bytes()).expect("the client listens");
         });
         let (fate, _) = Client::new(port).get("/");

@@ -1,11 +1,10 @@
 //! HAProxy before the servers, commanded through its admin socket as an ingress controller does.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::harness::{Launch, Running, Scratch, until};
+use crate::harness::{Launch, Running, Scratch, rest, try_connect_unix, until};
 
 /// How HAProxy itself looks after a server, if it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +51,7 @@ impl HaProxy {
             if running.has_ended() {
                 running.fail("haproxy has ended");
             }
-            UnixStream::connect(scratch.path("admin.sock")).is_ok()
+            try_connect_unix(scratch.path("admin.sock")).is_ok()
         });
         Self { port, scratch, _running: running }
     }
@@ -82,11 +81,8 @@ impl HaProxy {
     }
 
     fn ask(&self, command: &str) -> String {
-        let mut socket =
-            UnixStream::connect(self.scratch.path("admin.sock")).expect("haproxy's admin socket");
+        let mut socket = try_connect_unix(self.scratch.path("admin.sock")).expect("haproxy's admin socket");
         socket.write_all(format!("{command}\n").as_bytes()).expect("haproxy listens");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("haproxy answers");
-        answer
+        rest(&mut socket)
     }
 }

@@ -6,10 +6,12 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
+use crate::harness::{WATCHDOG, output};
+
 /// Only root may make one without a user namespace, and a process with threads cannot enter a user
 /// namespace.
 pub fn enter() {
     unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    assert!(up.expect("ip of iproute2").success(), "cannot bring up the loopback interface");
+    let up = output(Command::new("ip").args(["link", "set", "lo", "up"]), WATCHDOG);
+    assert!(up.status.success(), "cannot bring up the loopback interface");
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::{Gid, Uid, User, setgid, setuid};
 
-use crate::harness::{Launch, Running, Scratch, until};
+use crate::harness::{Launch, Running, Scratch, WATCHDOG, output, until};
 
 pub struct Redis {
     _running: Running,
@@ -39,7 +39,7 @@ impl Redis {
     }
 
     pub fn ask(&self, words: &str) -> String {
-        let answer = Command::new("sh").arg("-c").arg(self.command(words)).output().expect("sh");
+        let answer = output(Command::new("sh").arg("-c").arg(self.command(words)), WATCHDOG);
         String::from_utf8_lossy(&answer.stdout).trim().to_string()
     }
 }
@@ -63,14 +63,14 @@ impl Postgres {
         std::fs::create_dir(&data).expect("a writable directory for temporary files");
         chown(&data, Some(uid.as_raw()), Some(gid.as_raw())).expect("root may give a folder away");
         let binaries = binaries().expect("asked for before");
-        let initdb = Command::new(binaries.join("initdb"))
+        let mut initdb = Command::new(binaries.join("initdb"));
+        initdb
             .args(["-U", "postgres", "-A", "trust", "--no-sync", "--no-locale", "-E", "UTF8", "-D"])
             .arg(&data)
             .current_dir("/")
             .uid(uid.as_raw())
-            .gid(gid.as_raw())
-            .output()
-            .expect("initdb");
+            .gid(gid.as_raw());
+        let initdb = output(&mut initdb, WATCHDOG);
         assert!(initdb.status.success(), "initdb: {}", String::from_utf8_lossy(&initdb.stderr));
         let log = scratch.path("log");
         // An end within a transaction is logged always, any other at debug1

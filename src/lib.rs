@@ -139,7 +139,7 @@ fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
         }
         Ok(entry) if entry.is_dir() && folders_deep > 0 => {
             let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-            entries.flat_map(|entry| texts(&entry.path(), folders_deep - 1)).collect()
+            entries.flat_map(|entry| texts(&entry.path(), folders_deep.saturating_sub(1))).collect()
         }
         Ok(_) | Err(_) => Vec::new(),
     }

@@ -5,6 +5,18 @@
 //! "...")`), and the phase. Writing never waits: what nobody reads is dropped and counted (see
 //! [`crate::sys::stderr`]).
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use crate::moment::Moment;
 use crate::sys::Clock;
 use crate::sys::stderr::{LONGEST_LINE, Stderr};
@@ -185,6 +197,7 @@ fn rfc3339(time: SystemTime) -> String {
 
 /// Year, month and day in the Gregorian calendar, from days since 1970: whole eras of 400 years
 /// first, each beginning on 1 March, so that the leap day is the last one of a year.
+#[allow(clippy::arithmetic_side_effects, reason = "below 2^48 days nothing overflows")]
 fn date(days: u64) -> (u64, u64, u64) {
     const ERA: u64 = 146_097;
     // 1 March of the year 0 is 719,468 days before 1970.
@@ -204,7 +217,7 @@ fn one_line(text: &str) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut end = line.len().min(LONGEST_LINE - 1);
     while !line.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     line.truncate(end);
     line.push('\n');

@@ -1,5 +1,17 @@
 //! Points in time, kept apart from lengths of time by their type. Pure: the one clock is in `sys`.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -27,6 +39,11 @@ impl Moment {
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// Half of a length.
+pub fn half(length: Duration) -> Duration {
+    length.checked_div(2).unwrap_or_default()
 }
 
 impl Add<Duration> for Moment {

@@ -6,7 +6,14 @@
 
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 use std::ffi::OsStr;
@@ -15,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::lifecycle::Phase;
-use crate::moment::Moment;
+use crate::moment::{Moment, half};
 use crate::process::Pid;
 use crate::signal::Signal;
 use crate::sys::poll::PollFds;
@@ -79,7 +86,7 @@ impl Outbound {
     /// Keeps the watchdog quiet until the app does so itself: `interval` is WATCHDOG_USEC, when
     /// WATCHDOG_PID is adieu's own. A ping is due at half of it (sd_watchdog_enabled(3)).
     pub(crate) fn ping_every(&mut self, interval: Duration, now: Moment) {
-        self.watchdog = Some(Watchdog { every: interval / 2, next: now });
+        self.watchdog = Some(Watchdog { every: half(interval), next: now });
     }
 
     /// Traffic may come. Said once; also when the app has no longer been ready in between,

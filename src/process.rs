@@ -1,6 +1,18 @@
 //! Processes as the kernel names them: by a number while they live, by an exit once they have
 //! ended. Pure.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::fmt;
 
 use crate::signal::Signal;
@@ -45,7 +57,7 @@ impl Exit {
         match self {
             Exit::Status(status) => status,
             // At most 128 + 64.
-            Exit::Killed(signal) => 128 + signal.number() as u8,
+            Exit::Killed(signal) => (signal.number() as u8).saturating_add(128),
         }
     }
 }

@@ -1,6 +1,18 @@
 //! Signals by number and name, and what is known of one that arrived. Pure: nothing here asks the
 //! kernel.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -52,6 +64,11 @@ impl Signal {
         self.0 as i32
     }
 
+    /// Its bit in the kernel's sets: bit n-1 stands for signal n.
+    pub(crate) const fn bit(self) -> u64 {
+        1u64.rotate_left((self.0 as u32).wrapping_sub(1))
+    }
+
     /// The kernel's view: 32 and above are queued, one by one and with their value.
     pub fn is_realtime(self) -> bool {
         self.0 >= 32
@@ -74,7 +91,7 @@ impl fmt::Display for Signal {
         match (NAMES.iter().find(|(_, signal)| signal == self), self.0) {
             (Some((name, _)), _) => f.pad(name),
             (None, RTMIN) => f.pad("RTMIN"),
-            (None, number @ RTMIN..=RTMAX) => f.pad(&format!("RTMIN+{}", number - RTMIN)),
+            (None, number @ RTMIN..=RTMAX) => f.pad(&format!("RTMIN+{}", number.saturating_sub(RTMIN))),
             (None, number) => f.pad(&number.to_string()),
         }
     }
@@ -125,12 +142,12 @@ impl SignalSet {
     /// The set with one signal more.
     #[must_use]
     pub fn with(self, signal: Signal) -> SignalSet {
-        SignalSet(self.0 | 1 << (signal.0 - 1))
+        SignalSet(self.0 | signal.bit())
     }
 
     /// Whether a signal is in the set.
     pub fn contains(self, signal: Signal) -> bool {
-        self.0 & 1 << (signal.0 - 1) != 0
+        self.0 & signal.bit() != 0
     }
 
     /// Its signals by rising number.

@@ -5,6 +5,18 @@
 //! played through in a test. Each wait is a phase with an absolute deadline; being asked too early
 //! or too often changes nothing.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 mod phase;
 mod plan;
 #[cfg(test)]
@@ -15,7 +27,7 @@ pub use plan::{HookPoint, Plan, Rewrites, Schedule, Step, Wait};
 
 use std::time::Duration;
 
-use crate::moment::Moment;
+use crate::moment::{Moment, half};
 use crate::process::Exit;
 use crate::signal::{Arrival, Sender, Signal};
 
@@ -281,7 +293,7 @@ impl Lifecycle {
     }
 
     fn stop_gap(&self) -> Duration {
-        MIN_GAP.min(self.plan.grace / 4)
+        MIN_GAP.min(half(half(self.plan.grace)))
     }
 
     /// When an app that got its first stop signal at `signalled` is killed: on time, unless the
@@ -301,7 +313,7 @@ impl Lifecycle {
     /// When leftovers that were asked to end at `began` are killed.
     fn sweep_over(&self, began: Moment) -> Moment {
         match self.stop {
-            Some(_) => self.kill_at().max(began + self.stop_gap().min(self.plan.kill_margin / 2)),
+            Some(_) => self.kill_at().max(began + self.stop_gap().min(half(self.plan.kill_margin))),
             None => began + self.plan.leftovers,
         }
     }
@@ -310,7 +322,7 @@ impl Lifecycle {
     fn exit_hooks_over(&self, began: Moment) -> Moment {
         let over = began + self.plan.exit_hooks.unwrap_or_default();
         match self.stop {
-            Some(_) => over.min(self.kill_at() + self.plan.kill_margin / 2),
+            Some(_) => over.min(self.kill_at() + half(self.plan.kill_margin)),
             None => over,
         }
     }
@@ -438,9 +450,9 @@ impl Lifecycle {
     fn step(&mut self, began: Moment, step: usize, now: Moment, actions: &mut Actions) {
         let Schedule::Steps(steps) = &self.plan.schedule else { return };
         let Some(entry) = steps.get(step) else { return };
-        let next = steps.get(step + 1).map(|_| match entry.wait {
+        let next = steps.get(step.saturating_add(1)).map(|_| match entry.wait {
             Wait::For(length) => now + length,
-            Wait::UntilBeforeKill(length) => self.kill_at() - length.min(self.kill_at().since(now) / 2),
+            Wait::UntilBeforeKill(length) => self.kill_at() - length.min(half(self.kill_at().since(now))),
         });
         actions.push(Action::Stop(entry.signal));
         self.state = State::Stopping { began, step, next };
@@ -511,7 +523,7 @@ impl Lifecycle {
                 actions.push(Action::Enter(Phase::Killing, Why::TimeUp));
                 actions.push(Action::Kill);
             }
-            State::Stopping { began, step, .. } => self.step(began, step + 1, now, actions),
+            State::Stopping { began, step, .. } => self.step(began, step.saturating_add(1), now, actions),
             State::Killing(kill) if now >= self.leave_due(kill) => {
                 self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions);
             }

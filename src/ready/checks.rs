@@ -76,7 +76,7 @@ impl Repeated {
         }
         if self.told && !self.lingers() && now >= self.next() {
             if self.asked.replace(now).is_some() {
-                self.pause = (self.pause * 2).min(self.every);
+                self.pause = self.pause.saturating_mul(2).min(self.every);
             }
             self.ask = Some(Ask::start(&self.target, now, self.limit, &[]));
             self.told = false;
@@ -303,7 +303,7 @@ impl DrainCheck {
         }
         if let Some(answer) = self.asked.serve(now) {
             let result = answer.and_then(Answer::idle);
-            self.idle_looks = if result.is_ok() { self.idle_looks + 1 } else { 0 };
+            self.idle_looks = if result.is_ok() { self.idle_looks.saturating_add(1) } else { 0 };
             self.last = result;
         }
     }

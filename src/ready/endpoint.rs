@@ -241,7 +241,7 @@ impl Client {
             let Some(asked) = next_request(&mut self.received) else {
                 break;
             };
-            *budget -= 1;
+            *budget = budget.saturating_sub(1);
             self.respond(&asked, now, view);
         }
         self.flush();
@@ -384,7 +384,9 @@ fn understand(request: &httparse::Request) -> HttpRequest {
 /// Without the query, and without what an absolute target puts before it (RFC 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+        }
         _ => target,
     };
     target.split('?').next().unwrap_or_default()

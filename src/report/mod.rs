@@ -3,6 +3,18 @@
 //! JSON for machines (`--report`), as one line in the log, and as the message that Kubernetes shows
 //! for a terminated container.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use crate::hooks::{self, point_name};
 use crate::lifecycle::Phase;
 use crate::moment::{Moment, show_measured};
@@ -378,7 +390,7 @@ impl Report {
     fn timed_phases(&self) -> Vec<String> {
         let mut said = Vec::new();
         for span in &self.phases {
-            let took = span.end_ms.unwrap_or(span.begin_ms) - span.begin_ms;
+            let took = span.end_ms.unwrap_or(span.begin_ms).saturating_sub(span.begin_ms);
             let worth_it = match span.which {
                 Phase::Starting | Phase::Running | Phase::Gone => false,
                 Phase::PreStop | Phase::Draining | Phase::Stopping => took >= 1,
@@ -478,7 +490,7 @@ impl Report {
         }
         let mut length = message.len().min(TERMINATION_LIMIT - 1);
         while !message.is_char_boundary(length) {
-            length -= 1;
+            length = length.saturating_sub(1);
         }
         message.truncate(length);
         message.push('\n');

@@ -5,6 +5,18 @@
 //! so that no storm of the one can hold up the other. There is one wait, with one absolute
 //! deadline; an idle adieu never wakes up.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 mod app;
 mod draining;
 mod notices;

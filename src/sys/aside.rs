@@ -59,8 +59,8 @@ pub(super) fn drop_message(socket: BorrowedFd) -> io::Result<Pid> {
         // Room for what comes. Where there is no such call, what finds no room is let go of while
         // we wait. SAFETY: the child's own table; it uses the socket alone.
         unsafe {
-            libc::syscall(libc::SYS_close_range, 0, socket - 1, 0);
-            libc::syscall(libc::SYS_close_range, socket + 1, c_int::MAX, 0);
+            libc::syscall(libc::SYS_close_range, 0, socket.wrapping_sub(1), 0);
+            libc::syscall(libc::SYS_close_range, socket.wrapping_add(1), c_int::MAX, 0);
         }
         // SAFETY: the header and its buffer live through the call.
         unsafe { libc::recvmsg(socket, &raw mut header, libc::MSG_DONTWAIT) };

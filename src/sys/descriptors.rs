@@ -31,7 +31,7 @@ pub fn close_inherited(own: &[BorrowedFd]) {
     let mut first = 3;
     for fd in own {
         close_range(first, fd.wrapping_sub(1));
-        first = first.max(fd + 1);
+        first = first.max(fd.saturating_add(1));
     }
     close_range(first, u32::MAX);
 }

@@ -4,8 +4,6 @@
 //!
 //! [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
-
 use std::fs;
 use std::io::{self, Error, ErrorKind};
 use std::ops::ControlFlow;

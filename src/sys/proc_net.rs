@@ -5,8 +5,6 @@
 //!
 //! [proc_pid_net(5)]: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
-
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;

@@ -60,7 +60,7 @@ pub fn set_mask(mask: Mask) -> Mask {
 
 /// Lets one signal through again.
 pub(super) fn release(signal: Signal) {
-    set_mask(Mask(ALL & !bit(signal)));
+    set_mask(Mask(ALL & !signal.bit()));
 }
 
 /// Whether a signal has arrived that nobody has read yet ([sigpending(2)]).
@@ -70,11 +70,7 @@ pub(super) fn is_pending(signal: Signal) -> bool {
     let mut pending = 0u64;
     // SAFETY: a pointer to a 64-bit word that lives through the call.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SET) };
-    pending & bit(signal) != 0
-}
-
-fn bit(signal: Signal) -> u64 {
-    1 << (signal.number() - 1)
+    pending & signal.bit() != 0
 }
 
 fn reset_child() -> bool {
@@ -186,7 +182,7 @@ pub fn send(pid: Pid, signal: Signal) -> io::Result<()> {
 
 /// Sends `signal` to a process group; ESRCH is reported, since a group may not exist yet.
 pub fn send_group(group: Pid, signal: Signal) -> io::Result<()> {
-    kill(-group.number(), signal)
+    kill(group.number().wrapping_neg(), signal)
 }
 
 /// Sends `signal` to every process but ourselves, as the init of a PID namespace may.

@@ -49,10 +49,10 @@ impl Stderr {
                 self.dropped = 0;
             }
         }
-        let line = &line[..line.len().min(LONGEST_LINE)];
+        let line = line.get(..LONGEST_LINE).unwrap_or(line);
         if self.dropped > 0 || destination.write(line).is_err() {
-            self.dropped += 1;
-            self.lost += 1;
+            self.dropped = self.dropped.saturating_add(1);
+            self.lost = self.lost.saturating_add(1);
         }
     }
 

@@ -1,8 +1,6 @@
 //! What the kernel tells of sockets, as plain values, whichever way it was asked: `sock_diag` or
 //! `proc_net`.
 
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used))]
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

@@ -47,11 +47,11 @@ impl<'a> Environment<'a> {
     }
 
     fn replaces(&self, entry: &[u8]) -> bool {
-        let name = |bytes: &[u8]| bytes.iter().position(|b| *b == b'=').unwrap_or(bytes.len());
-        self.variables.iter().any(|variable| {
-            let variable = variable.to_bytes();
-            entry.contains(&b'=') && entry[..name(entry)] == variable[..name(variable)]
-        })
+        fn name(entry: &[u8]) -> Option<&[u8]> {
+            entry.split(|byte| *byte == b'=').next()
+        }
+        let replaced = |variable: &CString| name(entry) == name(variable.to_bytes());
+        entry.contains(&b'=') && self.variables.iter().any(replaced)
     }
 }
 
@@ -118,7 +118,9 @@ impl ListenPid {
     /// As text with its final zero, without allocating.
     pub(super) fn write(&mut self, pid: u32) {
         let count = pid.checked_ilog10().unwrap_or(0);
-        let digits = (0..=count).rev().map(|place| b'0' + (pid / 10u32.pow(place) % 10) as u8);
+        let unit = |place| 10u32.saturating_pow(place).max(1);
+        let digit = |place| pid.checked_div(unit(place)).unwrap_or(0) % 10;
+        let digits = (0..=count).rev().map(|place| b'0' | digit(place) as u8);
         let text = LISTEN_PID.iter().copied().chain(digits).chain([0]);
         self.0.iter_mut().zip(text).for_each(|(to, byte)| *to = byte);
     }

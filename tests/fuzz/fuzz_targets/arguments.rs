@@ -2,7 +2,7 @@
 //! times fit into one another.
 #![no_main]
 
-use adieu::settings::{self, Task, Surroundings};
+use adieu::settings::{self, Surroundings, Task};
 use libfuzzer_sys::fuzz_target;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!settings.command.is_empty());
             assert!(!settings::timeline(&settings).is_empty());
         }
-        Ok(Task::Probe { .. } | Task::Show(_)) => {}
+        Ok(Task::Probe { .. } | Task::Show(_) | Task::Wait(_) | Task::Install(_)) => {}
         Err(refusal) => assert!(!refusal.0.is_empty()),
     }
 });

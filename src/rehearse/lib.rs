@@ -14,6 +14,7 @@
 mod adieu_report;
 mod balancer;
 pub mod baseline;
+mod before;
 mod container;
 mod http;
 pub mod judge;
@@ -38,6 +39,7 @@ mod shutdown;
 mod snapshot;
 mod tls;
 mod url;
+mod user;
 pub mod verdict;
 mod watch;
 mod websocket;

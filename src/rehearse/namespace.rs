@@ -17,7 +17,7 @@ use nix::sys::prctl;
 use nix::sys::ptrace::{self, Event};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid};
 
 use super::snapshot::Members;
 use adieu::errno::describe;
@@ -163,7 +163,7 @@ fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
 /// # Errors
 /// What could not be mounted, mapped or executed.
 pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
-    let [ids, argv0, program, rest @ ..] = args else {
+    let [ids, directory, user, argv0, program, rest @ ..] = args else {
         return Err(io::Error::other("nothing to become"));
     };
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -174,9 +174,7 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
         mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>)
             .map_err(|error| io::Error::other(format!("cannot mount /proc: {error}")))?;
     }
-    if let Some((uid, gid)) =
-        ids.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
-    {
+    if let Some((uid, gid)) = read_ids(&ids) {
         // Root of the first user namespace was needed for the mount alone: the app is to be who its
         // user is.
         unshare(CloneFlags::CLONE_NEWUSER)?;
@@ -185,9 +183,34 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
     if program.is_empty() {
         return Ok(());
     }
+    if !directory.is_empty() {
+        std::env::set_current_dir(directory)?;
+    }
+    if let Some((uid, gid)) = read_ids(&user.to_string_lossy()) {
+        become_user(uid, gid)?;
+    }
     let error = Command::new(program).arg0(argv0).args(rest).stdout(io::stderr()).exec();
     eprintln!("cannot run '{}': {}", program.display(), describe(&error));
     std::process::exit(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+/// `UID:GID`
+fn read_ids(text: &str) -> Option<(u32, u32)> {
+    let (uid, gid) = text.split_once(':')?;
+    Some((uid.parse().ok()?, gid.parse().ok()?))
+}
+
+/// Whom the manifest names. Who is that already needs no permission.
+fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    if nix::unistd::getuid().as_raw() == uid && nix::unistd::getgid().as_raw() == gid {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    nix::unistd::setgroups(&[gid])?;
+    nix::unistd::setgid(gid)?;
+    nix::unistd::setuid(uid)?;
+    // The kernel forgets it where a process changes its user, prctl(2).
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
 /// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group

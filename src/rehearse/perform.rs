@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use super::adieu_report;
+use super::before;
 use super::container::{Container, Image};
 use super::live::LiveRun;
 use super::namespace::AtExit;
@@ -38,6 +39,14 @@ pub(crate) fn perform(plan: &RehearsalPlan, session: &Session) -> Result<Recordi
     let health = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let report = session.folder.join("report.json");
     let launch = launch(plan, &log, health, &report);
+    if let Some(user) = plan.start_as.user {
+        // adieu writes its report as that user.
+        let owned = std::os::unix::fs::chown(&session.folder, Some(user.uid), Some(user.gid));
+        owned.map_err(|error| {
+            RehearsalError::Cannot(format!("cannot give the folder away: {}", describe(&error)))
+        })?;
+    }
+    before::run(&launch, session, plan.limits.start)?;
     let sandbox = Sandbox::start(&session.isolation, &launch)
         .map_err(|why| session.check().err().unwrap_or(RehearsalError::Cannot(why)))?;
     session.check()?;
@@ -173,7 +182,15 @@ fn launch(plan: &RehearsalPlan, log: &Path, health: SocketAddr, report: &Path) -
     };
     // Under an init, the app is the init's own child, whom nobody else may trace.
     let at_exit = if plan.mode == Mode::Bare { AtExit::Hold } else { AtExit::Free };
-    Launch { program, argv0, args, env: plan.env.clone(), log: log.to_owned(), at_exit }
+    Launch {
+        program,
+        argv0,
+        args,
+        env: plan.env.clone(),
+        log: log.to_owned(),
+        at_exit,
+        start_as: plan.start_as.clone(),
+    }
 }
 
 /// A port that was free a moment ago; adieu's own address, so that the balancer can ask for

@@ -12,10 +12,11 @@ use super::container::Image;
 use super::http::Message;
 use super::lint::Lint;
 use super::load::{Crowd, Manner};
-use super::manifest::workload::Workload;
+use super::manifest::workload::{PreStart, Workload};
 use super::options::Options;
 use super::recording::Mode;
 use super::url::{Address, Scheme, Url};
+use super::user::{self, RunAs};
 use adieu::settings::Platform;
 
 /// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB,
@@ -31,6 +32,7 @@ pub(crate) struct RehearsalPlan {
     pub(crate) image: Option<Image>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) mode: Mode,
+    pub(crate) start_as: StartAs,
     /// The init to run the app under; this binary itself when nothing is given.
     pub(crate) init: Option<PathBuf>,
     /// The init's own options, as they are given to it.
@@ -47,6 +49,14 @@ pub(crate) struct RehearsalPlan {
     pub(crate) lints: Vec<Lint>,
     /// How long the app goes on unaware, by the manifest: a preStop hook and adieu's own sleep.
     pub(crate) unaware: Option<Duration>,
+}
+
+/// Where, as whom and after what the app starts, by its manifest.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct StartAs {
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) user: Option<RunAs>,
+    pub(crate) before: Vec<PreStart>,
 }
 
 #[derive(Clone, Debug)]
@@ -132,6 +142,7 @@ impl RehearsalPlan {
             image,
             env,
             mode,
+            start_as: workload.map(|workload| start_as(workload)).unwrap_or_default(),
             init: options.adieu.clone().or_else(|| options.init.clone()),
             init_options: init_options(options, subject, mode),
             load: load(options, subject, limits.platform, probe_url.as_ref()),
@@ -143,6 +154,15 @@ impl RehearsalPlan {
             unaware: workload
                 .map(|workload| workload.hook + options.pre_stop.unwrap_or_else(|| workload.pre_stop())),
         }
+    }
+}
+
+fn start_as(workload: &Workload) -> StartAs {
+    StartAs {
+        directory: workload.directory.clone(),
+        // Whom this machine does not know was left out, and named, when the manifest was read.
+        user: workload.user.as_deref().and_then(|user| user::find(user).ok()),
+        before: workload.before.clone(),
     }
 }
 

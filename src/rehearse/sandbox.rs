@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::container::Container;
 use super::namespace::{AtExit, NAMESPACE};
+use super::plan::StartAs;
 use super::recording::{Isolation, RecordedExit};
 use super::snapshot::Members;
 use adieu::errno::describe;
@@ -29,6 +30,17 @@ pub(crate) struct Launch {
     /// Where the app's stdout and stderr go.
     pub(crate) log: PathBuf,
     pub(crate) at_exit: AtExit,
+    pub(crate) start_as: StartAs,
+}
+
+impl Launch {
+    /// The words by which the process inside learns where and as whom it starts: a folder and
+    /// `UID:GID`, or nothing.
+    fn place(&self) -> [OsString; 2] {
+        let directory = self.start_as.directory.clone().unwrap_or_default();
+        let user = self.start_as.user.map(|user| format!("{}:{}", user.uid, user.gid));
+        [directory.into(), user.unwrap_or_default().into()]
+    }
 }
 
 /// What the helper process reports.
@@ -72,10 +84,11 @@ pub(crate) fn find_isolation() -> Isolation {
 
 /// Makes a sandbox in which nothing runs.
 fn try_out(isolation: &Isolation) -> Result<(), String> {
-    let output = namespace(isolation, AtExit::Free, OsStr::new("adieu-rehearse"), Path::new(""))
-        .stderr(Stdio::piped())
-        .output()
-        .map_err(|error| error.to_string())?;
+    let output =
+        namespace(isolation, AtExit::Free, OsStr::new("adieu-rehearse"), Path::new(""), &Default::default())
+            .stderr(Stdio::piped())
+            .output()
+            .map_err(|error| error.to_string())?;
     let ended = String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "status 0");
     if ended {
         return Ok(());
@@ -83,14 +96,25 @@ fn try_out(isolation: &Isolation) -> Result<(), String> {
     Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no namespaces").to_owned())
 }
 
-fn namespace(isolation: &Isolation, at_exit: AtExit, argv0: &OsStr, program: &Path) -> Command {
+fn namespace(
+    isolation: &Isolation,
+    at_exit: AtExit,
+    argv0: &OsStr,
+    program: &Path,
+    place: &[OsString; 2],
+) -> Command {
     let word = match isolation {
         Isolation::PidNamespace => "root",
         Isolation::UserNamespace => "user",
         Isolation::Ordinary { .. } | Isolation::Container { .. } => "none",
     };
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("adieu-rehearse").args([NAMESPACE, word, at_exit.word()]).arg(argv0).arg(program);
+    command
+        .arg0("adieu-rehearse")
+        .args([NAMESPACE, word, at_exit.word()])
+        .args(place)
+        .arg(argv0)
+        .arg(program);
     // Its stdin ends when the tool does.
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
@@ -104,7 +128,8 @@ impl Sandbox {
     pub(crate) fn start(isolation: &Isolation, launch: &Launch) -> Result<Sandbox, String> {
         let log = File::create(&launch.log)
             .map_err(|error| format!("cannot write '{}': {}", launch.log.display(), describe(&error)))?;
-        let mut command = namespace(isolation, launch.at_exit, &launch.argv0, &launch.program);
+        let mut command =
+            namespace(isolation, launch.at_exit, &launch.argv0, &launch.program, &launch.place());
         command.args(&launch.args).envs(launch.env.iter().cloned()).stderr(log);
         let mut helper =
             command.spawn().map_err(|error| format!("cannot start the sandbox: {}", describe(&error)))?;

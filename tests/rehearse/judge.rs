@@ -358,8 +358,18 @@ fn a_worker_without_load_shows_half_of_the_points() {
 
 fn workload(file: &str, name: &str) -> manifest::workload::Workload {
     let text = std::fs::read_to_string(folder().join("manifests").join(file)).expect("the manifest is kept");
-    let workloads = manifest::parse(&text, &|_| None).expect("a manifest");
+    let workloads = parse(&text).expect("a manifest");
     workloads.into_iter().find(|workload| workload.name == name).expect("the container is in it")
+}
+
+/// With no variables around it, and one file beside it.
+fn parse(text: &str) -> Result<Vec<manifest::workload::Workload>, String> {
+    let file = |name: &str| match name {
+        "app.env" => Ok("A=1\nB=2 # of two\n"
+            .replace(" # of two", if text.contains("services") { " # of two" } else { "" })),
+        _ => Err("it is not there".to_owned()),
+    };
+    manifest::parse(text, &manifest::ManifestSources { variable: &|_| None, file: &file })
 }
 
 /// What is said about it, one line each.
@@ -424,9 +434,9 @@ fn a_systemd_unit_is_understood_and_its_lints_named() {
     assert_eq!(
         said(&service),
         [
+            "the variables in /etc/default/app are not read: it is not there",
             "KillMode=control-group sends the stop signal to the app as well, behind adieu's back",
             "ExecStop runs before the stop signal and is not rehearsed: /usr/bin/curl http://127.0.0.1:8080/bye",
-            "the variables in /etc/default/app are not read",
         ]
     );
 }
@@ -438,7 +448,7 @@ fn adieu_in_an_image_is_known_by_its_variables() {
         let path =
             std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("packaging").join(file);
         let text = std::fs::read_to_string(path).expect("an example");
-        let workloads = manifest::parse(&text, &|_| None).expect("a manifest");
+        let workloads = parse(&text).expect("a manifest");
         assert!(workloads.iter().all(|workload| workload.adieu.is_some()), "{file}");
         for workload in &workloads {
             assert_eq!(said(workload), Vec::<String>::new(), "{file} fits");
@@ -456,7 +466,7 @@ fn what_is_no_manifest_is_refused() {
         "a: [1",
         "services: {a: {command: \"'\"}}",
     ] {
-        assert!(manifest::parse(text, &|_| None).is_err(), "{text:?}");
+        assert!(parse(text).is_err(), "{text:?}");
     }
 }
 
@@ -469,21 +479,131 @@ fn a_request_too_long_for_the_grace_is_named() {
 
 #[test]
 fn what_a_rehearsal_does_not_honour_is_named() {
-    let said_of = |text: &str| -> Vec<String> {
-        let workloads = manifest::parse(text, &|_| None).expect("a manifest");
-        said(&workloads[0])
-    };
-    let pod = "kind: Pod\nspec: {containers: [{name: web, command: [app], workingDir: /srv, envFrom: [], lifecycle: {stopSignal: SIGQUIT}}]}";
+    let said_of = |text: &str| -> Vec<String> { said(&parse(text).expect("a manifest")[0]) };
+    let pod = "kind: Pod\nspec: {containers: [{name: web, command: [app], envFrom: [{configMapRef: {name: a}}], \
+               lifecycle: {postStart: {exec: {command: [x]}}}}]}";
     assert_eq!(
         said_of(pod),
-        ["workingDir is not honoured by the rehearsal", "envFrom is not honoured by the rehearsal"]
+        [
+            "the variables of ConfigMap 'a' are not in the manifest",
+            "postStart is not honoured by the rehearsal"
+        ]
     );
-    let workload = &manifest::parse(pod, &|_| None).expect("a manifest")[0];
-    assert_eq!(workload.stop_signal as i32, 3, "lifecycle.stopSignal is");
-    let compose = "services: {web: {command: [app], stop_grace_period: 30s, working_dir: /srv, env_file: .env, user: me}}";
-    for key in ["working_dir", "env_file", "user"] {
-        assert!(said_of(compose).contains(&format!("{key} is not honoured by the rehearsal")), "{key}");
-    }
-    let unit = "[Service]\nType=forking\nExecStartPre=/bin/true\nUser=me\nExecStart=/bin/app\n";
-    assert_eq!(said_of(unit).len(), 3, "{:?}", said_of(unit));
+    let compose =
+        "services: {web: {command: [app], stop_grace_period: 30s, pre_stop: [], extends: {}, init: true}}";
+    assert_eq!(
+        said_of(compose),
+        [
+            "init: true puts the engine's init in front, which is left out",
+            "extends is not honoured by the rehearsal",
+            "pre_stop is not honoured by the rehearsal",
+        ]
+    );
+    let unit = "[Service]\nType=forking\nEnvironmentFile=/nowhere\nExecStart=/bin/app\n";
+    assert_eq!(said_of(unit).len(), 2, "{:?}", said_of(unit));
+}
+
+#[test]
+fn a_kubernetes_container_has_its_variables_its_folder_and_its_signal() {
+    let text = "
+kind: ConfigMap
+metadata: {name: common}
+data: {PORT: '8080', MODE: fast}
+---
+kind: Secret
+metadata: {name: keys}
+data: {TOKEN: aHVudGVyMg==}
+stringData: {USER: me}
+---
+kind: Pod
+metadata: {name: test, annotations: {helm.sh/hook: test}}
+spec: {containers: [{name: check, command: [wget, web]}]}
+---
+kind: Deployment
+spec:
+  template:
+    spec:
+      containers:
+      - name: web
+        command: [/tini, -g, --, app, $(A_PORT)]
+        workingDir: /srv
+        lifecycle: {stopSignal: SIGQUIT}
+        envFrom: [{configMapRef: {name: common}, prefix: A_}, {secretRef: {name: keys}}]
+        env:
+        - {name: A_MODE, value: slow}
+        - {name: KEY, valueFrom: {secretKeyRef: {name: keys, key: TOKEN}}}
+        - {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+";
+    let workloads = parse(text).expect("a manifest");
+    assert_eq!(workloads.len(), 1, "the pod of Helm's test is not the app");
+    let web = &workloads[0];
+    assert_eq!(web.command, ["app", "8080"], "tini stands in front");
+    let env: Vec<String> = web.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(env, ["A_PORT=8080", "TOKEN=hunter2", "USER=me", "A_MODE=slow", "KEY=hunter2"]);
+    assert_eq!((web.directory.as_deref(), web.stop_signal as i32), (Some("/srv".as_ref()), 3));
+    assert_eq!(
+        said(web),
+        ["/tini in front of the command is left out", "the value of NODE is not in the manifest"]
+    );
+    let wrong = text.replace("SIGQUIT", "SIGNONE");
+    let why = parse(&wrong).expect_err("no such signal");
+    assert!(why.contains("lifecycle.stopSignal of 'web'") && why.contains("SIGNONE"), "{why}");
+}
+
+#[test]
+fn a_compose_service_has_its_files_its_folder_and_its_user() {
+    let text = "services: {web: {entrypoint: [dumb-init, --rewrite, '15:2', app], stop_grace_period: 30s, \
+                working_dir: /srv, user: '1000:50', env_file: [{path: app.env}, {path: none, required: false}], \
+                environment: {B: own}}}";
+    let web = &parse(text).expect("a manifest")[0];
+    assert_eq!(web.command, ["app"]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(web.env, [pair("A", "1"), pair("B", "2"), pair("B", "own")], "the last one counts");
+    assert_eq!(web.directory.as_deref(), Some("/srv".as_ref()));
+    assert_eq!(web.user.as_deref(), Some("1000:50"));
+    assert_eq!(
+        said(web),
+        ["dumb-init in front of the command is left out", "env_file 'none' cannot be read: it is not there"]
+    );
+    assert!(parse(&text.replace("app.env", "other")).expect_err("required").contains("env_file 'other'"));
+}
+
+#[test]
+fn a_unit_has_its_files_its_folder_its_user_and_what_runs_before() {
+    let text = "[Service]\nUser=me\nGroup=us\nWorkingDirectory=-/srv\nEnvironment=A=0 C=3\n\
+                EnvironmentFile=-app.env\nExecStartPre=-/bin/false x\nExecStartPre=+/bin/true\nExecStart=app\n";
+    let service = &parse(text).expect("a unit")[0];
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(service.env, [pair("C", "3"), pair("A", "1"), pair("B", "2")], "a file goes over");
+    assert_eq!(service.user.as_deref(), Some("me:us"));
+    assert_eq!(service.directory.as_deref(), Some("/srv".as_ref()));
+    let before: Vec<bool> = service.before.iter().map(|step| step.may_fail).collect();
+    assert_eq!(before, [true, false]);
+    assert_eq!(service.before[0].command, ["/bin/false", "x"]);
+    assert_eq!(said(service), Vec::<String>::new());
+}
+
+#[test]
+fn a_quadlet_is_understood_and_its_lints_named() {
+    let text = "[Container]\nImage=web\nEntrypoint=[\"/adieu\", \"--pre-stop\", \"2s\", \"--\"]\nExec=app --port 80\n\
+                StopTimeout=30\nStopSignal=SIGINT\nUser=7\nWorkingDir=/srv\nEnvironmentFile=app.env\n\
+                RunInit=true\n[Service]\nTimeoutStopSec=20\n";
+    let web = &parse(text).expect("a Quadlet")[0];
+    assert_eq!(web.command, ["app", "--port", "80"]);
+    assert_eq!(web.adieu.as_deref(), Some(&["--pre-stop".to_owned(), "2s".to_owned()][..]));
+    assert_eq!((web.grace.as_secs(), web.stop_signal as i32, web.env.len()), (30, 2, 2));
+    assert_eq!((web.user.as_deref(), web.directory.as_deref()), (Some("7"), Some("/srv".as_ref())));
+    assert_eq!(
+        said(web),
+        [
+            "RunInit=true puts podman's init in front, which is left out",
+            "systemd kills podman after 20s, and the container has 30s",
+            "the platform stops with INT, which adieu would forward and not take for a stop request",
+        ]
+    );
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+    let text = std::fs::read_to_string(own.join("adieu-example.container")).expect("an example");
+    let example = &parse(&text).expect("a Quadlet")[0];
+    assert!(example.adieu.is_some() && example.grace.as_secs() == 30, "{example:?}");
+    assert_eq!(said(example), Vec::<String>::new(), "what is shipped fits");
 }

@@ -213,6 +213,64 @@ fn a_manifest_is_rehearsed_as_it_says() {
     assert!(pre_stop["from"].as_i64().expect("a time") >= 900, "adieu is asked after the hook: {pre_stop}");
 }
 
+/// What it says of itself before it serves: whose it is, where it is, and what it was given.
+const WHO: &str = "echo $(id -u):$(id -g) $(pwd) $A $B > \"$OUT\"; exec \"$TOOL\" --as-legacy-app";
+
+#[test]
+fn a_unit_is_rehearsed_as_its_user_in_its_folder_after_what_runs_before() {
+    require!(pid_namespaces());
+    require!(harness::root());
+    let place = folder("unit");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode;
+    std::fs::set_permissions(&place, mode(0o755)).expect("the folder is ours");
+    let tool = place.join("tool");
+    std::fs::copy(TOOL, &tool).expect("a copy that everybody may run");
+    std::fs::write(place.join("app.env"), "B=file\n").expect("a file");
+    let (out, before) = (place.join("out"), place.join("before"));
+    let unit = format!(
+        "[Service]\nUser=65534\nGroup=65534\nWorkingDirectory={0}\nEnvironment=A=unit OUT={1} TOOL={2}\n\
+         EnvironmentFile=app.env\nExecStartPre=-/bin/false\n\
+         ExecStartPre=/bin/sh -c 'echo $(id -u) $B > {3}; : > {1}'\nExecStart=/bin/sh -c '{WHO}'\n",
+        place.display(),
+        out.display(),
+        tool.display(),
+        before.display(),
+    );
+    for path in [&out, &before] {
+        std::fs::write(path, "").expect("a file");
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("root may");
+    }
+    let path = place.join("app.service");
+    std::fs::write(&path, unit).expect("a unit");
+    let options = format!("-q --json --pre-stop 1s --removal 0.5s --url /fast --manifest {}", path.display());
+    let (status, page, error) = run(&options);
+    assert_eq!(status, Some(0), "{page}{error}");
+    let said = |path| std::fs::read_to_string(path).expect("it was written");
+    assert_eq!(said(&before), "65534 file\n");
+    assert_eq!(said(&out), format!("65534:65534 {} unit file\n", place.display()));
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    assert!(page["runs"][0]["recording"]["adieu_report"].is_object(), "adieu has reported as that user");
+    std::fs::write(&path, "[Service]\nExecStartPre=/bin/sh -c 'echo no; exit 3'\nExecStart=/bin/true\n")
+        .expect("a unit");
+    cannot(&format!("-q --manifest {}", path.display()), "runs before the app, ended with exit status: 3");
+}
+
+#[test]
+fn what_is_not_on_this_machine_is_named_and_left_out() {
+    require!(pid_namespaces());
+    let path = folder("elsewhere").join("compose.yaml");
+    std::fs::write(
+        &path,
+        format!("services: {{web: {{command: [{TOOL}, --as-legacy-app], working_dir: /nowhere/at-all, user: nobody-at-all}}}}"),
+    )
+    .expect("a manifest");
+    let options = format!("-q --json --pre-stop 1s --removal 0.5s --url /fast --manifest {}", path.display());
+    let (_, page, error) = run(&options);
+    for named in ["not rehearsed as user nobody-at-all", "does not start in /nowhere/at-all"] {
+        assert!(page.contains(named), "{named}: {page}{error}");
+    }
+}
+
 #[test]
 fn it_works_without_root() {
     require!(pid_namespaces().and_then(|()| program("setpriv")));

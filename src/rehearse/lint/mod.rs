@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use cluster::Cluster;
 use finding::{Finding, Findings, Position};
 use rules::Rule;
+pub(crate) use service::is_other_init;
 use yaml::Node;
 
 /// Something in a manifest that does not fit, and what to do about it.

@@ -77,7 +77,8 @@ pub(crate) fn invocation(words: &[String]) -> Invocation {
     invocation
 }
 
-fn is_other_init(word: &str) -> bool {
+/// Whether this is an init that is not adieu.
+pub(crate) fn is_other_init(word: &str) -> bool {
     ["tini", "tini-static", "docker-init", "dumb-init", "catatonit"].contains(&base_name(word).as_str())
 }
 

@@ -1,51 +1,44 @@
 //! Compose files: their services. What a service leaves out has the engine's defaults: 10 s of
 //! grace, TERM.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
-
-use super::workload::{Workload, adieu_in_image, name_dropped, signal_named, unwrap_adieu};
+use super::workload::{Workload, name_dropped, signal_named};
+use super::{ManifestSources, variables};
 use crate::lint::Lint;
 use crate::lint::yaml::Node;
 use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-pub(crate) fn read(file: Node, variable: Lookup) -> Result<Vec<Workload>, String> {
+pub(crate) fn read(file: Node, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let services = file.get("services").map(Node::entries).unwrap_or_default();
-    services.into_iter().map(|(name, service)| workload(name, service, variable)).collect()
+    services.into_iter().map(|(name, service)| workload(name, service, sources)).collect()
 }
 
-fn workload(name: String, service: Node, variable: Lookup) -> Result<Workload, String> {
-    let fill = |text: String| interpolate(&text, variable);
+fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Workload, String> {
+    let fill = |text: String| interpolate(&text, sources.variable);
+    let filled = |key: &str| service.get(key).and_then(Node::text).map(fill);
     let mut words = words(service.get("entrypoint"), &fill)?;
     words.extend(self::words(service.get("command"), &fill)?);
     let from_image =
         service.get("entrypoint").is_none() && service.get("image").is_some() && words.is_empty();
-    let (adieu, command) = unwrap_adieu(words);
-    let grace = service.get("stop_grace_period").and_then(Node::text).map(fill);
-    let stop_signal = service.get("stop_signal").and_then(Node::text).map(fill);
-    let (env, lints) = environment(service, &fill, variable);
-    let adieu = adieu.or_else(|| adieu_in_image(&env));
-    let mut workload = Workload {
-        name,
-        platform: Platform::Docker,
-        command,
-        adieu,
-        env,
-        grace: grace.map_or(Ok(Platform::Docker.grace()), |text| values::duration(&text))?,
-        hook: Duration::ZERO,
-        stop_signal: stop_signal.map_or(Ok(Signal::SIGTERM), |text| signal_named(&text))?,
-        readiness: None,
-        lints,
-    };
-    if workload.adieu.is_some() && service.get("init").and_then(Node::text).as_deref() == Some("true") {
-        workload.lints.push(Lint::new(
-            "init: true puts another init in front of adieu, which is then not PID 1",
-            "drop init: true",
-        ));
+    let mut workload = Workload::new(name, Platform::Docker, words);
+    let (mut env, mut lints) = env_files(service, &fill, sources)?;
+    let (own, unknown) = environment(service, &fill, sources.variable);
+    env.extend(own);
+    lints.extend(unknown);
+    workload.lints.extend(lints);
+    workload.set_env(env);
+    if let Some(grace) = filled("stop_grace_period") {
+        workload.grace = values::duration(&grace)?;
     }
+    if let Some(signal) = filled("stop_signal") {
+        workload.stop_signal = signal_named(&signal)?;
+    }
+    workload.directory = filled("working_dir").map(PathBuf::from);
+    workload.user = filled("user");
+    check_init(&mut workload, service);
     if !from_image && workload.grace <= Platform::Docker.grace() && service.get("stop_grace_period").is_none()
     {
         workload.lints.push(Lint::new(
@@ -54,10 +47,48 @@ fn workload(name: String, service: Node, variable: Lookup) -> Result<Workload, S
         ));
     }
     check_healthcheck(&mut workload, service);
-    name_dropped(&mut workload, service, &["working_dir", "env_file", "user"]);
+    name_dropped(&mut workload, service, &["extends", "post_start", "pre_stop"]);
     workload.check_shell();
     workload.check_times();
     Ok(workload)
+}
+
+fn check_init(workload: &mut Workload, service: Node) {
+    if service.get("init").and_then(Node::text).as_deref() != Some("true") {
+        return;
+    }
+    workload.lints.push(if workload.adieu.is_some() {
+        Lint::new(
+            "init: true puts another init in front of adieu, which is then not PID 1",
+            "drop init: true",
+        )
+    } else {
+        Lint::new("init: true puts the engine's init in front, which is left out", "to rehearse it: --init")
+    });
+}
+
+/// The files of `env_file`: one, a list, or a list of mappings with `path` and `required`.
+fn env_files(
+    service: Node,
+    fill: &dyn Fn(String) -> String,
+    sources: &ManifestSources,
+) -> Result<(Vec<(String, String)>, Vec<Lint>), String> {
+    let (mut env, mut lints) = (Vec::new(), Vec::new());
+    let Some(node) = service.get("env_file") else { return Ok((env, lints)) };
+    let entries = if node.text().is_some() { vec![node] } else { node.items() };
+    for entry in entries {
+        let Some(path) = entry.text().or_else(|| entry.get("path")?.text()).map(fill) else { continue };
+        let required = entry.get("required").and_then(Node::text).as_deref() != Some("false");
+        match (sources.file)(&path) {
+            Ok(text) => env.extend(variables::of_compose(&text)),
+            Err(why) if required => return Err(format!("cannot read env_file '{path}': {why}")),
+            Err(why) => lints.push(Lint::new(
+                format!("env_file '{path}' cannot be read: {why}"),
+                "give its variables: --env NAME=VALUE",
+            )),
+        }
+    }
+    Ok((env, lints))
 }
 
 /// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.

@@ -1,58 +1,84 @@
 //! Kubernetes workloads: anything with a pod in it. What an object leaves out has the API's
 //! defaults: 30 s of grace, TERM.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
-use super::workload::{Probe, Workload, adieu_in_image, name_dropped, signal_named, unwrap_adieu};
+use super::variables::PodVariables;
+use super::workload::{Probe, Workload, name_dropped, signal_named};
 use crate::lint::Lint;
 use crate::lint::yaml::Node;
 use adieu::settings::Platform;
 
-/// The containers of one object; none when it has no pod.
-pub(crate) fn read(object: Node) -> Result<Vec<Workload>, String> {
-    if object.get("kind").and_then(Node::text).as_deref() == Some("List") {
-        let items = object.get("items").map(Node::items).unwrap_or_default();
-        return Ok(items
-            .into_iter()
-            .map(read)
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect());
+/// The containers of all objects in a file.
+///
+/// # Errors
+/// A stop signal that is none: the API server would refuse it, too.
+pub(crate) fn read(documents: &[Node]) -> Result<Vec<Workload>, String> {
+    let objects: Vec<Node> = documents.iter().flat_map(|document| listed(*document)).collect();
+    let variables = PodVariables::of(&objects);
+    let mut workloads = Vec::new();
+    // Helm runs pods of its hooks beside the app, to test or to prepare it; where a file has
+    // nothing else, they are what is meant.
+    let (hooks, own): (Vec<Node>, Vec<Node>) = objects.into_iter().partition(|object| is_helm_hook(*object));
+    for group in [own, hooks] {
+        for pod in group.into_iter().filter_map(pod) {
+            for container in pod.get("containers").map(Node::items).unwrap_or_default() {
+                workloads.push(workload(pod, container, &variables)?);
+            }
+        }
+        if !workloads.is_empty() {
+            break;
+        }
     }
-    let kind = object.get("kind").and_then(Node::text).unwrap_or_default();
-    let pod = match kind.as_str() {
-        "Pod" => object.get("spec"),
-        "CronJob" => object.at("spec.jobTemplate.spec.template.spec"),
-        _ => object.at("spec.template.spec"),
-    };
-    let Some(pod) = pod else { return Ok(Vec::new()) };
-    let containers = pod.get("containers").map(Node::items).unwrap_or_default();
-    Ok(containers.into_iter().map(|container| workload(pod, container)).collect())
+    Ok(workloads)
 }
 
-fn workload(pod: Node, container: Node) -> Workload {
-    let env = env(container);
-    let words = command(container, &env.known);
-    let (adieu, command) = unwrap_adieu(words);
-    let adieu = adieu.or_else(|| adieu_in_image(&env.known));
+/// The objects in one document: those of a List, or itself.
+fn listed(object: Node) -> Vec<Node> {
+    match object.get("kind").and_then(Node::text).as_deref() {
+        Some("List") => object.get("items").map(Node::items).unwrap_or_default(),
+        Some(_) => vec![object],
+        None => Vec::new(),
+    }
+}
+
+fn is_helm_hook(object: Node) -> bool {
+    let annotations = object.at("metadata.annotations");
+    annotations.is_some_and(|annotations| annotations.get("helm.sh/hook").is_some())
+}
+
+/// An object's pod; nothing when it has none.
+fn pod(object: Node) -> Option<Node> {
+    match object.get("kind").and_then(Node::text).as_deref() {
+        Some("Pod") => object.get("spec"),
+        Some("CronJob") => object.at("spec.jobTemplate.spec.template.spec"),
+        Some(_) | None => object.at("spec.template.spec"),
+    }
+}
+
+fn workload<'a>(
+    pod: Node<'a>,
+    container: Node<'a>,
+    variables: &PodVariables<'a>,
+) -> Result<Workload, String> {
+    let name = container.get("name").and_then(Node::text).unwrap_or_else(|| "container".into());
+    let (env, unknown) = variables.of_container(container);
     let grace = pod.get("terminationGracePeriodSeconds").and_then(Node::number).unwrap_or(30);
     let hook = container.at("lifecycle.preStop");
     let readiness = container.get("readinessProbe");
-    let mut workload = Workload {
-        name: container.get("name").and_then(Node::text).unwrap_or_else(|| "container".into()),
-        platform: Platform::Kubernetes,
-        command,
-        adieu,
-        env: env.known,
-        grace: Duration::from_secs(grace),
-        hook: hook.and_then(hook_sleep).unwrap_or_default(),
-        stop_signal: stop_signal(container).unwrap_or(Signal::SIGTERM),
-        readiness: readiness.and_then(|probe| http_probe(probe, container)),
-        lints: env.lints,
-    };
+    let mut workload = Workload::new(name, Platform::Kubernetes, command(container, &env));
+    workload.set_env(env);
+    workload.lints.extend(unknown);
+    workload.grace = Duration::from_secs(grace);
+    workload.hook = hook.and_then(hook_sleep).unwrap_or_default();
+    workload.readiness = readiness.and_then(|probe| http_probe(probe, container));
+    workload.directory = container.get("workingDir").and_then(Node::text).map(PathBuf::from);
+    // Of Kubernetes 1.33 and later.
+    if let Some(name) = container.at("lifecycle.stopSignal").and_then(Node::text) {
+        let why = |why: String| format!("lifecycle.stopSignal of '{}': {why}", workload.name);
+        workload.stop_signal = signal_named(&name).map_err(why)?;
+    }
     if grace == 0 {
         workload.lints.push(Lint::new(
             "terminationGracePeriodSeconds is 0: the pod is killed at once",
@@ -69,12 +95,14 @@ fn workload(pod: Node, container: Node) -> Workload {
         ));
     }
     check_readiness(&mut workload, container);
-    name_dropped(&mut workload, container, &["workingDir", "envFrom"]);
+    if let Some(lifecycle) = container.get("lifecycle") {
+        name_dropped(&mut workload, lifecycle, &["postStart"]);
+    }
     check_pid_one(&mut workload, pod);
     workload.check_shell();
     workload.check_times();
     workload.check_probe();
-    workload
+    Ok(workload)
 }
 
 /// `command` and `args` with $(NAME) filled in, as the kubelet does; `args` alone belong to an
@@ -91,32 +119,6 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
         }
     }
     words
-}
-
-/// `lifecycle.stopSignal`, of Kubernetes 1.33 and later.
-fn stop_signal(container: Node) -> Option<Signal> {
-    signal_named(&container.at("lifecycle.stopSignal")?.text()?).ok()
-}
-
-struct Env {
-    known: Vec<(String, String)>,
-    lints: Vec<Lint>,
-}
-
-fn env(container: Node) -> Env {
-    let mut env = Env { known: Vec::new(), lints: Vec::new() };
-    for entry in container.get("env").map(Node::items).unwrap_or_default() {
-        let Some(name) = entry.get("name").and_then(Node::text) else { continue };
-        match entry.get("value").and_then(Node::text) {
-            Some(value) => env.known.push((name, value)),
-            None => env.lints.push(elsewhere(&name)),
-        }
-    }
-    env
-}
-
-fn elsewhere(name: &str) -> Lint {
-    Lint::new(format!("the value of {name} is not in the manifest"), format!("give it: --env {name}=VALUE"))
 }
 
 /// A hook that only sleeps: the `sleep` action, or `sleep N`, with or without a shell in front.

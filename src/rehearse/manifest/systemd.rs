@@ -1,49 +1,40 @@
 //! systemd units: the [Service] section. What it leaves out has systemd's defaults: 90 s, TERM, and
 //! TERM to every process of the service at once (KillMode=control-group, systemd.kill(5)).
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
-use super::workload::{Workload, signal_named, unwrap_adieu};
+use super::workload::{PreStart, Workload, signal_named};
+use super::{ManifestSources, variables};
 use crate::lint::Lint;
 use adieu::settings::{Platform, values};
 
-pub(crate) fn read(text: &str) -> Result<Workload, String> {
-    let settings = section(text);
+/// The characters in front of a command that say how systemd starts it, systemd.service(5).
+const PREFIXES: [char; 5] = ['@', '-', ':', '+', '!'];
+
+pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
+    let settings = section(text, "[Service]");
     let last = |key: &'static str| all(&settings, key).last();
     let start = last("ExecStart").ok_or("there is no ExecStart in [Service]")?;
-    // The prefixes @ - : + ! say how systemd starts it, systemd.service(5).
-    let words = split(start.trim_start_matches(['@', '-', ':', '+', '!']))?;
-    let (adieu, command) = unwrap_adieu(words);
-    let timeout = last("TimeoutStopSec").or(last("TimeoutSec"));
-    let mut workload = Workload {
-        name: last("SyslogIdentifier").unwrap_or("service").to_owned(),
-        platform: Platform::Systemd,
-        command,
-        adieu,
-        env: all(&settings, "Environment")
-            .map(split)
-            .collect::<Result<Vec<_>, _>>()?
-            .concat()
-            .iter()
-            .filter_map(|pair: &String| named(pair))
-            .collect(),
-        grace: timeout.map_or(Ok(Platform::Systemd.grace()), seconds)?,
-        hook: Duration::ZERO,
-        stop_signal: last("KillSignal").map_or(Ok(Signal::SIGTERM), signal_named)?,
-        readiness: None,
-        lints: Vec::new(),
-    };
-    check_kill_mode(&mut workload, last("KillMode"));
-    for key in ["ExecStartPre", "WorkingDirectory", "User"] {
-        if let Some(value) = last(key) {
-            workload.lints.push(Lint::new(
-                format!("{key}={value} is not honoured by the rehearsal"),
-                "rehearse where that holds already",
-            ));
-        }
+    let words = split(start.trim_start_matches(PREFIXES))?;
+    let name = last("SyslogIdentifier").unwrap_or("service").to_owned();
+    let mut workload = Workload::new(name, Platform::Systemd, words);
+    let (env, unread) = environment(&settings, sources)?;
+    workload.set_env(env);
+    workload.lints.extend(unread);
+    if let Some(timeout) = last("TimeoutStopSec").or(last("TimeoutSec")) {
+        workload.grace = seconds(timeout)?;
     }
+    if let Some(signal) = last("KillSignal") {
+        workload.stop_signal = signal_named(signal)?;
+    }
+    // A minus means that the folder may be missing.
+    let directory = last("WorkingDirectory").map(|directory| directory.trim_start_matches('-'));
+    workload.directory = directory.map(PathBuf::from);
+    workload.user = whom(last("User"), last("Group"));
+    workload.before = all(&settings, "ExecStartPre").map(pre_start).collect::<Result<Vec<_>, _>>()?;
+    check_kill_mode(&mut workload, last("KillMode"));
     if last("Type") == Some("forking") {
         workload.lints.push(Lint::new(
             "Type=forking lets the first process end at once, which is taken for the end of the app",
@@ -56,11 +47,6 @@ pub(crate) fn read(text: &str) -> Result<Workload, String> {
             "with adieu it can be an --on-stop hook, which is",
         ));
     }
-    if let Some(file) = last("EnvironmentFile") {
-        workload
-            .lints
-            .push(Lint::new(format!("the variables in {file} are not read"), "give them: --env NAME=VALUE"));
-    }
     if last("SendSIGKILL").is_some_and(|value| ["no", "false", "0", "off"].contains(&value)) {
         workload
             .lints
@@ -69,6 +55,43 @@ pub(crate) fn read(text: &str) -> Result<Workload, String> {
     workload.check_shell();
     workload.check_times();
     Ok(workload)
+}
+
+/// `USER` or `USER:GROUP`.
+pub(super) fn whom(user: Option<&str>, group: Option<&str>) -> Option<String> {
+    let user = user?;
+    Some(group.map_or_else(|| user.to_owned(), |group| format!("{user}:{group}")))
+}
+
+fn pre_start(line: &str) -> Result<PreStart, String> {
+    let command = line.trim_start_matches(PREFIXES);
+    let may_fail = line[..line.len() - command.len()].contains('-');
+    Ok(PreStart { command: split(command)?.into_iter().map(OsString::from).collect(), may_fail })
+}
+
+/// The variables of Environment and EnvironmentFile; the files go over, systemd.exec(5).
+pub(super) fn environment(
+    settings: &[(String, String)],
+    sources: &ManifestSources,
+) -> Result<(Vec<(String, String)>, Vec<Lint>), String> {
+    let pairs = all(settings, "Environment").map(split).collect::<Result<Vec<_>, _>>()?.concat();
+    let mut env: Vec<(String, String)> = pairs.iter().filter_map(|pair| named(pair)).collect();
+    let mut lints = Vec::new();
+    for file in all(settings, "EnvironmentFile") {
+        match (sources.file)(file.trim_start_matches('-')) {
+            Ok(text) => {
+                for (name, value) in variables::of_systemd(&text) {
+                    env.retain(|(other, _)| *other != name);
+                    env.push((name, value));
+                }
+            }
+            Err(why) => lints.push(Lint::new(
+                format!("the variables in {} are not read: {why}", file.trim_start_matches('-')),
+                "give them: --env NAME=VALUE",
+            )),
+        }
+    }
+    Ok((env, lints))
 }
 
 fn check_kill_mode(workload: &mut Workload, mode: Option<&str>) {
@@ -87,16 +110,16 @@ fn check_kill_mode(workload: &mut Workload, mode: Option<&str>) {
     workload.lints.push(lint);
 }
 
-/// The assignments of [Service]; a line that ends with a backslash goes on in the next,
+/// The assignments of one section; a line that ends with a backslash goes on in the next,
 /// systemd.syntax(7). An empty value takes back what stood before.
-fn section(text: &str) -> Vec<(String, String)> {
+pub(super) fn section(text: &str, name: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let mut settings: Vec<(String, String)> = Vec::new();
     let mut inside = false;
     for line in joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
     {
         if line.starts_with('[') {
-            inside = line == "[Service]";
+            inside = line == name;
         } else if let Some((key, value)) = line.split_once('=').filter(|_| inside) {
             let (key, value) = (key.trim(), value.trim());
             if value.is_empty() {
@@ -109,11 +132,11 @@ fn section(text: &str) -> Vec<(String, String)> {
     settings
 }
 
-fn all<'a>(settings: &'a [(String, String)], key: &'a str) -> impl Iterator<Item = &'a str> {
+pub(super) fn all<'a>(settings: &'a [(String, String)], key: &'a str) -> impl Iterator<Item = &'a str> {
     settings.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
-fn split(line: &str) -> Result<Vec<String>, String> {
+pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
     shlex::split(line).ok_or_else(|| format!("quotes do not match in '{line}'"))
 }
 
@@ -122,7 +145,7 @@ fn named(pair: &str) -> Option<(String, String)> {
 }
 
 /// systemd.time(7), as far as timeouts use it: `90`, `1min 30s`, `infinity`.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     if text == "infinity" {
         return Ok(Duration::from_secs(3600));
     }

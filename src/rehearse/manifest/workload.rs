@@ -2,13 +2,13 @@
 //! each.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::lint::Lint;
 use crate::lint::yaml::Node;
+use crate::lint::{Lint, is_other_init};
 use adieu::moment::show_duration;
 use adieu::settings::{Platform, values};
 
@@ -27,9 +27,23 @@ pub struct Workload {
     /// What the platform waits before it sends the stop signal: a preStop hook that sleeps.
     pub hook: Duration,
     pub stop_signal: Signal,
+    /// Where it starts; the rehearsal's own folder when nothing is said.
+    pub directory: Option<PathBuf>,
+    /// As whom it runs: `USER` or `USER:GROUP`, by names or numbers.
+    pub user: Option<String>,
+    /// What runs before it, one after the other: a unit's ExecStartPre.
+    pub before: Vec<PreStart>,
     /// The readiness probe, if it asks by HTTP.
     pub readiness: Option<Probe>,
     pub lints: Vec<Lint>,
+}
+
+/// A command that has to end before the app starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PreStart {
+    pub command: Vec<OsString>,
+    /// Its failure does not keep the app from starting.
+    pub may_fail: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +53,38 @@ pub struct Probe {
 }
 
 impl Workload {
+    /// What has this command line, and of which nothing else is known yet: the platform's own
+    /// defaults.
+    pub(super) fn new(name: String, platform: Platform, words: Vec<String>) -> Workload {
+        let (init, words) = unwrap_init(words);
+        let (adieu, command) = unwrap_adieu(words);
+        let left_out = |init: String| {
+            let below = format!("to rehearse it below that one: --init {init}");
+            Lint::new(format!("{init} in front of the command is left out"), below)
+        };
+        Workload {
+            name,
+            platform,
+            command,
+            adieu,
+            env: Vec::new(),
+            grace: platform.grace(),
+            hook: Duration::ZERO,
+            stop_signal: Signal::SIGTERM,
+            directory: None,
+            user: None,
+            before: Vec::new(),
+            readiness: None,
+            lints: init.map(left_out).into_iter().collect(),
+        }
+    }
+
+    /// Its variables, by which an adieu shows that is its image's entry point.
+    pub(super) fn set_env(&mut self, env: Vec<(String, String)>) {
+        self.adieu = self.adieu.take().or_else(|| adieu_in_image(&env));
+        self.env = env;
+    }
+
     /// A command under a shell that stays in between.
     pub(super) fn check_shell(&mut self) {
         let words: Vec<String> =
@@ -162,8 +208,26 @@ pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option
     })
 }
 
+/// Takes another init and its options off the front of a command.
+fn unwrap_init(words: Vec<String>) -> (Option<String>, Vec<String>) {
+    /// Options of tini and dumb-init that have a value behind them.
+    const WITH_VALUE: [&str; 4] = ["-p", "-e", "-r", "--rewrite"];
+    let Some(init) = words.first().filter(|first| is_other_init(first)).cloned() else {
+        return (None, words);
+    };
+    let mut rest = words.into_iter().skip(1).peekable();
+    while let Some(option) = rest.next_if(|word| word.starts_with('-')) {
+        match option.as_str() {
+            "--" => break,
+            option if WITH_VALUE.contains(&option) => drop(rest.next()),
+            _ => {}
+        }
+    }
+    (Some(init), rest.collect())
+}
+
 /// Takes adieu and its options off the front of a command.
-pub(super) fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
+fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
     let is_adieu =
         words.first().is_some_and(|first| Path::new(first).file_name().is_some_and(|name| name == "adieu"));
     if !is_adieu {
@@ -180,7 +244,7 @@ pub(super) fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsSt
 
 /// An image whose entry point is adieu shows in its manifest only by adieu's variables; it has no
 /// options there.
-pub(super) fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
+fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
     env.iter().any(|(name, _)| name.starts_with("ADIEU_")).then(Vec::new)
 }
 

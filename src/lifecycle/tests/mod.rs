@@ -1,5 +1,6 @@
 //! Lives played through with literal times, and properties over random ones.
 
+mod answers;
 mod invariants;
 mod model;
 

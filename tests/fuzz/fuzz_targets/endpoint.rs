@@ -48,6 +48,7 @@ fn view() -> View<'static> {
         app: Some(2),
         app_alive: true,
         in_flight: None,
+        answered: 0,
         reaped: 0,
         signals_forwarded: 0,
         settings: &[],

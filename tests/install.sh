@@ -4,9 +4,6 @@
 set -eu
 cd "$(dirname "$0")"
 
-# The static binary that ships is linked to musl.
-../packaging/musl/install.sh
-
 # Peers and platforms that adieu is tried against, the tools that boot them, and readers of its manual and completions.
 PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman runc docker.io systemd-container mmdebstrap iproute2 util-linux qemu-user rpm"
 # What stands before and behind the apps in a rolling deploy.
@@ -16,19 +13,6 @@ command -v npm >/dev/null || PACKAGES="$PACKAGES nodejs npm"
 python3 -c "import jsonschema" 2>/dev/null || PACKAGES="$PACKAGES python3-jsonschema"
 python3 -c "import ensurepip" 2>/dev/null || PACKAGES="$PACKAGES python3-venv"
 
-missing=""
-for package in $PACKAGES; do
-    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$status" = installed ] || missing="$missing $package"
-done
-[ -n "$missing" ] || exit 0
-
-if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "not installed:$missing (needs root and apt-get)" >&2
-    exit 0
-fi
-echo "installing:$missing" >&2
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
+# With what the static binary that ships needs, which is linked to musl.
 # shellcheck disable=SC2086 # a list of words
-apt-get install -qq --yes --no-install-recommends $missing >/dev/null
+exec ../packaging/musl/install.sh $PACKAGES

@@ -30,8 +30,6 @@ const BYTES: u64 = 1_500_000;
 const KIB: u64 = 100;
 /// For one command of a tool's.
 const LIMIT: Duration = Duration::from_secs(120);
-/// For a build that begins with nothing, or an installation that fetches packages.
-const BUILD: Duration = Duration::from_secs(900);
 /// How long it must sleep through; a heartbeat of one second would show three times.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -441,7 +439,7 @@ fn static_binary() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let mut build = Command::new("sh");
     build.arg(path("packaging/build-static.sh"));
-    let mut build = || succeeds_within(&mut build, BUILD).trim().into();
+    let mut build = || succeeds_within(&mut build, harness::BUILD).trim().into();
     BUILT.get_or_init(|| std::env::var_os("ADIEU_STATIC").map_or_else(&mut build, PathBuf::from)).clone()
 }
 
@@ -527,7 +525,7 @@ fn kubernetes_validate() -> PathBuf {
         succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
         let mut install = Command::new(&python);
         install.args(["-m", "pip", "install", "--quiet", "kubernetes-validate==1.37.0"]);
-        succeeds_within(&mut install, BUILD);
+        succeeds_within(&mut install, harness::BUILD);
         std::fs::write(folder.join("complete"), "").expect("a new file");
     }
     python

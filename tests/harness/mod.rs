@@ -226,20 +226,26 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
         .map(|path| std::fs::canonicalize(path).expect("ADIEU_STATIC exists"));
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = Path::new(TARGET).join(&triple).join("release");
-    BUILT.call_once(|| {
+    let build = |manifest: &str, package: &str, program: &str| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--release", "--package", "adieu", "--example", "probe"]);
-        build.args(given.is_none().then_some(["--bin", "adieu"]).iter().flatten());
-        build.args(["--target", &triple, "--target-dir", TARGET, "--manifest-path"]);
-        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        build.args(["build", "--quiet", "--release", "--package", package, "--bin", program]);
+        build.args(["--target", &triple]);
+        build.args(["--target-dir", TARGET, "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest));
         build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
-        builds(&mut build, "the static programs");
+        builds(&mut build, program);
+    };
+    BUILT.call_once(|| {
+        build("tests/probe/Cargo.toml", "adieu-probe", "probe");
+        if given.is_none() {
+            build("Cargo.toml", "adieu", "adieu");
+        }
     });
-    (given.unwrap_or_else(|| folder.join("adieu")), folder.join("examples/probe"))
+    (given.unwrap_or_else(|| folder.join("adieu")), folder.join("probe"))
 }
 
 /// A build may have to wait for another one.
-const BUILD: Duration = Duration::from_secs(900);
+pub const BUILD: Duration = Duration::from_secs(900);
 
 fn builds(command: &mut Command, what: &str) {
     let built = output(command, BUILD);

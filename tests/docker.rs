@@ -4,8 +4,12 @@
 
 mod harness;
 
-use std::path::{Path, PathBuf};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use harness::{Companion, Launch, Running, Scratch};
@@ -22,23 +26,31 @@ fn docker_runs_here() -> Result<(), String> {
     if there { Ok(()) } else { Err(format!("no {DOCKER}")) }
 }
 
-/// A daemon of its own.
+/// A daemon of this file's own, shared by the tests that run at the same time; with the last of
+/// them it ends.
 struct Docker {
     scratch: Scratch,
     _daemon: Companion,
+    /// What started the daemon ends after it: a companion dies with the thread that started it.
+    _keeper: Sender<()>,
 }
 
 impl Docker {
+    fn shared() -> Arc<Docker> {
+        static SHARED: Mutex<Weak<Docker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let docker = Arc::new(Docker::start());
+            *shared = Arc::downgrade(&docker);
+            docker
+        })
+    }
+
     /// `docker-init` is adieu, as an administrator would install it.
     fn start() -> Docker {
         let scratch = Scratch::new();
-        let (adieu, probe) = harness::static_programs();
+        let (adieu, _) = harness::static_programs();
         std::os::unix::fs::symlink(adieu, scratch.path("docker-init")).expect("a new name");
-        let image = scratch.path("image");
-        std::fs::create_dir(&image).expect("a new folder");
-        std::fs::copy(harness::static_programs().0, image.join("adieu")).expect("room for a copy");
-        std::fs::copy(probe, image.join("app")).expect("room for a copy");
-
         let path = |name: &str| scratch.path(name).display().to_string();
         let mut daemon = Command::new("dockerd");
         daemon.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]);
@@ -48,8 +60,14 @@ impl Docker {
         daemon.args(["--host", &format!("unix://{}", path("socket")), "--init-path", &path("docker-init")]);
         daemon.stdin(Stdio::null()).stdout(Stdio::null());
         daemon.stderr(std::fs::File::create(scratch.path("log")).expect("a new file"));
-        let daemon = Companion::start(&mut daemon).asked_with(libc::SIGTERM);
-        let docker = Docker { scratch, _daemon: daemon };
+        let (keeper, over) = channel();
+        let (sender, started) = channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(Companion::start(&mut daemon)); // the test waits for it below
+            while over.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {}
+        });
+        let daemon = started.recv_timeout(LIMIT).expect("dockerd is there").asked_with(libc::SIGTERM);
+        let docker = Docker { scratch, _daemon: daemon, _keeper: keeper };
         harness::until("the daemon answers", || {
             harness::output(docker.command().args(["version"]), LIMIT).status.success()
         });
@@ -87,14 +105,20 @@ impl Docker {
 
     /// An image of adieu and the app, with these lines at the end of its Dockerfile.
     fn build(&self, name: &str, lines: &str) {
-        let folder = self.scratch.path("image");
+        let (_, probe) = harness::static_programs();
+        self.build_with(&std::fs::read(probe).expect("the app"), name, lines);
+    }
+
+    fn build_with(&self, app: &[u8], name: &str, lines: &str) {
+        let folder = self.scratch.path(name);
+        std::fs::create_dir(&folder).expect("a name of its own");
+        std::fs::copy(harness::static_programs().0, folder.join("adieu")).expect("room for a copy");
+        let file = folder.join("app");
+        std::fs::write(&file, app).expect("room for a copy");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("one's own file");
         std::fs::write(folder.join("Dockerfile"), format!("FROM scratch\nCOPY . /\n{lines}\n"))
             .expect("room");
         self.run(&["build", "--quiet", "--tag", name, &folder.display().to_string()]);
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path("image").join(name)
     }
 
     /// `docker run` on this test's pipes or terminal.
@@ -137,58 +161,58 @@ const ADIEU: &str = "ENTRYPOINT [\"/adieu\", \"--\"]";
 #[test]
 fn a_kill_by_term_is_a_clean_stop() {
     require!(docker_runs_here());
-    let docker = Docker::start();
-    docker.build("app", &format!("{ADIEU}\nCMD [\"/app\", \"serve\", \"8080\", \"1000\"]"));
-    docker.run(&["run", "--detach", "--name", "app", "--network", "none", "app"]);
-    let mut logs = docker.logs("app");
+    let docker = Docker::shared();
+    docker.build("killed", &format!("{ADIEU}\nCMD [\"/app\", \"serve\", \"8080\", \"1000\"]"));
+    docker.run(&["run", "--detach", "--name", "killed", "--network", "none", "killed"]);
+    let mut logs = docker.logs("killed");
     logs.expect("ready 8080");
-    let request = harness::request_in_network_of(docker.pid("app"), 8080);
+    let request = harness::request_in_network_of(docker.pid("killed"), 8080);
     logs.expect("request");
-    docker.run(&["kill", "--signal=SIGTERM", "app"]);
+    docker.run(&["kill", "--signal=SIGTERM", "killed"]);
     let answer = request.join().expect("no panic").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("adieu"), "{answer}");
     // Docker closes the log with the container.
     logs.expect_exit(0);
-    assert_eq!(docker.inspect("app", ".State.ExitCode"), "143");
+    assert_eq!(docker.inspect("killed", ".State.ExitCode"), "143");
 }
 
 #[test]
 fn docker_stop_gives_the_time_that_was_asked_for() {
     require!(docker_runs_here());
-    let docker = Docker::start();
-    docker.build("app", &format!("{ADIEU}\nENV ADIEU_GRACE=40s ADIEU_PRE_STOP=500ms"));
+    let docker = Docker::shared();
+    docker.build("stopped", &format!("{ADIEU}\nENV ADIEU_GRACE=40s ADIEU_PRE_STOP=500ms"));
     docker.run(&[
         "run",
         "--detach",
         "--name",
-        "app",
+        "stopped",
         "--network",
         "none",
-        "app",
+        "stopped",
         "/app",
         "serve",
         "8080",
         "12000",
     ]);
-    let mut logs = docker.logs("app");
+    let mut logs = docker.logs("stopped");
     logs.expect("ready 8080");
-    let request = harness::request_in_network_of(docker.pid("app"), 8080);
+    let request = harness::request_in_network_of(docker.pid("stopped"), 8080);
     logs.expect("request");
     // The request takes longer than the ten seconds of `docker stop` alone.
-    docker.run(&["stop", "-t", "40", "app"]);
+    docker.run(&["stop", "-t", "40", "stopped"]);
     let answer = request.join().expect("no panic").expect("an answer");
     assert!(answer.ends_with("adieu"), "{answer}");
-    assert_eq!(docker.inspect("app", ".State.ExitCode"), "143");
+    assert_eq!(docker.inspect("stopped", ".State.ExitCode"), "143");
 }
 
 /// HEALTHCHECK in an image that has no curl, and nothing else but adieu and the app.
 #[test]
 fn the_health_check_asks_the_running_adieu() {
     require!(docker_runs_here());
-    let docker = Docker::start();
+    let docker = Docker::shared();
     let health =
         "HEALTHCHECK --interval=1s --timeout=10s --retries=2 CMD [\"/adieu\", \"--probe\", \"readyz\"]";
-    docker.build("app", &format!("{ADIEU}\nENV ADIEU_HEALTH=127.0.0.1:9090 ADIEU_PRE_STOP=0\n{health}"));
+    docker.build("health", &format!("{ADIEU}\nENV ADIEU_HEALTH=127.0.0.1:9090 ADIEU_PRE_STOP=0\n{health}"));
     for (port, expected) in [("8080", "healthy"), ("8081", "unhealthy")] {
         let ready = format!("ADIEU_READY=tcp://127.0.0.1:{port}");
         docker.run(&[
@@ -200,7 +224,7 @@ fn the_health_check_asks_the_running_adieu() {
             "none",
             "--env",
             &ready,
-            "app",
+            "health",
             "/app",
             "serve",
             "8080",
@@ -215,9 +239,9 @@ fn the_health_check_asks_the_running_adieu() {
 #[test]
 fn ctrl_c_in_an_interactive_run_reaches_the_app() {
     require!(docker_runs_here());
-    let docker = Docker::start();
-    docker.build("app", &format!("{ADIEU}\nENV ADIEU_PRE_STOP=0"));
-    let mut run = docker.launch(&["--interactive", "--tty", "app", "/app"]).on_terminal().start();
+    let docker = Docker::shared();
+    docker.build("typed", &format!("{ADIEU}\nENV ADIEU_PRE_STOP=0"));
+    let mut run = docker.launch(&["--interactive", "--tty", "typed", "/app"]).on_terminal().start();
     run.find("ready");
     run.type_in(CTRL_C);
     run.find("got INT ");
@@ -230,19 +254,20 @@ fn ctrl_c_in_an_interactive_run_reaches_the_app() {
 #[test]
 fn the_engines_own_init_can_be_adieu() {
     require!(docker_runs_here());
-    let docker = Docker::start();
-    docker.build("app", "ENTRYPOINT [\"/app\"]");
+    let docker = Docker::shared();
+    docker.build("own-init", "ENTRYPOINT [\"/app\"]");
     let version = docker.run(&["info", "--format", "{{.InitCommit.ID}}"]);
     assert_eq!(version, concat!("adieu-", env!("CARGO_PKG_VERSION")).replace(".", "-"), "{}", docker.log());
-    let words = ["--interactive", "--init", "--name", "app", "--env", "ADIEU_PRE_STOP=0", "app"];
+    let words = ["--interactive", "--init", "--name", "own-init", "--env", "ADIEU_PRE_STOP=0", "own-init"];
     let mut run = docker.launch(&words).start();
     run.expect("ready");
     let pids = run.ask("pids");
     assert!(pids.contains(" parent 1 "), "{pids}");
-    let first = std::fs::read_to_string(format!("/proc/{}/cmdline", docker.pid("app"))).expect("it runs");
+    let first =
+        std::fs::read_to_string(format!("/proc/{}/cmdline", docker.pid("own-init"))).expect("it runs");
     assert_eq!(first, "/sbin/docker-init\0--\0/app\0");
     run.order("storm 100");
-    docker.run(&["kill", "--signal=TERM", "app"]);
+    docker.run(&["kill", "--signal=TERM", "own-init"]);
     run.expect_signal("TERM");
     run.expect_signal("CONT");
     run.say("exit 5");
@@ -253,13 +278,12 @@ fn the_engines_own_init_can_be_adieu() {
 #[test]
 fn a_foreign_app_is_126_and_says_why() {
     require!(docker_runs_here());
-    let docker = Docker::start();
-    let mut foreign = std::fs::read(docker.file("app")).expect("the app");
+    let docker = Docker::shared();
+    let mut foreign = std::fs::read(harness::static_programs().1).expect("the app");
     // e_machine, in elf(5): a number that no processor has.
     foreign.splice(18..20, [0xfe, 0xca]);
-    std::fs::write(docker.file("app"), foreign).expect("room");
-    docker.build("app", &format!("{ADIEU}\nCMD [\"/app\"]"));
-    let ran = harness::output(docker.command().args(["run", "--network", "none", "app"]), LIMIT);
+    docker.build_with(&foreign, "foreign", &format!("{ADIEU}\nCMD [\"/app\"]"));
+    let ran = harness::output(docker.command().args(["run", "--network", "none", "foreign"]), LIMIT);
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(126), "{said}");
     assert!(said.contains("exec format error") && said.contains("/app"), "{said}");

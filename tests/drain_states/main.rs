@@ -71,6 +71,21 @@ impl Puppet {
         self.port("listen4")
     }
 
+    /// A connection whose request the app has read and not answered yet.
+    fn asked(&mut self) -> TcpStream {
+        let port = self.listen();
+        self.asked_at(port)
+    }
+
+    /// The same on its first listener, as its first connection.
+    fn asked_at(&mut self, port: u16) -> TcpStream {
+        let mut client = connect(port);
+        client.write_all(b"question").unwrap();
+        self.tell("accept 0");
+        self.tell("read 0");
+        client
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.0.pid())
     }

@@ -44,10 +44,7 @@ fn a_listener_that_only_a_descendant_holds_is_found() {
     let port = app.listen();
     app.tell("hand-over");
     app.tell("share");
-    let mut client = connect(port);
-    client.write_all(b"question").unwrap();
-    app.tell("accept 0");
-    app.tell("read 0");
+    let _client = app.asked_at(port);
     let mut watcher = Watcher::over(&app);
     watcher.stays(1);
     app.tell("send 0 answer");
@@ -57,10 +54,7 @@ fn a_listener_that_only_a_descendant_holds_is_found() {
 #[test]
 fn an_app_that_has_closed_its_listener_is_still_drained() {
     let mut app = Puppet::new();
-    let mut client = connect(app.listen());
-    client.write_all(b"question").unwrap();
-    app.tell("accept 0");
-    app.tell("read 0");
+    let _client = app.asked();
     let mut watcher = Watcher::over(&app);
     watcher.stays(1);
     app.tell("unlisten 0");

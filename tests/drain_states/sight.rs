@@ -70,10 +70,7 @@ fn hidden_app(mut app: Puppet, port: u16) {
     let health = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = health.local_addr().unwrap().port();
     let _prober = connect(own);
-    let mut client = connect(port);
-    client.write_all(b"question").unwrap();
-    app.tell("accept 0");
-    app.tell("read 0");
+    let _client = app.asked_at(port);
     let mut watcher = Watcher::new(Drain::new(&settings(), process(app.pid()), &[own]));
     watcher.stays(1);
     assert_eq!(watcher.look().by_port, [(port, 1)]);
@@ -87,10 +84,7 @@ fn the_watch_works_without_any_privilege() {
         ["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"];
     alone("the_watch_works_without_any_privilege", &nobody, || {
         let mut app = Puppet::new();
-        let mut client = connect(app.listen());
-        client.write_all(b"question").unwrap();
-        app.tell("accept 0");
-        app.tell("read 0");
+        let _client = app.asked();
         let mut watcher = Watcher::over(&app);
         watcher.stays(1);
         app.tell("send 0 answer");

@@ -254,16 +254,10 @@ fn a_proc_that_hides_others_is_no_obstacle() {
 fn an_app_that_the_oom_killer_took_has_status_137() {
     require!(harness::pid_namespaces());
     require!(harness::root());
-    let group = match Memory::new(48 << 20) {
-        Ok(group) => group,
+    let (mut run, _group) = match short_of_memory("", "echo ready; exec tail /dev/zero") {
+        Ok(both) => both,
         Err(reason) => left_out!("{reason}"),
     };
-    let procs = group.procs();
-    let script = "echo ready; exec tail /dev/zero";
-    let mut run = Launch::pid1(Init::Adieu)
-        .command(["/bin/sh", "-c", script])
-        .before_exec(move || join(&procs))
-        .start();
     run.expect("ready");
     run.expect_exit(128 + libc::SIGKILL);
     run.log("KILL");
@@ -274,23 +268,25 @@ fn an_app_that_the_oom_killer_took_has_status_137() {
 fn a_neighbour_that_the_oom_killer_took_is_reaped() {
     require!(harness::pid_namespaces());
     require!(harness::root());
-    let group = match Memory::new(48 << 20) {
-        Ok(group) => group,
+    let script = "(tail /dev/zero; echo taken) & trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
+    let (mut run, _group) = match short_of_memory(AT_ONCE, script) {
+        Ok(both) => both,
         Err(reason) => left_out!("{reason}"),
     };
-    let procs = group.procs();
-    let script = "(tail /dev/zero; echo taken) & trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done";
-    let mut run = Launch::pid1(Init::Adieu)
-        .options(AT_ONCE)
-        .command(["/bin/sh", "-c", script])
-        .before_exec(move || join(&procs))
-        .start();
     let mut lines = [run.line(), run.line()];
     lines.sort();
     assert_eq!(lines, ["ready", "taken"]);
     harness::until("the neighbour is reaped", || harness::zombies(run.pid).is_empty());
     run.term();
     run.expect_exit(9);
+}
+
+/// This script below adieu, both in a cgroup of little memory.
+fn short_of_memory(options: &str, script: &str) -> Result<(Running, Memory), String> {
+    let group = Memory::new(48 << 20)?;
+    let procs = group.procs();
+    let launch = Launch::pid1(Init::Adieu).options(options).command(["/bin/sh", "-c", script]);
+    Ok((launch.before_exec(move || join(&procs)).start(), group))
 }
 
 /// A cgroup of the test's own with so much memory, of version 2 or of version 1.

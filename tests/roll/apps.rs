@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::harness::{Init, Launch, Running, Scratch, output};
+use crate::harness::{self, Init, Launch, Running, Scratch, output};
 
 /// The first filling of the toolbox fetches packages.
 const FILLING: Duration = Duration::from_secs(900);
@@ -103,6 +103,14 @@ impl Started {
         let last = of_app.len().saturating_sub(10);
         [&of_init[..], &of_app[last..]].concat().join("\n")
     }
+}
+
+/// Whether an app can be put below an init in a network of its own, with these programs at hand.
+pub fn possible(programs: &[&str]) -> Result<(), String> {
+    harness::root()?;
+    harness::pid_namespaces()?;
+    ["ip", "nginx", "node"].iter().chain(programs).try_for_each(|name| harness::program(name))?;
+    toolbox().map(|_| ())
 }
 
 pub fn folder() -> PathBuf {

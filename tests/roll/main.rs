@@ -31,11 +31,8 @@ use services::{Postgres, Redis};
 
 /// Whether everything is at hand that a roll needs.
 fn possible() -> Result<(), String> {
-    harness::root()?;
-    harness::pid_namespaces()?;
-    ["ip", "haproxy", "nginx", "node"].into_iter().try_for_each(harness::program)?;
     Init::Tini.present()?;
-    apps::toolbox().map(|_| ())
+    apps::possible(&["haproxy"])
 }
 
 /// All apps that serve; those with pools and queues have tests of their own.

@@ -32,6 +32,11 @@ impl JudgedConnection {
         self.evidence.in_flight() && !self.evidence.is_caution()
     }
 
+    /// It has gone to and fro in sight as HTTP/1 does.
+    pub(super) fn speaks_like_http(&self) -> bool {
+        self.history.speaks_like_http()
+    }
+
     fn gone(&mut self, rhythms: &mut HashMap<u16, Rhythm>) {
         if let Some(rhythm) = rhythms.get_mut(&self.connection.id.local.port()) {
             self.history.gone(rhythm);
@@ -104,6 +109,11 @@ impl Connections {
     /// By listening port, the longest pause that was seen inside an answer.
     pub(super) fn pauses(&self) -> HashMap<u16, Duration> {
         self.rhythms.iter().map(|(port, rhythm)| (*port, rhythm.longest_pause())).collect()
+    }
+
+    /// By listening port, what its connections have shown.
+    pub(super) fn rhythms(&self) -> &HashMap<u16, Rhythm> {
+        &self.rhythms
     }
 
     /// A look at all connections begins.

@@ -173,7 +173,8 @@ impl History {
         // Perhaps the other answer, perhaps the rest of this one.
         self.overlapped = false;
         let (stopped, went_on) = (last.at - last.info.sent_ago, now - info.sent_ago);
-        rhythm.paused(went_on.since(stopped), self.shape(&last.info, rhythm));
+        let before = self.shape(&last.info, rhythm).map(|shape| (shape, self.sizes(&last.info)));
+        rhythm.paused(went_on.since(stopped), before);
     }
 
     /// Something has moved where the client had spoken last.
@@ -226,7 +227,7 @@ impl History {
         let sizes = self.sizes(&info);
         self.brief |= sizes.0 <= BRIEF;
         if sizes.1 != CONTINUE {
-            rhythm.completed(shape, sizes.1);
+            rhythm.completed(shape, sizes);
         }
         self.beat = self.beat.next(exchange.asked_at, sizes);
     }
@@ -289,6 +290,19 @@ impl History {
 
     pub(super) fn asks_briefly(&self) -> bool {
         self.brief
+    }
+
+    /// It has asked and was answered in sight, in requests long enough for HTTP/1, and never rested
+    /// with a question open.
+    pub(super) fn speaks_like_http(&self) -> bool {
+        let has_asked = self.completed > 0 || self.last_asked() > BRIEF;
+        has_asked && !self.brief && self.open_rests == 0
+    }
+
+    /// The size of the last request, if it was seen whole.
+    fn last_asked(&self) -> u64 {
+        let asked = |last: Last| last.info.bytes_in.saturating_sub(self.exchange.bytes_in);
+        self.last.filter(|_| self.exchange.whole).map_or(0, asked)
     }
 
     pub(super) fn has_completed(&self) -> bool {

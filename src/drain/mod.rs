@@ -1,8 +1,8 @@
 //! Who is still busy: watches the app's connections from the stop request on, and says when nothing
 //! is in flight. The modules stand in the order of the flow: [`listeners`] finds out where clients
-//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look, and [`readers`] sees which
-//! connections the app waits on; [`connections`] remembers each connection, and [`evidence`] judges
-//! it by its [`history`] and its listener's [`rhythm`];
+//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look, and [`readers`] sees on
+//! which connections the app waits; [`connections`] remembers each connection, and [`evidence`]
+//! judges it by its [`history`] and its listener's [`rhythm`];
 //! [`verdict`] says what several looks mean together, and [`pace`] when the next one is due. The
 //! [`Drain`] here puts them together. It has no thread and never waits: the loop calls it when its
 //! deadline has come. How the kernel is asked stands in [`crate::sys`].
@@ -54,6 +54,9 @@ const ASK_ONE: Duration = Duration::from_micros(10);
 /// What was judged idle has to be so at two looks; what may take so long is to be over by then.
 const TWO_LOOKS: Duration = Duration::from_millis(300);
 
+/// How often whom lets clients go is told what others have shown.
+const LEARN_AGAIN: Duration = Duration::from_millis(500);
+
 /// Who was busy at a look.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Look {
@@ -77,6 +80,8 @@ pub struct Look {
     pub answered: u64,
     /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
+    /// Clients that were let go between two of their requests.
+    pub let_go: u64,
     /// False when only those found busy before were asked again, so that what came on others since
     /// is not counted yet.
     pub complete: bool,
@@ -94,6 +99,7 @@ impl Look {
             connections: 0,
             answered: 0,
             closed: 0,
+            let_go: 0,
             complete: true,
         }
     }
@@ -112,6 +118,7 @@ impl Look {
             connections: seen.tally.connections,
             answered: 0,
             closed: 0,
+            let_go: 0,
             complete: true,
         }
     }
@@ -174,6 +181,8 @@ pub struct Drain {
     let_go: LetGo,
     /// By port, the longest pause inside an answer that was seen before the drain.
     pauses: HashMap<u16, Duration>,
+    /// When whom lets clients go was last told what connections have shown.
+    learnt: Option<Moment>,
     /// The reason why nothing can be seen, once said.
     said: Option<String>,
     last: Look,
@@ -202,6 +211,7 @@ impl Drain {
             looks: Looks::default(),
             let_go: LetGo::new(&settings.close),
             pauses: HashMap::new(),
+            learnt: None,
             said: None,
             last: Look::nothing(Verdict::Busy),
             answered: 0,
@@ -256,6 +266,7 @@ impl Drain {
             }
             self.let_go.step(now);
         }
+        self.last.let_go = self.let_go.let_go();
         self.last.clone()
     }
 
@@ -323,9 +334,12 @@ impl Drain {
     /// Shows what was seen to whom lets clients go.
     fn offer(&mut self, now: Moment) {
         let connections = self.sampler.connections();
-        // From then on corks make answers pause, too.
+        // From the first act on corks make answers pause, too.
         if self.period == Period::Watching {
             self.pauses = connections.pauses();
+        } else if self.learnt.is_none_or(|learnt| now.since(learnt) >= LEARN_AGAIN) {
+            self.learnt = Some(now);
+            self.let_go.learn(connections.rhythms().clone());
         }
         let pauses = &self.pauses;
         let candidates: Vec<Candidate> =
@@ -391,6 +405,7 @@ fn candidate(known: &JudgedConnection, pauses: &HashMap<u16, Duration>) -> Optio
         inode: connection.inode,
         port: connection.id.local.port(),
         idle: !known.evidence.in_flight(),
+        exchanges: known.speaks_like_http(),
         silent: info.sent_ago.min(info.received_ago),
         pause: pauses.get(&connection.id.local.port()).copied().unwrap_or_default(),
     })

@@ -3,7 +3,7 @@
 //! before its client asks again; all of a listener's together tell much, as they are served by the
 //! same program. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::evidence::Evidence;
@@ -51,6 +51,10 @@ fn eighth_of_octave(size: u64) -> u64 {
     u64::from(octave) << 3 | eighth
 }
 
+fn sixteenths(sizes: (u64, u64)) -> (u64, u64) {
+    (sizes.0 / 16, sizes.1 / 16)
+}
+
 #[derive(Clone, Default, Debug)]
 pub(super) struct Rhythm {
     longest_pause: Duration,
@@ -58,6 +62,9 @@ pub(super) struct Rhythm {
     /// The smallest complete answer.
     smallest: Option<u64>,
     complete: HashSet<Shape>,
+    /// The same by sizes that are sixteen bytes apart.
+    complete_near: HashMap<(u64, u64), u32>,
+    paused_near: HashSet<(u64, u64)>,
     /// What had been sent when an answer paused.
     paused: HashSet<Shape>,
     plain: bool,
@@ -77,22 +84,31 @@ struct Readership {
 
 impl Rhythm {
     /// An exchange was complete: its client has asked again.
-    pub(super) fn completed(&mut self, shape: Shape, answered: u64) {
+    pub(super) fn completed(&mut self, shape: Shape, sizes: (u64, u64)) {
+        let answered = sizes.1;
         self.exchanges = self.exchanges.saturating_add(1);
         self.smallest = Some(self.smallest.map_or(answered, |smallest| smallest.min(answered)));
         if self.complete.len() < SHAPES {
             self.complete.insert(shape);
         }
+        if self.complete_near.len() < SHAPES {
+            let times = self.complete_near.entry(sixteenths(sizes)).or_default();
+            *times = times.saturating_add(1);
+        }
     }
 
-    /// An answer went on after a silence, before which it had this shape, if that is known.
-    pub(super) fn paused(&mut self, pause: Duration, before: Option<Shape>) {
+    /// An answer went on after a silence, before which it had this shape and these sizes, if they
+    /// are known.
+    pub(super) fn paused(&mut self, pause: Duration, before: Option<(Shape, (u64, u64))>) {
         if pause < PAUSE {
             return;
         }
         self.longest_pause = self.longest_pause.max(pause);
         if self.paused.len() < SHAPES {
-            self.paused.extend(before);
+            self.paused.extend(before.map(|(shape, _)| shape));
+        }
+        if self.paused_near.len() < SHAPES {
+            self.paused_near.extend(before.map(|(_, sizes)| sixteenths(sizes)));
         }
     }
 
@@ -139,6 +155,16 @@ impl Rhythm {
         self.complete.contains(&shape) && !self.paused.contains(&shape)
     }
 
+    /// Exchanges of these sizes, asked and answered, were complete, and nothing like them only the
+    /// beginning of an answer. Twice at least: one may have been misjudged.
+    pub(super) fn is_complete(&self, asked: u64, answered: u64) -> bool {
+        let (asked, answered) = sixteenths((asked, answered));
+        let around = |n: u64| n.saturating_sub(1)..=n.saturating_add(1);
+        let near = || around(asked).flat_map(|asked| around(answered).map(move |answered| (asked, answered)));
+        let times: u32 = near().filter_map(|sizes| self.complete_near.get(&sizes)).sum();
+        times >= 2 && !near().any(|sizes| self.paused_near.contains(&sizes))
+    }
+
     /// Many exchanges were seen, answers do not pause, and this one is no shorter than the
     /// shortest: not only its first part.
     pub(super) fn is_steady(&self, answered: u64) -> bool {
@@ -168,18 +194,33 @@ mod tests {
         let mut rhythm = Rhythm::default();
         let shape = Shape::new(80, 170);
         assert!(!rhythm.knows(shape));
-        rhythm.completed(shape, 170);
+        rhythm.completed(shape, (80, 170));
         assert!(rhythm.knows(Shape::new(82, 172)), "nearly the same size");
         assert!(!rhythm.knows(Shape::new(80, 1700)) && !rhythm.knows(Shape::new(160, 170)));
-        rhythm.paused(ms(400), Some(shape));
+        rhythm.paused(ms(400), Some((shape, (80, 170))));
         assert!(!rhythm.knows(shape));
         assert_eq!(rhythm.beyond_pauses(), Some(ms(800)));
     }
 
     #[test]
+    fn a_whole_answer_is_told_from_a_part_that_is_nearly_as_long() {
+        let mut rhythm = Rhythm::default();
+        rhythm.completed(Shape::new(80, 4336), (80, 4336));
+        assert!(!rhythm.is_complete(80, 4336), "once is chance");
+        rhythm.completed(Shape::new(80, 4336), (80, 4336));
+        for part in [1366, 2732, 4098] {
+            rhythm.paused(ms(1000), Some((Shape::new(80, part), (80, part))));
+        }
+        assert!(rhythm.is_complete(80, 4336) && rhythm.is_complete(82, 4340));
+        assert!(
+            !rhythm.is_complete(80, 4098) && !rhythm.is_complete(80, 4200) && !rhythm.is_complete(80, 240)
+        );
+    }
+
+    #[test]
     fn first_exchanges_are_told_apart_finely() {
         let mut rhythm = Rhythm::default();
-        rhythm.completed(Shape::first(700, 2600), 2600);
+        rhythm.completed(Shape::first(700, 2600), (700, 2600));
         assert!(rhythm.knows(Shape::first(702, 2601)));
         assert!(!rhythm.knows(Shape::first(700, 2430)), "the answer is missing");
         assert!(!rhythm.knows(Shape::new(700, 2600)));
@@ -196,7 +237,7 @@ mod tests {
     #[test]
     fn a_listener_is_steady_after_many_exchanges_without_a_pause() {
         let mut rhythm = Rhythm::default();
-        (0..LIVELY).for_each(|n| rhythm.completed(Shape::new(80, 200 + u64::from(n)), 200));
+        (0..LIVELY).for_each(|n| rhythm.completed(Shape::new(80, 200 + u64::from(n)), (80, 200)));
         assert!(rhythm.is_steady(5000) && !rhythm.is_steady(150));
         rhythm.paused(ms(20), None);
         assert!(rhythm.is_steady(200) && rhythm.beyond_pauses().is_none());

@@ -410,6 +410,7 @@ mod tests {
         app_alive: true,
         in_flight: None,
         answered: 0,
+        let_go: 0,
         reaped: 0,
         signals_forwarded: 0,
         settings: &[],

@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub in_flight: Option<usize>,
     /// Requests seen answered since the stop request.
     pub answered: u64,
+    /// Clients let go between two of their requests.
+    pub let_go: u64,
     /// Orphans reaped, and signals forwarded to the app, since the start.
     pub reaped: u64,
     /// Signals sent to the app since the start.
@@ -111,6 +113,7 @@ struct Status<'a> {
     app_alive: bool,
     in_flight: Option<usize>,
     answered: u64,
+    let_go: u64,
     reaped: u64,
     signals_forwarded: u64,
     version: &'static str,
@@ -146,6 +149,7 @@ fn status(now: Moment, view: &View) -> String {
         app_alive: view.app_alive,
         in_flight: view.in_flight,
         answered: view.answered,
+        let_go: view.let_go,
         reaped: view.reaped,
         signals_forwarded: view.signals_forwarded,
         version: env!("CARGO_PKG_VERSION"),
@@ -178,6 +182,8 @@ fn metrics(now: Moment, view: &View) -> String {
     }
     let answered = view.answered as f64;
     put("adieu_answered_total", "counter", "Requests seen answered since the stop request.", answered);
+    let let_go = view.let_go as f64;
+    put("adieu_let_go_total", "counter", "Clients let go between two of their requests.", let_go);
     put("adieu_reaped_total", "counter", "Orphans reaped.", view.reaped as f64);
     let forwarded = view.signals_forwarded as f64;
     put("adieu_signals_forwarded_total", "counter", "Signals forwarded to the app.", forwarded);
@@ -209,6 +215,7 @@ mod tests {
             app_alive: true,
             in_flight: Some(3),
             answered: 8,
+            let_go: 5,
             reaped: 12,
             signals_forwarded: 2,
             settings,
@@ -225,7 +232,7 @@ mod tests {
         assert_eq!(
             body,
             "{\"phase\":\"pre-stop\",\"since_seconds\":2.5,\"uptime_seconds\":4.0,\"ready\":false,\
-             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"answered\":8,\"reaped\":12,\
+             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"answered\":8,\"let_go\":5,\"reaped\":12,\
              \"signals_forwarded\":2,\"version\":\"0.1.0\",\
              \"settings\":{\"stop.grace\":{\"value\":\"30s\",\"origin\":\"default\"},\
              \"x\":{\"value\":\"20s\",\"origin\":\"flag --x\"}}}\n"
@@ -236,6 +243,7 @@ mod tests {
     fn metrics_tell_one_phase_and_each_name_once() {
         let (_, _, body) = Page::Metrics.render(Moment::at(Duration::from_secs(4)), &view(&[]));
         assert!(body.contains("\nadieu_in_flight 3\n"), "{body}");
+        assert!(body.contains("\nadieu_let_go_total 5\n"), "{body}");
         assert!(body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"), "{body}");
         let phases = body.lines().filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
         assert_eq!(phases.count(), 1);

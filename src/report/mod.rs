@@ -80,6 +80,8 @@ struct ConnectionCounts {
     answered: u64,
     /// Connections that closed with a request in flight; whether it was answered was not seen.
     closed: u64,
+    /// Clients that were let go between two of their requests.
+    let_go: u64,
     /// Connections that were open when the stop signal was sent and were judged idle; null
     /// when nobody looked or nothing could be seen.
     judged_idle: Option<usize>,
@@ -109,6 +111,8 @@ pub struct Seen {
     pub answered: u64,
     /// Connections that closed with a request in flight since the stop request.
     pub closed: u64,
+    /// Clients that were let go between two of their requests.
+    pub let_go: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -264,6 +268,7 @@ impl Report {
         if matches!(self.phase(), Some(Phase::PreStop | Phase::Draining)) {
             self.connections.answered = seen.answered;
             self.connections.closed = seen.closed;
+            self.connections.let_go = seen.let_go;
             self.connections.judged_idle = Some(seen.idle);
         }
         self.in_flight(seen.in_flight, now);
@@ -412,11 +417,15 @@ impl Report {
         let (answered, closed) = self.before_draining;
         let answered = self.connections.answered.saturating_sub(answered);
         let closed = self.connections.closed.saturating_sub(closed);
-        match (answered, closed) {
-            (0, 0) => String::new(),
-            (answered, 0) => format!(" ({} answered)", requests(answered)),
-            (answered, closed) => format!(" ({} answered, {closed} closed in flight)", requests(answered)),
-        }
+        let let_go = self.connections.let_go;
+        let clients = if let_go == 1 { "client" } else { "clients" };
+        let parts = [
+            (answered > 0 || closed > 0).then(|| format!("{} answered", requests(answered))),
+            (closed > 0).then(|| format!("{closed} closed in flight")),
+            (let_go > 0).then(|| format!("{let_go} {clients} let go")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
     }
 
     /// What was lost, as far as it was seen.
@@ -634,9 +643,10 @@ mod tests {
 
     #[test]
     fn answered_is_what_was_seen_answered() {
-        let look = Sight::Seen(Seen { answered: 4, closed: 2, ..Seen::default() });
+        let look = Sight::Seen(Seen { answered: 4, closed: 2, let_go: 3, ..Seen::default() });
         let line = drained(&[look]).summary_line();
-        assert!(line.contains("draining 1s (4 requests answered, 2 closed in flight)"), "{line}");
+        let told = "draining 1s (4 requests answered, 2 closed in flight, 3 clients let go)";
+        assert!(line.contains(told), "{line}");
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Draining {
         self.last_look.as_ref().map_or(0, |look| look.answered)
     }
 
+    /// Clients let go between two of their requests.
+    pub(super) fn let_go(&self) -> u64 {
+        self.last_look.as_ref().map_or(0, |look| look.let_go)
+    }
+
     /// What the report is to be told of the last look.
     pub(super) fn sight(&self) -> Sight {
         match &self.last_look {
@@ -122,6 +127,7 @@ impl Draining {
                 idle: look.connections.saturating_sub(look.in_flight.saturating_sub(look.unix)),
                 answered: look.answered,
                 closed: look.closed,
+                let_go: look.let_go,
             }),
         }
     }

@@ -276,6 +276,7 @@ impl Supervisor {
             app_alive: self.app.pid().is_some(),
             in_flight: self.services.draining.in_flight(),
             answered: self.services.draining.answered(),
+            let_go: self.services.draining.let_go(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
             settings: &self.settings.shown,

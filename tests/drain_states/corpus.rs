@@ -295,3 +295,82 @@ fn java() {
     require!(program("java"));
     corpus("Java", &["java", &beside("Server.java")], JAVA.iter());
 }
+
+/// Opened before the stop, so that nobody has seen what they speak, beside HTTP/1 on one port.
+#[test]
+fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
+    require!(program("python3"));
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let pem = certificate(&scratch);
+    let mut server = Dialogue::start(Command::new("python3").args(["-u", &beside("server.py"), &pem]));
+    server.say("plain");
+    let port: u16 = server.line().trim().parse().unwrap();
+    let mut websocket = connect(port);
+    let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    websocket.write_all(upgrade.as_bytes()).unwrap();
+    until_blank_line(&mut websocket);
+    let kept = connect(port);
+    let close = CloseSettings { on: true, spread: Duration::from_millis(100), ..CloseSettings::default() };
+    let settings = DrainSettings { ports: vec![port], longest: Duration::from_secs(30), close, ..settings() };
+    let server_pid = Pid::from_raw(server.pid());
+    let mut drain = Drain::new(&settings, process(server_pid), &[]);
+    let start = Instant::now();
+    let now = || Moment::at(start.elapsed());
+    drain.watch(now());
+    let (mut next, mut open) = (Instant::now(), true);
+    let mut draining = false;
+    while open {
+        assert!(start.elapsed() < WATCHDOG, "the kept connection is never let go");
+        if !draining && start.elapsed() > Duration::from_secs(2) {
+            draining = true;
+            drain.begin(now());
+        }
+        drain.look(now());
+        if next <= Instant::now() {
+            // A ping on the one, a request on the other.
+            websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
+            websocket.read_exact(&mut [0; 6]).unwrap();
+            let thread = thread::spawn({
+                let mut kept = kept.try_clone().unwrap();
+                move || {
+                    let asked =
+                        kept.write_all(b"GET /fast HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n");
+                    asked.is_ok() && until_blank_line(&mut kept) && kept.read_exact(&mut [0; 2]).is_ok()
+                }
+            });
+            while !thread.is_finished() {
+                drain.look(now());
+                thread::sleep(Duration::from_millis(2));
+            }
+            open = thread.join().unwrap();
+            next = Instant::now() + Duration::from_millis(200);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(draining, "closed before its time");
+    assert_eq!(drain.look(now()).let_go, 1);
+    // At rest for longer than any kept connection is left alone.
+    let rested = Instant::now();
+    while rested.elapsed() < Duration::from_secs(6) {
+        drain.look(now());
+        thread::sleep(Duration::from_millis(2));
+    }
+    websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
+    assert!(websocket.read_exact(&mut [0; 6]).is_ok(), "the websocket is still open");
+    assert_eq!(drain.look(now()).let_go, 1);
+}
+
+/// False when the connection ended before.
+fn until_blank_line(stream: &mut TcpStream) -> bool {
+    let mut text = vec![];
+    let mut byte = [0];
+    while !text.ends_with(b"\r\n\r\n") {
+        if !matches!(stream.read(&mut byte), Ok(1)) {
+            return false;
+        }
+        text.extend(byte);
+    }
+    true
+}

@@ -25,7 +25,8 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use client::{Client, Fate};
-use harness::{Init, WATCHDOG};
+use harness::seccomp::Refused;
+use harness::{Init, Launch, WATCHDOG};
 use pinned::{Endpoints, Habit, Pinned};
 
 /// Given to adieu, so that a stop does not take longer than its test needs; half of a second is
@@ -103,10 +104,10 @@ fn stop_thrice(app: &str) -> Option<String> {
     let endpoints = Arc::new(Endpoints::default());
     let mut serving = start(8001);
     endpoints.join(8001);
-    // What nginx sends at a limited rate pauses for a second inside each answer: nothing on that
-    // port can be held back then, and who asks for such answers without pause is served until the
-    // drain timeout.
-    let habits: &[Habit] = if app == "nginx" { Habit::FAST } else { &Habit::ALL };
+    // What nginx sends at a limited rate pauses for a second inside each answer. A client that asks
+    // for nothing else, without pause, is let go late or never; ADIEU_PAUSING=1 tries it.
+    let pausing = std::env::var_os("ADIEU_PAUSING").is_some();
+    let habits: &[Habit] = if app == "nginx" && !pausing { Habit::FAST } else { &Habit::ALL };
     let load = Pinned::start(&endpoints, habits);
     let mut stops = vec![];
     for port in 8002..8005 {
@@ -121,7 +122,13 @@ fn stop_thrice(app: &str) -> Option<String> {
             sleep(Duration::from_millis(5));
         }
         let took = asked.elapsed().saturating_sub(PRE_STOP);
-        stops.push((took, serving.port, asked, std::mem::replace(&mut serving, next).said()));
+        let said = std::mem::replace(&mut serving, next);
+        assert!(
+            said.said().contains(" clients let go), "),
+            "{app}: the summary counts them:\n{}",
+            said.said()
+        );
+        stops.push((took, said.port, asked, said.said()));
     }
     let requests = load.end();
     let failed: Vec<_> = requests.iter().filter(|request| request.fate != Fate::Answered).collect();
@@ -154,6 +161,33 @@ fn stop_thrice(app: &str) -> Option<String> {
     }
     let slow = stops.iter().any(|(took, ..)| *took > LET_GO_WITHIN + Habit::LONGEST);
     (slow || !failed.is_empty()).then(story)
+}
+
+/// As under Docker's default profile: it is said once, and the stop goes on.
+#[test]
+fn where_a_socket_cannot_be_duplicated_that_is_said_and_the_stop_goes_on() {
+    require!(possible());
+    net::enter();
+    let launch = Launch::pid1(Init::Adieu).options("--pre-stop 1s --grace 30s");
+    let launch = launch.refusing(&[Refused::call(libc::SYS_pidfd_getfd, libc::EPERM)]);
+    let launch = launch.command(apps::App::named("http-server").words(8001)).env("PORT", "8001");
+    let mut running = launch.start();
+    wait_until_it_answers(8001);
+    let mut kept = Client::new(8001);
+    assert_eq!(kept.get("/fast").0, Fate::Answered);
+    running.term();
+    // A client that goes on asking is what there would be to let go.
+    for _ in 0..30 {
+        assert_eq!(kept.get("/fast").0, Fate::Answered);
+        sleep(Duration::from_millis(50));
+    }
+    assert!(running.log("cannot let clients go: ").contains("pidfd_getfd"));
+    drop(kept);
+    running.end();
+    let said = running.all_errors();
+    let refusals = said.iter().filter(|line| line.contains("cannot let clients go: ")).count();
+    assert_eq!(refusals, 0, "once is enough: {said:#?}");
+    assert!(said.iter().all(|line| !line.contains("let go, ")), "{said:#?}");
 }
 
 /// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients

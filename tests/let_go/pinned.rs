@@ -25,18 +25,23 @@ macro_rules! get {
     };
 }
 
+const POST: &str = "POST /fast HTTP/1.1\r\nHost: localhost\r\nUser-Agent: pinned\r\n\
+    Content-Type: text/plain\r\nContent-Length: 12\r\n\r\nan old story";
+
 impl Habit {
     /// The longest request.
     pub const LONGEST: Duration = Duration::from_secs(3);
 
-    pub const FAST: &[Habit] = Self::ALL.split_at(5).0;
+    pub const FAST: &[Habit] = Self::ALL.split_at(7).0;
 
-    pub const ALL: [Habit; 10] = [
+    pub const ALL: [Habit; 12] = [
         habit(get!("/fast"), 0, 3),
         habit(get!("/fast"), 5, 2),
         habit(get!("/fast"), 30, 2),
         habit(get!("/fast"), 100, 2),
         habit(get!("/fast"), 400, 2),
+        habit(POST, 0, 2),
+        habit(POST, 50, 1),
         habit(get!("/slow?seconds=0.05"), 0, 2),
         habit(get!("/slow?seconds=0.05"), 30, 1),
         habit(get!("/slow?seconds=1"), 100, 1),

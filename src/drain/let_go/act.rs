@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::connection::{Act, AttemptEnd};
 use super::protocol::{self, Knowledge};
-use super::schedule::{CloseSchedule, Offer};
+use super::schedule::{CloseSchedule, Offer, REST};
+use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::settings::CloseSettings;
@@ -38,13 +39,15 @@ const WANT_PASSES: Duration = Duration::from_millis(50);
 
 /// What a look at all connections says of one that the app has open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Candidate {
+pub(in crate::drain) struct Candidate {
     pub cookie: u64,
     pub inode: u32,
     /// The listener's.
     pub port: u16,
     /// Judged idle.
     pub idle: bool,
+    /// It has gone to and fro in sight as HTTP/1 does.
+    pub exchanges: bool,
     /// Since data last came or went.
     pub silent: Duration,
     /// The longest pause that was seen inside an answer of its listener.
@@ -53,7 +56,7 @@ pub(crate) struct Candidate {
 
 /// Lets clients go, as far as it is wanted and possible.
 #[derive(Debug)]
-pub(crate) struct LetGo {
+pub(in crate::drain) struct LetGo {
     on: bool,
     spread: Duration,
     knowledge: Knowledge,
@@ -65,6 +68,8 @@ pub(crate) struct LetGo {
     arrivals_until: Moment,
     ports: HashMap<u64, u16>,
     not_before: Moment,
+    /// How many were let go, once the drain is over.
+    let_go: u64,
 }
 
 /// Where the sockets are.
@@ -81,7 +86,7 @@ struct DuplicateSockets {
 }
 
 impl LetGo {
-    pub(crate) fn new(settings: &CloseSettings) -> LetGo {
+    pub(in crate::drain) fn new(settings: &CloseSettings) -> LetGo {
         LetGo {
             on: settings.on,
             spread: settings.spread,
@@ -92,18 +97,26 @@ impl LetGo {
             arrivals_until: Moment::START,
             ports: HashMap::new(),
             not_before: Moment::START,
+            let_go: 0,
         }
     }
 
     /// The pre-stop sleep is over.
-    pub(crate) fn begin(&mut self, now: Moment) {
+    pub(in crate::drain) fn begin(&mut self, now: Moment) {
         if self.on {
             self.schedule = Some(CloseSchedule::new(now, self.spread, RandomState::new().hash_one(0)));
         }
     }
 
+    /// What listeners have shown so far, by port.
+    pub(in crate::drain) fn learn(&mut self, rhythms: HashMap<u16, Rhythm>) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.learn(rhythms);
+        }
+    }
+
     /// A look at all connections was taken. `pids` finds the app's processes.
-    pub(crate) fn looked(
+    pub(in crate::drain) fn looked(
         &mut self,
         now: Moment,
         candidates: &[Candidate],
@@ -118,10 +131,12 @@ impl LetGo {
         if let Some(schedule) = &mut self.schedule {
             schedule.begin_look();
             for candidate in candidates {
-                let found = self.sockets.places.contains_key(&candidate.cookie);
-                if found && self.knowledge.allows(candidate.cookie, candidate.port) {
-                    let Candidate { cookie, idle, silent, pause, .. } = *candidate;
-                    schedule.offer(now, Offer { cookie, idle, silent, pause });
+                let Candidate { cookie, port, idle, exchanges, silent, pause, .. } = *candidate;
+                let found = self.sockets.places.contains_key(&cookie);
+                let rests = idle && silent >= REST;
+                let shown = exchanges || self.knowledge.is_shown(cookie, port);
+                if found && self.knowledge.allows(cookie, port) && (shown || !rests) {
+                    schedule.offer(now, Offer { cookie, port, idle: idle && shown, silent, pause });
                 }
             }
             schedule.end_look();
@@ -129,11 +144,11 @@ impl LetGo {
     }
 
     /// Readable when a request may have come on a connection that is watched for it.
-    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::drain) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.arrivals.as_ref().map(Arrivals::descriptor)
     }
 
-    pub(crate) fn deadline(&self) -> Option<Moment> {
+    pub(in crate::drain) fn deadline(&self) -> Option<Moment> {
         let schedule = self.schedule.as_ref().and_then(CloseSchedule::deadline);
         let arrivals = self.arrivals.is_some().then_some(self.arrivals_until);
         let walk = self.sockets.walk.is_some().then_some(self.sockets.walk_at);
@@ -142,7 +157,7 @@ impl LetGo {
     }
 
     /// Does what is due.
-    pub(crate) fn step(&mut self, now: Moment) {
+    pub(in crate::drain) fn step(&mut self, now: Moment) {
         if !self.on || now < self.not_before {
             return;
         }
@@ -156,12 +171,17 @@ impl LetGo {
     }
 
     /// Connections that are worth waiting for, since they will be let go soon.
-    pub(crate) fn owed(&self) -> usize {
+    pub(in crate::drain) fn owed(&self) -> usize {
         self.schedule.as_ref().map_or(0, CloseSchedule::owed)
     }
 
+    /// How many clients were let go so far.
+    pub(in crate::drain) fn let_go(&self) -> u64 {
+        self.schedule.as_ref().map_or(self.let_go, |schedule| schedule.count().let_go.into())
+    }
+
     /// The drain is over. No socket is left corked.
-    pub(crate) fn finish(&mut self) {
+    pub(in crate::drain) fn finish(&mut self) {
         self.on = false;
         self.arrivals = None;
         if let Some(mut schedule) = self.schedule.take() {
@@ -170,6 +190,7 @@ impl LetGo {
                 // Gone is all that can go wrong, and then there is no cork either.
                 let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
             }
+            self.let_go = count.let_go.into();
             match count.let_go {
                 0 => {}
                 1 => log::info!("let 1 client go"),

@@ -9,6 +9,8 @@
 //! |---|---|---|
 //! | corked | nothing for a second or more, and judged idle | shut for reading |
 //! | corked | the whole tail: asked, answered, everything read and acknowledged, less than a segment held, standing still | shut for reading |
+//! | corked, where answers pause | the same, and of sizes of which other exchanges were complete and none paused | shut for reading |
+//! | the same | a tail of other sizes that stands still | flush, stay corked |
 //! | corked | exactly a 100-continue held | flush, stay corked |
 //! | corked | data without a question; a tail that grows on; a question before the answer has left | uncork, try again later, but not often |
 //! | corked | a request that is too short; answers that escape | uncork, leave alone |
@@ -21,6 +23,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
@@ -31,8 +34,11 @@ const WATCHED_FOR: Duration = Duration::from_millis(2750);
 /// How long a tail must have stood still, where no longer pause inside answers was seen.
 const STILL: Duration = Duration::from_millis(10);
 
-/// Where a tail would have to stand still for longer, nothing is corked: the kernel itself lets go
-/// of it after 200 ms.
+/// The same for an exchange whose like was not seen to be complete.
+const STILL_UNKNOWN: Duration = Duration::from_millis(60);
+
+/// Where a tail would have to stand still for longer, only one that is known by its size is a whole
+/// one: the kernel itself lets go of it after 200 ms.
 const LONGEST_STILL: Duration = Duration::from_millis(120);
 
 /// A tail that is held for longer, and grows on, is a stream.
@@ -108,8 +114,10 @@ impl fmt::Display for AttemptEnd {
 }
 
 /// What is known besides of the connection, when it is looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ConnectionHints {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionHints<'a> {
+    /// What was seen of its listener.
+    pub rhythm: Option<&'a Rhythm>,
     /// The longest pause that was seen inside an answer of this app.
     pub pause: Duration,
     /// By the evidence, nothing was in flight at the last look at all connections, and that was
@@ -129,6 +137,16 @@ pub(super) struct Attempt {
     corked: bool,
     state: AttemptState,
     next: Moment,
+    /// The exchange in which the attempt before has ended.
+    carried: Option<OpenExchange>,
+}
+
+/// An exchange that had begun when an attempt ended, and has not when more was received since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct OpenExchange {
+    received: u64,
+    request_from: u64,
+    answer_from: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,14 +184,28 @@ struct Shut {
     changed: Moment,
     /// A request came in after all, and nothing was written since.
     asked: bool,
+    /// The answer was whole by its size.
+    is_sure: bool,
 }
 
 impl Attempt {
     /// Begins. The socket has to be corked if [`Attempt::is_corked`] says so, and then be looked
     /// at.
-    pub(super) fn begin(now: Moment, rest: Duration, hints: &ConnectionHints) -> Attempt {
-        let corked = hints.still() <= LONGEST_STILL;
-        Attempt { began: now, rest, corked, state: AttemptState::New, next: now }
+    pub(super) fn begin(
+        now: Moment,
+        rest: Duration,
+        hints: &ConnectionHints,
+        carried: Option<OpenExchange>,
+    ) -> Attempt {
+        let corked = !hints.answers_pause() || hints.rhythm.is_some();
+        Attempt { began: now, rest, corked, state: AttemptState::New, next: now, carried }
+    }
+
+    /// The exchange that is going on, for the next attempt.
+    pub(super) fn open_exchange(&self) -> Option<OpenExchange> {
+        let AttemptState::Watched(watched) = &self.state else { return None };
+        let (received, answer_from) = (watched.seen.received, watched.answer_from);
+        watched.request_from.map(|request_from| OpenExchange { received, request_from, answer_from })
     }
 
     /// Whether the socket is held corked by us.
@@ -217,10 +249,10 @@ impl Attempt {
             return self.end(self.gone());
         }
         match &mut self.state {
-            AttemptState::New => self.state = AttemptState::Watched(Watched::new(now, tail)),
+            AttemptState::New => self.state = AttemptState::Watched(Watched::new(now, tail, self.carried)),
             AttemptState::Watched(watched) => {
                 // Without a cork, what is held is held by the network.
-                let end = watched.take_in(now, tail);
+                let end = watched.take_in(now, tail, hints.answers_pause());
                 if let Some(end) = end.filter(|_| self.corked) {
                     return self.end(end);
                 }
@@ -249,7 +281,8 @@ impl Attempt {
             return (Act::Flush, None);
         }
         if self.corked && watched.is_whole(now, hints) || watched.is_at_rest(self.rest, hints) {
-            self.state = AttemptState::Shut(Shut { seen: watched.seen, changed: now, asked: false });
+            let is_sure = watched.is_complete(hints);
+            self.state = AttemptState::Shut(Shut { seen: watched.seen, changed: now, asked: false, is_sure });
             if hints.ignores_end {
                 self.corked = false;
                 return (Act::ShutBoth, Some(AttemptEnd::Closed));
@@ -260,12 +293,17 @@ impl Attempt {
         if self.corked && watched.escaped >= ESCAPES {
             return self.end(AttemptEnd::LeftAlone);
         }
+        if self.corked && hints.answers_pause() && held_for > Some(STILL_UNKNOWN) {
+            watched.passed_on();
+            return (Act::Flush, None);
+        }
         if self.corked && held_for > Some(STREAM) {
             return self.end(AttemptEnd::Streams);
         }
         if now.since(self.began) >= WATCHED_FOR {
             let end = match watched {
                 Watched { asked: true, answered: false, .. } => AttemptEnd::Unanswered,
+                Watched { moved: true, asked: false, .. } if self.corked => AttemptEnd::Streams,
                 Watched { moved: true, .. } if self.corked => AttemptEnd::Late,
                 Watched { .. } => AttemptEnd::Silent,
             };
@@ -279,7 +317,7 @@ impl Attempt {
             return (Act::Nothing, None);
         };
         let in_flight = shut.asked || shut.seen.unread > 0;
-        if !in_flight && now.since(shut.changed) >= CLOSES_WITHIN.max(hints.pause * 2) {
+        if !in_flight && now.since(shut.changed) >= shut.closes_within(hints) {
             self.corked = false;
             return (Act::ShutWrite, Some(AttemptEnd::Closed));
         }
@@ -290,15 +328,21 @@ impl Attempt {
     }
 }
 
-impl ConnectionHints {
-    /// How long a tail must have stood still to be believed whole.
+impl ConnectionHints<'_> {
+    /// How long a tail must have stood still to be believed whole, whatever it is.
     fn still(&self) -> Duration {
         STILL.max(self.pause * 2)
+    }
+
+    /// So long that standing still says nothing.
+    fn answers_pause(&self) -> bool {
+        self.still() > LONGEST_STILL
     }
 }
 
 impl Watched {
-    fn new(now: Moment, tail: &Tail) -> Watched {
+    fn new(now: Moment, tail: &Tail, carried: Option<OpenExchange>) -> Watched {
+        let carried = carried.filter(|exchange| exchange.received == tail.received);
         Watched {
             seen: *tail,
             changed: now,
@@ -312,13 +356,13 @@ impl Watched {
             // same answer.
             answered: tail.held > 0,
             escaped: 0,
-            request_from: None,
-            answer_from: tail.written,
+            request_from: carried.map(|exchange| exchange.request_from),
+            answer_from: carried.map_or(tail.written, |exchange| exchange.answer_from),
         }
     }
 
     /// Compares with the look before; an end when this is nothing to be let go.
-    fn take_in(&mut self, now: Moment, tail: &Tail) -> Option<AttemptEnd> {
+    fn take_in(&mut self, now: Moment, tail: &Tail, answers_pause: bool) -> Option<AttemptEnd> {
         let before = std::mem::replace(&mut self.seen, *tail);
         let (came, went) = (tail.received != before.received, tail.written != before.written);
         if tail.held == 0 {
@@ -331,6 +375,10 @@ impl Watched {
         }
         self.changed = now;
         self.moved = true;
+        if went && !came && !self.asked && answers_pause {
+            // The rest of an answer that had begun before.
+            return None;
+        }
         if came && before.held > 0 || went && !came && !self.asked {
             // It asks before it has its answer, or it is sent what it did not ask for.
             return Some(AttemptEnd::Streams);
@@ -347,11 +395,34 @@ impl Watched {
         is_short.then_some(AttemptEnd::LeftAlone)
     }
 
-    /// What was held has left.
+    /// What was held has left, and was no answer.
     fn flushed(&mut self) {
+        self.passed_on();
+        self.answered = false;
+    }
+
+    /// What was held has left, and was a part of the answer.
+    fn passed_on(&mut self) {
         self.seen.held = 0;
         self.held_since = None;
-        self.answered = false;
+    }
+
+    /// By its sizes, this exchange is like others that were complete.
+    fn is_complete(&self, hints: &ConnectionHints) -> bool {
+        let (Some(rhythm), Some(from)) = (hints.rhythm, self.request_from) else { return false };
+        let answered = self.seen.written.wrapping_sub(self.answer_from);
+        rhythm.is_complete(self.seen.received.wrapping_sub(from), answered)
+    }
+
+    /// For how long its tail has to stand still; None where that says nothing.
+    fn has_to_stand_still(&self, hints: &ConnectionHints) -> Option<Duration> {
+        if self.is_complete(hints) {
+            Some(STILL.max(hints.pause.min(STILL_UNKNOWN)))
+        } else if hints.answers_pause() {
+            None
+        } else {
+            Some(hints.still().max(if hints.rhythm.is_some() { STILL_UNKNOWN } else { STILL }))
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -367,7 +438,9 @@ impl Watched {
     /// The answer is there, and its tail with us.
     fn is_whole(&self, now: Moment, hints: &ConnectionHints) -> bool {
         let held = 0 < self.seen.held && self.seen.held < self.seen.mss;
-        self.asked && self.answered && held && self.is_settled() && now.since(self.changed) >= hints.still()
+        let still = self.has_to_stand_still(hints);
+        let stands_still = still.is_some_and(|still| now.since(self.changed) >= still);
+        self.asked && self.answered && held && self.is_settled() && stands_still
     }
 
     fn is_at_rest(&self, rest: Duration, hints: &ConnectionHints) -> bool {
@@ -377,6 +450,10 @@ impl Watched {
 }
 
 impl Shut {
+    fn closes_within(&self, hints: &ConnectionHints) -> Duration {
+        if self.is_sure { CLOSES_WITHIN } else { CLOSES_WITHIN.max(hints.pause * 2) }
+    }
+
     fn take_in(&mut self, now: Moment, tail: &Tail) {
         let before = std::mem::replace(&mut self.seen, *tail);
         let (came, went) = (tail.received != before.received, tail.written != before.written);
@@ -390,9 +467,11 @@ impl Shut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::rhythm::Shape;
     use proptest::prelude::*;
 
-    const HINTS: ConnectionHints = ConnectionHints { pause: Duration::ZERO, idle: false, ignores_end: false };
+    const HINTS: ConnectionHints =
+        ConnectionHints { rhythm: None, pause: Duration::ZERO, idle: false, ignores_end: false };
     const IDLE: ConnectionHints = ConnectionHints { idle: true, ..HINTS };
 
     fn ms(n: u64) -> Duration {
@@ -427,7 +506,7 @@ mod tests {
     }
 
     fn begun(hints: &ConnectionHints) -> Attempt {
-        Attempt::begin(at(0), ms(1500), hints)
+        Attempt::begin(at(0), ms(1500), hints, None)
     }
 
     #[test]
@@ -490,6 +569,62 @@ mod tests {
         assert_eq!(attempt.look(at(12), &tail, &hints), (Act::Nothing, None));
         assert_eq!(attempt.look(at(100), &tail, &hints), (Act::Nothing, None), "held by the network");
         assert_eq!(attempt.look(at(1700), &answered(1600), &hints), (Act::ShutRead, None));
+    }
+
+    /// Answers of 4,336 bytes, which pause after 1,366.
+    fn pausing() -> Rhythm {
+        let mut rhythm = Rhythm::default();
+        rhythm.completed(Shape::new(80, 4336), (80, 4336));
+        rhythm.completed(Shape::new(80, 4336), (80, 4336));
+        rhythm.paused(ms(1000), Some((Shape::new(80, 1366), (80, 1366))));
+        rhythm
+    }
+
+    #[test]
+    fn where_answers_pause_parts_are_let_through_and_a_whole_one_is_known_by_its_size() {
+        let rhythm = pausing();
+        let hints = ConnectionHints { pause: ms(1000), rhythm: Some(&rhythm), ..HINTS };
+        let mut attempt = begun(&hints);
+        assert!(attempt.is_corked());
+        attempt.look(at(0), &answered(30), &hints);
+        let part = held(asked(answered(30)), 1366);
+        assert_eq!(attempt.look(at(3), &part, &hints), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(63), &part, &hints), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(66), &part, &hints), (Act::Flush, None));
+        let rest = Tail { mss: 65_000, ..held(Tail { held: 0, ..part }, 2970) };
+        assert_eq!(attempt.look(at(1000), &rest, &hints), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(1060), &rest, &hints), (Act::ShutRead, None));
+        assert_eq!(attempt.look(at(1081), &rest, &hints), (Act::ShutWrite, Some(AttemptEnd::Closed)));
+    }
+
+    #[test]
+    fn an_answer_that_takes_longer_than_an_attempt_is_known_by_its_size_in_the_next() {
+        let rhythm = pausing();
+        let hints = ConnectionHints { pause: ms(1000), rhythm: Some(&rhythm), ..HINTS };
+        let mut attempt = begun(&hints);
+        attempt.look(at(0), &answered(30), &hints);
+        let part = held(asked(answered(30)), 1366);
+        attempt.look(at(3), &part, &hints);
+        attempt.look(at(66), &part, &hints);
+        let sent = Tail { held: 0, ..part };
+        assert_eq!(attempt.look(at(2750), &sent, &hints), (Act::Uncork, Some(AttemptEnd::Late)));
+        let rest = Tail { mss: 65_000, ..held(sent, 2970) };
+        for (carried, act) in [(attempt.open_exchange(), Act::ShutRead), (None, Act::Nothing)] {
+            let mut next = Attempt::begin(at(2750), ms(1500), &hints, carried);
+            next.look(at(2750), &sent, &hints);
+            next.look(at(3000), &rest, &hints);
+            assert_eq!(next.look(at(3060), &rest, &hints), (act, None));
+        }
+    }
+
+    #[test]
+    fn a_kind_of_answer_that_was_never_seen_has_to_stand_still_for_longer() {
+        let mut rhythm = Rhythm::default();
+        rhythm.completed(Shape::new(80, 150), (80, 150));
+        rhythm.completed(Shape::new(80, 150), (80, 150));
+        let hints = ConnectionHints { rhythm: Some(&rhythm), ..HINTS };
+        assert_eq!(first_act(held(asked(answered(30)), 150), &hints), (18, Act::ShutRead, None));
+        assert_eq!(first_act(held(asked(answered(30)), 100), &hints), (66, Act::ShutRead, None));
     }
 
     #[test]
@@ -711,9 +846,11 @@ mod tests {
             for _ in 0..before {
                 world.pass(&mut script);
             }
-            let hints = |world: &World| ConnectionHints { pause: ms(4), idle: world.idle, ignores_end: known_for_it };
+            let hints = |world: &World| ConnectionHints {
+                pause: ms(4), idle: world.idle, ignores_end: known_for_it, ..HINTS
+            };
             world.idle = !world.in_flight();
-            let mut attempt = Attempt::begin(at(0), ms(rest), &hints(&world));
+            let mut attempt = Attempt::begin(at(0), ms(rest), &hints(&world), None);
             if attempt.is_corked() {
                 world.corked = true;
             }

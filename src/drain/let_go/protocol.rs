@@ -104,6 +104,12 @@ impl Knowledge {
         self.named.contains(&port) || self.http1.contains_key(&port)
     }
 
+    /// Whether it is known of this very connection, at rest, that it speaks HTTP/1: a websocket or
+    /// HTTP/2 that was opened before the stop looks the same.
+    pub(super) fn is_shown(&self, cookie: u64, port: u16) -> bool {
+        self.asked.contains(&cookie) || self.only_named && self.named.contains(&port)
+    }
+
     /// Whether this connection may be let go. Where HTTP/2 was seen on the port, it must have shown
     /// a request line itself.
     pub(super) fn allows(&self, cookie: u64, port: u16) -> bool {
@@ -173,6 +179,7 @@ mod tests {
         assert!(named.allows(3, 81) && named.allows(4, 80));
         let mut only = Knowledge::new(&[81], true);
         only.saw(1, 80, Speaks::Http1);
+        assert!(only.is_shown(3, 81) && !named.is_shown(3, 81) && named.is_shown(1, 80));
         assert!(only.allows(3, 81) && !only.allows(1, 80) && !only.is_open(80));
     }
 

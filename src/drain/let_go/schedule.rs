@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::connection::{Act, Attempt, AttemptEnd, ConnectionHints};
+use super::connection::{Act, Attempt, AttemptEnd, ConnectionHints, OpenExchange};
+use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
@@ -17,7 +18,7 @@ const ACTIVE: usize = 256;
 
 /// A connection that was silent for so long, and is judged idle, is at rest; where it is watched
 /// for that, up to twice as long.
-const REST: Duration = Duration::from_millis(1000);
+pub(super) const REST: Duration = Duration::from_millis(1000);
 
 /// Between two attempts at one connection.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -32,6 +33,8 @@ const IGNORING: u32 = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Offer {
     pub cookie: u64,
+    /// The listener's.
+    pub port: u16,
     /// Judged idle: nothing is in flight.
     pub idle: bool,
     /// Since data last came or went.
@@ -52,6 +55,7 @@ pub(super) struct Count {
 
 #[derive(Clone, Copy, Debug)]
 struct Closing {
+    port: u16,
     idle: bool,
     pause: Duration,
     /// When it was judged.
@@ -62,9 +66,13 @@ struct Closing {
     owed: bool,
     /// How often it has looked like a stream.
     streams: u32,
+    /// The exchange in which its last attempt ended.
+    open_exchange: Option<OpenExchange>,
     state: ClosingState,
 }
 
+// A box would cost every active one an allocation, and the others little.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug)]
 enum ClosingState {
     /// In the queue for this moment.
@@ -85,6 +93,8 @@ pub(super) struct CloseSchedule {
     owed: usize,
     look: u64,
     ignoring: u32,
+    /// By listening port.
+    rhythms: HashMap<u16, Rhythm>,
     count: Count,
     chance: Chance,
 }
@@ -102,9 +112,15 @@ impl CloseSchedule {
             owed: 0,
             look: 0,
             ignoring: 0,
+            rhythms: HashMap::new(),
             count: Count::default(),
             chance: Chance(seed),
         }
+    }
+
+    /// What connections have shown so far, by listening port.
+    pub(super) fn learn(&mut self, rhythms: HashMap<u16, Rhythm>) {
+        self.rhythms = rhythms;
     }
 
     /// A look at all connections begins.
@@ -125,12 +141,14 @@ impl CloseSchedule {
             None => {
                 let at = if at_rest { now } else { now + self.chance.within(self.spread(now)) };
                 let entry = Closing {
+                    port: offer.port,
                     idle: offer.idle,
                     pause: offer.pause,
                     judged: now,
                     look: self.look,
                     owed: !at_rest,
                     streams: 0,
+                    open_exchange: None,
                     state: ClosingState::Queued(at),
                 };
                 self.entries.insert(offer.cookie, entry);
@@ -216,11 +234,11 @@ impl CloseSchedule {
     pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
         let rest = REST + self.chance.within(REST);
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
-        let hints = hints(entry, now, self.ignoring);
+        let hints = hints(entry, now, self.ignoring, &self.rhythms);
         let ClosingState::Queued(at) = entry.state else { return false };
         // What was at rest from the beginning is not made to wait.
         let rest = if entry.owed { rest } else { REST };
-        let attempt = Attempt::begin(now, rest, &hints);
+        let attempt = Attempt::begin(now, rest, &hints, entry.open_exchange.take());
         entry.state = ClosingState::Active(attempt);
         self.queue.remove(&(at, cookie));
         self.active.insert(cookie);
@@ -231,7 +249,7 @@ impl CloseSchedule {
     /// What a look at it showed; what to do, and how the attempt has ended by that.
     pub(super) fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<AttemptEnd>) {
         let Some(entry) = self.entries.get_mut(&cookie) else { return (Act::Nothing, None) };
-        let hints = hints(entry, now, self.ignoring);
+        let hints = hints(entry, now, self.ignoring, &self.rhythms);
         let ClosingState::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
         let was_corked = attempt.is_corked();
         let (act, end) = attempt.look(now, tail, &hints);
@@ -241,6 +259,7 @@ impl CloseSchedule {
             self.owed += 1;
         }
         if let Some(end) = end {
+            entry.open_exchange = attempt.open_exchange();
             self.end(now, cookie, end);
         }
         (act, end)
@@ -280,6 +299,7 @@ impl CloseSchedule {
             }
             AttemptEnd::Streams if entry.streams >= STREAMS => (None, false),
             AttemptEnd::Unanswered => (Some(now), true),
+            AttemptEnd::Late if entry.open_exchange.is_some() => (Some(now), true),
             AttemptEnd::Late | AttemptEnd::Streams => (Some(again), true),
             AttemptEnd::Silent => (Some(again), false),
         };
@@ -314,9 +334,20 @@ impl CloseSchedule {
     }
 }
 
-fn hints(entry: &Closing, now: Moment, ignoring: u32) -> ConnectionHints {
+fn hints<'a>(
+    entry: &Closing,
+    now: Moment,
+    ignoring: u32,
+    rhythms: &'a HashMap<u16, Rhythm>,
+) -> ConnectionHints<'a> {
     let fresh = now.since(entry.judged) < REST;
-    ConnectionHints { pause: entry.pause, idle: entry.idle && fresh, ignores_end: ignoring >= IGNORING }
+    let rhythm = rhythms.get(&entry.port);
+    ConnectionHints {
+        rhythm,
+        pause: entry.pause,
+        idle: entry.idle && fresh,
+        ignores_end: ignoring >= IGNORING,
+    }
 }
 
 /// Chance enough to spread beginnings (SplitMix64).
@@ -352,7 +383,7 @@ mod tests {
     }
 
     fn offer(cookie: u64, idle: bool, silent: u64) -> Offer {
-        Offer { cookie, idle, silent: ms(silent), pause: Duration::ZERO }
+        Offer { cookie, port: 80, idle, silent: ms(silent), pause: Duration::ZERO }
     }
 
     fn look_at_all(schedule: &mut CloseSchedule, now: u64, offers: impl IntoIterator<Item = Offer>) {

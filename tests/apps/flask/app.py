@@ -1,5 +1,5 @@
 # Flask for its own development server, which many run in production all the same; no signal handler.
-# GET /fast answers at once, GET /slow?seconds=N after N seconds; the port comes from the command line.
+# GET or POST /fast answers at once, GET /slow?seconds=N after N seconds; the port comes from the command line.
 import time
 
 from flask import Flask, request
@@ -7,7 +7,7 @@ from flask import Flask, request
 app = Flask(__name__)
 
 
-@app.get("/fast")
+@app.route("/fast", methods=["GET", "POST"])
 def fast():
     return "fast\n"
 

@@ -1,5 +1,5 @@
 # Python's own http.server with keep-alive, a thread a connection and no signal handler.
-# GET /fast answers at once, GET /slow?seconds=N after N seconds; the port is $PORT on 127.0.0.1.
+# GET or POST /fast answers at once, GET /slow?seconds=N after N seconds; the port is $PORT on 127.0.0.1.
 import os
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,10 @@ class App(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, *_):
         pass

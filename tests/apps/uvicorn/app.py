@@ -1,5 +1,5 @@
 # FastAPI under uvicorn, which on TERM stops accepting, finishes its requests and exits.
-# GET /fast answers at once, GET /slow?seconds=N after N seconds; the port comes from the command line.
+# GET or POST /fast answers at once, GET /slow?seconds=N after N seconds; the port comes from the command line.
 import asyncio
 
 from fastapi import FastAPI
@@ -7,7 +7,7 @@ from fastapi import FastAPI
 app = FastAPI()
 
 
-@app.get("/fast")
+@app.api_route("/fast", methods=["GET", "POST"])
 async def fast():
     return "fast"
 

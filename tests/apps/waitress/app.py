@@ -1,5 +1,5 @@
 # Flask behind waitress, which has no handler for TERM.
-# GET /fast answers at once, GET /slow?seconds=N after N seconds; the port is $PORT on 127.0.0.1.
+# GET or POST /fast answers at once, GET /slow?seconds=N after N seconds; the port is $PORT on 127.0.0.1.
 import os
 import time
 
@@ -9,7 +9,7 @@ from waitress import serve
 app = Flask(__name__)
 
 
-@app.get("/fast")
+@app.route("/fast", methods=["GET", "POST"])
 def fast():
     return "fast\n"
 

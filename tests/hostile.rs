@@ -1,5 +1,5 @@
 //! Surroundings that nobody would choose: hardly a descriptor, no /proc, a read-only root, a
-//! stranger's uid, no process more, little memory, a freezer. adieu does its work in them or says
+//! stranger's uid, no process more, little memory. adieu does its work in them or says
 //! in one line why it cannot.
 
 mod harness;
@@ -150,59 +150,6 @@ fn an_empty_environment_is_enough() {
     works(Launch::pid1(Init::Adieu).no_env());
 }
 
-#[test]
-fn what_comes_while_frozen_is_done_when_thawed() {
-    require!(harness::pid_namespaces());
-    require!(harness::root());
-    let freezer = match Freezer::new() {
-        Ok(freezer) => freezer,
-        Err(reason) => left_out!("{reason}"),
-    };
-    let procs = freezer.procs();
-    let mut run = Launch::pid1(Init::Adieu).options(AT_ONCE).before_exec(move || join(&procs)).start();
-    run.expect("ready");
-    freezer.freeze();
-    for value in [1, 2, 3] {
-        run.queue(40, value);
-    }
-    freezer.thaw();
-    for value in [1, 2, 3] {
-        assert!(run.expect_signal("40").contains(&format!(" value={value} ")));
-    }
-    freezer.freeze();
-    run.term();
-    freezer.thaw();
-    run.expect_signal("TERM");
-    run.expect_signal("CONT");
-    run.say("exit 11");
-    run.expect_exit(11);
-}
-
-/// Time goes on for the platform while a container stands still; what is late is done at once and
-/// in order.
-#[test]
-fn a_stop_that_was_frozen_past_its_end_still_ends() {
-    require!(harness::pid_namespaces());
-    require!(harness::root());
-    let freezer = match Freezer::new() {
-        Ok(freezer) => freezer,
-        Err(reason) => left_out!("{reason}"),
-    };
-    let procs = freezer.procs();
-    let mut run = Launch::pid1(Init::Adieu)
-        .options("--pre-stop 200ms --grace 1s --kill-margin 100ms")
-        .before_exec(move || join(&procs))
-        .start();
-    run.expect("ready");
-    run.term();
-    run.log("stop asked for");
-    freezer.freeze();
-    let frozen = std::time::Instant::now();
-    harness::until("the grace is over", || frozen.elapsed() > std::time::Duration::from_millis(1200));
-    freezer.thaw();
-    run.expect_exit(128 + libc::SIGKILL);
-}
-
 /// Stopped past the end of its grace, in whatever phase: the app is still asked before it is
 /// killed, and its status comes out.
 #[test]
@@ -284,9 +231,8 @@ fn a_neighbour_that_the_oom_killer_took_is_reaped() {
 /// This script below adieu, both in a cgroup of little memory.
 fn short_of_memory(options: &str, script: &str) -> Result<(Running, Memory), String> {
     let group = Memory::new(48 << 20)?;
-    let procs = group.procs();
     let launch = Launch::pid1(Init::Adieu).options(options).command(["/bin/sh", "-c", script]);
-    Ok((launch.before_exec(move || join(&procs)).start(), group))
+    Ok((launch.in_cgroup(group.procs()).start(), group))
 }
 
 /// A cgroup of the test's own with so much memory, of version 2 or of version 1.
@@ -321,85 +267,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while std::fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < deadline {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    }
-}
-
-fn join(procs: &CString) -> std::io::Result<()> {
-    // SAFETY: the path is alive; "0" means the writer itself.
-    let done = unsafe {
-        let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        let done = libc::write(fd, c"0".as_ptr().cast(), 1);
-        libc::close(fd);
-        done
-    };
-    if done == 1 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// A cgroup of the test's own that can stand still: of version 2, or of version 1's freezer.
-struct Freezer {
-    folder: PathBuf,
-    unified: bool,
-}
-
-impl Freezer {
-    fn new() -> Result<Self, String> {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let name = format!("adieu-test-{}-{count}", std::process::id());
-        let places =
-            [("/sys/fs/cgroup", true), ("/sys/fs/cgroup/unified", true), ("/sys/fs/cgroup/freezer", false)];
-        for (place, unified) in places {
-            let folder = Path::new(place).join(&name);
-            let file = if unified { "cgroup.freeze" } else { "freezer.state" };
-            if std::fs::create_dir(&folder).is_ok() {
-                if folder.join(file).exists() {
-                    return Ok(Self { folder, unified });
-                }
-                let _ = std::fs::remove_dir(&folder); // an ordinary directory, or a hierarchy without a freezer
-            }
-        }
-        Err("no cgroup that can be frozen may be made here".into())
-    }
-
-    fn procs(&self) -> CString {
-        CString::new(self.folder.join("cgroup.procs").as_os_str().as_bytes()).expect("no NUL")
-    }
-
-    fn freeze(&self) {
-        if self.unified {
-            self.write("cgroup.freeze", "1");
-            harness::until("the cgroup is frozen", || self.read("cgroup.events").contains("frozen 1"));
-        } else {
-            self.write("freezer.state", "FROZEN");
-            harness::until("the cgroup is frozen", || self.read("freezer.state").trim() == "FROZEN");
-        }
-    }
-
-    fn thaw(&self) {
-        if self.unified { self.write("cgroup.freeze", "0") } else { self.write("freezer.state", "THAWED") }
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        std::fs::write(self.folder.join(file), text).expect("one's own cgroup");
-    }
-
-    fn read(&self, file: &str) -> String {
-        std::fs::read_to_string(self.folder.join(file)).expect("one's own cgroup")
-    }
-}
-
-impl Drop for Freezer {
-    fn drop(&mut self) {
-        // A test that failed while all stood still must not leave frozen processes behind.
-        let _ = std::fs::write(
-            self.folder.join(if self.unified { "cgroup.freeze" } else { "freezer.state" }),
-            if self.unified { "0" } else { "THAWED" },
-        );
-        let gone = || std::fs::remove_dir(&self.folder).is_ok();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while !gone() && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
     }

@@ -220,3 +220,13 @@ fn a_reader_who_greps_for_a_type_finds_one() {
     let twice: Vec<_> = types.windows(2).filter(|pair| pair[0].0 == pair[1].0).collect();
     assert!(twice.is_empty(), "one name, one type, over both packages: {twice:#?}");
 }
+
+/// Somebody sets the machine's clock, and no deadline moves: times of day are for lines alone.
+#[test]
+fn no_decision_reads_the_time_of_day() {
+    let words = ["SystemTime", "UNIX_EPOCH", "CLOCK_REALTIME", "gettimeofday"];
+    let init = sources().into_iter().filter(|(file, _)| !file.starts_with("rehearse/"));
+    let readers: Vec<String> =
+        init.filter(|(_, text)| words.iter().any(|word| text.contains(word))).map(|(file, _)| file).collect();
+    assert_eq!(readers, ["log.rs"]);
+}

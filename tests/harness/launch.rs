@@ -164,6 +164,20 @@ impl Launch {
         self.before_exec(move || Ok(nix::sys::resource::setrlimit(resource, most, most)?))
     }
 
+    /// In the cgroup whose `cgroup.procs` this is.
+    pub fn in_cgroup(self, procs: CString) -> Self {
+        self.before_exec(move || {
+            // SAFETY: the path is alive; "0" means the writer itself.
+            let done = unsafe {
+                let fd = libc::open(procs.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                let done = libc::write(fd, c"0".as_ptr().cast(), 1);
+                libc::close(fd);
+                done
+            };
+            if done == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        })
+    }
+
     /// Runs it to its end with nothing on stdin; its end, its stdout and its stderr, by lines.
     pub fn run(self) -> (super::End, Vec<String>, Vec<String>) {
         let mut run = self.start();

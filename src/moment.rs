@@ -89,7 +89,7 @@ fn in_seconds(millis: u128) -> String {
 /// A length that was measured: below a second to the millisecond, from there to a tenth.
 pub fn show_measured(length: Duration) -> String {
     let millis = length.as_millis() as u64;
-    let exact = if millis < 1000 { millis } else { (millis + 50) / 100 * 100 };
+    let exact = if millis < 1000 { millis } else { (millis.saturating_add(50) / 100).saturating_mul(100) };
     show_duration(Duration::from_millis(exact))
 }
 

@@ -59,12 +59,11 @@ use nix::sys::signal::Signal;
 use adieu::errno::describe;
 use baseline::Baseline;
 use container::Image;
-use lint::Lint;
 use lint::rules::{Rule, Severity};
 use options::Options;
 use plan::{RehearsalPlan, Subject};
 use progress::Progress;
-use recording::{Isolation, Mode, Recording};
+use recording::{Isolation, ManifestNote, Mode, Recording};
 use session::{Interrupted, RehearsalError, Session};
 use show::run::Run;
 
@@ -232,7 +231,7 @@ fn read_baseline(path: &Path) -> Result<(&Path, Baseline), RehearsalError> {
 }
 
 /// Whether the longest request fits behind the sleeps that the manifest asks for.
-fn room_for_slowest(plan: &RehearsalPlan, recording: &Recording) -> Option<Lint> {
+fn room_for_slowest(plan: &RehearsalPlan, recording: &Recording) -> Option<ManifestNote> {
     let slowest = recording.targets.iter().map(|target| target.first_ms).max()?;
     manifest::workload::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
 }

@@ -97,7 +97,7 @@ impl Observations {
             end: End { at: self.at(self.shutdown.ended), exit: self.shutdown.exit },
             ports: self.ports,
             targets: self.targets,
-            lints: plan.lints.clone(),
+            lints: plan.notes.clone(),
         })
     }
 

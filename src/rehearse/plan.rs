@@ -10,11 +10,10 @@ use nix::sys::signal::Signal;
 
 use super::container::Image;
 use super::http::Message;
-use super::lint::Lint;
 use super::load::{Crowd, Manner};
 use super::manifest::workload::{PreStart, Workload};
 use super::options::Options;
-use super::recording::Mode;
+use super::recording::{ManifestNote, Mode};
 use super::url::{Address, Scheme, Url};
 use super::user::{self, RunAs};
 use adieu::settings::Platform;
@@ -46,7 +45,7 @@ pub(crate) struct RehearsalPlan {
     /// Where the app's output goes; a temporary file when nothing is given.
     pub(crate) log: Option<PathBuf>,
     /// What the manifest says that does not fit.
-    pub(crate) lints: Vec<Lint>,
+    pub(crate) notes: Vec<ManifestNote>,
     /// How long the app goes on unaware, by the manifest: a preStop hook and adieu's own sleep.
     pub(crate) unaware: Option<Duration>,
 }
@@ -150,7 +149,7 @@ impl RehearsalPlan {
             readiness: options.readiness.clone().or(probe_url),
             databases,
             log: options.log.clone(),
-            lints: workload.map(|workload| workload.lints.clone()).unwrap_or_default(),
+            notes: workload.map(|workload| workload.notes.clone()).unwrap_or_default(),
             unaware: workload
                 .map(|workload| workload.hook + options.pre_stop.unwrap_or_else(|| workload.pre_stop())),
         }

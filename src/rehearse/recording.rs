@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::lint::Lint;
-
 /// A point in time: milliseconds since the stop request, negative before it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(transparent)]
@@ -68,7 +66,7 @@ pub struct Recording {
     pub killed: Option<At>,
     pub end: End,
     /// What the manifest says that does not fit.
-    pub lints: Vec<Lint>,
+    pub lints: Vec<ManifestNote>,
 }
 
 /// Who is the app's parent.
@@ -120,6 +118,20 @@ pub struct Limits {
     pub removal_ms: u64,
     /// The stop request, as a signal's name: `TERM`.
     pub stop_signal: String,
+}
+
+/// Something in the manifest that does not fit, or that the rehearsal leaves out, and what to do
+/// about it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub struct ManifestNote {
+    pub what: String,
+    pub advice: String,
+}
+
+impl ManifestNote {
+    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> ManifestNote {
+        ManifestNote { what: what.into(), advice: advice.into() }
+    }
 }
 
 /// An address that was asked again and again.

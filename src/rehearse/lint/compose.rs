@@ -49,7 +49,9 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
     let subject = &service.subject;
     if service.has_adieu() && node.says_true("init") {
         let place = node.get("init").map_or(service.place, Node::place);
-        findings.add(Rule::InitTwice, subject, place, "init: true").remedy("drop init: true");
+        findings
+            .add(Rule::InitTwice, subject, place, "init: true puts another init in front of adieu")
+            .remedy("drop init: true");
     }
     let hidden = node.get("stop_grace_period").is_some() && service.grace.is_none();
     if service.grace.is_none() && !hidden && node.get("extends").is_none() {

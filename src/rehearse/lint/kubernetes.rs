@@ -20,15 +20,28 @@ pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &m
         }
         return;
     }
-    let name = object.text_at("metadata.name").unwrap_or_default();
-    let title = format!("{kind} {name}").trim().to_owned();
-    let subject = ObjectRef { file: file.to_owned(), object: title };
+    let subject = ObjectRef { file: file.to_owned(), object: title(object) };
     caps(&kind, object, &subject, cluster);
     match kind.as_str() {
         "PodDisruptionBudget" => cluster.budgets.push(budget(object, subject)),
         "HorizontalPodAutoscaler" => cluster.scalers.extend(scaler(object)),
         _ => pods(&kind, object, &subject, cluster, findings),
     }
+}
+
+/// `Deployment my-app`
+fn title(object: Node) -> String {
+    let text = |path: &str| object.text_at(path).unwrap_or_default();
+    format!("{} {}", text("kind"), text("metadata.name")).trim().to_owned()
+}
+
+/// As findings name a container: `Deployment my-app, container web`.
+pub(crate) fn object_name(object: Node, container: Node) -> String {
+    container_name(&title(object), container)
+}
+
+fn container_name(title: &str, container: Node) -> String {
+    format!("{title}, container {}", container.text_at("name").unwrap_or_default())
 }
 
 fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
@@ -88,7 +101,6 @@ fn has_ports(container: Node) -> bool {
 }
 
 fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
-    let name = container.text_at("name").unwrap_or_default();
     let (env, hidden) = env(container);
     let fill = |word: String| {
         env.iter().fold(word, |word, (name, spot)| word.replace(&format!("$({name})"), &spot.value))
@@ -98,10 +110,7 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
     let all: Vec<String> = words(command).chain(words(args)).collect();
     let grace = pod.get("terminationGracePeriodSeconds");
     Service {
-        subject: ObjectRef {
-            file: subject.file.clone(),
-            object: format!("{}, container {name}", subject.object),
-        },
+        subject: ObjectRef { file: subject.file.clone(), object: container_name(&subject.object, container) },
         place: container.place(),
         platform: Platform::Kubernetes,
         grace: grace.and_then(|node| Some(node.spot(Duration::from_secs(node.number()?)))),
@@ -175,7 +184,7 @@ fn question(probe: Node, container: Node) -> Question {
 }
 
 /// A probe's port may be a name that the container declares.
-fn port_number(port: Node, container: Node) -> Option<u64> {
+pub(crate) fn port_number(port: Node, container: Node) -> Option<u64> {
     if let Some(number) = port.number() {
         return Some(number);
     }

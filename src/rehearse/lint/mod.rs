@@ -7,7 +7,7 @@ mod cluster;
 mod compose;
 mod dockerfile;
 pub mod finding;
-mod kubernetes;
+pub(crate) mod kubernetes;
 pub mod pages;
 pub mod rules;
 mod service;
@@ -15,27 +15,11 @@ pub mod show;
 mod unit;
 pub(crate) mod yaml;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use cluster::Cluster;
 use finding::{Finding, Findings, Position};
 use rules::Rule;
 pub(crate) use service::is_other_init;
 use yaml::Node;
-
-/// Something in a manifest that does not fit, and what to do about it.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct Lint {
-    pub what: String,
-    pub advice: String,
-}
-
-impl Lint {
-    pub(crate) fn new(what: impl Into<String>, advice: impl Into<String>) -> Lint {
-        Lint { what: what.into(), advice: advice.into() }
-    }
-}
 
 /// A file to judge.
 pub struct SourceFile {

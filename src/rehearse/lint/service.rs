@@ -87,7 +87,7 @@ pub(crate) fn base_name(word: &str) -> String {
 }
 
 impl Service {
-    fn invocation(&self) -> Invocation {
+    pub(crate) fn invocation(&self) -> Invocation {
         invocation(self.command.as_ref().map_or(&[], |command| &command.value))
     }
 

@@ -249,7 +249,12 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
             own("RunInit").filter(|spot| ["true", "yes", "1", "on"].contains(&spot.value.as_str()))
     {
         findings
-            .add(Rule::InitTwice, &service.subject, spot.place, "RunInit=true")
+            .add(
+                Rule::InitTwice,
+                &service.subject,
+                spot.place,
+                "RunInit=true puts another init in front of adieu",
+            )
             .remedy("drop RunInit=true");
     }
     if service.grace.is_none() {

@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
+use super::ManifestSources;
+use super::variables::{self, Variables};
 use super::workload::{Workload, name_dropped, signal_named};
-use super::{ManifestSources, variables};
-use crate::lint::Lint;
 use crate::lint::yaml::Node;
+use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -21,14 +22,14 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     let filled = |key: &str| service.get(key).and_then(Node::text).map(fill);
     let mut words = words(service.get("entrypoint"), &fill)?;
     words.extend(self::words(service.get("command"), &fill)?);
-    let from_image =
-        service.get("entrypoint").is_none() && service.get("image").is_some() && words.is_empty();
+    let object = format!("service {name}");
     let mut workload = Workload::new(name, Platform::Docker, words);
-    let (mut env, mut lints) = env_files(service, &fill, sources)?;
+    workload.object = object;
+    let (mut env, mut notes) = env_files(service, &fill, sources)?;
     let (own, unknown) = environment(service, &fill, sources.variable);
     env.extend(own);
-    lints.extend(unknown);
-    workload.lints.extend(lints);
+    notes.extend(unknown);
+    workload.notes.extend(notes);
     workload.set_env(env);
     if let Some(grace) = filled("stop_grace_period") {
         workload.grace = values::duration(&grace)?;
@@ -38,33 +39,18 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     }
     workload.directory = filled("working_dir").map(PathBuf::from);
     workload.user = filled("user");
-    check_init(&mut workload, service);
-    if !from_image && workload.grace <= Platform::Docker.grace() && service.get("stop_grace_period").is_none()
-    {
-        workload.lints.push(Lint::new(
-            "there is no stop_grace_period: the engine kills after 10 s",
-            "set it to the pre-stop sleep, the longest request and some seconds more: stop_grace_period: 30s",
-        ));
-    }
-    check_healthcheck(&mut workload, service);
+    note_init(&mut workload, service);
     name_dropped(&mut workload, service, &["extends", "post_start", "pre_stop"]);
-    workload.check_shell();
-    workload.check_times();
     Ok(workload)
 }
 
-fn check_init(workload: &mut Workload, service: Node) {
-    if service.get("init").and_then(Node::text).as_deref() != Some("true") {
-        return;
+fn note_init(workload: &mut Workload, service: Node) {
+    if workload.adieu.is_none() && service.says_true("init") {
+        workload.notes.push(ManifestNote::new(
+            "init: true puts the engine's init in front, which is left out",
+            "to rehearse it: --init",
+        ));
     }
-    workload.lints.push(if workload.adieu.is_some() {
-        Lint::new(
-            "init: true puts another init in front of adieu, which is then not PID 1",
-            "drop init: true",
-        )
-    } else {
-        Lint::new("init: true puts the engine's init in front, which is left out", "to rehearse it: --init")
-    });
 }
 
 /// The files of `env_file`: one, a list, or a list of mappings with `path` and `required`.
@@ -72,9 +58,9 @@ fn env_files(
     service: Node,
     fill: &dyn Fn(String) -> String,
     sources: &ManifestSources,
-) -> Result<(Vec<(String, String)>, Vec<Lint>), String> {
-    let (mut env, mut lints) = (Vec::new(), Vec::new());
-    let Some(node) = service.get("env_file") else { return Ok((env, lints)) };
+) -> Result<(Variables, Vec<ManifestNote>), String> {
+    let (mut env, mut notes) = (Vec::new(), Vec::new());
+    let Some(node) = service.get("env_file") else { return Ok((env, notes)) };
     let entries = if node.text().is_some() { vec![node] } else { node.items() };
     for entry in entries {
         let Some(path) = entry.text().or_else(|| entry.get("path")?.text()).map(fill) else { continue };
@@ -82,13 +68,13 @@ fn env_files(
         match (sources.file)(&path) {
             Ok(text) => env.extend(variables::of_compose(&text)),
             Err(why) if required => return Err(format!("cannot read env_file '{path}': {why}")),
-            Err(why) => lints.push(Lint::new(
+            Err(why) => notes.push(ManifestNote::new(
                 format!("env_file '{path}' cannot be read: {why}"),
                 "give its variables: --env NAME=VALUE",
             )),
         }
     }
-    Ok((env, lints))
+    Ok((env, notes))
 }
 
 /// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.
@@ -104,7 +90,7 @@ fn environment(
     service: Node,
     fill: &dyn Fn(String) -> String,
     variable: Lookup,
-) -> (Vec<(String, String)>, Vec<Lint>) {
+) -> (Variables, Vec<ManifestNote>) {
     let Some(node) = service.get("environment") else { return (Vec::new(), Vec::new()) };
     let mut pairs: Vec<(String, Option<String>)> =
         node.entries().into_iter().map(|(name, value)| (name, value.text())).collect();
@@ -112,17 +98,17 @@ fn environment(
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (line, None),
     }));
-    let (mut env, mut lints) = (Vec::new(), Vec::new());
+    let (mut env, mut notes) = (Vec::new(), Vec::new());
     for (name, value) in pairs {
         match value.map(fill).or_else(|| variable(&name)) {
             Some(value) => env.push((name, value)),
-            None => lints.push(Lint::new(
+            None => notes.push(ManifestNote::new(
                 format!("the value of {name} is not in the manifest"),
                 format!("give it: --env {name}=VALUE"),
             )),
         }
     }
-    (env, lints)
+    (env, notes)
 }
 
 /// `$NAME`, `${NAME}`, `${NAME:-default}` and `$$`, as compose fills them in.
@@ -152,19 +138,4 @@ fn interpolate(text: &str, variable: Lookup) -> String {
         }
     }
     out + rest
-}
-
-fn check_healthcheck(workload: &mut Workload, service: Node) {
-    let Some(test) = service.at("healthcheck.test") else { return };
-    let asked = test.text().unwrap_or_else(|| test.texts().join(" "));
-    if workload.adieu.is_some()
-        && !asked.contains("readyz")
-        && !asked.contains("--probe")
-        && !asked.contains("/health/ready")
-    {
-        workload.lints.push(Lint::new(
-            format!("the healthcheck asks the app, which knows nothing of the stop: {asked}"),
-            "let it ask adieu: test: [CMD, /adieu, --probe, readyz], with ADIEU_HEALTH set",
-        ));
-    }
 }

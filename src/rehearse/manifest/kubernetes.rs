@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::variables::PodVariables;
 use super::workload::{Probe, Workload, name_dropped, signal_named};
-use crate::lint::Lint;
+use crate::lint::kubernetes::{self, port_number};
 use crate::lint::yaml::Node;
+use crate::recording::ManifestNote;
 use adieu::settings::Platform;
 
 /// The containers of all objects in a file.
@@ -22,9 +23,11 @@ pub(crate) fn read(documents: &[Node]) -> Result<Vec<Workload>, String> {
     // nothing else, they are what is meant.
     let (hooks, own): (Vec<Node>, Vec<Node>) = objects.into_iter().partition(|object| is_helm_hook(*object));
     for group in [own, hooks] {
-        for pod in group.into_iter().filter_map(pod) {
-            for container in pod.get("containers").map(Node::items).unwrap_or_default() {
-                workloads.push(workload(pod, container, &variables)?);
+        for (object, pod) in group.into_iter().filter_map(|object| Some((object, pod(object)?))) {
+            for container in pod.items_at("containers") {
+                let mut workload = workload(pod, container, &variables)?;
+                workload.object = kubernetes::object_name(object, container);
+                workloads.push(workload);
             }
         }
         if !workloads.is_empty() {
@@ -69,7 +72,7 @@ fn workload<'a>(
     let readiness = container.get("readinessProbe");
     let mut workload = Workload::new(name, Platform::Kubernetes, command(container, &env));
     workload.set_env(env);
-    workload.lints.extend(unknown);
+    workload.notes.extend(unknown);
     workload.grace = Duration::from_secs(grace);
     workload.hook = hook.and_then(hook_sleep).unwrap_or_default();
     workload.readiness = readiness.and_then(|probe| http_probe(probe, container));
@@ -79,29 +82,19 @@ fn workload<'a>(
         let why = |why: String| format!("lifecycle.stopSignal of '{}': {why}", workload.name);
         workload.stop_signal = signal_named(&name).map_err(why)?;
     }
-    if grace == 0 {
-        workload.lints.push(Lint::new(
-            "terminationGracePeriodSeconds is 0: the pod is killed at once",
-            "leave it out, or give the app time",
-        ));
-    }
     if let Some(hook) = hook.filter(|hook| hook_sleep(*hook).is_none()) {
         let what = hook.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
-        workload.lints.push(Lint::new(
+        workload.notes.push(ManifestNote::new(
             format!("the preStop hook is not a sleep and is not rehearsed: {what}")
                 .trim_end_matches([':', ' '])
                 .to_owned(),
-            "with adieu it can be an --on-stop hook, which is",
+            "with adieu it can be an --on-stop hook, which is rehearsed",
         ));
     }
-    check_readiness(&mut workload, container);
     if let Some(lifecycle) = container.get("lifecycle") {
         name_dropped(&mut workload, lifecycle, &["postStart"]);
     }
-    check_pid_one(&mut workload, pod);
-    workload.check_shell();
-    workload.check_times();
-    workload.check_probe();
+    note_pid_namespace(&mut workload, pod);
     Ok(workload)
 }
 
@@ -140,45 +133,16 @@ fn hook_sleep(hook: Node) -> Option<Duration> {
 /// A probe's port may be a name that the container declares.
 fn http_probe(probe: Node, container: Node) -> Option<Probe> {
     let http = probe.get("httpGet")?;
-    let port = http.get("port")?;
-    let named = || {
-        let name = port.text()?;
-        let ports = container.get("ports")?.items();
-        ports
-            .into_iter()
-            .find(|entry| entry.get("name").and_then(Node::text).as_ref() == Some(&name))?
-            .get("containerPort")?
-            .number()
-    };
-    let port = u16::try_from(port.number().or_else(named)?).ok()?;
+    let port = u16::try_from(port_number(http.get("port")?, container)?).ok()?;
     Some(Probe { port, path: http.get("path").and_then(Node::text).unwrap_or_else(|| "/".into()) })
 }
 
-fn check_readiness(workload: &mut Workload, container: Node) {
-    if container.get("readinessProbe").is_none() && container.get("ports").is_some() {
-        workload.lints.push(Lint::new(
-            "there is no readiness probe: requests come as soon as the container has started",
-            "add one; with adieu: --health 0.0.0.0:9000 and path /readyz",
-        ));
-    }
-    let liveness = container.get("livenessProbe").and_then(|probe| http_probe(probe, container));
-    let asks_readiness = liveness
-        .as_ref()
-        .is_some_and(|probe| probe.path.ends_with("/readyz") || probe.path.ends_with("/health/ready"));
-    if asks_readiness {
-        workload.lints.push(Lint::new(
-            "the liveness probe asks for readiness: the kubelet would kill the pod while it drains",
-            "let it ask /livez",
-        ));
-    }
-}
-
-fn check_pid_one(workload: &mut Workload, pod: Node) {
+fn note_pid_namespace(workload: &mut Workload, pod: Node) {
     for key in ["shareProcessNamespace", "hostPID"] {
         if workload.adieu.is_some() && pod.get(key).and_then(Node::text).as_deref() == Some("true") {
-            workload.lints.push(Lint::new(
-                format!("with {key}, adieu is not PID 1; it reaps its own descendants only"),
-                "nothing is wrong with that, but it is not what is rehearsed here",
+            workload.notes.push(ManifestNote::new(
+                format!("with {key}, adieu is not PID 1; it reaps only its own descendants"),
+                "the rehearsal runs adieu as PID 1 all the same",
             ));
         }
     }

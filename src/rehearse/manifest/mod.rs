@@ -1,6 +1,6 @@
 //! What a manifest says about an app's start and stop, whoever's manifest it is: a Kubernetes
-//! object, a compose file, a systemd unit. Reading one also finds what does not fit together,
-//! before anything is run. Each dialect has its file; here stands what they have in common.
+//! object, a compose file, a systemd unit. The rules of the lint judge it before anything
+//! is run. Each dialect has its file; here stands what they have in common.
 
 mod compose;
 mod kubernetes;
@@ -11,11 +11,15 @@ pub mod workload;
 
 use std::path::Path;
 
-use crate::lint::Lint;
 use crate::lint::yaml::{self, Node};
+use crate::lint::{self, SourceFile};
+use crate::recording::ManifestNote;
 use adieu::errno::describe;
 use adieu::settings::values;
 use workload::Workload;
+
+/// What the lint calls the one file that is read here.
+const MANIFEST: &str = "manifest";
 
 /// What a manifest takes from around it.
 pub struct ManifestSources<'a> {
@@ -49,6 +53,16 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<Workload, String> {
 /// # Errors
 /// Why it is no manifest.
 pub fn parse(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
+    let mut workloads = understand(text, sources)?;
+    let source = SourceFile { name: MANIFEST.to_owned(), text: text.to_owned() };
+    let findings = lint::judge(&[source], &[])?;
+    for workload in &mut workloads {
+        workload.note_findings(&findings);
+    }
+    Ok(workloads)
+}
+
+fn understand(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let has_section = |name: &str| text.lines().any(|line| line.trim() == name);
     if has_section("[Container]") {
         return Ok(vec![quadlet::read(text, sources)?]);
@@ -75,7 +89,7 @@ fn settle(workload: &mut Workload, folder: &Path) {
     let nobody = |user: &String| crate::user::find(user).err();
     if let Some(why) = workload.user.as_ref().and_then(nobody) {
         let user = workload.user.take().unwrap_or_default();
-        workload.lints.push(Lint::new(
+        workload.notes.push(ManifestNote::new(
             format!("it is not rehearsed as user {user}: {why}"),
             "rehearse as root, on a machine that has the user, or in a container: --image",
         ));
@@ -85,7 +99,7 @@ fn settle(workload: &mut Workload, folder: &Path) {
     if let Some(directory) = directory {
         workload.directory = directory.is_dir().then_some(directory.clone());
         if workload.directory.is_none() {
-            workload.lints.push(Lint::new(
+            workload.notes.push(ManifestNote::new(
                 format!("it does not start in {}, which is no folder here", directory.display()),
                 "rehearse where that folder is, or in a container: --image",
             ));

@@ -4,10 +4,9 @@
 use std::path::PathBuf;
 
 use super::ManifestSources;
-use super::systemd::{all, environment, seconds, section, split, whom};
+use super::systemd::{all, environment, section, split, whom};
 use super::workload::{Workload, signal_named};
-use crate::lint::Lint;
-use adieu::moment::show_duration;
+use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
@@ -19,7 +18,7 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     let mut workload = Workload::new(name, Platform::Docker, words);
     let (env, unread) = environment(&settings, sources)?;
     workload.set_env(env);
-    workload.lints.extend(unread);
+    workload.notes.extend(unread);
     if let Some(timeout) = last("StopTimeout").map(str::to_owned).or_else(|| podman_argument(&settings)) {
         workload.grace = values::duration(&timeout)?;
     }
@@ -28,14 +27,14 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     }
     workload.directory = last("WorkingDir").map(PathBuf::from);
     workload.user = whom(last("User"), last("Group"));
-    if last("RunInit").is_some_and(|value| ["true", "yes", "1", "on"].contains(&value)) {
-        workload
-            .lints
-            .push(Lint::new("RunInit=true puts podman's init in front, which is left out", "drop it"));
+    if workload.adieu.is_none()
+        && last("RunInit").is_some_and(|value| ["true", "yes", "1", "on"].contains(&value))
+    {
+        workload.notes.push(ManifestNote::new(
+            "RunInit=true puts podman's init in front, which is left out",
+            "drop it",
+        ));
     }
-    check_limit(&mut workload, text)?;
-    workload.check_shell();
-    workload.check_times();
     Ok(workload)
 }
 
@@ -54,19 +53,4 @@ fn podman_argument(settings: &[(String, String)]) -> Option<String> {
     let place = words.iter().position(|word| word.starts_with("--stop-timeout"))?;
     let given = words[place].strip_prefix("--stop-timeout=").map(str::to_owned);
     given.or_else(|| words.get(place + 1).cloned())
-}
-
-/// systemd's own limit of the service around the container.
-fn check_limit(workload: &mut Workload, text: &str) -> Result<(), String> {
-    let settings = section(text, "[Service]");
-    let given = all(&settings, "TimeoutStopSec").last().or(all(&settings, "TimeoutSec").last());
-    let limit = given.map_or(Ok(Platform::Systemd.grace()), seconds)?;
-    if limit <= workload.grace {
-        let (limit, grace) = (show_duration(limit), show_duration(workload.grace));
-        workload.lints.push(Lint::new(
-            format!("systemd kills podman after {limit}, and the container has {grace}"),
-            "set TimeoutStopSec in [Service] some seconds longer than the container's StopTimeout",
-        ));
-    }
-    Ok(())
 }

@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ManifestSources;
+use super::variables::{self, Variables};
 use super::workload::{PreStart, Workload, signal_named};
-use super::{ManifestSources, variables};
-use crate::lint::Lint;
+use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 /// The characters in front of a command that say how systemd starts it, systemd.service(5).
@@ -22,7 +23,7 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     let mut workload = Workload::new(name, Platform::Systemd, words);
     let (env, unread) = environment(&settings, sources)?;
     workload.set_env(env);
-    workload.lints.extend(unread);
+    workload.notes.extend(unread);
     if let Some(timeout) = last("TimeoutStopSec").or(last("TimeoutSec")) {
         workload.grace = seconds(timeout)?;
     }
@@ -34,26 +35,18 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     workload.directory = directory.map(PathBuf::from);
     workload.user = whom(last("User"), last("Group"));
     workload.before = all(&settings, "ExecStartPre").map(pre_start).collect::<Result<Vec<_>, _>>()?;
-    check_kill_mode(&mut workload, last("KillMode"));
     if last("Type") == Some("forking") {
-        workload.lints.push(Lint::new(
+        workload.notes.push(ManifestNote::new(
             "Type=forking lets the first process end at once, which is taken for the end of the app",
             "let the program stay in the foreground, with Type=exec",
         ));
     }
     if let Some(stop) = last("ExecStop") {
-        workload.lints.push(Lint::new(
+        workload.notes.push(ManifestNote::new(
             format!("ExecStop runs before the stop signal and is not rehearsed: {stop}"),
-            "with adieu it can be an --on-stop hook, which is",
+            "with adieu it can be an --on-stop hook, which is rehearsed",
         ));
     }
-    if last("SendSIGKILL").is_some_and(|value| ["no", "false", "0", "off"].contains(&value)) {
-        workload
-            .lints
-            .push(Lint::new("SendSIGKILL=no lets a service that hangs hang forever", "leave it out"));
-    }
-    workload.check_shell();
-    workload.check_times();
     Ok(workload)
 }
 
@@ -73,10 +66,10 @@ fn pre_start(line: &str) -> Result<PreStart, String> {
 pub(super) fn environment(
     settings: &[(String, String)],
     sources: &ManifestSources,
-) -> Result<(Vec<(String, String)>, Vec<Lint>), String> {
+) -> Result<(Variables, Vec<ManifestNote>), String> {
     let pairs = all(settings, "Environment").map(split).collect::<Result<Vec<_>, _>>()?.concat();
     let mut env: Vec<(String, String)> = pairs.iter().filter_map(|pair| named(pair)).collect();
-    let mut lints = Vec::new();
+    let mut notes = Vec::new();
     for file in all(settings, "EnvironmentFile") {
         match (sources.file)(file.trim_start_matches('-')) {
             Ok(text) => {
@@ -85,29 +78,13 @@ pub(super) fn environment(
                     env.push((name, value));
                 }
             }
-            Err(why) => lints.push(Lint::new(
+            Err(why) => notes.push(ManifestNote::new(
                 format!("the variables in {} are not read: {why}", file.trim_start_matches('-')),
                 "give them: --env NAME=VALUE",
             )),
         }
     }
-    Ok((env, lints))
-}
-
-fn check_kill_mode(workload: &mut Workload, mode: Option<&str>) {
-    let lint = match (mode.unwrap_or("control-group"), workload.adieu.is_some()) {
-        ("mixed", _) | ("control-group", false) => return,
-        ("control-group", true) => Lint::new(
-            "KillMode=control-group sends the stop signal to the app as well, behind adieu's back",
-            "set KillMode=mixed: the signal goes to adieu alone, the final SIGKILL to all",
-        ),
-        ("process", _) => Lint::new(
-            "KillMode=process leaves the service's other processes running after a stop",
-            "set KillMode=mixed",
-        ),
-        (other, _) => Lint::new(format!("KillMode={other} stops nothing"), "set KillMode=mixed"),
-    };
-    workload.lints.push(lint);
+    Ok((env, notes))
 }
 
 /// The assignments of one section; a line that ends with a backslash goes on in the next,
@@ -144,9 +121,10 @@ fn named(pair: &str) -> Option<(String, String)> {
     pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// systemd.time(7), as far as timeouts use it: `90`, `1min 30s`, `infinity`.
+/// systemd.time(7), as far as timeouts use it: `90`, `1min 30s`, `infinity`; 0 stands for
+/// the latter, systemd.service(5).
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    if text == "infinity" {
+    if ["infinity", "0"].contains(&text) {
         return Ok(Duration::from_secs(3600));
     }
     values::duration(&text.replace(' ', ""))

@@ -1,10 +1,11 @@
 //! Variables that a manifest takes from elsewhere: files of assignments, and a pod's ConfigMaps and
 //! Secrets, as far as they stand in the same file.
 
-use crate::lint::Lint;
 use crate::lint::yaml::Node;
+use crate::recording::ManifestNote;
 
-type Variables = Vec<(String, String)>;
+/// Names and values, in the order in which they are set.
+pub(super) type Variables = Vec<(String, String)>;
 
 /// An env_file of compose: a comment may follow a value.
 pub(super) fn of_compose(text: &str) -> Variables {
@@ -66,7 +67,7 @@ impl<'a> PodVariables<'a> {
     }
 
     /// What a container has, `env` over `envFrom`, and what it has that is not known from here.
-    pub(super) fn of_container(&self, container: Node) -> (Variables, Vec<Lint>) {
+    pub(super) fn of_container(&self, container: Node) -> (Variables, Vec<ManifestNote>) {
         let (mut known, mut unknown) = (Variables::new(), Vec::new());
         for entry in container.get("envFrom").map(Node::items).unwrap_or_default() {
             let prefix = entry.get("prefix").and_then(Node::text).unwrap_or_default();
@@ -77,7 +78,7 @@ impl<'a> PodVariables<'a> {
                         let prefixed = |(name, value)| (format!("{prefix}{name}"), value);
                         known.extend(map.values().into_iter().map(prefixed));
                     }
-                    None => unknown.push(Lint::new(
+                    None => unknown.push(ManifestNote::new(
                         format!("the variables of {kind} '{name}' are not in the manifest"),
                         "put it into the same file, or give them: --env NAME=VALUE",
                     )),
@@ -93,7 +94,7 @@ impl<'a> PodVariables<'a> {
             known.retain(|(other, _)| *other != name);
             match from(entry) {
                 Some(value) => known.push((name, value)),
-                None => unknown.push(Lint::new(
+                None => unknown.push(ManifestNote::new(
                     format!("the value of {name} is not in the manifest"),
                     format!("give it: --env {name}=VALUE"),
                 )),

@@ -1,5 +1,4 @@
-//! One container or service of a manifest, whatever its dialect, and what must fit together in
-//! each.
+//! One container or service of a manifest, whatever its dialect.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,8 +6,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::MANIFEST;
+use crate::lint::finding::Finding;
+use crate::lint::is_other_init;
+use crate::lint::rules::Severity;
 use crate::lint::yaml::Node;
-use crate::lint::{Lint, is_other_init};
+use crate::recording::ManifestNote;
 use adieu::moment::show_duration;
 use adieu::settings::{Platform, values};
 
@@ -16,6 +19,8 @@ use adieu::settings::{Platform, values};
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workload {
     pub name: String,
+    /// As findings of the lint name it: `Deployment my-app, container web`.
+    pub(super) object: String,
     pub platform: Platform,
     /// Without adieu, if that stands in front of it; empty when the manifest leaves it to the
     /// image.
@@ -35,7 +40,8 @@ pub struct Workload {
     pub before: Vec<PreStart>,
     /// The readiness probe, if it asks by HTTP.
     pub readiness: Option<Probe>,
-    pub lints: Vec<Lint>,
+    /// What does not fit, and what the rehearsal leaves out.
+    pub notes: Vec<ManifestNote>,
 }
 
 /// A command that has to end before the app starts.
@@ -60,10 +66,11 @@ impl Workload {
         let (adieu, command) = unwrap_adieu(words);
         let left_out = |init: String| {
             let below = format!("to rehearse it below that one: --init {init}");
-            Lint::new(format!("{init} in front of the command is left out"), below)
+            ManifestNote::new(format!("{init} in front of the command is left out"), below)
         };
         Workload {
             name,
+            object: MANIFEST.to_owned(),
             platform,
             command,
             adieu,
@@ -75,7 +82,7 @@ impl Workload {
             user: None,
             before: Vec::new(),
             readiness: None,
-            lints: init.map(left_out).into_iter().collect(),
+            notes: init.map(left_out).into_iter().collect(),
         }
     }
 
@@ -83,22 +90,6 @@ impl Workload {
     pub(super) fn set_env(&mut self, env: Vec<(String, String)>) {
         self.adieu = self.adieu.take().or_else(|| adieu_in_image(&env));
         self.env = env;
-    }
-
-    /// A command under a shell that stays in between.
-    pub(super) fn check_shell(&mut self) {
-        let words: Vec<String> =
-            self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let [shell, flag, launch, ..] = words.as_slice() else { return };
-        let name = Path::new(shell).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_shell = ["sh", "bash", "ash", "dash", "zsh"].contains(&name.as_str());
-        let hands_over = launch.trim_start().starts_with("exec ");
-        if is_shell && flag.starts_with('-') && flag.ends_with('c') && !hands_over {
-            self.lints.push(Lint::new(
-                format!("the command goes through {name} -c, which passes no signal on to the app"),
-                "name the program itself (exec form), or write: exec COMMAND",
-            ));
-        }
     }
 
     /// adieu's options that a manifest gives, wherever they stand: on the command line or in the
@@ -128,75 +119,24 @@ impl Workload {
         given.unwrap_or(usual)
     }
 
-    /// What every dialect's times must satisfy.
-    pub(super) fn check_times(&mut self) {
-        let shown = show_duration;
-        if !self.hook.is_zero() && self.adieu.is_some() {
-            let together = self.hook + self.pre_stop();
-            self.lints.push(Lint::new(
-                format!("the preStop sleep of {} comes on top of adieu's own of {}", shown(self.hook), shown(self.pre_stop())),
-                format!("drop the preStop hook (adieu serves on by itself), or give adieu --pre-stop 0; now it is {}", shown(together)),
-            ));
-        }
-        let before = self.hook + self.pre_stop();
-        if before >= self.grace {
-            self.lints.push(Lint::new(
-                format!(
-                    "the grace of {} is over before the pre-stop sleeps of {} are",
-                    shown(self.grace),
-                    shown(before)
-                ),
-                "lengthen the grace: it must hold the sleeps, the longest request and the app's own end",
-            ));
-        }
-        let stops_by = self.adieu_option("stop-on").unwrap_or_else(|| "TERM".to_owned());
-        let known = stops_by
-            .split(',')
-            .filter_map(|name| name.parse::<adieu::signal::Signal>().ok())
-            .any(|signal| signal.number() == self.stop_signal as i32);
-        if self.adieu.is_some() && !known {
-            let name = self.stop_signal.as_str().trim_start_matches("SIG");
-            self.lints.push(Lint::new(
-                format!("the platform stops with {name}, which adieu would forward and not take for a stop request"),
-                format!("let the platform send TERM, or give adieu --stop-on TERM,{name}"),
-            ));
-        }
-    }
-
-    /// A readiness probe that asks the app cannot know of a stop that the app has not been told of.
-    pub(super) fn check_probe(&mut self) {
-        let Some(probe) = &self.readiness else { return };
-        let health = self.adieu_option("health");
-        let port = health.as_deref().and_then(|address| address.rsplit_once(':')?.1.parse::<u16>().ok());
-        let lint = match (self.adieu.is_some(), port) {
-            (false, _) => return,
-            (true, None) => Lint::new(
-                "adieu serves no readiness (--health is not set), so nothing fails when the stop comes",
-                "give adieu --health 0.0.0.0:9000 and let the readiness probe ask its /readyz",
-            ),
-            (true, Some(port)) if port != probe.port => Lint::new(
-                format!(
-                    "the readiness probe asks the app (:{}{}), which knows nothing of the stop",
-                    probe.port, probe.path
-                ),
-                format!("let it ask adieu: port {port}, path /readyz"),
-            ),
-            (true, Some(_)) if !["/readyz", "/health/ready"].contains(&probe.path.as_str()) => Lint::new(
-                format!("the readiness probe asks {}, which tells of life and not of readiness", probe.path),
-                "let it ask /readyz",
-            ),
-            (true, Some(_)) => return,
+    /// Adds what the rules of the lint say of this workload. What is only worth knowing of the
+    /// whole object, such as a missing PodDisruptionBudget, is no matter of one app's stop.
+    pub(super) fn note_findings(&mut self, findings: &[Finding]) {
+        let of_whole = |finding: &Finding| {
+            let rest = self.object.strip_prefix(finding.object.as_str());
+            rest.is_some_and(|rest| rest.starts_with(", container ")) && finding.severity > Severity::Note
         };
-        self.lints.push(lint);
+        let own = findings.iter().filter(|finding| finding.object == self.object || of_whole(finding));
+        self.notes.extend(own.map(|finding| ManifestNote::new(&finding.message, &finding.remedy)));
     }
 }
 
 /// What only a rehearsal can tell: whether the longest request fits behind the sleeps.
 #[must_use]
-pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option<Lint> {
+pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option<ManifestNote> {
     let shown = show_duration;
     (before < grace && before + slowest > grace * 9 / 10).then(|| {
-        Lint::new(
+        ManifestNote::new(
             format!(
                 "sleeps of {} and a request of {} leave no room in the grace of {}",
                 shown(before),
@@ -253,12 +193,11 @@ pub(super) fn signal_named(text: &str) -> Result<Signal, String> {
     Signal::try_from(number.number()).map_err(|_| format!("no platform stops by '{text}'"))
 }
 
-/// Says which of these keys are there: the rehearsal does not honour them, and drops nothing in
-/// silence.
+/// Says which of these keys are there, since the rehearsal leaves them out.
 pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
     for key in keys.iter().filter(|key| node.get(key).is_some()) {
-        workload.lints.push(Lint::new(
-            format!("{key} is not honoured by the rehearsal"),
+        workload.notes.push(ManifestNote::new(
+            format!("{key} is left out"),
             "rehearse where that holds already, and give variables with --env",
         ));
     }

@@ -136,6 +136,13 @@ impl<'a> Case<'a> {
         self.seen.adieu_report.as_ref().is_some_and(|report| report.phases.is_empty() && !report.signalled)
     }
 
+    fn stop_on_advice(&self) -> String {
+        let signal = self.seen.limits.stop_signal.trim_start_matches("SIG");
+        format!(
+            "adieu takes {signal} for no stop request and forwards it at once: give adieu --stop-on {signal}"
+        )
+    }
+
     /// From the platform's signal to the end.
     fn after_signal(&self) -> At {
         At(self.seen.end.at.0 - self.seen.limits.hook_ms as i64)
@@ -177,9 +184,7 @@ impl<'a> Case<'a> {
                 Mode::Bare | Mode::Init => {
                     "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
                 }
-                Mode::Adieu if self.forwarded() => {
-                    "adieu forwards this signal and takes it for no stop request: give adieu --stop-on with its name"
-                }
+                Mode::Adieu if self.forwarded() => &self.stop_on_advice(),
                 Mode::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
             };
             return fail(
@@ -248,9 +253,7 @@ impl<'a> Case<'a> {
             };
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => "wrap it in adieu, or finish requests in a handler of the signal",
-                Mode::Adieu if self.forwarded() => {
-                    "adieu forwards this signal and takes it for no stop request: give adieu --stop-on with its name"
-                }
+                Mode::Adieu if self.forwarded() => &self.stop_on_advice(),
                 Mode::Adieu => {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
                 }

@@ -116,13 +116,23 @@ fn front(args: &[OsString]) -> i32 {
         }
         Err(RehearsalError::Cannot(why)) => {
             if let Some(path) = &options.junit {
-                let command = plan::typed(&options.command);
+                let app = named(&options);
                 // Why it could not be rehearsed is said below in any case.
-                let _unwritten = save(path, &show::junit::trouble(&command, &why));
+                let _unwritten = save(path, &show::junit::trouble(&app, &why));
             }
             eprintln!("adieu-rehearse: {why}");
             FAILED
         }
+    }
+}
+
+/// What was to be rehearsed, as the options name it.
+fn named(options: &Options) -> String {
+    match (&options.manifest, &options.image) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(image)) => image.clone(),
+        (None, None) if options.command.is_empty() => "the built-in legacy app".to_owned(),
+        (None, None) => plan::typed(&options.command),
     }
 }
 

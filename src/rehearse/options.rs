@@ -39,8 +39,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) repeat: u16,
 
-    /// Take command, times, probes and variables from a Kubernetes manifest, a compose file or a
-    /// systemd unit.
+    /// Take command, times, probes and variables from a Kubernetes manifest, a compose file, a
+    /// systemd unit or a Quadlet.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 

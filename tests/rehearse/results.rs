@@ -246,4 +246,18 @@ fn the_action_lints_and_rehearses() {
     let (status, ..) =
         step(1, &[("COMMAND", &command), ("OPTIONS", "--bare --url /fast"), ("RESULTS", "results")]);
     assert_eq!(status, Some(1), "what the rehearsal says is what the step says");
+
+    // The tool's own way with a container stands in image.rs; here counts what it is told.
+    let shows = scratch.file("shows", "#!/bin/sh\nprintf '%s\\n' \"$@\"\n");
+    let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&shows, may_run).expect("the file is ours");
+    let shows = shows.display().to_string();
+    let (status, words, error) = step(
+        1,
+        &[("BINARY", &shows), ("IMAGE", "web:1"), ("OPTIONS", "--url '/a b'"), ("RESULTS", "results")],
+    );
+    assert_eq!(status, Some(0), "{error}");
+    let words: Vec<&str> = words.lines().collect();
+    assert_eq!(words[..3], ["--url", "/a b", "--quiet"]);
+    assert_eq!(words[words.len() - 2..], ["--image", "web:1"]);
 }

@@ -255,6 +255,55 @@ fn a_unit_is_rehearsed_as_its_user_in_its_folder_after_what_runs_before() {
     cannot(&format!("-q --manifest {}", path.display()), "runs before the app, ended with exit status: 3");
 }
 
+/// What is shipped, with the line that its comment tells whoever has a balancer to take.
+#[test]
+fn the_shipped_unit_behind_a_balancer_passes_its_rehearsal() {
+    require!(pid_namespaces());
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/adieu-example.service");
+    let unit = std::fs::read_to_string(shipped).expect("the unit is there");
+    let behind = unit
+        .replace("#Environment=ADIEU_HEALTH", "Environment=ADIEU_HEALTH")
+        .replace("/usr/bin/python3 -m http.server 8080", &format!("{TOOL} --as-legacy-app"));
+    assert!(behind.contains("\nEnvironment=ADIEU_HEALTH") && behind.contains(TOOL), "{behind}");
+    let path = folder("shipped").join("app.service");
+    std::fs::write(&path, behind).expect("a unit");
+    let options = format!("-q --json --url /fast --url /slow --manifest {}", path.display());
+    let (status, page, error) = run(&options);
+    assert_eq!(status, Some(0), "{page}{error}");
+    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+    assert_eq!(page["runs"][0]["recording"]["lints"].as_array().map(Vec::len), Some(0), "{page}");
+}
+
+#[test]
+fn a_signal_that_is_no_stop_request_to_adieu_is_advised_to_be_one() {
+    require!(pid_namespaces());
+    let path = folder("interrupt").join("compose.yaml");
+    let text = format!(
+        "services: {{web: {{command: [{TOOL}, --as-legacy-app], stop_signal: SIGINT, stop_grace_period: 20s}}}}"
+    );
+    std::fs::write(&path, text).expect("a manifest");
+    let options =
+        format!("-q --pre-stop 1s --removal 0.5s --url /fast --url /slow --manifest {}", path.display());
+    let (status, page, error) = run(&options);
+    assert_eq!(status, Some(1), "{page}{error}");
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("give adieu --stop-on INT"), "{page}");
+    let (status, page, error) = run(&format!("--option stop-on=INT {options}"));
+    assert_eq!(status, Some(0), "the advice helps: {page}{error}");
+}
+
+#[test]
+fn a_manifest_whose_app_dies_at_its_start_is_named_in_the_junit_report() {
+    require!(pid_namespaces());
+    let place = folder("dies");
+    let (path, junit) = (place.join("app.service"), place.join("junit.xml"));
+    std::fs::write(&path, "[Service]\nExecStart=/bin/false\n").expect("a unit");
+    let (status, ..) = run(&format!("-q --junit {} --manifest {}", junit.display(), path.display()));
+    assert_eq!(status, Some(125));
+    let report = std::fs::read_to_string(&junit).expect("a report all the same");
+    assert!(report.contains(&format!("<testsuite name=\"{}\"", path.display())), "{report}");
+}
+
 #[test]
 fn what_is_not_on_this_machine_is_named_and_left_out() {
     require!(pid_namespaces());

@@ -69,13 +69,15 @@ case $target in
     if debian_has; then
         # The library is built with the init, since Debian has none for musl. Its unwinder is never called (a panic
         # aborts), so packaging/musl/libunwind.a is an archive of nothing. Without force-unwind-tables, separate code
-        # and relro there are fewer pages to map and to write at the start.
+        # and relro there are fewer pages to map and to write at the start. What would walk the stack for a panic's message
+        # is not there either, and is linked to abort(3), as which a panic ends anyway.
         musl="-C link-self-contained=no -C force-unwind-tables=no -L native=packaging/musl"
         musl="$musl -C linker=$compiler -C link-arg=-specs=$specs -C link-arg=-Wl,-z,noseparate-code,-z,norelro"
+        musl="$musl -C link-arg=-Wl,--defsym=_Unwind_Backtrace=abort,--defsym=_Unwind_GetIP=abort"
         musl="$musl --remap-path-prefix=$(realpath "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust")=/rust"
         name=$(echo "$target" | tr - _)
         build "$musl" env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 "CC_$name=$compiler" "CFLAGS_$name=-specs=$specs" \
-            /usr/bin/cargo build "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=
+            /usr/bin/cargo build "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
         echo "$folder/$target/release/$program"
         exit
     fi

@@ -26,8 +26,8 @@ const MANUALS: [&str; 2] = ["packaging/man/adieu.1", "packaging/man/adieu-rehear
 /// Given to hooks, not read from the environment.
 const OF_HOOKS: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
 /// What the static binary may measure: bytes on disk, and KiB of private dirty memory.
-const BYTES: u64 = 1_500_000;
-const KIB: u64 = 100;
+const BYTES: u64 = 640_000;
+const KIB: u64 = 64;
 /// For one command of a tool's.
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long it must sleep through; a heartbeat of one second would show three times.

@@ -28,6 +28,18 @@
 //! | the app has closed it, and all has arrived | `Closed` | no |
 //! | no more than that it is there (/proc/net) | `Established` | yes, always |
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::time::Duration;
 
 use super::history::{ACKNOWLEDGED_BY, BRIEF, History, has_room_for_handshake};
@@ -291,7 +303,8 @@ fn awaits_client(
     rhythm: &Rhythm,
     patience: &Patience,
 ) -> Option<Duration> {
-    let brief = history.asks_briefly() || info.bytes_in / u64::from(info.data_in.max(1)) <= BRIEF;
+    let brief =
+        history.asks_briefly() || info.bytes_in.checked_div(info.data_in.into()).unwrap_or(0) <= BRIEF;
     if history.reading != Reading::Yes || brief || rhythm.reads_ahead() {
         return None;
     }

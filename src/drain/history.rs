@@ -2,6 +2,18 @@
 //! began, how many were completed, and habits: a beat, as health checks have, and resting while a
 //! question stands open, as websockets and HTTP/2 do. Pure.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::time::Duration;
 
 use super::evidence::Speaker;
@@ -352,7 +364,8 @@ impl Beat {
         let interval = self.asked_at.map(|before| asked_at.since(before));
         let even = match (self.interval, interval) {
             (Some(before), Some(now)) if now >= SHORTEST && alike(sizes, self.sizes) => {
-                before.abs_diff(now) <= (before / 5).max(Duration::from_millis(100))
+                before.abs_diff(now)
+                    <= before.checked_div(5).unwrap_or_default().max(Duration::from_millis(100))
             }
             _ => false,
         };

@@ -6,6 +6,18 @@
 //! connections are no such sign: a balancer that has not heard yet still sends, and will stop.
 //! Pure.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -50,7 +62,7 @@ impl Pinned {
     /// Takes in a look; true if this is the moment to leave.
     pub(super) fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
         let came = match self.looks.back() {
-            Some(last) => last.came + u64::from(traffic.came),
+            Some(last) => last.came.saturating_add(traffic.came.into()),
             // What came before the first look belongs to no known time.
             None => 0,
         };
@@ -71,23 +83,28 @@ impl Pinned {
         if window < WINDOW || self.looks.len() < 4 {
             return false;
         }
-        let at = |thirds: u32| self.came_by(first.at + window * thirds / 3);
-        let counts = [at(1) - at(0), at(2) - at(1), at(3) - at(2)];
-        at(3) - at(0) >= FEWEST as f64 && counts[2] >= counts[0] && counts[1] + counts[2] >= 2.0 * counts[0]
+        let at = |thirds: u32| {
+            self.came_by(first.at + window.saturating_mul(thirds).checked_div(3).unwrap_or_default())
+        };
+        let [early, middle, late] = [at(1) - at(0), at(2) - at(1), at(3) - at(2)];
+        at(3) - at(0) >= FEWEST as f64 && late >= early && middle + late >= 2.0 * early
     }
 
     /// Requests that came until then, taken as evenly spread between two looks.
     fn came_by(&self, then: Moment) -> f64 {
-        let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(self.looks.len() - 1);
-        let (b, a) = (self.looks[after], self.looks[after.saturating_sub(1)]);
+        let last = self.looks.len().saturating_sub(1);
+        let after = self.looks.iter().position(|look| look.at >= then).unwrap_or(last);
+        let (Some(a), Some(b)) = (self.looks.get(after.saturating_sub(1)), self.looks.get(after)) else {
+            return 0.0;
+        };
         let span = b.at.since(a.at).as_secs_f64();
         let part = if span > 0.0 { then.since(a.at).as_secs_f64() / span } else { 1.0 };
-        a.came as f64 + part * (b.came - a.came) as f64
+        a.came as f64 + part * b.came.saturating_sub(a.came) as f64
     }
 
     /// Keeps what makes up the window, and at least four looks, however far apart they are.
     fn forget(&mut self, now: Moment) {
-        while self.looks.len() > 4 && now.since(self.looks[1].at) >= WINDOW {
+        while self.looks.len() > 4 && self.looks.get(1).is_some_and(|look| now.since(look.at) >= WINDOW) {
             self.looks.pop_front();
         }
     }

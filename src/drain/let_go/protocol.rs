@@ -3,6 +3,18 @@
 //! frames. Known by a request line that was seen unread, by a readiness check over http, or because
 //! the port was named. Pure.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::collections::{HashMap, HashSet};
 
 /// As many bytes as are looked at.
@@ -82,7 +94,8 @@ impl Knowledge {
         match speaks {
             Speaks::Http1 => {
                 self.asked.insert(cookie);
-                *self.http1.entry(port).or_default() += 1;
+                let count = self.http1.entry(port).or_default();
+                *count = count.saturating_add(1);
             }
             Speaks::Upgrade => {
                 self.other.insert(cookie);

@@ -27,15 +27,15 @@ pub(crate) struct Options {
     #[arg(last = true)]
     pub(crate) command: Vec<OsString>,
 
-    /// Without adieu: the app itself is PID 1.
+    /// Run the app without adieu: the app itself is PID 1.
     #[arg(long, conflicts_with = "compare")]
     pub(crate) bare: bool,
 
-    /// Both ways, side by side.
+    /// Run the app without and with adieu, and show both side by side.
     #[arg(long)]
     pub(crate) compare: bool,
 
-    /// Rehearse so many times; the worst run counts, and is the one shown.
+    /// How often to rehearse; the worst run decides and is shown.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) repeat: u16,
 
@@ -61,7 +61,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", requires = "manifest")]
     pub(crate) container: Option<String>,
 
-    /// Judge manifests and Dockerfiles without running anything; - is standard input.
+    /// Check manifests and Dockerfiles without running anything; - is standard input.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["manifest", "command"], help_heading = "Lint")]
     pub(crate) lint: Vec<String>,
 
@@ -69,15 +69,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", help_heading = "Lint")]
     pub(crate) format: Format,
 
-    /// What makes --lint fail: error, warning, note or never.
+    /// The least severity that makes --lint fail: error, warning, note or never.
     #[arg(long, value_name = "WEIGHT", value_parser = weight, default_value = "warning", help_heading = "Lint")]
     pub(crate) fail_on: FailOn,
 
-    /// Leave a rule of --lint out; repeatable.
+    /// Skip a rule of --lint; repeatable.
     #[arg(long, value_name = "RULE", value_parser = Rule::named, help_heading = "Lint")]
     pub(crate) allow: Vec<Rule>,
 
-    /// What a rule of --lint is about, or all of them: a name from its findings, or all.
+    /// Explain a rule of --lint, by the name in its findings; all explains every rule.
     #[arg(long, value_name = "RULE", help_heading = "Lint")]
     pub(crate) explain: Option<String>,
 
@@ -94,20 +94,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Time")]
     pub(crate) pre_stop: Option<Duration>,
 
-    /// When the balancer sends nothing more, counted from the stop request: a time, or a range to
-    /// choose from.
+    /// How long after the stop request the balancer stops sending requests: a time, or a range to
+    /// choose from at random.
     #[arg(long, value_name = "RANGE", value_parser = range, default_value = "0.5s..3s", help_heading = "Time")]
     pub(crate) removal: RangeInclusive<Duration>,
 
-    /// How long the app may take to its first answer.
+    /// How long the app may take until its first answer.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s", help_heading = "Time")]
     pub(crate) start: Duration,
 
-    /// How long there is load before the stop; longer by itself for slow addresses.
+    /// How long to send requests before the stop; slow addresses get longer.
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "2s", help_heading = "Time")]
     pub(crate) warm_up: Duration,
 
-    /// The port to wait for, repeatable [default: what the app listens on].
+    /// The port to wait for; repeatable [default: the ports that the app listens on].
     #[arg(long, value_name = "PORT", help_heading = "Load")]
     pub(crate) port: Vec<u16>,
 
@@ -117,16 +117,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "Load")]
     pub(crate) url: Vec<Url>,
 
-    /// Clients of either kind (kept and new connections) for each URL.
+    /// How many clients with keep-alive connections, and as many with new ones, for each URL.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200), help_heading = "Load")]
     pub(crate) clients: u16,
 
-    /// Clients for each URL that keep their connection until the app closes it, also when the
-    /// balancer has removed the app, as those of a ClusterIP do [default: 1 on Kubernetes, else 0].
+    /// How many clients for each URL keep their connection until the app closes it, even after the
+    /// balancer has removed the app, as behind a ClusterIP [default: 1 on Kubernetes, else 0].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=200), help_heading = "Load")]
     pub(crate) pinned: Option<u16>,
 
-    /// How many requests a second each client sends, as far as the answers leave time.
+    /// How many requests a second each client sends; slow answers make it fewer.
     #[arg(long, value_name = "N", value_parser = rate, default_value = "25", help_heading = "Load")]
     pub(crate) rate: f64,
 
@@ -146,7 +146,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "body", help_heading = "Load")]
     pub(crate) upload: Option<Duration>,
 
-    /// A worker that listens nowhere.
+    /// Send no requests: the app is a worker that listens on no port.
     #[arg(long, conflicts_with_all = ["port", "url"], help_heading = "Load")]
     pub(crate) no_load: bool,
 
@@ -154,15 +154,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL", value_parser = url, help_heading = "What to watch")]
     pub(crate) readiness: Option<Url>,
 
-    /// A remote port that is a database's, besides the well-known ones; repeatable.
+    /// The port of a database that the app connects to, besides the well-known ones; repeatable.
     #[arg(long, value_name = "PORT", help_heading = "What to watch")]
     pub(crate) database: Vec<u16>,
 
-    /// An option of adieu's own, as KEY or KEY=VALUE: -o pre-stop=2s -o drain=off; repeatable.
+    /// An option for adieu, as KEY or KEY=VALUE: -o pre-stop=2s -o drain=off; repeatable.
     #[arg(short = 'o', long = "option", value_name = "KEY[=VALUE]", help_heading = "How to start it")]
     pub(crate) option: Vec<OsString>,
 
-    /// The adieu to use [default: the one inside this program].
+    /// The adieu to run [default: the one inside this program].
     #[arg(long, value_name = "PATH", conflicts_with = "init", help_heading = "How to start it")]
     pub(crate) adieu: Option<PathBuf>,
 
@@ -182,39 +182,38 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", help_heading = "How to start it")]
     pub(crate) log: Option<PathBuf>,
 
-    /// The result as JSON on stdout, instead of text.
+    /// Print the result as JSON instead of text.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 
-    /// Keep the result as JSON in this file; its schema is packaging/schema/rehearsal.json.
+    /// Write the result as JSON to this file; its schema is packaging/schema/rehearsal.json.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Fail only on what has become worse since this earlier --report.
+    /// Fail only if something is worse than in this earlier --report.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) baseline: Option<PathBuf>,
 
-    /// The result as one page that needs nothing else.
+    /// Write the result to this file as one self-contained HTML page.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) html: Option<PathBuf>,
 
-    /// Draw the timeline into this file.
+    /// Draw the timeline into this SVG file.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) svg: Option<PathBuf>,
 
-    /// Write the checklist as JUnit XML, for CI systems.
+    /// Write the checklist to this file as JUnit XML, for CI systems.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) junit: Option<PathBuf>,
 
-    /// No progress on stderr.
+    /// Print no progress on stderr.
     #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
 const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the checklist failed, 1 when something was or did, 125 when it
-could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. With --baseline: 0 when nothing has
-become worse. --lint: 0 when nothing was found at or
-above --fail-on, 1 when something was, 125 when a file could not be read.";
+could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. With --baseline: 0 when nothing is
+worse. With --lint: 0 when nothing was found at or above --fail-on, 1 when something was, 125 when a file could not be read.";
 
 /// From which weight on findings make the lint fail; `None` for never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

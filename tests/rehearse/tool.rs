@@ -153,7 +153,7 @@ fn cannot(options: &str, why: &str) {
 #[test]
 fn what_cannot_be_rehearsed_says_why() {
     cannot("-q -- /no/such/program", "not found");
-    cannot("-q --bare -- /no/such/program", "No such file");
+    cannot("-q --bare -- /no/such/program", "no such file");
     cannot("-q --bare -- sh -c", "ended by itself with status 2");
     cannot("-q --bare --start 1s -- sleep 60", "did not listen on any port within 1 s");
     cannot("-q --start 1s --port 1 -- sleep 60", "did not listen on port 1 within 1 s: it listens on none");

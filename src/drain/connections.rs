@@ -2,18 +2,6 @@
 //! rule can tell what is new from what was there before; those that a full look did not see are
 //! gone. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

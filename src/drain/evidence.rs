@@ -28,18 +28,6 @@
 //! | the app has closed it, and all has arrived | `Closed` | no |
 //! | no more than that it is there (/proc/net) | `Established` | yes, always |
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::time::Duration;
 
 use super::history::{ACKNOWLEDGED_BY, BRIEF, History, has_room_for_handshake};

@@ -2,18 +2,6 @@
 //! began, how many were completed, and habits: a beat, as health checks have, and resting while a
 //! question stands open, as websockets and HTTP/2 do. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::time::Duration;
 
 use super::evidence::Speaker;

@@ -7,6 +7,18 @@
 //! [`Drain`] here puts them together. It has no thread and never waits: the loop calls it when its
 //! deadline has come. How the kernel is asked stands in [`crate::sys`].
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 mod listeners;
 mod owners;
 
@@ -107,11 +119,11 @@ impl Look {
     fn new(verdict: Verdict, seen: &Sampled) -> Look {
         let by_port: Vec<(u16, usize)> =
             seen.tally.in_flight.iter().map(|(port, count)| (*port, *count)).collect();
-        let in_flight = by_port.iter().map(|(_, count)| count).sum::<usize>() + seen.unix;
+        let in_flight = by_port.iter().map(|(_, count)| count).sum::<usize>().saturating_add(seen.unix);
         Look {
             verdict,
             in_flight,
-            urgent: seen.tally.traffic.urgent + seen.unix,
+            urgent: seen.tally.traffic.urgent.saturating_add(seen.unix),
             by_port,
             unix: seen.unix,
             outbound: seen.outbound,
@@ -323,7 +335,7 @@ impl Drain {
             self.offer(now);
         }
         let cost = sys::processor_time().saturating_sub(before);
-        let ask_busy = self.sampler.few_busy().map(|few| ASK_ONE * few);
+        let ask_busy = self.sampler.few_busy().map(|few| ASK_ONE.saturating_mul(few));
         self.pace.looked(now, cost, ask_busy);
         self.last = match seen {
             Ok(seen) => self.judge(now, &seen),

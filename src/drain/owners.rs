@@ -4,18 +4,6 @@
 //! container by default: then its uid has to do, and failing that, every listener of the network
 //! namespace counts, since waiting for a stranger is better than cutting off a client.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Error, ErrorKind};
 use std::ops::ControlFlow;

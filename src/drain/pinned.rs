@@ -6,18 +6,6 @@
 //! connections are no such sign: a balancer that has not heard yet still sends, and will stop.
 //! Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -6,18 +6,6 @@
 //!
 //! [proc_pid_syscall(5)]: https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;

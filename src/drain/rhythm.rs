@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::readers::Reading;
+use crate::moment::half;
 
 /// Sizes of requests and answers that are remembered; more kinds than this are no help.
 const SHAPES: usize = 1024;
@@ -47,7 +48,7 @@ impl Shape {
 fn eighth_of_octave(size: u64) -> u64 {
     let octave = size.checked_ilog2().unwrap_or(0);
     // The three bits behind the first.
-    let eighth = (size << (63 - octave.min(63)) >> 60) & 7;
+    let eighth = (size.unbounded_shl(63_u32.saturating_sub(octave)) >> 60) & 7;
     u64::from(octave) << 3 | eighth
 }
 
@@ -177,7 +178,7 @@ impl Rhythm {
     /// seen.
     pub(super) fn beyond_pauses(&self) -> Option<Duration> {
         let pause = Some(self.longest_pause).filter(|pause| !pause.is_zero())?;
-        Some(pause.saturating_add(pause / 2).saturating_add(Duration::from_millis(200)))
+        Some(pause.saturating_add(half(pause)).saturating_add(Duration::from_millis(200)))
     }
 }
 

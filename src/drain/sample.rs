@@ -2,18 +2,6 @@
 //! it sees among the connections. Opens its one descriptor at the first look, so that an idle adieu
 //! holds none.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Error};
 use std::net::SocketAddr;

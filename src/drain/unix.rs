@@ -2,18 +2,6 @@
 //! queues stay empty may be waiting for an answer or for nothing at all, so that it counts as in
 //! flight until nothing has moved for as long as the longest request. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::HashMap;
 use std::time::Duration;
 

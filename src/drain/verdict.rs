@@ -2,18 +2,6 @@
 //! that nothing in flight must hold twice in a row; and where nothing can be seen nothing is known,
 //! so that only the drain timeout ends the wait. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use super::pinned::{Pinned, Traffic};
 use crate::lifecycle::Event;
 use crate::moment::Moment;

@@ -331,7 +331,7 @@ impl Attempt {
 impl ConnectionHints<'_> {
     /// How long a tail must have stood still to be believed whole, whatever it is.
     fn still(&self) -> Duration {
-        STILL.max(self.pause * 2)
+        STILL.max(self.pause.saturating_mul(2))
     }
 
     /// So long that standing still says nothing.
@@ -383,7 +383,7 @@ impl Watched {
             // It asks before it has its answer, or it is sent what it did not ask for.
             return Some(AttemptEnd::Streams);
         }
-        self.escaped += u32::from(came && self.answered);
+        self.escaped = self.escaped.saturating_add(u32::from(came && self.answered));
         if came && (self.answered || !self.asked) {
             self.request_from = Some(before.received);
             self.answer_from = before.written;
@@ -445,13 +445,16 @@ impl Watched {
 
     fn is_at_rest(&self, rest: Duration, hints: &ConnectionHints) -> bool {
         let silent = self.seen.received_ago.min(self.seen.sent_ago);
-        hints.idle && self.is_settled() && self.seen.held == 0 && silent >= rest.max(hints.pause * 2)
+        hints.idle
+            && self.is_settled()
+            && self.seen.held == 0
+            && silent >= rest.max(hints.pause.saturating_mul(2))
     }
 }
 
 impl Shut {
     fn closes_within(&self, hints: &ConnectionHints) -> Duration {
-        if self.is_sure { CLOSES_WITHIN } else { CLOSES_WITHIN.max(hints.pause * 2) }
+        if self.is_sure { CLOSES_WITHIN } else { CLOSES_WITHIN.max(hints.pause.saturating_mul(2)) }
     }
 
     fn take_in(&mut self, now: Moment, tail: &Tail) {

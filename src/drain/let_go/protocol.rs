@@ -3,18 +3,6 @@
 //! frames. Known by a request line that was seen unread, by a readiness check over http, or because
 //! the port was named. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::{HashMap, HashSet};
 
 /// As many bytes as are looked at.

@@ -153,7 +153,7 @@ impl CloseSchedule {
                 };
                 self.entries.insert(offer.cookie, entry);
                 self.queue.insert((at, offer.cookie));
-                self.owed += usize::from(entry.owed);
+                self.owed = self.owed.saturating_add(usize::from(entry.owed));
             }
         }
     }
@@ -176,14 +176,14 @@ impl CloseSchedule {
 
     fn remove(&mut self, cookie: u64) {
         let Some(entry) = self.entries.remove(&cookie) else { return };
-        self.owed -= usize::from(entry.owed);
+        self.owed = self.owed.saturating_sub(usize::from(entry.owed));
         match entry.state {
             ClosingState::Queued(at) => {
                 self.queue.remove(&(at, cookie));
             }
             ClosingState::Active(attempt) => {
                 self.active.remove(&cookie);
-                self.corked -= usize::from(attempt.is_corked());
+                self.corked = self.corked.saturating_sub(usize::from(attempt.is_corked()));
             }
             ClosingState::Done => {}
         }
@@ -223,7 +223,7 @@ impl CloseSchedule {
     }
 
     /// The next one to begin with, if one is due and there is room. It is to be
-    /// [begun](Schedule::begin) or [removed](Schedule::gone).
+    /// [begun](CloseSchedule::begin) or [removed](CloseSchedule::gone).
     pub(super) fn next_to_begin(&self, now: Moment) -> Option<u64> {
         let (at, cookie) = self.queue.first()?;
         (*at <= now && self.has_room()).then_some(*cookie)
@@ -232,7 +232,7 @@ impl CloseSchedule {
     /// It begins; true when the socket has to be corked now. In any case it is to be looked at
     /// then.
     pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
-        let rest = REST + self.chance.within(REST);
+        let rest = REST.saturating_add(self.chance.within(REST));
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
         let hints = hints(entry, now, self.ignoring, &self.rhythms);
         let ClosingState::Queued(at) = entry.state else { return false };
@@ -242,7 +242,7 @@ impl CloseSchedule {
         entry.state = ClosingState::Active(attempt);
         self.queue.remove(&(at, cookie));
         self.active.insert(cookie);
-        self.corked += usize::from(attempt.is_corked());
+        self.corked = self.corked.saturating_add(usize::from(attempt.is_corked()));
         attempt.is_corked()
     }
 
@@ -253,10 +253,10 @@ impl CloseSchedule {
         let ClosingState::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
         let was_corked = attempt.is_corked();
         let (act, end) = attempt.look(now, tail, &hints);
-        self.corked -= usize::from(was_corked && !attempt.is_corked());
+        self.corked = self.corked.saturating_sub(usize::from(was_corked && !attempt.is_corked()));
         if attempt.is_worth_waiting() && !entry.owed {
             entry.owed = true;
-            self.owed += 1;
+            self.owed = self.owed.saturating_add(1);
         }
         if let Some(end) = end {
             entry.open_exchange = attempt.open_exchange();
@@ -269,7 +269,7 @@ impl CloseSchedule {
     pub(super) fn gone(&mut self, now: Moment, cookie: u64) -> Option<AttemptEnd> {
         match self.entries.get(&cookie).map(|entry| entry.state) {
             Some(ClosingState::Active(attempt)) => {
-                self.corked -= usize::from(attempt.is_corked());
+                self.corked = self.corked.saturating_sub(usize::from(attempt.is_corked()));
                 if let Some(Closing { state, .. }) = self.entries.get_mut(&cookie) {
                     *state = ClosingState::Done;
                 }
@@ -290,9 +290,9 @@ impl CloseSchedule {
             // Should it still be there, the next look at all connections will say so.
             return self.remove(cookie);
         }
-        let again = now + AGAIN + self.chance.within(AGAIN * 2);
+        let again = now + AGAIN + self.chance.within(AGAIN.saturating_mul(2));
         let Some(entry) = self.entries.get_mut(&cookie) else { return };
-        entry.streams += u32::from(end == AttemptEnd::Streams);
+        entry.streams = entry.streams.saturating_add(u32::from(end == AttemptEnd::Streams));
         let (next, owed) = match end {
             AttemptEnd::LetGo | AttemptEnd::Closed | AttemptEnd::Gone | AttemptEnd::LeftAlone => {
                 (None, false)
@@ -303,20 +303,22 @@ impl CloseSchedule {
             AttemptEnd::Late | AttemptEnd::Streams => (Some(again), true),
             AttemptEnd::Silent => (Some(again), false),
         };
-        self.owed = self.owed + usize::from(owed) - usize::from(entry.owed);
+        self.owed = self.owed.saturating_add(usize::from(owed)).saturating_sub(usize::from(entry.owed));
         entry.owed = owed;
         entry.state = next.map_or(ClosingState::Done, ClosingState::Queued);
         if let Some(at) = next {
             self.queue.insert((at, cookie));
         }
         match end {
-            AttemptEnd::LetGo => self.count.let_go += 1,
+            AttemptEnd::LetGo => self.count.let_go = self.count.let_go.saturating_add(1),
             AttemptEnd::Closed => {
-                self.count.let_go += 1;
-                self.ignoring += 1;
+                self.count.let_go = self.count.let_go.saturating_add(1);
+                self.ignoring = self.ignoring.saturating_add(1);
             }
-            AttemptEnd::LeftAlone => self.count.left_alone += 1,
-            AttemptEnd::Streams => self.count.left_alone += u32::from(next.is_none()),
+            AttemptEnd::LeftAlone => self.count.left_alone = self.count.left_alone.saturating_add(1),
+            AttemptEnd::Streams => {
+                self.count.left_alone = self.count.left_alone.saturating_add(u32::from(next.is_none()));
+            }
             AttemptEnd::Gone | AttemptEnd::Late | AttemptEnd::Unanswered | AttemptEnd::Silent => {}
         }
     }

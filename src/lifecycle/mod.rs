@@ -132,7 +132,11 @@ enum State {
     },
     Draining,
     Stopping {
+        /// When the app could begin to act: when it got its first stop signal, or when we woke
+        /// after having stood still since, and the app most likely with us.
         began: Moment,
+        /// Whether it had the least time to act, as far as we were awake.
+        had_time: bool,
         step: usize,
         next: Option<Moment>,
     },
@@ -170,7 +174,9 @@ impl Kill {
 const KILL_AGAIN: Duration = Duration::from_millis(50);
 /// Between the first stop signal and SIGKILL, and between SIGKILL and leaving, lies at least this
 /// long, or what the plan itself has room for. It matters for whoever is woken late (stopped,
-/// frozen, starved): overdue deadlines are not all acted on at once.
+/// frozen, starved): overdue deadlines are not all acted on at once. After the first stop signal
+/// the lifecycle is asked once when this is over: who comes late for that may have been frozen
+/// together with the app, whose time then begins anew.
 const MIN_GAP: Duration = Duration::from_millis(200);
 
 /// The life of one app.
@@ -234,9 +240,9 @@ impl Lifecycle {
             State::PreStop { hooks: false } => Some(self.sleep_over()),
             State::PreStop { hooks: true } => Some(self.drain_over().max(self.sleep_over())),
             State::Draining => Some(self.drain_over()),
-            State::Stopping { began, next, .. } => {
-                let kill_due = self.kill_due(began);
-                Some(next.map_or(kill_due, |next| next.min(kill_due)))
+            State::Stopping { began, had_time, next, .. } => {
+                let has_time = (!had_time).then(|| began + self.stop_gap());
+                Some([next, has_time].into_iter().flatten().fold(self.kill_due(began), Moment::min))
             }
             State::Killing(kill) => Some(kill.again.min(self.leave_due(kill))),
             State::Sweeping { began, kill: None, .. } => Some(self.sweep_over(began)),
@@ -296,10 +302,16 @@ impl Lifecycle {
         MIN_GAP.min(half(half(self.plan.grace)))
     }
 
-    /// When an app that got its first stop signal at `signalled` is killed: on time, unless the
-    /// signal came late.
-    fn kill_due(&self, signalled: Moment) -> Moment {
-        self.kill_at().max(signalled + self.stop_gap())
+    /// When an app that could begin to act at `began` is killed: on time, unless that was late.
+    fn kill_due(&self, began: Moment) -> Moment {
+        self.kill_at().max(began + self.stop_gap())
+    }
+
+    /// When an app could begin to act, asked when its least time after `began` is over: only now,
+    /// where that is noticed late, since the app may have stood still with us.
+    fn began_by(&self, began: Moment, now: Moment) -> Moment {
+        let gap = self.stop_gap();
+        if now.since(began + gap) > half(gap) { now } else { began }
     }
 
     /// When what was killed is left alone: what survives that long, the kernel cannot end.
@@ -434,7 +446,7 @@ impl Lifecycle {
 
     fn stopping(&mut self, why: Why, now: Moment, actions: &mut Actions) {
         actions.push(Action::Enter(Phase::Stopping, why));
-        self.state = State::Stopping { began: now, step: 0, next: None };
+        self.state = State::Stopping { began: now, had_time: false, step: 0, next: None };
         match &self.plan.schedule {
             Schedule::Silent => {}
             Schedule::AsAsked => {
@@ -442,20 +454,22 @@ impl Lifecycle {
                 // A signal that is rewritten to nothing asks for nothing.
                 actions.push(Action::Stop(self.plan.rewrites.apply(asked_by).unwrap_or(asked_by)));
             }
-            Schedule::Steps(_) => self.step(now, 0, now, actions),
+            Schedule::Steps(_) => self.step(0, now, actions),
         }
     }
 
     /// Sends one entry of the schedule and arms the next.
-    fn step(&mut self, began: Moment, step: usize, now: Moment, actions: &mut Actions) {
+    fn step(&mut self, number: usize, now: Moment, actions: &mut Actions) {
         let Schedule::Steps(steps) = &self.plan.schedule else { return };
-        let Some(entry) = steps.get(step) else { return };
-        let next = steps.get(step.saturating_add(1)).map(|_| match entry.wait {
+        let Some(entry) = steps.get(number) else { return };
+        let then = steps.get(number.saturating_add(1)).map(|_| match entry.wait {
             Wait::For(length) => now + length,
             Wait::UntilBeforeKill(length) => self.kill_at() - length.min(half(self.kill_at().since(now))),
         });
         actions.push(Action::Stop(entry.signal));
-        self.state = State::Stopping { began, step, next };
+        if let State::Stopping { step, next, .. } = &mut self.state {
+            (*step, *next) = (number, then);
+        }
     }
 
     fn hooks_ended(&mut self, stage: HookPoint, actions: &mut Actions) {
@@ -518,12 +532,16 @@ impl Lifecycle {
                 self.state = State::PreStop { hooks: false };
             }
             State::Draining => self.stopping(Why::DrainTimeout, now, actions),
+            State::Stopping { began, had_time: false, step, next } if now >= began + self.stop_gap() => {
+                let began = self.began_by(began, now);
+                self.state = State::Stopping { began, had_time: true, step, next };
+            }
             State::Stopping { began, .. } if now >= self.kill_due(began) => {
                 self.state = State::Killing(Kill::at(now));
                 actions.push(Action::Enter(Phase::Killing, Why::TimeUp));
                 actions.push(Action::Kill);
             }
-            State::Stopping { began, step, .. } => self.step(began, step.saturating_add(1), now, actions),
+            State::Stopping { step, .. } => self.step(step.saturating_add(1), now, actions),
             State::Killing(kill) if now >= self.leave_due(kill) => {
                 self.leave(Exit::Killed(Signal::KILL), Why::Unkillable, actions);
             }

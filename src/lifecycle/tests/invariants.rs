@@ -28,6 +28,12 @@ impl Seen {
         self.woken_late_at = Some(at);
     }
 
+    /// Whether the app had time to act on its first stop signal by then.
+    pub(super) fn had_time(&self, by: Moment, plan: &Plan) -> bool {
+        let gap = MIN_GAP.min(plan.grace / 4);
+        self.signalled_at.is_some_and(|at| by.since(at) >= gap)
+    }
+
     pub(super) fn stop_was_asked_for(&self) -> bool {
         self.stopped_at.is_some()
     }
@@ -67,8 +73,7 @@ impl Seen {
                 hold!(!ready || self.stopped_at.is_none(), "ready after a stop request");
             }
             Action::Kill => {
-                let gap = MIN_GAP.min(plan.grace / 4);
-                hold!(self.signalled_at.is_some_and(|at| now.since(at) >= gap), "killed without time to act");
+                hold!(self.had_time(now, plan), "killed without time to act");
             }
             Action::Leave(exit) => self.left = Some((now, exit)),
             Action::Stop(_)

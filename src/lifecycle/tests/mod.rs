@@ -341,7 +341,7 @@ fn everything_is_killed_again_until_it_is_gone() {
     let mut life = Lifecycle::new(usual());
     life.on(Event::Started, seconds(0.0));
     life.on(by(Signal::TERM), seconds(0.0));
-    for at in [5.0, 20.0, 29.0] {
+    for at in [5.0, 20.0, 20.2, 29.0] {
         life.on(Event::Tick, seconds(at));
     }
     assert_eq!(life.deadline(), Some(seconds(29.05)));
@@ -386,6 +386,63 @@ fn woken_late_the_app_is_asked_before_it_is_killed_and_reaped_before_adieu_leave
     );
     let said = woken_late(&[(0.0, by(Signal::TERM)), (6.0, GONE)], 100.0);
     assert_eq!(said, ["100.0 kill leftovers", "100.2 Gone", "100.2 leave 0"]);
+}
+
+/// A stop whose only signal is sent at `signalled`, with the kill due at 29.
+fn signalled_at(signalled: f64) -> Lifecycle {
+    let mut life = Lifecycle::new(Plan { pre_stop: length(signalled), drain: None, ..usual() });
+    life.on(Event::Started, seconds(0.0));
+    life.on(by(Signal::TERM), seconds(0.0));
+    let actions = life.on(Event::Tick, seconds(signalled));
+    assert_eq!(
+        actions,
+        [Action::Enter(Phase::Stopping, Why::SleepOver), Action::Stop(Signal::TERM)],
+        "at {signalled}"
+    );
+    life
+}
+
+const KILLS: [Action; 2] = [Action::Enter(Phase::Killing, Why::TimeUp), Action::Kill];
+
+#[test]
+fn an_app_that_stood_still_since_its_stop_signal_has_time_to_act_once() {
+    let mut life = signalled_at(5.0);
+    assert_eq!(life.deadline(), Some(seconds(5.2)));
+    assert_eq!(life.on(Event::Tick, seconds(60.0)), [], "app and adieu were frozen");
+    let mut again = life.clone();
+    assert_eq!(life.deadline(), Some(seconds(60.2)));
+    assert_eq!(life.on(Event::Tick, seconds(60.2)), KILLS);
+    assert_eq!(again.on(Event::Tick, seconds(90.0)), KILLS, "frozen once more");
+}
+
+#[test]
+fn an_app_that_had_its_time_is_killed_as_soon_as_adieu_wakes() {
+    let mut life = signalled_at(5.0);
+    assert_eq!(life.on(Event::Tick, seconds(5.2)), []);
+    assert_eq!(life.deadline(), Some(seconds(29.0)));
+    assert_eq!(life.on(Event::Tick, seconds(60.0)), KILLS);
+}
+
+#[test]
+fn a_busy_machine_is_no_freeze() {
+    assert_eq!(signalled_at(28.8).on(Event::Tick, seconds(29.0)), KILLS);
+    assert_eq!(signalled_at(28.8).on(Event::Tick, seconds(29.1)), KILLS);
+    let mut life = signalled_at(28.8);
+    assert_eq!(life.on(Event::Tick, seconds(29.101)), []);
+    assert_eq!(life.deadline(), Some(seconds(29.301)));
+}
+
+#[test]
+fn a_frozen_schedule_goes_on_before_the_kill() {
+    let steps = [Signal::QUIT, Signal::TERM].map(|signal| Step { signal, wait: Wait::For(length(4.0)) });
+    let plan =
+        Plan { pre_stop: length(5.0), drain: None, schedule: Schedule::Steps(steps.to_vec()), ..usual() };
+    let mut life = Lifecycle::new(plan);
+    life.on(Event::Started, seconds(0.0));
+    life.on(by(Signal::TERM), seconds(0.0));
+    life.on(Event::Tick, seconds(5.0));
+    assert_eq!(life.on(Event::Tick, seconds(60.0)), [Action::Stop(Signal::TERM)]);
+    assert_eq!(life.on(Event::Tick, seconds(60.2)), KILLS);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

@@ -123,6 +123,11 @@ impl Model for Lives {
                     next.seen.woken_late(next.now);
                 }
                 next.take(Event::Tick, &self.0);
+                // Since it was last seen awake, the app may have stood still as well.
+                let killed = world.app == App::Alive && next.app == App::Killed;
+                if !late.is_zero() && killed && !world.seen.had_time(world.now, &self.0) {
+                    next.broken.get_or_insert("killed on waking, without time to act".to_owned());
+                }
             }
             Step::Event(Event::Signal(arrival)) => next.signal(arrival.signal, &self.0),
             Step::Event(event) => next.take(event, &self.0),

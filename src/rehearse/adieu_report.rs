@@ -1,6 +1,6 @@
-//! adieu's own report, as far as a rehearsal uses it: its phases on the time scale of the stop, how
-//! the app itself ended, and whom adieu had to kill. A report that is missing makes the recording
-//! poorer, never wrong.
+//! adieu's own report, as far as a rehearsal uses it: its phases in milliseconds since the stop
+//! request, how the app itself ended, and what adieu had to kill. Without a report the recording
+//! has less in it, but nothing wrong.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::recording::{AdieuReport, At, RecordedExit, RecordedPhase};
 use adieu::signal::Signal;
 
-/// Times are milliseconds since adieu's start.
+/// Its times are milliseconds since adieu's start.
 #[derive(Deserialize)]
 struct Reported {
     asked: Option<ReportedRequest>,
@@ -49,14 +49,14 @@ struct ReportedEnd {
     signal: Option<String>,
 }
 
-/// Reads it; `hook_ms` is when, after the platform's stop request, its signal came to adieu.
+/// Reads the report. `hook_ms` is the time from the platform's stop request to its signal.
 pub(crate) fn read(path: &Path, hook_ms: u64) -> Option<AdieuReport> {
     understand(&std::fs::read(path).ok()?, hook_ms)
 }
 
 fn understand(report: &[u8], hook_ms: u64) -> Option<AdieuReport> {
     let report: Reported = serde_json::from_slice(report).ok()?;
-    // An app that ended before the platform asked has no stop to tell of, but its end counts.
+    // If the app ended before the stop request, there are no phases of a stop, but its end counts.
     let app = report.app.is_some();
     let asked = report.asked.map(|asked| asked.at_ms).or(app.then_some(i64::MAX / 2))?;
     let at = |ms: i64| At(ms - asked + hook_ms as i64);

@@ -1,6 +1,6 @@
-//! The load balancer, played: it goes on sending for a while after the stop request, because in a
-//! cluster the news of a stop takes its time to every node, and then it sends nothing more. Clients
-//! ask it before every request, and do their pauses here, so that a pause ends when sending ends.
+//! The simulated load balancer. It keeps sending for a while after the stop request, because the
+//! nodes of a cluster learn of a stop with a delay; then it sends nothing more. Clients ask it
+//! before every request and pause in it, so that the removal ends their pauses.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// From now on nothing is sent to the app.
+    /// From now on no request is routed to the app.
     pub(crate) fn remove(&self) {
         *self.removed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.news.notify_all();
     }
 
-    /// Waits so long and tells whether the app is still sent requests; returns early when that
-    /// ends.
+    /// Waits for this time and returns whether the app still gets requests; the removal ends the
+    /// wait early.
     pub(crate) fn routes_after(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);

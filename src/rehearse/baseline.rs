@@ -1,5 +1,5 @@
-//! An earlier rehearsal's report, and what has become worse since. An app that is not perfect yet
-//! can be kept from getting worse.
+//! Compares a run with the report of an earlier rehearsal, so that an app that is not perfect yet
+//! does not get worse unnoticed.
 
 use serde::Deserialize;
 
@@ -7,11 +7,11 @@ use super::recording::Mode;
 use super::show::run::Run;
 use super::verdict::Outcome;
 
-/// Load and stop meet by chance: the share of lost requests counts as worse only when it is larger
-/// by more than half.
+/// How many requests the stop meets is chance, so the share of lost requests counts as worse only
+/// when it is larger by more than half.
 const NOISE: f64 = 1.5;
 
-/// What is read of a report; the rest of it may have changed.
+/// The fields of a report that are read; the others may have changed.
 #[derive(Deserialize)]
 struct EarlierReport {
     version: u64,
@@ -50,7 +50,7 @@ struct EarlierFinding {
 /// An earlier rehearsal.
 pub struct Baseline(Vec<Earlier>);
 
-/// What has changed since, in one line each.
+/// What has changed since, one line each.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub struct Comparison {
     pub worse: Vec<String>,
@@ -58,20 +58,20 @@ pub struct Comparison {
 }
 
 impl Baseline {
-    /// Reads what `--report` has written.
+    /// Reads a report that `--report` has written.
     ///
     /// # Errors
-    /// Why it is none, and what would be one.
+    /// Why it cannot be used, and how to get one that can.
     pub fn read(text: &str) -> Result<Baseline, String> {
         let report: EarlierReport = serde_json::from_str(text).map_err(|error| {
             format!(
-                "line {}: this is no report of a rehearsal ({error}); write one with --report",
+                "line {}: this is not a report of a rehearsal ({error}); write one with --report",
                 error.line()
             )
         })?;
         if report.version != super::show::json::VERSION {
             return Err(format!(
-                "it was written by another version of the rehearsal (format {}, not {}); write it anew with --report",
+                "it has format {}, not {}, from another version of adieu-rehearse; write it again with --report",
                 report.version,
                 super::show::json::VERSION
             ));
@@ -79,17 +79,17 @@ impl Baseline {
         Ok(Baseline(report.runs))
     }
 
-    /// Holds a run against the earlier one of the same kind.
+    /// Compares a run with the earlier one of the same mode.
     ///
     /// # Errors
-    /// There is none.
+    /// The report has no run of that mode.
     pub fn compare(&self, run: &Run) -> Result<Comparison, String> {
         let mode = run.recording.mode;
         let earlier = self
             .0
             .iter()
             .find(|earlier| earlier.recording.mode == mode)
-            .ok_or_else(|| format!("it holds no run {}; write it anew with --report", mode.label()))?;
+            .ok_or_else(|| format!("it has no run {}; write it again with --report", mode.label()))?;
         let mut comparison = Comparison::default();
         losses(&earlier.verdict.tally, run, &mut comparison);
         for finding in &run.verdict.findings {
@@ -100,7 +100,7 @@ impl Baseline {
             match (failed, finding.outcome) {
                 (false, Outcome::Fail) => comparison.worse.push(format!("{label}: {}", finding.seen)),
                 (true, Outcome::Pass) => comparison.better.push(format!("{label}: {}", finding.seen)),
-                // What was not seen is neither.
+                // A point that was not seen is neither worse nor better.
                 (false, Outcome::Pass | Outcome::NotSeen) | (true, Outcome::Fail | Outcome::NotSeen) => {}
             }
         }
@@ -114,7 +114,7 @@ fn losses(before: &EarlierTally, run: &Run, comparison: &mut Comparison) {
     let share = |lost: usize, sent: usize| if sent == 0 { 0.0 } else { lost as f64 / sent as f64 };
     let (then, today) = (share(lost_before, before.sent), share(now.lost(), now.sent));
     let line =
-        format!("{} of {} requests lost, before {lost_before} of {}", now.lost(), now.sent, before.sent);
+        format!("{} of {} requests lost, before: {lost_before} of {}", now.lost(), now.sent, before.sent);
     if today > then * NOISE {
         comparison.worse.push(line);
     } else if now.sent > 0 && today * NOISE < then {

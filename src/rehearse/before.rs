@@ -1,6 +1,6 @@
-//! What a unit runs before its app, ExecStartPre: one command after the other, as the same user, in
-//! the same folder and with the same variables, each to its end. It is an ordinary process of this
-//! machine, as what it prepares may have to outlive it.
+//! The commands that a unit runs before its app, ExecStartPre: one after the other, with the same
+//! user, directory and variables. They run outside the sandbox, because what they prepare may have
+//! to outlive them.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -13,10 +13,10 @@ use super::sandbox::{Launch, last_line};
 use super::session::{POLL, RehearsalError, Session};
 use adieu::errno::describe;
 
-/// Runs them all.
+/// Runs all of them.
 ///
 /// # Errors
-/// The first that fails and may not; the one that does not end in time; an interrupt.
+/// A command fails and may not, or does not end in time; or the user interrupts.
 pub(crate) fn run(launch: &Launch, session: &Session, patience: Duration) -> Result<(), RehearsalError> {
     for step in &launch.start_as.before {
         session.progress.say(&format!("before the app: {}", typed(&step.command)));
@@ -25,7 +25,7 @@ pub(crate) fn run(launch: &Launch, session: &Session, patience: Duration) -> Res
             Ok(mut child) => {
                 let status = await_end(&mut child, session, until);
                 if status.is_err() {
-                    // Whoever is gone already need not be killed.
+                    // It may have ended already.
                     let _gone = child.kill().and_then(|()| child.wait());
                 }
                 judge(step, launch, status?)?;
@@ -60,7 +60,7 @@ fn start(step: &PreStart, launch: &Launch) -> std::io::Result<Child> {
     command.spawn()
 }
 
-/// Its status, or nothing when it took too long.
+/// Its status, or `None` when it took too long.
 fn await_end(
     child: &mut Child,
     session: &Session,
@@ -80,7 +80,7 @@ fn await_end(
 fn judge(step: &PreStart, launch: &Launch, status: Option<ExitStatus>) -> Result<(), RehearsalError> {
     let why = match status {
         Some(status) if status.success() || step.may_fail => return Ok(()),
-        Some(status) => format!("ended with {status}; it last said: {}", last_line(&launch.log)),
+        Some(status) => format!("ended with {status}; its last output: {}", last_line(&launch.log)),
         None => "did not end in time".to_owned(),
     };
     Err(RehearsalError::Cannot(format!("'{}', which runs before the app, {why}", typed(&step.command))))

@@ -1,7 +1,7 @@
-//! A container, run by the engine that is there. The image's own entry point, STOPSIGNAL and
-//! HEALTHCHECK hold, and the engine itself asks for the stop and kills; the tool only looks on.
-//! Requests have to come from inside the container's network, which may be none at all: the tool's
-//! threads enter it, while the engine's own programs stay outside.
+//! A container, run by docker or podman. The image's own entry point, STOPSIGNAL and HEALTHCHECK
+//! apply, and the engine itself stops and kills; the tool only watches. The container's network may
+//! be unreachable from outside, so the tool's threads enter it, while the engine's programs stay
+//! outside.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,18 +17,18 @@ use serde_json::Value;
 use super::recording::{Mode, RecordedExit};
 use adieu::errno::describe;
 
-/// Between two looks for the container's end.
+/// The pause between two checks for the container's end.
 const LOOK: Duration = Duration::from_millis(5);
-/// Between two questions to the engine, which takes its time for each.
+/// The pause between two calls of the engine, which is slow.
 const QUESTION: Duration = Duration::from_millis(100);
 
-/// What is to be run.
+/// What to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) name: String,
-    /// The engine's program, and options of its own.
+    /// The engine's program and its own options.
     pub(crate) engine: Vec<OsString>,
-    /// Options of its `run`.
+    /// Options for its `run`.
     pub(crate) run_options: Vec<OsString>,
 }
 
@@ -36,24 +36,24 @@ pub(crate) struct Image {
 pub(crate) struct Container {
     engine: Vec<OsString>,
     name: String,
-    /// The host's network, to return to; nothing when the container's was not entered.
+    /// The host's network, to return to; `None` when the container's was not entered.
     outside: Option<File>,
     stop: Sender<Duration>,
     stopper: Option<JoinHandle<()>>,
     ended: Receiver<(Instant, RecordedExit)>,
-    /// What the engine says of it.
+    /// The engine's `inspect` of it.
     about: Value,
     pub(crate) pid: i32,
 }
 
-/// The engine that was named, or the first that answers.
+/// The engine of --engine, or the first that answers.
 ///
 /// # Errors
-/// That there is none.
+/// There is none.
 pub(crate) fn find_engine(named: Option<&str>) -> Result<Vec<OsString>, String> {
     if let Some(named) = named {
         let words = shlex::split(named).filter(|words| !words.is_empty());
-        let words = words.ok_or_else(|| format!("'{named}' is no command; write --engine docker"))?;
+        let words = words.ok_or_else(|| format!("'{named}' is not a command; write --engine docker"))?;
         return Ok(words.into_iter().map(OsString::from).collect());
     }
     for engine in ["docker", "podman"] {
@@ -62,7 +62,7 @@ pub(crate) fn find_engine(named: Option<&str>) -> Result<Vec<OsString>, String> 
             return Ok(vec![engine.into()]);
         }
     }
-    Err("neither docker nor podman answers here; name an engine: --engine 'podman --runtime runc'".to_owned())
+    Err("neither docker nor podman answers; name an engine: --engine 'podman --runtime runc'".to_owned())
 }
 
 fn ask(engine: &[OsString], words: &[&OsStr]) -> Result<Output, String> {
@@ -72,10 +72,10 @@ fn ask(engine: &[OsString], words: &[&OsStr]) -> Result<Output, String> {
 }
 
 impl Container {
-    /// Starts it, and waits until it runs; `goes_on` says whether to go on waiting.
+    /// Starts the container and waits until it runs, as long as `goes_on` is true.
     ///
     /// # Errors
-    /// What the engine says, or that it took too long.
+    /// The engine's message, or that it took too long.
     pub(crate) fn start(
         image: &Image,
         words: &[OsString],
@@ -101,7 +101,7 @@ impl Container {
             command.arg("--env").arg(pair);
         }
         command.arg(&image.name).args(words).stdin(Stdio::null()).stdout(output).stderr(errors);
-        // A terminal's Ctrl-C is for the tool, which then removes the container.
+        // Ctrl-C must reach only the tool, which then removes the container.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .spawn()
@@ -125,15 +125,14 @@ impl Container {
         Ok(Container { engine, name, outside: None, stop, stopper: Some(stopper), ended, about, pid })
     }
 
-    /// From now on this thread, and those that it starts, speak from inside the container's
-    /// network.
+    /// Moves this thread, and the threads that it starts from now on, into the container's network.
     ///
     /// # Errors
-    /// That it is not permitted.
+    /// It is not permitted.
     pub(crate) fn enter_network(&mut self) -> Result<(), String> {
         let denied = |error: &std::io::Error| {
             format!(
-                "cannot enter the container's network ({}): run as root, or publish a port and name it whole: \
+                "cannot enter the container's network ({}): run as root, or publish a port and give the full URL: \
                  --run-option=--publish=8080:8080 --url http://127.0.0.1:8080/",
                 describe(error)
             )
@@ -145,19 +144,19 @@ impl Container {
         Ok(())
     }
 
-    /// Waits until the image's HEALTHCHECK passes, if it has one, for as long as `goes_on` says,
-    /// which is `within`.
+    /// Waits until the image's HEALTHCHECK passes, if it has one, as long as `goes_on` is true;
+    /// `within` is that time, for the message.
     ///
     /// # Errors
-    /// That it does not in time.
+    /// It does not pass in time.
     pub(crate) fn await_health(&self, within: Duration, goes_on: &dyn Fn() -> bool) -> Result<(), String> {
         let check = &self.about["Config"]["Healthcheck"]["Test"];
         if check.as_array().is_none_or(Vec::is_empty) || check[0] == "NONE" {
             return Ok(());
         }
         while goes_on() {
-            // podman runs checks by systemd's timers, which need not be there, or at once when it
-            // is asked to.
+            // podman runs health checks by systemd timers, which may not exist; this runs one at
+            // once.
             let by_hand = ask(&self.engine, &["healthcheck".as_ref(), "run".as_ref(), self.name.as_ref()]);
             if by_hand.is_ok_and(|output| output.status.success()) {
                 return Ok(());
@@ -171,18 +170,18 @@ impl Container {
         Err(format!("the image's HEALTHCHECK did not pass within {} s: {check}", within.as_secs()))
     }
 
-    /// Lets the engine ask for the stop, and kill when the grace is over.
+    /// Lets the engine stop the container, and kill it when the grace is over.
     pub(crate) fn stop(&self, grace: Duration) {
-        // The thread that listens is gone only when it has been asked before.
+        // The receiving thread is gone only after an earlier stop.
         let _asked = self.stop.send(grace);
     }
 
-    /// When and how it ended, once it has, within this time.
+    /// Waits for its end for this time: when and how it ended.
     pub(crate) fn ended_within(&self, time: Duration) -> Option<(Instant, RecordedExit)> {
         self.ended.recv_timeout(time).ok()
     }
 
-    /// The signal by which the engine asks.
+    /// The stop signal that the engine sends.
     pub(crate) fn stop_signal(&self) -> Option<adieu::signal::Signal> {
         let told = &self.about["Config"]["StopSignal"];
         let text =
@@ -190,7 +189,7 @@ impl Container {
         text.and_then(|text| text.parse().ok())
     }
 
-    /// What its first process is.
+    /// What the app runs under, by its first process.
     pub(crate) fn mode(&self) -> Mode {
         let command = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         let first = command.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -202,7 +201,7 @@ impl Container {
         }
     }
 
-    /// The port at which an adieu in it says whether it is ready, if it was told to by a variable.
+    /// The health port of an adieu inside, if a variable sets it.
     pub(crate) fn health_port(&self) -> Option<u16> {
         let env = self.about["Config"]["Env"].as_array()?;
         let address =
@@ -227,17 +226,18 @@ impl Drop for Container {
     }
 }
 
-/// Stands outside of the container's network from its start, and so can call the engine.
+/// A thread that calls the engine. It starts before the tool enters the container's network, so
+/// it stays in the host's.
 fn stopper(engine: Vec<OsString>, name: String, asked: Receiver<Duration>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let Ok(grace) = asked.recv() else { return };
         let seconds = whole_seconds(grace).to_string();
-        // When the container has ended by itself there is nothing to stop.
+        // It fails when the container has ended by itself.
         let _ended = ask(&engine, &["stop".as_ref(), "--time".as_ref(), seconds.as_ref(), name.as_ref()]);
     })
 }
 
-/// Engines count in seconds.
+/// Engines take whole seconds.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_millis().div_ceil(1000) as u64
 }
@@ -253,7 +253,7 @@ fn inspect(engine: &[OsString], name: &str) -> Option<Value> {
     page.get(0).cloned()
 }
 
-/// Until the engine knows the container's first process.
+/// Waits until the engine knows the container's first process.
 fn await_pid(
     engine: &[OsString],
     name: &str,
@@ -262,7 +262,7 @@ fn await_pid(
 ) -> Result<Value, String> {
     while goes_on() {
         if let Ok(Some(status)) = child.try_wait() {
-            return Err(format!("the container ended before it could be looked at, with {status}"));
+            return Err(format!("the container ended with {status} before the rehearsal could inspect it"));
         }
         let about =
             inspect(engine, name).filter(|about| about["State"]["Pid"].as_i64().is_some_and(|pid| pid > 0));
@@ -274,7 +274,7 @@ fn await_pid(
     Err("the container did not start in time".to_owned())
 }
 
-/// Waits for the container's first process, and then for the engine to say how it ended.
+/// Waits for the end of the container's first process, and then for its status from the engine.
 fn await_end(pid: i32, mut child: Child) -> (Instant, RecordedExit) {
     let ended = loop {
         let lives = procfs::process::Process::new(pid)

@@ -1,7 +1,7 @@
-//! HTTP/1.1 as a client speaks it, so far as a rehearsal needs it: a request, interim answers, and
-//! an answer read to its very end, since an answer that breaks off is none. Written here because it
-//! has to tell apart what libraries for users smooth over: a connection that was closed between two
-//! requests from one that was closed under a request.
+//! An HTTP/1.1 client, as far as a rehearsal needs one: a request, interim answers, and an answer
+//! that is read to its end, because one that breaks off is lost. It is written here because HTTP
+//! libraries retry and hide a difference that matters here: a connection that was closed between
+//! two requests, or during one.
 
 use std::time::{Duration, Instant};
 
@@ -71,10 +71,10 @@ impl Message {
 /// Sends a request and reads the head of its answer.
 ///
 /// # Errors
-/// The fate of the request when there is no such head.
+/// The fate of the request when no head of an answer came.
 pub(crate) fn begin(link: &mut Link, url: &Url, message: &Message, deadline: Instant) -> Result<Head, Fate> {
     let mut unsent = link.send(message.head(url).as_bytes(), deadline).err();
-    // Who expects 100 waits for it before the body; an answer in its place is the answer.
+    // With Expect, the client waits for status 100 before the body; any other status is final.
     if unsent.is_none() && message.has("expect") {
         let head = read_head(link, &message.method, deadline)?;
         if head.status != 100 {
@@ -86,7 +86,7 @@ pub(crate) fn begin(link: &mut Link, url: &Url, message: &Message, deadline: Ins
     }
     loop {
         match (read_head(link, &message.method, deadline), &unsent) {
-            // 101 is final: what follows is another protocol.
+            // 101 is final: another protocol follows.
             (Ok(head), _) if (100..200).contains(&head.status) && head.status != 101 => {}
             (Ok(head), _) => return Ok(head),
             (Err(_), Some(error)) => return Err(broken(error)),
@@ -95,7 +95,7 @@ pub(crate) fn begin(link: &mut Link, url: &Url, message: &Message, deadline: Ins
     }
 }
 
-/// In twenty parts, over the time that the upload is to take.
+/// Sends the body in twenty parts, spread over the upload time.
 fn send_body(link: &mut Link, message: &Message, deadline: Instant) -> std::io::Result<()> {
     if message.body.is_empty() {
         return Ok(());
@@ -123,7 +123,7 @@ fn read_head(link: &mut Link, method: &str, deadline: Instant) -> Result<Head, F
                 return Ok(head);
             }
             Ok(httparse::Status::Partial) => {}
-            Err(error) => return Err(Fate::CutOff { why: format!("no HTTP answer: {error}") }),
+            Err(error) => return Err(Fate::CutOff { why: format!("not an HTTP answer: {error}") }),
         }
         if link.receive(deadline).map_err(|error| broken(&error))? == 0 {
             let why = match link.received.len() {
@@ -135,7 +135,7 @@ fn read_head(link: &mut Link, method: &str, deadline: Instant) -> Result<Head, F
     }
 }
 
-/// RFC 9112, 6.3: how long the body of an answer is.
+/// RFC 9112, 6.3: the length of the body of an answer.
 fn understand(answer: &httparse::Response, method: &str) -> Head {
     let value = |name: &str| {
         let header = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
@@ -208,12 +208,12 @@ fn skip_chunks(link: &mut Link, deadline: Instant) -> Result<(), Fate> {
                 skip(link, size + 2, deadline)?;
             }
             Ok(httparse::Status::Partial) => more(link, deadline)?,
-            Err(_) => return Err(Fate::CutOff { why: "no chunk where one should be".into() }),
+            Err(_) => return Err(Fate::CutOff { why: "invalid chunk in the answer".into() }),
         }
     }
 }
 
-/// Trailer fields end with an empty line, as a head does.
+/// Trailer fields end with an empty line, like a head.
 fn skip_trailers(link: &mut Link, deadline: Instant) -> Result<(), Fate> {
     loop {
         let end = link.received.windows(2).position(|pair| pair == b"\r\n");

@@ -1,7 +1,7 @@
-//! The judge: from a recording to the checklist. Pure: what it says follows from what was seen.
-//! Each lost request counts against one point, the one that caused it, so that a single flaw shows
-//! as a single failure with the advice that mends it; a point that could only repeat another's
-//! failure counts as not seen.
+//! The judge: from a recording to the checklist. It is pure: the same recording always gives the
+//! same checklist. Each lost request counts against one point only, the one that caused it. So a
+//! single flaw shows as a single failure with the advice that fixes it. A point that could only
+//! repeat another's failure counts as not seen.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ pub fn judge(recording: &Recording) -> RunVerdict {
     RunVerdict { tally: recording.tally(), findings }
 }
 
-/// The recording, and what several points ask of it.
+/// The recording, and what several points need to know about it.
 struct Case<'a> {
     seen: &'a Recording,
-    /// The time of the SIGKILL that ended the app, whoever sent it.
+    /// The time of the SIGKILL that ended the app, from the platform or from adieu.
     forced: Option<At>,
-    /// It did something about the stop signal before any SIGKILL.
+    /// It reacted to the stop signal before any SIGKILL.
     reacted: bool,
     blame: BTreeMap<Point, Vec<&'a Request>>,
 }
@@ -56,7 +56,7 @@ impl<'a> Case<'a> {
         evidence
     }
 
-    /// The point that a lost request is laid to.
+    /// The point that a lost request counts against.
     fn cause(&self, request: &Request) -> Point {
         let after_stop = request.from >= At(0);
         match &request.fate {
@@ -71,8 +71,8 @@ impl<'a> Case<'a> {
                     }
                     (true, true) => Point::DrainFitsGrace,
                     (false, _) if self.drain_gave_up().is_some() => Point::DrainFitsGrace,
-                    // It stood in the listener's queue, which the kernel clears away as the
-                    // listener closes.
+                    // It waited in the accept queue. The kernel resets what is in the queue when
+                    // the listener closes.
                     (false, _) if after_stop && self.listener_closed_under(request) => {
                         Point::FailsReadinessFirst
                     }
@@ -85,8 +85,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A new connection that ended when the app closed its listener while it went on living; looks
-    /// are some milliseconds apart.
+    /// A new connection that ended when the app closed its listener and went on running. Snapshots
+    /// are some milliseconds apart, hence the tolerance.
     fn listener_closed_under(&self, request: &Request) -> bool {
         let when = |closed: At| (closed.0 - 50..=closed.0 + 5).contains(&request.to.0);
         request.connection == ConnectionUse::New && self.seen.closed.is_some_and(when)
@@ -130,8 +130,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// adieu did not take the platform's signal for a stop request: it has no phase of a stop to
-    /// tell of.
+    /// adieu did not take the platform's signal as a stop request: its report has no phase of a
+    /// stop.
     fn forwarded(&self) -> bool {
         self.seen.adieu_report.as_ref().is_some_and(|report| report.phases.is_empty() && !report.signalled)
     }
@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
     fn stop_on_advice(&self) -> String {
         let signal = self.seen.limits.stop_signal.trim_start_matches("SIG");
         format!(
-            "adieu takes {signal} for no stop request and forwards it at once: give adieu --stop-on {signal}"
+            "{signal} is no stop request for adieu, so it is forwarded at once: give adieu --stop-on {signal}"
         )
     }
 
@@ -154,7 +154,7 @@ impl<'a> Case<'a> {
             return match self.forced {
                 Some(_) => pass(format!("began to stop on {signal}")),
                 None if self.ended_by_itself() => not_seen(format!(
-                    "ended by itself {} after the stop was asked for, before {signal} came",
+                    "ended by itself {} after the stop request, before {signal} came",
                     self.seen.end.at
                 )),
                 None => pass(format!("ended {} after {signal}", self.after_signal())),
@@ -166,13 +166,13 @@ impl<'a> Case<'a> {
         };
         let advice = match self.seen.mode {
             Mode::Bare => {
-                "as PID 1 an app without a handler never gets the signal: wrap it in adieu, or handle it"
+                "as PID 1, an app without a handler never gets the signal: run it under adieu, or handle it"
             }
             Mode::Adieu | Mode::Init => {
-                "it ignores the signal: handle it, or give adieu one that it understands (--stop INT)"
+                "it ignores the signal: handle it, or let adieu send one that it handles (--stop INT)"
             }
         };
-        fail(format!("did nothing about {signal}; SIGKILL ended it at {kill}{lost}"), advice)
+        fail(format!("did not react to {signal}; SIGKILL ended it at {kill}{lost}"), advice)
     }
 
     fn fails_readiness_first(&self) -> (Outcome, String, String) {
@@ -182,14 +182,14 @@ impl<'a> Case<'a> {
             let removal = At(self.seen.limits.removal_ms as i64);
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => {
-                    "serve on until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
+                    "keep serving until balancers know: adieu's pre-stop sleep, with the readiness probe on adieu's --health port"
                 }
                 Mode::Adieu if self.forwarded() => &self.stop_on_advice(),
-                Mode::Adieu => "lengthen adieu's pre-stop sleep beyond the time that the balancer needs",
+                Mode::Adieu => "make adieu's pre-stop sleep longer than the time that the balancer needs",
             };
             return fail(
                 format!(
-                    "{} from {from} on, while the balancer sent until {removal}: {}",
+                    "{} from {from} on; the balancer sent until {removal}: {}",
                     counted(turned_away),
                     reasons(turned_away)
                 ),
@@ -197,14 +197,14 @@ impl<'a> Case<'a> {
             );
         }
         let Some(url) = &self.seen.readiness.url else {
-            return not_seen("no readiness to ask (--readiness URL); nobody was turned away");
+            return not_seen("no readiness address is known (--readiness URL); no request was turned away");
         };
         let gone = self.seen.closed.unwrap_or(self.seen.end.at);
         match self.seen.readiness.turned {
-            Some(turned) => pass(format!("not ready {turned} after the stop, served on until {gone}")),
+            Some(turned) => pass(format!("not ready {turned} after the stop, kept serving until {gone}")),
             None => fail(
-                format!("{url} said nothing of the stop before the app was gone"),
-                "fail readiness as soon as the stop is asked for, and serve on for some seconds",
+                format!("{url} did not fail before the app was gone"),
+                "fail readiness at the stop request, and keep serving for some seconds",
             ),
         }
     }
@@ -221,7 +221,7 @@ impl<'a> Case<'a> {
                     counted(dropped),
                     reasons(dropped)
                 ),
-                "close the listener first, answer what was accepted, then exit",
+                "close the listener first, answer the accepted connections, then exit",
             );
         }
         let accepted = |request: &&Request| {
@@ -233,7 +233,7 @@ impl<'a> Case<'a> {
                 pass(format!("listened until {closed}; served {served} new connections after the stop"))
             }
             None => pass(format!(
-                "listened to its end; served {served} new connections after the stop, dropped none"
+                "listened until it ended; served {served} new connections after the stop, dropped none"
             )),
         }
     }
@@ -249,10 +249,12 @@ impl<'a> Case<'a> {
                     self.stop_signal(),
                     counted(lost)
                 ),
-                early => format!("{}, {early} of them before the stop was asked for", counted(lost)),
+                early => format!("{}, {early} of them before the stop request", counted(lost)),
             };
             let advice = match self.seen.mode {
-                Mode::Bare | Mode::Init => "wrap it in adieu, or finish requests in a handler of the signal",
+                Mode::Bare | Mode::Init => {
+                    "run it under adieu, or finish requests in a handler of the signal"
+                }
                 Mode::Adieu if self.forwarded() => &self.stop_on_advice(),
                 Mode::Adieu => {
                     "let adieu wait for them: is --drain on, and --pre-stop longer than the balancer's delay?"
@@ -264,7 +266,7 @@ impl<'a> Case<'a> {
             return not_seen("there was no load");
         }
         if in_flight == 0 {
-            return not_seen("nothing was in flight when the stop came: give a slow address (--url /slow)");
+            return not_seen("no request was in flight at the stop: give a slow address (--url /slow)");
         }
         let last = self.seen.in_flight().map(|request| request.to).max().unwrap_or(At(0));
         pass(format!("all {in_flight} in flight at the stop were answered, the last at {last}"))
@@ -275,10 +277,10 @@ impl<'a> Case<'a> {
         if !cut.is_empty() {
             let advice = match self.seen.mode {
                 Mode::Bare | Mode::Init => {
-                    "close kept connections between two requests (Connection: close in answers after the stop), or wrap it in adieu"
+                    "close keep-alive connections between two requests (Connection: close in answers after the stop), or run it under adieu"
                 }
                 Mode::Adieu => {
-                    "let adieu close them: it may need CAP_SYS_PTRACE, and its log says what was not permitted"
+                    "let adieu close them: it may need CAP_SYS_PTRACE; its log shows what was not permitted"
                 }
             };
             return fail(
@@ -293,7 +295,9 @@ impl<'a> Case<'a> {
         match self.seen.moved_on.iter().max() {
             Some(last) => {
                 let clients = self.seen.moved_on.len();
-                pass(format!("closed {clients} kept connections between two requests, the last at {last}"))
+                pass(format!(
+                    "closed {clients} keep-alive connections between two requests, the last at {last}"
+                ))
             }
             None => not_seen("no client kept its connection after the removal (--pinned 2)"),
         }
@@ -302,7 +306,7 @@ impl<'a> Case<'a> {
     fn drain_fits_grace(&self) -> (Outcome, String, String) {
         let grace = At(self.seen.limits.grace_ms as i64);
         let cut = self.lost(Point::DrainFitsGrace);
-        let advice = "lengthen the grace, shorten the longest requests, or shorten the pre-stop sleep";
+        let advice = "make the grace longer, or the longest requests or the pre-stop sleep shorter";
         if let Some((at, in_flight)) = self.drain_gave_up().filter(|_| !cut.is_empty()) {
             return fail(
                 format!(
@@ -323,7 +327,7 @@ impl<'a> Case<'a> {
             return not_seen("it did not drain");
         }
         let done = self.seen.requests.iter().map(|request| request.to).max().unwrap_or(At(0));
-        pass(format!("the last request was done at {done} of {grace}"))
+        pass(format!("the last request ended at {done} of {grace}"))
     }
 
     fn closes_databases(&self) -> (Outcome, String, String) {
@@ -331,13 +335,13 @@ impl<'a> Case<'a> {
         let all = lines.len();
         let unclosed = lines.iter().filter(|line| !matches!(line.end, ConnectionEnd::Closed(_))).count();
         if all == 0 {
-            return not_seen("no connection to a database was open when the stop came");
+            return not_seen("no connection to a database was open at the stop");
         }
         if unclosed == 0 {
             return pass(format!("closed {all} before it ended"));
         }
         if self.forced.is_some() {
-            return not_seen("it was killed before it could");
+            return not_seen("it was killed before it could close them");
         }
         let died = |exit: RecordedExit| matches!(exit, RecordedExit::Signal(_));
         let of_signal = match self.seen.mode {
@@ -346,8 +350,8 @@ impl<'a> Case<'a> {
                 self.seen.adieu_report.as_ref().and_then(|report| report.app_end).is_some_and(died)
             }
         };
-        // A process that dies of a signal closes nothing; one that was held at its exit was looked
-        // at afterwards.
+        // A process that a signal kills closes nothing itself. When a process was held at its exit,
+        // the last snapshot was taken then, so nothing can have closed later.
         let left_open = |line: &&DatabaseConnection| match line.end {
             ConnectionEnd::Closed(_) => false,
             ConnectionEnd::WithOwner => line.main && of_signal,
@@ -357,12 +361,12 @@ impl<'a> Case<'a> {
         if open > 0 {
             return fail(
                 format!("ended with {open} of {all} still open"),
-                "close the pool in a handler of the stop signal: a server sees the rest as clients that crashed",
+                "close the pool in a handler of the stop signal: to the server, the rest are clients that crashed",
             );
         }
         let gap = self.seen.end.at.0 - self.seen.last_look.0;
         not_seen(format!(
-            "{unclosed} of {all} were open when last seen, the last look {} before the end",
+            "{unclosed} of {all} were open in the last snapshot, {} before the end",
             At(gap.max(0))
         ))
     }
@@ -375,23 +379,25 @@ impl<'a> Case<'a> {
         if self.forced.is_some() {
             return not_seen("it was killed before it could end its processes");
         }
-        let advice = "end the children before leaving, and let none of them ignore the signal";
+        let advice = "end the children before exiting, and let none of them ignore the signal";
         match &self.seen.adieu_report {
             Some(report) if report.killed_leftovers => {
                 return fail(format!("left {names}, which ignored SIGTERM and had to be killed"), advice);
             }
-            Some(report) if report.swept => return pass(format!("left {names}, which adieu ended in order")),
+            Some(report) if report.swept => {
+                return pass(format!("left {names}, which adieu stopped with SIGTERM"));
+            }
             Some(_) | None if self.seen.leftovers.is_empty() => return pass("none was left"),
             Some(_) | None => {}
         }
         if self.seen.held_at_exit {
             return fail(
-                format!("ended while these lived: {names}"),
-                "end the children before leaving, or let adieu sweep them",
+                format!("ended while these were running: {names}"),
+                "end the children before exiting, or let adieu stop them",
             );
         }
         let gap = self.seen.end.at.0 - self.seen.last_look.0;
-        not_seen(format!("{names} lived {gap} ms before the end, at the last look"))
+        not_seen(format!("still running in the last snapshot, {gap} ms before the end: {names}"))
     }
 
     fn exits_in_time(&self) -> (Outcome, String, String) {
@@ -403,8 +409,8 @@ impl<'a> Case<'a> {
             {
                 (false, _) => not_seen("it never began to stop"),
                 (true, 0) => fail(
-                    format!("had begun to stop, then hung until SIGKILL at {kill}"),
-                    "find what keeps it: a thread that is no daemon, a pool, a child it waits for",
+                    format!("began to stop, then hung until SIGKILL at {kill}"),
+                    "find what it waits for: a thread that is no daemon, a pool, a child",
                 ),
                 (true, _) => not_seen("it was killed while finishing requests"),
             };
@@ -422,13 +428,13 @@ impl<'a> Case<'a> {
             return pass(format!("{} at {} of {grace}", end.exit, end.at));
         }
         fail(
-            format!("{} at {}, as if it had failed", end.exit, end.at),
-            "exit 0 after an orderly stop; if the status is meant, tell adieu (--success-on-stop)",
+            format!("{} at {}, which counts as a failure", end.exit, end.at),
+            "exit 0 after an orderly stop; if the status is intended, use adieu's --success-on-stop",
         )
     }
 }
 
-/// A SIGKILL ended it: the platform's, or adieu's own shortly before.
+/// When a SIGKILL ended it: the platform's, or adieu's, which comes shortly before.
 fn forced(seen: &Recording) -> Option<At> {
     seen.killed.or_else(|| match seen.mode {
         Mode::Bare => None,
@@ -441,7 +447,7 @@ fn requests(number: usize) -> String {
     if number == 1 { "1 request".to_owned() } else { format!("{number} requests") }
 }
 
-/// Lost requests by the words of the table: `84 requests turned away, 2 cut off`.
+/// Lost requests in the words of the table: `84 requests turned away, 2 cut off`.
 fn counted(lost: &[&Request]) -> String {
     let tally = Tally::of(lost.iter().copied());
     match (tally.turned_away, tally.cut_off) {

@@ -1,7 +1,6 @@
-//! The built-in app: an HTTP server as they are found in the wild. It serves fast and slow requests
-//! with keep-alive, and on SIGTERM it dies at once with whatever it was doing. (It asks for that by
-//! a handler: a process without one that is PID 1 would not even get the signal,
-//! pid_namespaces(7).)
+//! The built-in app: an HTTP server like many legacy ones. It serves fast and slow requests with
+//! keep-alive, and on SIGTERM it exits at once, with requests in flight. It has a handler for that,
+//! because a PID 1 without one would not even get the signal, pid_namespaces(7).
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,7 +20,7 @@ pub(crate) fn serve() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     for stream in listener.incoming() {
         let stream = stream?;
-        // A client that goes away is its own affair.
+        // A client that disconnects is no error of the server.
         std::thread::spawn(move || drop(converse(&stream)));
     }
     Ok(())
@@ -42,7 +41,7 @@ fn converse(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The path of the next request, or nothing when the client is done.
+/// The path of the next request; `None` when the client has closed the connection.
 fn read_request(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
@@ -55,7 +54,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(first.split(' ').nth(1).map(str::to_owned))
 }
 
-/// Waits for an answer that never comes, as a thread does that has asked a slow database.
+/// Blocks like a thread that waits for a slow database.
 fn work_for(time: Duration) {
     let (_database, answer) = mpsc::channel::<()>();
     let _no_answer = answer.recv_timeout(time);

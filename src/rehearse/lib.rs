@@ -1,15 +1,15 @@
-//! The rehearsal: does my app shut down well? The question is answered before production asks it.
+//! The rehearsal: it shows whether an app shuts down well, before production does.
 //!
 //! Everything flows one way:
 //!
-//! - `options` and [`manifest`] say what to rehearse; together they make a `plan`.
-//! - `perform` carries it out. In a `sandbox` that stands in for the container, it starts the app,
-//!   waits until it is `ready`, puts `load` on it through the `balancer` while `watch` looks on,
-//!   and plays the platform's `shutdown`.
-//! - What comes out is a [`recording`], plain data; [`judge`] makes a [`verdict`] of it, and
-//!   [`show`] shows both.
+//! - `options` and [`manifest`] become a `plan`.
+//! - `perform` carries it out. It starts the app in a `sandbox`, which takes the place of the
+//!   container, waits until the app is `ready`, puts `load` on it through the `balancer` while
+//!   `watch` observes it, and plays the platform's `shutdown`.
+//! - The result is a [`recording`], plain data. [`judge`] makes a [`verdict`] of it, and [`show`]
+//!   shows both.
 //!
-//! No two files import each other; a test of the init's holds that.
+//! No two files import each other; a test of the init checks that.
 
 mod adieu_report;
 mod balancer;
@@ -67,15 +67,15 @@ use recording::{Isolation, ManifestNote, Mode, Recording};
 use session::{Interrupted, RehearsalError, Session};
 use show::run::Run;
 
-/// The argument by which this binary is the built-in app.
+/// With this argument, this binary is the built-in app.
 const LEGACY: &str = "--as-legacy-app";
-/// What follows the result of the built-in app.
+/// The last line after the result of the built-in app.
 const INVITATION: &str =
-    "\nNow your own: adieu-rehearse --compare --url / --url /something-slow -- COMMAND\n";
-/// It could not be rehearsed: as adieu's own failures.
+    "\nNow your app: adieu-rehearse --compare --url / --url /something-slow -- COMMAND\n";
+/// The exit status when it could not be rehearsed, as for adieu's own failures.
 const FAILED: i32 = 125;
 
-/// The tool, from its arguments (without its name) to its exit status.
+/// Runs the tool with these arguments, without its name, and returns its exit status.
 #[must_use]
 pub fn main(args: &[OsString]) -> i32 {
     let hidden = args.first().and_then(|word| word.to_str());
@@ -102,7 +102,7 @@ fn front(args: &[OsString]) -> i32 {
     let options = match Options::try_parse_from(name.chain(args.iter().cloned())) {
         Ok(options) => options,
         Err(error) => {
-            // Help goes to stdout and is no failure; the reader may have gone.
+            // Help goes to stdout and is not an error; the reader may be gone.
             let _unread = error.print();
             return if error.use_stderr() { FAILED } else { 0 };
         }
@@ -117,7 +117,7 @@ fn front(args: &[OsString]) -> i32 {
         Err(RehearsalError::Cannot(why)) => {
             if let Some(path) = &options.junit {
                 let app = named(&options);
-                // Why it could not be rehearsed is said below in any case.
+                // If this fails, the reason is still on stderr, below.
                 let _unwritten = save(path, &show::junit::trouble(&app, &why));
             }
             eprintln!("adieu-rehearse: {why}");
@@ -126,7 +126,7 @@ fn front(args: &[OsString]) -> i32 {
     }
 }
 
-/// What was to be rehearsed, as the options name it.
+/// The app, as the options name it.
 fn named(options: &Options) -> String {
     match (&options.manifest, &options.image) {
         (Some(path), _) => path.display().to_string(),
@@ -146,7 +146,7 @@ fn carry_out(options: &Options) -> Result<bool, RehearsalError> {
     if options.lint.is_empty() { rehearse(options) } else { judge_files(options) }
 }
 
-/// Judges files without running anything; whether nothing was found that counts.
+/// Checks files without running anything; true when no finding has the severity of --fail-on.
 fn judge_files(options: &Options) -> Result<bool, RehearsalError> {
     let sources = options.lint.iter().map(|name| read_source(name)).collect::<Result<Vec<_>, _>>()?;
     let findings = lint::judge(&sources, &options.allow).map_err(RehearsalError::Cannot)?;
@@ -157,24 +157,23 @@ fn judge_files(options: &Options) -> Result<bool, RehearsalError> {
 
 fn read_source(name: &str) -> Result<lint::SourceFile, RehearsalError> {
     let text = if name == "-" { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(name) };
-    let text = text.map_err(|error| {
-        RehearsalError::Cannot(format!("cannot read '{name}': {}; give a file to judge", describe(&error)))
-    })?;
+    let text =
+        text.map_err(|error| RehearsalError::Cannot(format!("cannot read '{name}': {}", describe(&error))))?;
     let name = if name == "-" { "stdin" } else { name };
     Ok(lint::SourceFile { name: name.to_owned(), text })
 }
 
-/// Every run that was asked for, shown; whether all was well.
+/// Does and shows all runs; true when the last one, which decides, is good.
 fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
     let interrupted = Interrupted::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signal_hook::flag::register(signal as i32, Arc::clone(&interrupted)).map_err(|error| {
-            RehearsalError::Cannot(format!("cannot listen to {signal}: {}", describe(&error)))
+            RehearsalError::Cannot(format!("cannot catch {signal}: {}", describe(&error)))
         })?;
     }
     let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let subject = subject(options)?;
-    // Nobody else may read or replace what is in it; it is removed when it is dropped.
+    // No other user may read or replace its files; dropping it removes it.
     let folder = tempfile::Builder::new()
         .prefix("adieu-rehearse-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
@@ -186,7 +185,7 @@ fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
     let isolation = sandbox::find_isolation();
     if let Isolation::Ordinary { why } = &isolation {
         progress.say(&format!(
-            "no namespaces are permitted here ({why}): the app will be an ordinary process, not PID 1"
+            "no namespaces are permitted here ({why}): the app runs as an ordinary process, not as PID 1"
         ));
     }
     let session = Session {
@@ -229,7 +228,7 @@ fn rehearse(options: &Options) -> Result<bool, RehearsalError> {
     Ok(comparison.worse.is_empty())
 }
 
-/// Read before anything is run: a rehearsal takes its time.
+/// Read before any run, because a rehearsal takes long and its result would be wasted.
 fn read_baseline(path: &Path) -> Result<(&Path, Baseline), RehearsalError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         RehearsalError::Cannot(format!("cannot read '{}': {}", path.display(), describe(&error)))
@@ -240,7 +239,7 @@ fn read_baseline(path: &Path) -> Result<(&Path, Baseline), RehearsalError> {
         .map_err(|why| RehearsalError::Cannot(format!("'{}': {why}", path.display())))
 }
 
-/// Whether the longest request fits behind the sleeps that the manifest asks for.
+/// A note if the longest request does not fit into the grace after the sleeps of the manifest.
 fn room_for_slowest(plan: &RehearsalPlan, recording: &Recording) -> Option<ManifestNote> {
     let slowest = recording.targets.iter().map(|target| target.first_ms).max()?;
     manifest::workload::too_short(plan.limits.grace, plan.unaware?, Duration::from_millis(slowest))
@@ -250,12 +249,12 @@ fn badness(run: &Run) -> (usize, usize) {
     (run.verdict.tally.lost(), run.verdict.failures().count())
 }
 
-/// The last one decides.
+/// The modes to rehearse; the last one decides.
 fn modes(options: &Options) -> Vec<Mode> {
     let wrapped = if options.init.is_some() { Mode::Init } else { Mode::Adieu };
     let built_in = options.command.is_empty() && options.manifest.is_none();
     if options.image.is_some() {
-        // Which way it is shows only when it runs.
+        // The real mode is known once the container runs.
         return vec![Mode::Bare];
     }
     match (options.bare, options.compare || built_in) {
@@ -265,7 +264,7 @@ fn modes(options: &Options) -> Vec<Mode> {
     }
 }
 
-/// What the options name; the command line's command wins over the manifest's.
+/// What the options name; a command on the command line overrides the manifest's.
 fn subject(options: &Options) -> Result<Subject, RehearsalError> {
     if let Some(name) = &options.image {
         let engine = container::find_engine(options.engine.as_deref()).map_err(RehearsalError::Cannot)?;
@@ -284,7 +283,7 @@ fn subject(options: &Options) -> Result<Subject, RehearsalError> {
     }
     if workload.command.is_empty() {
         let why = format!(
-            "'{}' leaves the command of '{}' to its image: give it after --",
+            "'{}' leaves the command of '{}' to its image: give the command after --",
             path.display(),
             workload.name
         );
@@ -295,12 +294,12 @@ fn subject(options: &Options) -> Result<Subject, RehearsalError> {
 
 fn legacy_command() -> Result<Vec<OsString>, RehearsalError> {
     let own = std::env::current_exe().map_err(|error| {
-        RehearsalError::Cannot(format!("cannot find this program itself: {}", describe(&error)))
+        RehearsalError::Cannot(format!("cannot find the path of this program: {}", describe(&error)))
     })?;
     Ok(vec![own.into(), LEGACY.into()])
 }
 
-/// Somewhere in the range: what must hold for every delay should not be tried with one alone.
+/// A random time in the range, so that not every rehearsal has the same delay.
 fn choose(range: &RangeInclusive<Duration>) -> Duration {
     let spread = range.end().saturating_sub(*range.start()).as_millis() as u64;
     let chance = std::hash::RandomState::new().build_hasher().finish();
@@ -331,7 +330,7 @@ fn publish(options: &Options, runs: &[Run], good: bool) -> Result<(), RehearsalE
     Ok(())
 }
 
-/// To stdout, without colours unless it is a terminal. The reader may have gone.
+/// Prints to stdout, with colours only on a terminal. The reader may be gone.
 fn print(text: &str) {
     use std::io::Write;
     let mut stdout = anstream::stdout();

@@ -1,5 +1,5 @@
-//! One connection to the app, by TCP, TLS or a unix socket. Every read and write of it has a
-//! deadline, and it can tell whether the other side has closed it.
+//! One connection to the app, over TCP, TLS or a unix socket. Every read and write has a deadline,
+//! and the connection can tell whether the other side has closed it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -17,7 +17,7 @@ use super::recording::Fate;
 use super::url::{Address, Url};
 use adieu::errno::describe;
 
-/// How much is read at once.
+/// The most bytes of one read.
 const PART: usize = 16 * 1024;
 
 enum Transport {
@@ -28,7 +28,7 @@ enum Transport {
 
 pub(crate) struct Link {
     transport: Transport,
-    /// What was received and not yet used.
+    /// The bytes that were received and not yet used.
     pub(crate) received: Vec<u8>,
 }
 
@@ -36,22 +36,22 @@ fn cut_off(why: &str) -> Fate {
     Fate::CutOff { why: why.to_owned() }
 }
 
-/// What an error on a connection that stood means for the request on it.
+/// The fate of a request when its established connection has this error.
 pub(crate) fn broken(error: &io::Error) -> Fate {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => cut_off("no answer in time"),
         ErrorKind::ConnectionReset => cut_off("connection reset"),
-        ErrorKind::BrokenPipe => cut_off("connection closed while asking"),
+        ErrorKind::BrokenPipe => cut_off("connection closed while sending"),
         ErrorKind::UnexpectedEof => cut_off("connection closed in the middle of an answer"),
         _ => Fate::CutOff { why: error.to_string() },
     }
 }
 
 impl Link {
-    /// Connects, and shakes hands where it is TLS.
+    /// Connects, with the TLS handshake if there is one.
     ///
     /// # Errors
-    /// The fate of the request that was to be sent: turned away when nobody listens.
+    /// The fate of the request that would have been sent: turned away when nothing listens.
     pub(crate) fn open(url: &Url, tls: Option<&Arc<ClientConfig>>, deadline: Instant) -> Result<Link, Fate> {
         let refused = |error: io::Error| match error.kind() {
             ErrorKind::TimedOut | ErrorKind::WouldBlock => cut_off("no answer in time"),
@@ -101,7 +101,7 @@ impl Link {
         }
     }
 
-    /// Whether the other side has closed it, as a careful client looks before it writes the next
+    /// Whether the other side has closed it. A careful client checks this before it sends the next
     /// request.
     pub(crate) fn closed(&mut self) -> bool {
         if let Transport::Tls(stream) = &mut self.transport {
@@ -114,10 +114,10 @@ impl Link {
         }
     }
 
-    /// Sends all of it.
+    /// Sends all bytes.
     ///
     /// # Errors
-    /// When the other side does not take it.
+    /// The other side does not take them by the deadline, or the connection breaks.
     pub(crate) fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         match &mut self.transport {
             Transport::Tcp(stream) => {
@@ -135,10 +135,10 @@ impl Link {
         }
     }
 
-    /// Reads what comes next into `received`; 0 at the end.
+    /// Appends the next bytes to `received` and returns their number; 0 at the end.
     ///
     /// # Errors
-    /// When nothing comes by the deadline, or the connection breaks.
+    /// No byte comes by the deadline, or the connection breaks.
     pub(crate) fn receive(&mut self, deadline: Instant) -> io::Result<usize> {
         let mut part = [0; PART];
         let count = match &mut self.transport {
@@ -160,7 +160,7 @@ impl Link {
     }
 }
 
-/// A signal for the tool may arrive on any thread.
+/// A signal for the tool may interrupt any thread.
 fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match read() {
@@ -170,7 +170,7 @@ fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Never zero, which would mean for ever.
+/// Never zero, because std rejects a timeout of zero.
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
@@ -194,7 +194,8 @@ fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Session tickets may have come, which are no end; a close_notify or the end of the stream is one.
+/// A close_notify or the end of the stream is a close; session tickets, which may also have come,
+/// are not.
 fn tls_closed(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> io::Result<bool> {
     stream.sock.set_nonblocking(true)?;
     let closed = loop {

@@ -1,5 +1,4 @@
-//! Everything that goes on while the app is under load: the balancer, its clients, and the
-//! watchers.
+//! What runs while the app is under load: the balancer, its clients, and the watchers.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,7 +13,6 @@ use super::snapshot::Observer;
 use super::url::Url;
 use super::watch::{self, Answers, AppHistory, Watcher};
 
-/// Everything that runs between the start and the end of the load.
 pub(crate) struct LiveRun {
     pub(crate) balancer: Arc<Balancer>,
     pub(crate) clients: Vec<JoinHandle<Log>>,
@@ -42,7 +40,7 @@ impl LiveRun {
     }
 }
 
-/// Observes the app's processes, that is all but the init.
+/// Observes the app's processes: all in the sandbox except the init.
 pub(crate) fn observer(plan: &RehearsalPlan, sandbox: &Sandbox) -> Observer {
     let init = match plan.mode {
         Mode::Bare => None,

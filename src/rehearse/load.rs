@@ -1,8 +1,8 @@
-//! The clients. Some keep one connection for all their requests, some open a new one each time,
-//! some are pinned: they keep their connection even after the balancer has removed the app, as the
-//! clients of a ClusterIP do, until the app closes it; and streams of events and websockets last
-//! until the app ends them. For slow addresses there are more of them, out of step, so that
-//! requests are in flight at any moment. Each is a thread that notes when it asked and what became
+//! The clients. Some keep one connection for all their requests, some open a new one each time.
+//! Pinned clients keep their connection even after the balancer has removed the app, until the app
+//! closes it, as clients of a ClusterIP do. Streams of server-sent events and websockets last until
+//! the app ends them. Slow addresses get more clients, out of step, so that requests are in flight
+//! at any moment. Each client is a thread that records when it sent each request and what became
 //! of it.
 
 use std::sync::Arc;
@@ -19,12 +19,11 @@ use super::tls::{self, Version};
 use super::url::Url;
 use super::websocket;
 
-/// After a loss: a user tries again, but not at once.
+/// The pause after a lost request: a user tries again, but not at once.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// How far clients of slow addresses are out of step at most: the load before the stop is not much
-/// longer.
+/// The longest delay of a client's first request: the load before the stop is not much longer.
 const MOST_DELAY: Duration = Duration::from_secs(10);
-/// A stream may last as long as the rehearsal does.
+/// A stream may last as long as the rehearsal.
 const STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// One client's plan.
@@ -35,7 +34,7 @@ pub(crate) struct ClientPlan {
     pub(crate) target: u16,
     pub(crate) url: Url,
     pub(crate) tls: Option<Version>,
-    /// Before the first request, so that clients of a slow address are out of step.
+    /// The delay of the first request, which puts clients of a slow address out of step.
     pub(crate) delay: Duration,
 }
 
@@ -43,7 +42,7 @@ pub(crate) struct ClientPlan {
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
     pub(crate) message: Message,
-    /// Between an answer and the client's next request.
+    /// The pause between an answer and the client's next request.
     pub(crate) pause: Duration,
     /// How long a client waits for an answer.
     pub(crate) patience: Duration,
@@ -59,24 +58,24 @@ pub(crate) struct SentRequest {
     pub(crate) fate: Fate,
 }
 
-/// What a client did.
+/// What one client did.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) sent: Vec<SentRequest>,
-    /// When its connection was closed between two requests, after the removal: from then on it asks
-    /// another instance.
+    /// When it found its connection closed between two requests, after the removal: from then on it
+    /// would use another instance.
     pub(crate) moved_on: Option<Instant>,
 }
 
 /// How many clients of each kind there are for an address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
-    /// Of each kind: new and kept connections, or streams.
+    /// For each kind: new and kept connections, or streams.
     pub(crate) each: u16,
     pub(crate) pinned: u16,
 }
 
-/// The clients of every target; two more of the new-connection kind for slow ones.
+/// The clients for all targets. Slow targets get two more clients with new connections.
 pub(crate) fn clients(targets: &[(Url, LoadTarget)], crowd: Crowd) -> Vec<ClientPlan> {
     let mut clients: Vec<ClientPlan> = Vec::new();
     for (index, (url, target)) in targets.iter().enumerate() {
@@ -107,7 +106,7 @@ pub(crate) fn clients(targets: &[(Url, LoadTarget)], crowd: Crowd) -> Vec<Client
     clients
 }
 
-/// Sets a client to work until it is sent nowhere any more.
+/// Runs a client until nothing routes its requests to the app any more.
 pub(crate) fn start(client: ClientPlan, balancer: Arc<Balancer>, manner: Manner) -> JoinHandle<Log> {
     std::thread::spawn(move || Worker { client, balancer, manner, link: None, log: Log::default() }.work())
 }
@@ -116,7 +115,7 @@ struct Worker {
     client: ClientPlan,
     balancer: Arc<Balancer>,
     manner: Manner,
-    /// The connection that is kept for the next request.
+    /// The open connection for the next request.
     link: Option<Link>,
     log: Log,
 }
@@ -145,8 +144,8 @@ impl Worker {
         self.log
     }
 
-    /// Pauses, and says whether there is somewhere to ask: the balancer's routes, or a connection
-    /// that it cannot take away.
+    /// Pauses, and returns whether the client can send a request: through the balancer, or on a
+    /// pinned connection that is still open.
     fn may_ask(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
         let routed = self.balancer.routes_after(pause);
@@ -202,11 +201,10 @@ fn fate_of(status: u16) -> Fate {
     }
 }
 
-/// Asks once on a new connection and reads the answer to its end, or to its head where it is a
-/// stream.
+/// Sends one request on a new connection and reads the whole answer, or only the head of a stream.
 pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<LoadTarget, Fate> {
     let mut versions: Vec<Version> = Vec::new();
-    let mut last = Fate::TurnedAway { why: "no version of TLS is spoken here".into() };
+    let mut last = Fate::TurnedAway { why: "the server speaks no TLS version that the client knows".into() };
     if url.scheme.secure() {
         for version in Version::BOTH {
             let shaken = tls::client(version)
@@ -248,10 +246,10 @@ pub(crate) fn probe(url: &Url, message: &Message, patience: Duration) -> Result<
     })
 }
 
-/// The status of one answer, as a balancer asks for readiness.
+/// The status of one answer, for a readiness check.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is no answer.
 pub(crate) fn status(url: &Url, patience: Duration) -> Result<u16, Fate> {
     let deadline = Instant::now() + patience;
     let tls = url.scheme.secure().then(|| tls::client(Version::Tls13).ok()).flatten();

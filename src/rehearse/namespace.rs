@@ -1,8 +1,8 @@
-//! The helper process in the middle: this binary once more, which makes the namespaces and starts
-//! itself a third time inside them as PID 1, mounts /proc there and becomes the app (or adieu).
-//! Nothing forks, so that no unsafe code is needed. Each of the three dies when the one above it
-//! dies, so that nothing is left behind however the tool itself ends; and a namespace takes all its
-//! processes with it, pid_namespaces(7).
+//! The helper process. The tool starts this binary a second time, which creates the namespaces and
+//! starts the binary a third time inside them, as PID 1. That process mounts /proc and executes the
+//! app or adieu. There is no plain fork, so no unsafe code is needed. Each of the three dies when
+//! its parent dies, so nothing is left behind however the tool ends; and when PID 1 of a namespace
+//! dies, the kernel kills all other processes in it, pid_namespaces(7).
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -22,16 +22,15 @@ use nix::unistd::{Gid, Pid, Uid};
 use super::snapshot::Members;
 use adieu::errno::describe;
 
-/// The first argument that makes this binary the helper, and the one that makes it the process
-/// inside.
+/// The first argument of the helper, and of the process inside the namespaces.
 pub(crate) const NAMESPACE: &str = "--as-namespace";
 pub(crate) const PID_ONE: &str = "--as-pid-one";
 
-/// What happens to the program when it exits.
+/// What happens to the main process when it exits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum AtExit {
     Free,
-    /// It is held, its descriptors still open, until a snapshot has been taken.
+    /// It is held with its descriptors still open until a snapshot has been taken.
     Hold,
 }
 
@@ -44,16 +43,16 @@ impl AtExit {
     }
 }
 
-/// The helper's life: namespaces, the process inside, its end.
+/// Runs the helper: creates the namespaces, starts the process inside and waits for its end.
 ///
 /// # Errors
-/// Whatever the kernel refused.
+/// A system call that failed.
 pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
     let [isolation, at_exit, rest @ ..] = args else {
         return Err(io::Error::other("the kind of isolation is missing"));
     };
-    // Without a terminal: Ctrl-C is for the tool alone, which then ends the sandbox in order, and
-    // never for the app, which adieu would make the terminal's foreground.
+    // A session without a terminal: Ctrl-C must reach only the tool, which then ends the sandbox,
+    // and not the app, which adieu would put into the terminal's foreground.
     nix::unistd::setsid()?;
     let at_exit = if at_exit == AtExit::Hold.word() { AtExit::Hold } else { AtExit::Free };
     let namespaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
@@ -71,8 +70,8 @@ pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
             watch_main(&inside(&format!("{uid}:{gid}"), rest).spawn()?, at_exit, None)
         }
         _ => {
-            // The escapees of setsid come to us instead of to the machine's own init; without a
-            // namespace that takes them with it, we must outlive the tool to end them.
+            // Without a namespace, processes may escape by setsid. As a subreaper we become their
+            // parent, and we outlive the tool to end them.
             prctl::set_child_subreaper(true)?;
             let members = Members::below(Pid::this());
             watch_main(&inside("none", rest).spawn()?, at_exit, Some(members))
@@ -86,13 +85,13 @@ fn inside(ids: &str, rest: &[OsString]) -> Command {
     command
 }
 
-/// Says on stdout who lives and how it ended. Who is to be held at its exit is traced for that,
-/// ptrace(2): only so are its open connections and its children to be seen at the last moment.
-/// Signals pass through our hands on their way and are passed on; without permission to trace, the
-/// life is told without that moment. When the tool is gone, so are those to be swept.
+/// Reports the pid of the main process and its end on stdout. A process to be held at its exit is
+/// traced, ptrace(2): it is the only way to see its open connections and its children at the last
+/// moment. Its signals then stop at the tracer, which passes them on. Without permission to trace,
+/// that moment is not reported. When the tool is gone, the members to sweep are killed.
 fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::Result<()> {
-    // A tool that is gone reads no more; that must not end us before we have swept. The flag itself
-    // is never asked.
+    // When the tool is gone, a write must not kill us by SIGPIPE before we have swept. The flag
+    // itself is never read.
     signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default())?;
     let tell = |line: &str| {
         let _unread = writeln!(io::stdout(), "{line}");
@@ -114,12 +113,12 @@ fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::
             WaitStatus::Stopped(_, signal) => resume(main, Some(signal))?,
             WaitStatus::Exited(_, status) => break format!("status {status}"),
             WaitStatus::Signaled(_, signal, _) => break format!("signal {}", signal as i32),
-            // A stop of the whole group: the platform stops nobody, so there is nothing to keep up.
+            // A group stop, for example by SIGTSTP. Nothing would continue the process, so we do.
             WaitStatus::PtraceEvent(..) => resume(main, None)?,
             WaitStatus::PtraceSyscall(_) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
     };
-    // What the main process left is still below us, as long as we live.
+    // What the main process left is a descendant of ours as long as we live.
     if let Some(members) = to_sweep {
         members.kill_all();
     }
@@ -127,9 +126,9 @@ fn watch_main(child: &Child, at_exit: AtExit, to_sweep: Option<Members>) -> io::
     Ok(())
 }
 
-/// How to wait until the tool says go, or says no more. Only where there is somebody to sweep a
-/// thread of its own hears the tool end; a process that has unshared its PID namespace may not even
-/// start one, unshare(2).
+/// Returns a function that waits until the tool writes to our stdin or is gone. Only with members
+/// to sweep does a thread watch for the end of the tool: a process that has unshared its PID
+/// namespace cannot start a thread, unshare(2).
 fn await_release(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
     let Some(members) = to_sweep else {
         return Box::new(|| {
@@ -139,7 +138,7 @@ fn await_release(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
     let (teller, go) = mpsc::channel();
     std::thread::spawn(move || {
         for _line in io::stdin().lines().map_while(Result::ok) {
-            // Nobody waits for it when the main process was killed meanwhile.
+            // Nothing waits for it when the main process was killed meanwhile.
             let _gone = teller.send(());
         }
         drop(teller);
@@ -150,7 +149,7 @@ fn await_release(to_sweep: Option<Members>) -> Box<dyn FnMut()> {
     })
 }
 
-/// ESRCH: it was killed while it was held.
+/// Lets a traced process continue. ESRCH: it was killed while it was held.
 fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
     match ptrace::cont(main, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -158,13 +157,13 @@ fn resume(main: Pid, signal: Option<Signal>) -> io::Result<()> {
     }
 }
 
-/// The process inside: PID 1 of the new namespace on its way to becoming the program.
+/// Runs the process inside: it prepares the new namespace as its PID 1 and executes the program.
 ///
 /// # Errors
-/// What could not be mounted, mapped or executed.
+/// A mount, an id map or the program failed.
 pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
     let [ids, directory, user, argv0, program, rest @ ..] = args else {
-        return Err(io::Error::other("nothing to become"));
+        return Err(io::Error::other("no program to run"));
     };
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let ids = ids.to_string_lossy().into_owned();
@@ -175,8 +174,8 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
             .map_err(|error| io::Error::other(format!("cannot mount /proc: {error}")))?;
     }
     if let Some((uid, gid)) = read_ids(&ids) {
-        // Root of the first user namespace was needed for the mount alone: the app is to be who its
-        // user is.
+        // Root in the first user namespace was needed only for the mount. In a second one the app
+        // has the user's own ids.
         unshare(CloneFlags::CLONE_NEWUSER)?;
         map_ids(uid, gid, 0, 0)?;
     }
@@ -200,7 +199,7 @@ fn read_ids(text: &str) -> Option<(u32, u32)> {
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
-/// Whom the manifest names. Who is that already needs no permission.
+/// Changes to the user of the manifest. If we are that user already, no permission is needed.
 fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     if nix::unistd::getuid().as_raw() == uid && nix::unistd::getgid().as_raw() == gid {
         return Ok(());
@@ -209,12 +208,12 @@ fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     nix::unistd::setgroups(&[gid])?;
     nix::unistd::setgid(gid)?;
     nix::unistd::setuid(uid)?;
-    // The kernel forgets it where a process changes its user, prctl(2).
+    // The kernel clears it when a process changes its user, prctl(2).
     Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
-/// user_namespaces(7): without setgroups denied, an unprivileged process may not write the group
-/// map.
+/// user_namespaces(7): an unprivileged process may write the group map only after it has denied
+/// setgroups.
 fn map_ids(uid: u32, gid: u32, outer_uid: u32, outer_gid: u32) -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     std::fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;

@@ -1,5 +1,5 @@
-//! From what clients, watchers and platform saw, each on the clock of the machine, to the
-//! recording, on the time scale of the stop.
+//! Makes the recording from what clients, watchers and the platform saw: their times are of the
+//! monotonic clock, those of the recording count from the stop request.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use super::shutdown::Shutdown;
 use super::snapshot::Socket;
 use super::watch::{AppHistory, ReadinessAnswer};
 
-/// A process held at its exit is gone soon after its release; otherwise only its first thread had
-/// ended.
+/// A process that was held at its exit ends soon after its release. If it does not, only its first
+/// thread had ended, and the snapshot is not the last one.
 const EXIT_TAKES: Duration = Duration::from_millis(500);
 
-/// What is known when all is over, on the clock of the machine.
+/// What is known after the stop; its times are of the monotonic clock.
 pub(crate) struct Observations {
     pub(crate) asked: Instant,
     pub(crate) ready_after: Duration,
@@ -33,17 +33,17 @@ pub(crate) struct Observations {
 }
 
 impl Observations {
-    /// Rounded down before the stop as after it, so that no length becomes shorter than it was.
+    /// Rounded down both before and after the stop, so that no duration across it becomes shorter.
     fn at(&self, time: Instant) -> At {
         let after = time.saturating_duration_since(self.asked).as_millis() as i64;
         let before = self.asked.saturating_duration_since(time).as_nanos().div_ceil(1_000_000) as i64;
         At(after - before)
     }
 
-    /// Puts together what everybody saw.
+    /// Makes the recording.
     ///
     /// # Errors
-    /// When the user interrupts, or a thread has broken down.
+    /// The user interrupts, or a thread has panicked.
     pub(crate) fn write_up(
         mut self,
         plan: &RehearsalPlan,
@@ -112,8 +112,7 @@ impl Observations {
         }
     }
 
-    /// Names of what the last look saw besides the main process (bare) or besides the app (under an
-    /// init).
+    /// The names of the processes in the last snapshot, without the app's first process.
     fn leftovers(&self, history: &AppHistory) -> Vec<String> {
         let Some(first) =
             history.at(self.asked).and_then(|snapshot| snapshot.processes.iter().map(|seen| seen.pid).min())
@@ -125,7 +124,7 @@ impl Observations {
         };
         let app_lives = last.processes.iter().any(|seen| seen.pid == first);
         if self.mode != Mode::Bare && app_lives {
-            // The app was seen alive to the last: what it would have left behind was not seen.
+            // The app was still alive in the last snapshot: what it left behind was not seen.
             return Vec::new();
         }
         last.processes.iter().filter(|seen| seen.pid != first).map(|seen| seen.name.clone()).collect()

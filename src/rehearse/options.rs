@@ -1,4 +1,4 @@
-//! What can be asked of the rehearsal tool.
+//! The options of the rehearsal tool.
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
@@ -215,7 +215,7 @@ const AFTER: &str = "Exit status: 0 when nothing was lost and no point of the ch
 could not be rehearsed. With --compare (and without COMMAND) the run under adieu decides. With --baseline: 0 when nothing is
 worse. With --lint: 0 when nothing was found at or above --fail-on, 1 when something was, 125 when a file could not be read.";
 
-/// From which weight on findings make the lint fail; `None` for never.
+/// The least severity that makes the lint fail; `None` for never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FailOn(pub(crate) Option<Severity>);
 
@@ -236,7 +236,7 @@ fn platform(text: &str) -> Result<Platform, String> {
 fn signal(text: &str) -> Result<Signal, String> {
     let number = values::catchable(text)?;
     Signal::try_from(number.number())
-        .map_err(|_| format!("'{text}' is a real-time signal, by which no platform stops"))
+        .map_err(|_| format!("'{text}' is a real-time signal, which no platform sends as a stop"))
 }
 
 fn range(text: &str) -> Result<RangeInclusive<Duration>, String> {
@@ -254,22 +254,22 @@ fn url(text: &str) -> Result<Url, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.01..=10_000.0).contains(rate));
-    rate.ok_or_else(|| format!("'{text}' is no number from 0.01 to 10000"))
+    rate.ok_or_else(|| format!("'{text}' is not a number from 0.01 to 10000"))
 }
 
-/// What may be a method or the name of a header, RFC 9110, 5.6.2.
+/// A method or the name of a header, RFC 9110, 5.6.2.
 fn token(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !text.is_empty() && text.bytes().all(fits) {
         return Ok(text.to_owned());
     }
-    Err(format!("'{text}' holds what HTTP does not allow there"))
+    Err(format!("'{text}' has characters that HTTP does not allow here"))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or_else(|| format!("'{text}' is no NAME: VALUE"))?;
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("'{text}' is not NAME: VALUE"))?;
     if value.contains(['\r', '\n']) {
-        return Err("a header is one line".to_owned());
+        return Err("a header must be one line".to_owned());
     }
     Ok((token(name)?, value.trim().to_owned()))
 }
@@ -288,6 +288,6 @@ fn body(text: &str) -> Result<Body, String> {
 pub(crate) struct Body(pub(crate) Vec<u8>);
 
 fn variable(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is no NAME=VALUE"))?;
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("'{text}' is not NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }

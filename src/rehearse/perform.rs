@@ -1,5 +1,6 @@
-//! One rehearsal, from the start of the app to the recording: start, wait until it answers, load,
-//! ask for the stop, play the platform, and gather what everybody saw. Nothing is judged here.
+//! One rehearsal, from the start of the app to the recording: start the app, wait until it answers,
+//! put load on it, send the stop request, play the platform, and collect what all threads saw.
+//! Nothing is judged here.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -22,10 +23,10 @@ use super::shutdown::shut_down;
 use super::url::{Address, Scheme, Url};
 use adieu::errno::describe;
 
-/// Runs it.
+/// Runs one rehearsal.
 ///
 /// # Errors
-/// When the app does not start, does not answer, or the user interrupts.
+/// The app does not start or does not answer, or the user interrupts.
 pub(crate) fn perform(plan: &RehearsalPlan, session: &Session) -> Result<Recording, RehearsalError> {
     let log = plan.log.clone().unwrap_or_else(|| session.folder.join("app.log"));
     let begun = Instant::now();
@@ -43,7 +44,10 @@ pub(crate) fn perform(plan: &RehearsalPlan, session: &Session) -> Result<Recordi
         // adieu writes its report as that user.
         let owned = std::os::unix::fs::chown(&session.folder, Some(user.uid), Some(user.gid));
         owned.map_err(|error| {
-            RehearsalError::Cannot(format!("cannot give the folder away: {}", describe(&error)))
+            RehearsalError::Cannot(format!(
+                "cannot change the owner of the temporary folder: {}",
+                describe(&error)
+            ))
         })?;
     }
     before::run(&launch, session, plan.limits.start)?;
@@ -55,18 +59,18 @@ pub(crate) fn perform(plan: &RehearsalPlan, session: &Session) -> Result<Recordi
     rehearse(plan, session, sandbox, RunSetup { begun, isolation, health, report: Some(report) })
 }
 
-/// adieu's readiness at this address.
+/// adieu's readiness URL at this address.
 fn readyz(host: String, port: u16) -> Url {
     Url { scheme: Scheme::Http, address: Address::Tcp { host, port }, path: "/readyz".into() }
 }
 
-/// What differs between a sandbox of our own and a container.
+/// What differs between our own sandbox and a container.
 struct RunSetup {
     begun: Instant,
     isolation: Isolation,
-    /// Where our own adieu says whether it is ready.
+    /// The readiness URL of our own adieu.
     health: Option<Url>,
-    /// Where our own adieu reports.
+    /// The report of our own adieu.
     report: Option<PathBuf>,
 }
 
@@ -107,7 +111,8 @@ fn rehearse(
     observations.write_up(plan, session, live)
 }
 
-/// The container, running and healthy, and the plan with what only it could tell.
+/// Starts the container and waits until it is healthy. The plan comes back with what only the
+/// container knows, such as its stop signal.
 fn start_container(
     plan: &RehearsalPlan,
     image: &Image,
@@ -119,7 +124,7 @@ fn start_container(
     let cannot = |why: String| match session.check() {
         Ok(()) => {
             let said = last_line(log);
-            RehearsalError::Cannot(format!("'{}': {why}; it last said: {said}", image.name))
+            RehearsalError::Cannot(format!("'{}': {why}; its last output: {said}", image.name))
         }
         Err(interrupted) => interrupted,
     };
@@ -134,7 +139,7 @@ fn start_container(
         .is_none_or(|endpoints| endpoints.urls.iter().all(|url| url.address != Address::AppPort));
     match container.enter_network() {
         Ok(()) => {}
-        // What is asked stands outside, and so does everything that can be seen.
+        // All URLs are reachable from outside; sockets inside the container are not seen then.
         Err(_) if whole_urls => {}
         Err(why) => return Err(RehearsalError::Cannot(why)),
     }
@@ -155,13 +160,13 @@ fn engine_name(image: &Image) -> String {
     program.to_string_lossy().into_owned()
 }
 
-/// What to start: the app itself, or an init with the app behind it.
+/// What to start: the app itself, or an init that starts the app.
 fn launch(plan: &RehearsalPlan, log: &Path, health: SocketAddr, report: &Path) -> Launch {
     let own = PathBuf::from("/proc/self/exe");
     let (program, argv0, args) = match plan.mode {
         Mode::Bare => (PathBuf::from(&plan.command[0]), plan.command[0].clone(), plan.command[1..].to_vec()),
         Mode::Adieu => {
-            // Ours come last and so win: without them there would be nothing to watch.
+            // Ours come last and so override the user's: the watchers depend on them.
             let mut args = plan.init_options.clone();
             args.extend(["--health".into(), health.to_string().into()]);
             args.extend(["--platform".into(), plan.limits.platform.name().into()]);
@@ -180,7 +185,7 @@ fn launch(plan: &RehearsalPlan, log: &Path, health: SocketAddr, report: &Path) -
             (init, argv0, args)
         }
     };
-    // Under an init, the app is the init's own child, whom nobody else may trace.
+    // Under an init the app is the init's child, so the helper cannot trace it.
     let at_exit = if plan.mode == Mode::Bare { AtExit::Hold } else { AtExit::Free };
     Launch {
         program,
@@ -193,8 +198,8 @@ fn launch(plan: &RehearsalPlan, log: &Path, health: SocketAddr, report: &Path) -
     }
 }
 
-/// A port that was free a moment ago; adieu's own address, so that the balancer can ask for
-/// readiness.
+/// A free port for adieu's health address, where the balancer asks for readiness. Another program
+/// may still take it first.
 fn free_port() -> Result<u16, RehearsalError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

@@ -1,5 +1,4 @@
-//! One rehearsal's plan: what the options and the manifest come down to, with what they leave out
-//! filled in.
+//! The plan of one rehearsal: the options and the manifest combined, with defaults for the rest.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,39 +17,40 @@ use super::url::{Address, Scheme, Url};
 use super::user::{self, RunAs};
 use adieu::settings::Platform;
 
-/// Remote ports that are taken for databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB,
-/// Redis, Cassandra.
+/// Remote ports that count as databases: PostgreSQL, MySQL, SQL Server, Oracle, MongoDB, Redis,
+/// Cassandra.
 const DATABASES: [u16; 7] = [5432, 3306, 1433, 1521, 27017, 6379, 9042];
 
 #[derive(Clone, Debug)]
 pub(crate) struct RehearsalPlan {
-    /// How the app is called in what is shown.
+    /// The name of the app in the result.
     pub(crate) app: String,
     pub(crate) command: Vec<OsString>,
-    /// The image whose container runs the command, or its own.
+    /// The image to run; the command, if any, replaces the image's own.
     pub(crate) image: Option<Image>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) mode: Mode,
     pub(crate) start_as: StartAs,
-    /// The init to run the app under; this binary itself when nothing is given.
+    /// The init to run the app under; `None` for the adieu inside this binary.
     pub(crate) init: Option<PathBuf>,
-    /// The init's own options, as they are given to it.
+    /// The init's own options.
     pub(crate) init_options: Vec<OsString>,
     pub(crate) limits: PlannedLimits,
     pub(crate) load: Load,
-    /// The app's own readiness address, for a balancer that has no adieu to ask.
+    /// The app's own readiness address, which a balancer asks when there is no adieu.
     pub(crate) readiness: Option<Url>,
-    /// Remote ports that are taken for databases.
+    /// Remote ports that count as databases.
     pub(crate) databases: Vec<u16>,
-    /// Where the app's output goes; a temporary file when nothing is given.
+    /// The file for the app's output; `None` for a temporary one.
     pub(crate) log: Option<PathBuf>,
-    /// What the manifest says that does not fit.
+    /// Problems in the manifest, and what the rehearsal leaves out of it.
     pub(crate) notes: Vec<ManifestNote>,
-    /// How long the app goes on unaware, by the manifest: a preStop hook and adieu's own sleep.
+    /// How long the app does not know of the stop, by the manifest: a preStop hook and adieu's own
+    /// sleep.
     pub(crate) unaware: Option<Duration>,
 }
 
-/// Where, as whom and after what the app starts, by its manifest.
+/// The directory and user that the app starts with, and what runs before it, by its manifest.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct StartAs {
     pub(crate) directory: Option<PathBuf>,
@@ -63,7 +63,7 @@ pub(crate) struct PlannedLimits {
     pub(crate) platform: Platform,
     /// From the stop request to SIGKILL.
     pub(crate) grace: Duration,
-    /// From the stop request to the platform's signal: a hook of its own that sleeps.
+    /// From the stop request to the platform's signal: a preStop hook that sleeps.
     pub(crate) hook: Duration,
     /// From the stop request to the removal from the balancer.
     pub(crate) removal: Duration,
@@ -74,24 +74,24 @@ pub(crate) struct PlannedLimits {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
-    /// Where to send requests; `None` for a worker that listens nowhere.
+    /// Where to send requests; `None` for a worker that listens on no port.
     pub(crate) endpoints: Option<Endpoints>,
     pub(crate) crowd: Crowd,
     pub(crate) manner: Manner,
-    /// How long there is load before the stop request.
+    /// How long to send requests before the stop request.
     pub(crate) warm_up: Duration,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoints {
-    /// The ports to wait for; empty to find them.
+    /// The ports to wait for; empty for the ports that the app listens on.
     pub(crate) ports: Vec<u16>,
     /// Whole URLs, or paths on the first port.
     pub(crate) urls: Vec<Url>,
 }
 
 impl Endpoints {
-    /// None of them is on a port that has to be found.
+    /// All of them are full URLs, so no port of the app has to be found.
     pub(crate) fn elsewhere(&self) -> bool {
         self.urls.iter().all(|url| matches!(url.address, Address::Unix(_)))
     }
@@ -99,7 +99,7 @@ impl Endpoints {
 
 /// What is rehearsed.
 pub(crate) enum Subject {
-    /// The built-in legacy app, by the command that starts it.
+    /// The built-in legacy app, with the command that starts it.
     BuiltIn(Vec<OsString>),
     Command(Vec<OsString>),
     Manifest(Box<Workload>),
@@ -159,19 +159,19 @@ impl RehearsalPlan {
 fn start_as(workload: &Workload) -> StartAs {
     StartAs {
         directory: workload.directory.clone(),
-        // Whom this machine does not know was left out, and named, when the manifest was read.
+        // A user that this machine does not have was noted and dropped when the manifest was read.
         user: workload.user.as_deref().and_then(|user| user::find(user).ok()),
         before: workload.before.clone(),
     }
 }
 
-/// The manifest's first, so that those typed here win.
+/// The manifest's options first: a later option overrides an earlier one.
 fn init_options(options: &Options, subject: &Subject, mode: Mode) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut pre_stop = options.pre_stop;
     match (mode, subject) {
         (Mode::Bare | Mode::Init, _) | (Mode::Adieu, Subject::Command(_) | Subject::Image(..)) => {}
-        // So that the demonstration, with requests of 2 s, is over soon.
+        // Keeps the demonstration, with its requests of 2 s, short.
         (Mode::Adieu, Subject::BuiltIn(_)) => pre_stop = pre_stop.or(Some(Duration::from_secs(3))),
         (Mode::Adieu, Subject::Manifest(workload)) => {
             all.extend(workload.adieu.iter().flatten().map(OsString::from))
@@ -184,7 +184,7 @@ fn init_options(options: &Options, subject: &Subject, mode: Mode) -> Vec<OsStrin
     all
 }
 
-/// `pre-stop=2s` as adieu wants it: `--pre-stop=2s`.
+/// Adds the dashes that adieu expects: `pre-stop=2s` becomes `--pre-stop=2s`.
 fn dashed(option: &OsString) -> OsString {
     let text = option.to_string_lossy();
     if text.starts_with('-') { option.clone() } else { format!("--{text}").into() }
@@ -230,7 +230,7 @@ fn load(options: &Options, subject: &Subject, platform: Platform, probe_url: Opt
         endpoints: (!options.no_load).then(|| Endpoints { ports: options.port.clone(), urls }),
         crowd: Crowd {
             each: options.clients,
-            // Behind a ClusterIP every client with a connection is pinned to it.
+            // Behind a ClusterIP, an open connection stays on its pod.
             pinned: options.pinned.unwrap_or(u16::from(platform == Platform::Kubernetes)),
         },
         manner: Manner {
@@ -252,7 +252,7 @@ pub(crate) fn short(signal: Signal) -> &'static str {
     signal.as_str().trim_start_matches("SIG")
 }
 
-/// The command as one would type it.
+/// The command, quoted for a shell.
 pub(crate) fn typed(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| shlex::bytes::try_quote(word.as_bytes())).collect();
     let quoted = words.into_iter().map(|word| word.map(|word| String::from_utf8_lossy(&word).into_owned()));

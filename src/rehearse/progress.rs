@@ -1,6 +1,5 @@
-//! What the user sees while a rehearsal runs: on a terminal a line for each step and a clock during
-//! the stop, elsewhere the steps alone. It goes to stderr, so that stdout stays clean for the
-//! result.
+//! The progress of a rehearsal: a line for each step and, on a terminal, a clock during the stop.
+//! It goes to stderr, because stdout is for the result.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Mutex;
@@ -29,18 +28,18 @@ impl Progress {
         Progress { output, begun: Instant::now(), last_tick: Mutex::new(None) }
     }
 
-    /// One step.
+    /// Prints one step.
     pub(crate) fn say(&self, what: &str) {
         let erase = match self.output {
             ProgressOutput::Silent => return,
             ProgressOutput::Lines => "",
             ProgressOutput::Terminal => "\r\x1b[K",
         };
-        // Nobody reads it any more: the result on stdout still counts.
+        // If nobody reads stderr any more, the result on stdout still counts.
         let _unread = writeln!(stderr(), "{erase}{:5.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 
-    /// The clock of the stop; redrawn in place, ten times a second.
+    /// Redraws the clock of the stop in place, ten times a second.
     pub(crate) fn clock(&self, label: &str, since: Duration, grace: Duration) {
         if self.output != ProgressOutput::Terminal {
             return;

@@ -1,5 +1,5 @@
-//! Until the app is ready: it listens, it has answered every address once, and there has been load
-//! for a while.
+//! The wait until the app is ready: it listens, it has answered every address once, and it has been
+//! under load for a while.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::session::{POLL, RehearsalError, Session};
 use super::snapshot::Observer;
 use super::url::{Address, Url};
 
-/// What there is once the app has answered everywhere.
+/// The result of the first answers at all addresses.
 pub(crate) struct FirstAnswers {
     /// The ports that it listens on.
     pub(crate) ports: Vec<u16>,
@@ -22,14 +22,14 @@ pub(crate) struct FirstAnswers {
     pub(crate) after: Duration,
 }
 
-/// How long a first answer may take in any case: a request of a minute is one, too.
+/// The least time that a first answer may take, even with a short --start: some requests take a
+/// minute.
 const FIRST_ANSWER: Duration = Duration::from_secs(120);
 
-/// Waits until the app listens and answers each address once, and notes how long each takes: the
-/// ports, the targets, and how long the first answer took.
+/// Waits until the app listens and has answered each address once, and measures each answer.
 ///
 /// # Errors
-/// When it takes too long, ends, or the user interrupts.
+/// The app takes too long or ends, or the user interrupts.
 pub(crate) fn await_first_answer(
     plan: &RehearsalPlan,
     session: &Session,
@@ -37,7 +37,7 @@ pub(crate) fn await_first_answer(
     begun: Instant,
 ) -> Result<FirstAnswers, RehearsalError> {
     let Some(endpoints) = &plan.load.endpoints else {
-        // A worker gives no sign; it gets the warm-up to settle.
+        // A worker does not show when it is ready; it has the warm-up to start.
         return Ok(FirstAnswers { ports: Vec::new(), targets: Vec::new(), after: begun.elapsed() });
     };
     let until = begun + plan.limits.start;
@@ -55,13 +55,13 @@ pub(crate) fn await_first_answer(
             let found = observer.snapshot().listening;
             let found: Vec<String> = found.iter().map(|port| format!(":{port}")).collect();
             let found = match found.as_slice() {
-                [] => "it listens on none".to_owned(),
+                [] => "it listens on no port".to_owned(),
                 found => format!("it listens on {}", found.join(" ")),
             };
             let wanted =
                 endpoints.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             return Err(RehearsalError::Cannot(format!(
-                "'{}' did not listen on {wanted} within {} s: {found} (a worker without a port: --no-load); it last said: {}",
+                "'{}' did not listen on {wanted} within {} s: {found} (a worker without a port: --no-load); its last output: {}",
                 plan.app,
                 plan.limits.start.as_secs(),
                 sandbox.last_words()
@@ -81,8 +81,7 @@ pub(crate) fn await_first_answer(
     Ok(FirstAnswers { ports, targets, after })
 }
 
-/// The ports that the app listens on, or those of the wanted ones that it does; all wanted ones
-/// must be there.
+/// The ports that the app listens on, or the wanted ones once it listens on all of them.
 fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     let found = observer.snapshot().listening;
     if endpoints.ports.is_empty() {
@@ -91,8 +90,8 @@ fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     if endpoints.ports.iter().all(|port| found.contains(port)) { endpoints.ports.clone() } else { Vec::new() }
 }
 
-/// Asks until there is an answer. Whoever takes long is asked for as long as the start may take,
-/// but an interrupt and the app's end are noticed meanwhile.
+/// Tries until there is an answer. Each try has a long timeout, for slow requests; it runs in its
+/// own thread, so that an interrupt and the app's end are still noticed.
 fn first_answer(
     plan: &RehearsalPlan,
     session: &Session,
@@ -111,7 +110,7 @@ fn first_answer(
             Ok(target) => return Ok(target),
             Err(fate) if Instant::now() >= until => {
                 return Err(RehearsalError::Cannot(format!(
-                    "{url} gave no good answer: {fate} (--port or --url name another)"
+                    "{url} gave no usable answer: {fate}; name another with --port or --url"
                 )));
             }
             Err(_) => {}
@@ -120,7 +119,7 @@ fn first_answer(
     }
 }
 
-/// A path is one on the app's first port, by whichever loopback address reaches it.
+/// Makes a full URL of a path: on the app's first port, at the loopback address that answers.
 pub(crate) fn whole(url: &Url, ports: &[u16]) -> Url {
     let port = ports.first().copied().unwrap_or(80);
     let reaches = |address: IpAddr| TcpStream::connect((address, port)).is_ok();
@@ -130,7 +129,7 @@ pub(crate) fn whole(url: &Url, ports: &[u16]) -> Url {
     url.on(if only_v6 { "::1" } else { "127.0.0.1" }, port)
 }
 
-/// What the user is told.
+/// The progress message.
 pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
     match ports {
         [] => format!("runs after {}", At::after(after)),
@@ -141,7 +140,8 @@ pub(crate) fn ready_line(ports: &[u16], after: Duration) -> String {
     }
 }
 
-/// Long enough that slow requests overlap: each of their clients is to be in the middle of one.
+/// How long to send requests before the stop: long enough that each client of a slow address has a
+/// request in flight.
 pub(crate) fn warm_up(plan: &RehearsalPlan, targets: &[(Url, LoadTarget)]) -> Duration {
     let slowest = targets.iter().map(|(_, target)| target.first_ms).max().unwrap_or_default();
     plan.load.warm_up.max(Duration::from_millis(slowest * 3 / 2).min(Duration::from_secs(15)))

@@ -1,6 +1,5 @@
-//! What was seen in one rehearsal, as plain data. The watchers write it, the judge and the pictures
-//! only read it, and a recording that was saved as JSON can be judged and drawn again: that is how
-//! both are tested.
+//! What was seen in one rehearsal, as plain data. The judge and the pictures only read it, so a
+//! recording that was saved as JSON can be judged and drawn again. Their tests do that.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,14 +13,14 @@ use serde::{Deserialize, Serialize};
 pub struct At(pub i64);
 
 impl At {
-    /// A length of time, to be shown as points in time are.
+    /// A duration, to be shown like a point in time.
     pub(crate) fn after(length: std::time::Duration) -> At {
         At(length.as_millis() as i64)
     }
 }
 
 impl fmt::Display for At {
-    /// Seconds to a tenth, or milliseconds where a tenth would hide the point.
+    /// Tenths of a second, or milliseconds below 100 ms, where tenths would be too coarse.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             -99..=99 => write!(f, "{} ms", self.0),
@@ -43,37 +42,38 @@ pub struct Recording {
     pub targets: Vec<LoadTarget>,
     /// From the start of the app to the first answer.
     pub ready_after_ms: u64,
-    /// Every request, in the order of the clients and then of time.
+    /// Every request, ordered by client and then by time.
     pub requests: Vec<Request>,
     /// When pinned clients found their connection closed between two requests, and moved on to
     /// another instance.
     #[serde(default)]
     pub moved_on: Vec<At>,
     pub readiness: ReadinessSeen,
-    /// What adieu itself says of the stop; nothing without it.
+    /// What adieu's own report has about the stop; nothing without adieu.
     pub adieu_report: Option<AdieuReport>,
-    /// When the app was first seen to listen no more, if that was before its end.
+    /// When the app was first seen without a listener, if that was before its end.
     pub closed: Option<At>,
-    /// Processes beside the main one that the last look before the end still saw.
+    /// Processes besides the main one in the last snapshot before the end.
     pub leftovers: Vec<String>,
     pub databases: Vec<DatabaseConnection>,
-    /// The last look at processes and sockets before the end: what happened later was not seen.
+    /// The time of the last snapshot of processes and sockets before the end: what happened later
+    /// was not seen.
     pub last_look: At,
-    /// The last look was taken while the kernel held the main process at its exit, so that nothing
-    /// can have happened later.
+    /// The last snapshot was taken while the main process was held at its exit, so nothing can have
+    /// happened later.
     pub held_at_exit: bool,
     /// When the platform sent SIGKILL, if it had to.
     pub killed: Option<At>,
     pub end: End,
-    /// What the manifest says that does not fit.
+    /// Problems in the manifest, and what the rehearsal leaves out of it.
     pub lints: Vec<ManifestNote>,
 }
 
-/// Who is the app's parent.
+/// What the app runs under.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// Nobody: the app itself is PID 1, as in a container without an init.
+    /// No init: the app itself is PID 1, as in a container without one.
     Bare,
     /// adieu is PID 1 and the app its child.
     Adieu,
@@ -96,32 +96,31 @@ impl Mode {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Isolation {
-    /// A PID namespace of its own, made as root.
+    /// Its own PID namespace, created as root.
     PidNamespace,
-    /// A PID namespace inside a user namespace, made without root.
+    /// A PID namespace inside a user namespace, created without root.
     UserNamespace,
     /// No namespace was permitted: an ordinary process, never PID 1.
     Ordinary { why: String },
-    /// A container of this engine's.
+    /// A container, run by this engine.
     Container { engine: String },
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The platform whose limits were played, or where they come from.
+    /// The platform whose time limits were played.
     pub platform: String,
     /// From the stop request to the platform's SIGKILL.
     pub grace_ms: u64,
     /// From the stop request to the platform's stop signal: a preStop hook that sleeps.
     pub hook_ms: u64,
-    /// From the stop request to the moment from which the balancer sends nothing more.
+    /// From the stop request to the time when the balancer stops sending requests.
     pub removal_ms: u64,
-    /// The stop request, as a signal's name: `TERM`.
+    /// The name of the platform's stop signal: `TERM`.
     pub stop_signal: String,
 }
 
-/// Something in the manifest that does not fit, or that the rehearsal leaves out, and what to do
-/// about it.
+/// A problem in the manifest, or something that the rehearsal leaves out, and what to do about it.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct ManifestNote {
     pub what: String,
@@ -134,7 +133,7 @@ impl ManifestNote {
     }
 }
 
-/// An address that was asked again and again.
+/// An address that got requests.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct LoadTarget {
     pub url: String,
@@ -142,7 +141,7 @@ pub struct LoadTarget {
     pub first_ms: u64,
     #[serde(default)]
     pub kind: AnswerKind,
-    /// The versions of TLS that it speaks; clients take turns in them.
+    /// The TLS versions that it speaks; the clients are spread over them.
     #[serde(default)]
     pub tls: Vec<String>,
 }
@@ -176,8 +175,7 @@ impl ConnectionUse {
 }
 
 impl LoadTarget {
-    /// A request that is likely to be in flight when the stop comes, and long enough for a person
-    /// to notice.
+    /// Its requests are likely to be in flight at the stop, and long enough for a person to notice.
     #[must_use]
     pub fn slow(&self) -> bool {
         self.first_ms >= 250
@@ -186,10 +184,10 @@ impl LoadTarget {
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct Request {
-    /// Which client sent it: clients are numbered from 0.
+    /// The client that sent it; clients are numbered from 0.
     pub client: u16,
     pub connection: ConnectionUse,
-    /// Which of the recording's targets it asked.
+    /// The index of its target in the recording's `targets`.
     pub target: u16,
     pub from: At,
     pub to: At,
@@ -201,11 +199,12 @@ pub struct Request {
 pub enum ConnectionUse {
     /// A new connection for every request.
     New,
-    /// One connection kept alive for many, until the balancer removes the app.
+    /// One keep-alive connection for many requests, until the balancer removes the app.
     Kept,
-    /// One connection kept alive for many, until the app closes it, whatever the balancer does.
+    /// One keep-alive connection for many requests, until the app closes it, even after the
+    /// balancer has removed the app.
     Pinned,
-    /// One connection for one stream of events or one websocket.
+    /// One connection for one stream of server-sent events or one websocket.
     Stream,
 }
 
@@ -215,11 +214,11 @@ pub enum Fate {
     Answered {
         status: u16,
     },
-    /// Nobody accepted the connection, or the server answered 5xx.
+    /// The connection was refused, or the server answered 5xx.
     TurnedAway {
         why: String,
     },
-    /// Accepted, and then the connection ended without a whole answer, or none came in time.
+    /// The connection ended without a whole answer, or no answer came in time.
     CutOff {
         why: String,
     },
@@ -244,46 +243,47 @@ impl fmt::Display for Fate {
     }
 }
 
-/// What a balancer could have learnt before the app was gone.
+/// What a balancer could see of readiness before the app was gone.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct ReadinessSeen {
-    /// What was asked; nothing to ask without adieu and without `--readiness`.
+    /// The readiness address; `None` without adieu and without `--readiness`.
     pub url: Option<String>,
-    /// The first answer that was not 2xx; silence is none.
+    /// The time of the first answer after the stop that was not 2xx; no answer does not count.
     pub turned: Option<At>,
 }
 
-/// What adieu's report says, on the time scale of the stop.
+/// What adieu's report has about the stop, in milliseconds since the stop request.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct AdieuReport {
     pub phases: Vec<RecordedPhase>,
-    /// How the app itself ended, which its own end may hide.
+    /// How the app itself ended; adieu's own exit status may differ.
     pub app_end: Option<RecordedExit>,
-    /// When it had to kill the app.
+    /// When adieu killed the app, if it had to.
     pub killed: Option<At>,
-    /// Whether the app left processes that adieu asked to end, and whether it had to kill them.
+    /// Whether the app left processes that adieu had to stop.
     pub swept: bool,
+    /// Whether adieu had to kill such processes.
     pub killed_leftovers: bool,
-    /// Whether adieu came to send the app a stop signal; if not, the app ended by itself.
+    /// Whether adieu began to stop the app; if not, the app ended by itself.
     pub signalled: bool,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Debug)]
 pub struct RecordedPhase {
-    /// A phase as adieu names it: `pre-stop`, `draining`.
+    /// adieu's name of the phase: `pre-stop`, `draining`.
     pub phase: String,
     pub from: At,
     pub to: At,
-    /// What was in flight when it ended, where the report says so.
+    /// The requests in flight at its end, if the report has them.
     pub in_flight: Option<u64>,
 }
 
-/// A connection that the app had opened to a database by the time of the stop.
+/// A connection of the app to a database that was open at the stop request.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct DatabaseConnection {
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// It belonged to the app's first process, whose end is known best.
+    /// It belonged to the app's first process, whose end is seen most exactly.
     pub main: bool,
     pub end: ConnectionEnd<At>,
 }
@@ -292,11 +292,11 @@ pub struct DatabaseConnection {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectionEnd<T> {
-    /// It was closed while its process lived.
+    /// It was closed while its process was running.
     Closed(T),
-    /// It went between the same two looks as its process.
+    /// It and its process ended between the same two snapshots.
     WithOwner,
-    /// It was open at the last look.
+    /// It was open in the last snapshot.
     Open,
 }
 
@@ -324,7 +324,7 @@ impl fmt::Display for RecordedExit {
 }
 
 impl Recording {
-    /// adieu's phases.
+    /// adieu's phases during the stop.
     #[must_use]
     pub fn phases(&self) -> &[RecordedPhase] {
         self.adieu_report.as_ref().map_or(&[], |report| &report.phases)
@@ -334,7 +334,7 @@ impl Recording {
         self.requests.iter().filter(|request| request.fate.lost())
     }
 
-    /// Requests that were under way when the stop was asked for.
+    /// Requests that were in flight at the stop request.
     pub fn in_flight(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(|request| request.from < At(0) && request.to >= At(0))
     }
@@ -362,7 +362,7 @@ impl Tally {
     }
 }
 
-/// What became of the requests. The table, the checklist and the JSON count by it, and by these
+/// What became of the requests. The table, the checklist and the JSON use these numbers and these
 /// words.
 #[derive(JsonSchema, Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {

@@ -1,6 +1,5 @@
-//! The sandbox: what stands in for the container, seen from the tool. A helper process makes it
-//! (namespace.rs); this is the tool's end of the pipe to it. Dropping the sandbox ends every
-//! process in it.
+//! The sandbox, which takes the place of the container. A helper process creates it (namespace.rs);
+//! this is the tool's end of the pipe to the helper. Dropping the sandbox ends every process in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -21,7 +20,7 @@ use super::recording::{Isolation, RecordedExit};
 use super::snapshot::Members;
 use adieu::errno::describe;
 
-/// What to start, and as whom.
+/// What to start, and how.
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub argv0: OsString,
@@ -34,8 +33,8 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// The words by which the process inside learns where and as whom it starts: a folder and
-    /// `UID:GID`, or nothing.
+    /// The arguments that tell the process inside its directory and its `UID:GID`; each may be
+    /// empty.
     fn place(&self) -> [OsString; 2] {
         let directory = self.start_as.directory.clone().unwrap_or_default();
         let user = self.start_as.user.map(|user| format!("{}:{}", user.uid, user.gid));
@@ -46,21 +45,21 @@ impl Launch {
 /// What the helper process reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SandboxEvent {
-    /// The main process is about to end, and is held until it is let go: its descriptors are open
-    /// still, its children live.
+    /// The main process is exiting and is held until it is released: its descriptors are still
+    /// open, its children still run.
     Exiting,
     Ended(RecordedExit),
 }
 
-/// Who keeps the app.
+/// What runs the app.
 enum Keeper {
-    /// The process that made the namespaces, and its news.
+    /// The process that created the namespaces, and its events.
     Helper { process: Child, news: mpsc::Receiver<SandboxEvent> },
-    /// A container's engine, and when the container ended.
+    /// A container, and when it ended.
     Engine { container: Container, ended: OnceLock<Instant> },
 }
 
-/// A running rehearsal's processes. Dropping it ends every one of them.
+/// The processes of a running rehearsal. Dropping it ends all of them.
 pub(crate) struct Sandbox {
     keeper: Keeper,
     /// The process that the platform signals: the app itself, or adieu.
@@ -69,7 +68,7 @@ pub(crate) struct Sandbox {
     log: PathBuf,
 }
 
-/// What the tool can run on here: tried out, since what is permitted depends on the kernel's
+/// Finds the strongest isolation that is permitted here, by trial: it depends on the kernel's
 /// settings and on seccomp.
 pub(crate) fn find_isolation() -> Isolation {
     let mut why = String::new();
@@ -82,7 +81,7 @@ pub(crate) fn find_isolation() -> Isolation {
     Isolation::Ordinary { why }
 }
 
-/// Makes a sandbox in which nothing runs.
+/// Creates a sandbox without a program in it.
 fn try_out(isolation: &Isolation) -> Result<(), String> {
     let output =
         namespace(isolation, AtExit::Free, OsStr::new("adieu-rehearse"), Path::new(""), &Default::default())
@@ -115,7 +114,7 @@ fn namespace(
         .args(place)
         .arg(argv0)
         .arg(program);
-    // Its stdin ends when the tool does.
+    // Its stdin ends when the tool ends.
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }
@@ -124,7 +123,7 @@ impl Sandbox {
     /// Starts the program in a sandbox of this kind.
     ///
     /// # Errors
-    /// What the helper said when it could not start the program.
+    /// The message of the helper when it cannot start the program.
     pub(crate) fn start(isolation: &Isolation, launch: &Launch) -> Result<Sandbox, String> {
         let log = File::create(&launch.log)
             .map_err(|error| format!("cannot write '{}': {}", launch.log.display(), describe(&error)))?;
@@ -146,7 +145,7 @@ impl Sandbox {
         };
         std::thread::spawn(move || {
             for news in lines.map_while(Result::ok).filter_map(|line| read_event(&line)) {
-                // Nobody listens once the rehearsal has been given up.
+                // Nothing receives it when the rehearsal has been interrupted.
                 let _given_up = sender.send(news);
             }
         });
@@ -165,7 +164,7 @@ impl Sandbox {
         })
     }
 
-    /// What a container's engine runs.
+    /// A sandbox around a running container.
     pub(crate) fn around(container: Container, log: &Path) -> Sandbox {
         let main = Pid::from_raw(container.pid);
         let members = Members::of_namespace(main);
@@ -177,22 +176,22 @@ impl Sandbox {
         }
     }
 
-    /// Asks for the stop as the platform would: by a signal to the main process alone.
+    /// Sends the stop signal as the platform does, to the main process only.
     pub(crate) fn ask_to_stop(&self, signal: Signal, grace: Duration) {
         match &self.keeper {
-            // ESRCH: it is already gone, and the news will say so.
+            // ESRCH: it is already gone, and an event will follow.
             Keeper::Helper { .. } => drop(kill(self.main, signal)),
             Keeper::Engine { container, .. } => container.stop(grace),
         }
     }
 
-    /// Kills the main process, as the platform does when time is up. An engine does that itself,
-    /// and somewhat later.
+    /// Kills the main process, as the platform does when the grace is over. An engine does that by
+    /// itself, a little later.
     pub(crate) fn kill(&self) {
         let _gone = kill(self.main, Signal::SIGKILL);
     }
 
-    /// How much later than the grace the platform's own SIGKILL is to be taken for missing.
+    /// How long after the grace to wait for an engine's own SIGKILL before we send one.
     pub(crate) fn kills_itself(&self) -> Option<Duration> {
         match &self.keeper {
             Keeper::Helper { .. } => None,
@@ -200,7 +199,7 @@ impl Sandbox {
         }
     }
 
-    /// When the main process ended, where that was seen earlier than the news came.
+    /// When the main process ended, if that was seen before the event came.
     pub(crate) fn ended(&self) -> Option<Instant> {
         match &self.keeper {
             Keeper::Helper { .. } => None,
@@ -208,12 +207,12 @@ impl Sandbox {
         }
     }
 
-    /// The last thing that the app said, for error messages.
+    /// The last line of output, for error messages.
     pub(crate) fn last_words(&self) -> String {
         last_line(&self.log)
     }
 
-    /// Waits so long for news.
+    /// Waits for an event for this time.
     pub(crate) fn event_within(&self, time: Duration) -> Option<SandboxEvent> {
         match &self.keeper {
             Keeper::Helper { news, .. } => news.recv_timeout(time).ok(),
@@ -224,11 +223,11 @@ impl Sandbox {
         }
     }
 
-    /// Lets a process that is held at its exit go.
+    /// Releases the main process that is held at its exit.
     pub(crate) fn release(&self) {
         let Keeper::Helper { process, .. } = &self.keeper else { return };
         if let Some(mut stdin) = process.stdin.as_ref() {
-            // A helper that is gone holds nobody.
+            // A helper that is gone holds no process.
             let _gone = stdin.write_all(b"go\n");
         }
     }
@@ -238,7 +237,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.members.kill_all();
         if let Keeper::Helper { process, .. } = &mut self.keeper {
-            // The helper ends by itself when the main process is gone; only then nothing is left.
+            // The helper ends when the main process is gone; only then nothing is left.
             let _reaped = process.wait();
         }
     }
@@ -261,5 +260,5 @@ fn read_event(line: &str) -> Option<SandboxEvent> {
 pub(crate) fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("none").to_owned()
 }

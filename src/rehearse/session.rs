@@ -1,5 +1,4 @@
-//! What all rehearsals of one call share, and the one way in which they wait: an interrupt ends
-//! every wait.
+//! What all rehearsals of one call share, and how they wait: an interrupt ends every wait.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::progress::Progress;
 use super::recording::Isolation;
 use super::sandbox::{Sandbox, SandboxEvent};
 
-/// How often a wait looks whether the user has had enough.
+/// How often a wait checks for an interrupt.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Why there is no recording.
@@ -20,26 +19,26 @@ pub(crate) const POLL: Duration = Duration::from_millis(20);
 pub(crate) enum RehearsalError {
     /// The user pressed Ctrl-C.
     Interrupted,
-    /// It could not be rehearsed, and this is why.
+    /// The reason why it could not be rehearsed.
     Cannot(String),
 }
 
-/// Set by a signal's arrival.
+/// Set by the signal handler.
 pub(crate) type Interrupted = Arc<AtomicBool>;
 
-/// What all rehearsals of one call share.
+/// Shared by all rehearsals of one call.
 pub(crate) struct Session<'a> {
     pub(crate) progress: &'a Progress,
     pub(crate) interrupted: &'a Interrupted,
     /// A folder for the app's log and adieu's report.
     pub(crate) folder: PathBuf,
-    /// What is permitted here.
+    /// The strongest isolation that is permitted here.
     pub(crate) isolation: Isolation,
 }
 
 impl Session<'_> {
     /// # Errors
-    /// When the user has asked us to end.
+    /// The user has interrupted.
     pub(crate) fn check(&self) -> Result<(), RehearsalError> {
         if self.interrupted.load(Ordering::Relaxed) { Err(RehearsalError::Interrupted) } else { Ok(()) }
     }
@@ -47,21 +46,19 @@ impl Session<'_> {
     /// Waits for a thread's result.
     ///
     /// # Errors
-    /// When the user interrupts, or the thread has broken down.
+    /// The user interrupts, or the thread has panicked.
     pub(crate) fn join<T>(&self, thread: JoinHandle<T>) -> Result<T, RehearsalError> {
         while !thread.is_finished() {
             self.check()?;
             std::thread::park_timeout(POLL);
         }
-        thread
-            .join()
-            .map_err(|_| RehearsalError::Cannot("a watcher or client of the rehearsal broke down".into()))
+        thread.join().map_err(|_| RehearsalError::Cannot("a thread of the rehearsal panicked".into()))
     }
 
-    /// Waits so long, and notices an interrupt and the app's end.
+    /// Waits for this time.
     ///
     /// # Errors
-    /// When one of both comes.
+    /// The user interrupts, or the app ends.
     pub(crate) fn wait(
         &self,
         plan: &RehearsalPlan,
@@ -76,7 +73,7 @@ impl Session<'_> {
                 Some(SandboxEvent::Exiting) => sandbox.release(),
                 Some(SandboxEvent::Ended(exit)) => {
                     return Err(RehearsalError::Cannot(format!(
-                        "'{}' ended by itself with {exit} before the stop was asked for; it last said: {}",
+                        "'{}' ended by itself with {exit} before the stop request; its last output: {}",
                         plan.app,
                         sandbox.last_words()
                     )));

@@ -1,5 +1,5 @@
-//! The stop itself, played as a platform plays it: the signal, the removal from the balancer, and
-//! SIGKILL when time is up.
+//! The stop, as a platform does it: the signal, the removal from the balancer, and SIGKILL when the
+//! grace is over.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ pub(crate) struct Shutdown {
     pub(crate) ended: Instant,
     pub(crate) exit: RecordedExit,
     pub(crate) killed: Option<Instant>,
-    /// A look at the app while it was held at its exit.
+    /// A snapshot of the app while it was held at its exit.
     pub(crate) at_exit: Option<(Instant, Snapshot)>,
 }
 
-/// What is still to be done in a stop, each with its time.
+/// What the platform still has to do, with its deadlines.
 struct Deadlines {
     signal: Option<Instant>,
     removal: Option<Instant>,
@@ -27,22 +27,22 @@ struct Deadlines {
 }
 
 impl Deadlines {
-    /// How long until the next of them, or until interrupts are to be noticed.
+    /// The time until the next deadline or the next check for an interrupt.
     fn pause(&self, now: Instant) -> Duration {
         let due = [self.signal, self.removal, self.kill].into_iter().flatten();
         due.map(|time| time.saturating_duration_since(now)).chain([POLL]).min().unwrap_or(POLL)
     }
 }
 
-/// Whether its time has come; then it is done once and for all.
+/// Whether the deadline has passed; if so, it is cleared.
 fn due(time: &mut Option<Instant>, now: Instant) -> bool {
     time.take_if(|time| *time <= now).is_some()
 }
 
-/// Plays the balancer and the platform until the app is gone and nothing more is sent.
+/// Plays the balancer and the platform until the app is gone and the balancer sends nothing more.
 ///
 /// # Errors
-/// When the user interrupts.
+/// The user interrupts.
 pub(crate) fn shut_down(
     plan: &RehearsalPlan,
     session: &Session,

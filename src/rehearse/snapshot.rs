@@ -1,5 +1,5 @@
-//! A look at the app from outside, through /proc: which of its processes live, where they listen,
-//! which databases they talk to.
+//! A snapshot of the app from outside, through /proc: its processes, the ports that they listen on,
+//! and their connections to databases.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -14,12 +14,12 @@ use procfs::process::{FDTarget, Process};
 use adieu::sys::sock_diag::{Ports, SockDiag};
 use adieu::sys::tcp::Family;
 
-/// How the app's processes are told from all others.
+/// Which processes belong to the app.
 #[derive(Clone, Debug)]
 pub(crate) enum Members {
-    /// Everything in the PID namespace with this link.
+    /// All processes in the PID namespace with this link.
     Namespace { link: PathBuf },
-    /// Everything that descends from this process, without itself.
+    /// All descendants of this process, without itself.
     Below { root: i32 },
 }
 
@@ -30,19 +30,19 @@ pub(crate) struct LiveProcess {
     pub(crate) name: String,
 }
 
-/// One connection of the app's processes to somewhere else.
+/// One connection from the app to another host or process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Socket {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    /// The process that holds it; one of them, if several do.
+    /// The process that holds it, or one of them if there are several.
     pub(crate) owner: i32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) processes: Vec<LiveProcess>,
-    /// Ports, in order.
+    /// Ports, sorted.
     pub(crate) listening: Vec<u16>,
     /// Connections to databases.
     pub(crate) databases: Vec<Socket>,
@@ -51,8 +51,8 @@ pub(crate) struct Snapshot {
 impl Members {
     pub(crate) fn of_namespace(main: Pid) -> Members {
         let link_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        // Should it be gone and its number somebody else's, then nobody is a member: never all that
-        // share our own namespace.
+        // If the process is gone and another one has its number, the link may be that of our own
+        // namespace. Then there are no members, rather than all processes of this machine.
         let link = link_of(&main.to_string()).filter(|link| Some(link) != link_of("self").as_ref());
         Members::Namespace { link: link.unwrap_or_default() }
     }
@@ -60,8 +60,8 @@ impl Members {
         Members::Below { root: root.as_raw() }
     }
 
-    /// Kills every member. One may fork while we look: again, until a look finds nobody. Nobody
-    /// outruns it for long.
+    /// Kills every member. One may fork meanwhile, so this repeats until no member is left, with a
+    /// limit.
     pub(crate) fn kill_all(&self) {
         for _ in 0..100 {
             let left = processes(self);
@@ -75,7 +75,7 @@ impl Members {
     }
 }
 
-/// Every process of the app that is alive; a zombie is not.
+/// All processes of the app that are alive; zombies are not.
 pub(crate) fn processes(members: &Members) -> Vec<LiveProcess> {
     match members {
         Members::Namespace { link } => in_namespace(link, &mut HashSet::new()),
@@ -83,8 +83,8 @@ pub(crate) fn processes(members: &Members) -> Vec<LiveProcess> {
     }
 }
 
-/// Those in this PID namespace. A process never changes its own, so that strangers need be asked
-/// only once.
+/// The processes in this PID namespace. A process never changes its own namespace, so those of
+/// other namespaces are checked only once.
 fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<LiveProcess> {
     let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let present: Vec<i32> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -102,14 +102,14 @@ fn in_namespace(link: &Path, foreign: &mut HashSet<i32>) -> Vec<LiveProcess> {
             Ok(_) => {
                 foreign.insert(pid);
             }
-            // Gone, or about to be, or not ours to ask.
+            // It is gone or exiting, or we have no permission.
             Err(_) => {}
         }
     }
     ours
 }
 
-/// Those that descend from this process, without itself.
+/// The descendants of this process, without itself.
 fn below(root: i32) -> Vec<LiveProcess> {
     let all = procfs::process::all_processes().into_iter().flatten().flatten();
     let family: HashMap<i32, (LiveProcess, i32)> =
@@ -129,7 +129,7 @@ fn below(root: i32) -> Vec<LiveProcess> {
     ours
 }
 
-/// The process and its parent; nothing when it has ended.
+/// The process and its parent; `None` when it has ended.
 fn seen(process: &Process) -> Option<(LiveProcess, i32)> {
     let stat = process.stat().ok()?;
     if matches!(stat.state, 'Z' | 'X' | 'x') {
@@ -138,14 +138,14 @@ fn seen(process: &Process) -> Option<(LiveProcess, i32)> {
     Some((LiveProcess { pid: stat.pid, name: stat.comm }, stat.ppid))
 }
 
-/// What looks again and again, and remembers whom it need not look at.
+/// Takes snapshots repeatedly, and remembers which processes it can skip.
 pub(crate) struct Observer {
     members: Members,
-    /// The init, which is not the app's.
+    /// The init, which is not part of the app.
     but: Option<Pid>,
-    /// Remote ports that are databases'.
+    /// Remote ports that count as databases.
     databases: Vec<u16>,
-    /// The quick way to the kernel's sockets; without it, through the files in /proc/net.
+    /// A NETLINK_SOCK_DIAG socket; without one, the slower files in /proc/net are read.
     sock_diag: Option<SockDiag>,
     foreign: HashSet<i32>,
 }
@@ -178,7 +178,7 @@ impl Observer {
     }
 }
 
-/// The ports listened on, and the connections to databases.
+/// The listening ports, and the connections to databases.
 type AppSockets = (Vec<u16>, Vec<Socket>);
 
 fn ask(sock_diag: &mut SockDiag, inodes: &HashMap<u64, i32>, databases: &[u16]) -> io::Result<AppSockets> {
@@ -226,7 +226,7 @@ fn read(inodes: &HashMap<u64, i32>, databases: &[u16]) -> AppSockets {
     )
 }
 
-/// The sockets that these processes hold, and who holds each.
+/// The inodes of all sockets of these processes, each with a process that holds it.
 fn inodes(processes: &[LiveProcess]) -> HashMap<u64, i32> {
     let mut inodes = HashMap::new();
     for seen in processes {

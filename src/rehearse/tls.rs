@@ -1,5 +1,5 @@
-//! TLS as a client of a rehearsal speaks it: version 1.2 or 1.3, and with whatever certificate the
-//! app has, since a rehearsal asks how an app ends and not who it is.
+//! The TLS client of a rehearsal: version 1.2 or 1.3, with any certificate of the app. A rehearsal
+//! tests how the app stops, not who it is.
 
 use std::sync::Arc;
 
@@ -38,10 +38,10 @@ impl Version {
     }
 }
 
-/// A client that speaks this version alone.
+/// A client for this version only.
 ///
 /// # Errors
-/// When the cryptography at hand knows no cipher for it.
+/// The crypto library has no cipher for it.
 pub(crate) fn client(version: Version) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let accepts = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
@@ -53,7 +53,7 @@ pub(crate) fn client(version: Version) -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
-/// Accepts every certificate, but holds its owner to its signature.
+/// Accepts every certificate, but still verifies the signatures of the handshake.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub(crate) struct Url {
     pub(crate) scheme: Scheme,
     pub(crate) address: Address,
-    /// With its query.
+    /// Including the query.
     pub(crate) path: String,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Scheme {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Address {
-    /// The app's first port, which is not known before it listens.
+    /// The app's first port, which is known once the app listens.
     AppPort,
     Tcp {
         host: String,
@@ -58,7 +58,7 @@ impl fmt::Display for Scheme {
 }
 
 impl Url {
-    /// The same on this port of the app.
+    /// The same URL on this port of the app.
     pub(crate) fn on(&self, host: &str, port: u16) -> Url {
         match self.address {
             Address::AppPort => Url { address: Address::Tcp { host: host.to_owned(), port }, ..self.clone() },
@@ -66,7 +66,7 @@ impl Url {
         }
     }
 
-    /// What stands in the Host header.
+    /// The value of the Host header.
     pub(crate) fn host(&self) -> String {
         match &self.address {
             Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
@@ -82,7 +82,7 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Url, String> {
         let wrong = || {
             format!(
-                "'{text}' is neither SCHEME://HOST:PORT/PATH (http, https, ws, wss) nor SCHEME://unix:SOCKET:/PATH nor a /PATH"
+                "'{text}' is neither SCHEME://HOST:PORT/PATH (http, https, ws, wss) nor SCHEME://unix:SOCKET:/PATH nor /PATH"
             )
         };
         if text.starts_with('/') {

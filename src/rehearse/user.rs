@@ -1,20 +1,20 @@
-//! Whom a manifest wants its app to run as, looked up on this machine.
+//! Looks up the user that a manifest names for its app.
 
 use std::str::FromStr;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
-/// A user and group that the app can be started as.
+/// The user and group that the app starts as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RunAs {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// The user of `USER` or `USER:GROUP`, by names or numbers.
+/// Finds `USER` or `USER:GROUP`, by names or numbers.
 ///
 /// # Errors
-/// Why nothing can be started as that user here.
+/// The reason why no process can start as that user here.
 pub(crate) fn find(text: &str) -> Result<RunAs, String> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     let account = match u32::from_str(user) {
@@ -28,7 +28,7 @@ pub(crate) fn find(text: &str) -> Result<RunAs, String> {
         }
     };
     let gid = match group {
-        // A user that is only a number has the group of root, as with the engines.
+        // A number without an account gets group 0, as container engines do it.
         None => account.1.unwrap_or(0),
         Some(group) => match u32::from_str(group) {
             Ok(gid) => gid,

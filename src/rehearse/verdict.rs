@@ -1,4 +1,4 @@
-//! The checklist: its points, what can become of each, and what a whole list of them comes to.
+//! The checklist: its points, the outcome of each, and the verdict on a run.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,7 +40,7 @@ impl Point {
             Point::FailsReadinessFirst => "fails readiness first",
             Point::StopsAccepting => "stops accepting",
             Point::FinishesRequests => "finishes requests in flight",
-            Point::LetsConnectionsGo => "lets kept connections go",
+            Point::LetsConnectionsGo => "closes keep-alive connections",
             Point::DrainFitsGrace => "drain fits the grace",
             Point::ClosesDatabases => "closes its database connections",
             Point::LeavesNoProcess => "leaves no process",
@@ -75,7 +75,7 @@ pub struct PointResult {
     pub outcome: Outcome,
     /// What was observed.
     pub seen: String,
-    /// What to do about it; empty when there is nothing to do.
+    /// What to do; empty when there is nothing to do.
     pub advice: String,
 }
 
@@ -86,7 +86,7 @@ pub struct RunVerdict {
 }
 
 impl RunVerdict {
-    /// Nothing was lost and nothing failed.
+    /// No request was lost and no point failed.
     #[must_use]
     pub fn good(&self) -> bool {
         self.tally.lost() == 0 && self.failures().next().is_none()

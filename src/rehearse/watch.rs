@@ -1,5 +1,5 @@
-//! The watchers: threads that look on while the rehearsal runs, and note what changed and when.
-//! They know nothing of the stop request; what they saw is put on its time scale afterwards.
+//! The watchers: threads that record what changes in the app, and when. They do not know of the
+//! stop request; `observations` converts their times.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -12,15 +12,15 @@ use super::recording::ConnectionEnd;
 use super::snapshot::{Observer, Snapshot, Socket};
 use super::url::Url;
 
-/// Between two looks at /proc; a look itself takes a few milliseconds.
+/// The pause between two snapshots of /proc; a snapshot itself takes a few milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-/// Between two questions for readiness, as often as an impatient balancer asks.
+/// The pause between two readiness checks, short as with an impatient balancer.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 
 /// How long a balancer waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A thread that watches until it is asked for what it saw.
+/// A thread that watches until its result is wanted.
 pub(crate) struct Watcher<T> {
     thread: JoinHandle<T>,
     until: Sender<()>,
@@ -32,48 +32,48 @@ impl<T: Send + 'static> Watcher<T> {
         Watcher { thread: std::thread::spawn(move || watch(ended)), until }
     }
 
-    /// Ends the watching; the thread gives back what it saw.
+    /// Ends the watching; the thread returns what it saw.
     pub(crate) fn end(self) -> JoinHandle<T> {
         drop(self.until);
         self.thread
     }
 }
 
-/// True as long as nobody has asked; takes so long.
+/// Waits for this pause; false when the watching is to end.
 fn goes_on(ended: &Receiver<()>, pause: Duration) -> bool {
     matches!(ended.recv_timeout(pause), Err(RecvTimeoutError::Timeout))
 }
 
 /// What became of the app's processes and sockets.
 pub(crate) struct AppHistory {
-    /// The looks that differed from the one before them.
+    /// The snapshots that differ from the one before.
     pub(crate) changes: Vec<(Instant, Snapshot)>,
-    /// The last look at which the main process was alive.
+    /// The time of the last snapshot with the main process alive.
     pub(crate) last: Instant,
 }
 
 impl AppHistory {
-    /// Adds a look that was taken later than all others.
+    /// Adds the snapshot that was taken while the main process was held at its exit.
     pub(crate) fn extend(&mut self, held: Option<(Instant, Snapshot)>) {
         let Some((at, snapshot)) = held else { return };
-        // What was seen later was seen of a process that was being held.
+        // Later snapshots are of the held process and show nothing new.
         self.changes.retain(|(before, _)| *before < at);
         self.changes.push((at, snapshot));
         self.last = at;
     }
 
-    /// The last look before the end.
+    /// The last snapshot before the end.
     pub(crate) fn last_look(&self) -> Option<&Snapshot> {
         self.changes.iter().rfind(|(at, _)| *at <= self.last).map(|(_, snapshot)| snapshot)
     }
 
-    /// The look that was in force at this time.
+    /// The latest snapshot at this time.
     pub(crate) fn at(&self, time: Instant) -> Option<&Snapshot> {
         self.changes.iter().rfind(|(at, _)| *at <= time).map(|(_, snapshot)| snapshot)
     }
 
-    /// When, after this time and before the end, the app was first seen not to listen on any of
-    /// these ports.
+    /// When the app was first seen to listen on none of these ports, after this time and before the
+    /// end.
     pub(crate) fn closed_after(&self, time: Instant, ports: &[u16]) -> Option<Instant> {
         let open = |snapshot: &Snapshot| snapshot.listening.iter().any(|port| ports.contains(port));
         if ports.is_empty() {
@@ -105,7 +105,7 @@ pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<AppHistory> 
         loop {
             let at = Instant::now();
             let seen = observer.snapshot();
-            // Looked at afterwards: if it is alive now, it was so during the whole look.
+            // Checked afterwards: if it is alive now, it was alive during the whole snapshot.
             if alive(main) {
                 history.last = at;
                 if history.changes.last().is_none_or(|(_, before)| *before != seen) {
@@ -119,8 +119,8 @@ pub(crate) fn history(mut observer: Observer, main: Pid) -> Watcher<AppHistory> 
     })
 }
 
-/// Neither gone nor a zombie nor on its way out (PF_EXITING, from the kernel's sched.h, in the
-/// flags of proc_pid_stat(5)).
+/// Neither gone nor a zombie nor exiting (PF_EXITING of the kernel's sched.h, in the flags of
+/// proc_pid_stat(5)).
 fn alive(main: Pid) -> bool {
     const PF_EXITING: u32 = 0x4;
     procfs::process::Process::new(main.as_raw())
@@ -128,19 +128,19 @@ fn alive(main: Pid) -> bool {
         .is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X') && stat.flags & PF_EXITING == 0)
 }
 
-/// What a readiness address said.
+/// The answer of a readiness address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReadinessAnswer {
     Ready,
     NotReady,
-    /// Nobody answered.
+    /// There was no answer.
     Silence,
 }
 
-/// The answers that differed from the one before.
+/// The answers that differ from the one before.
 pub(crate) type Answers = Vec<(Instant, ReadinessAnswer)>;
 
-/// Asks a readiness address again and again, on a new connection each time.
+/// Checks a readiness address repeatedly, each time on a new connection.
 pub(crate) fn readiness(url: Url) -> Watcher<Answers> {
     Watcher::start(move |ended| {
         let mut answers = Answers::new();

@@ -1,5 +1,5 @@
-//! A websocket as a client holds one, RFC 6455: it pings, answers pings, and waits for the server's
-//! close. A server that goes without a close frame has cut its client off.
+//! A websocket client, RFC 6455: it pings, answers pings, and waits for the server's close. A
+//! server that ends the connection without a close frame has cut its client off.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -14,18 +14,18 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Asks for a websocket.
+/// Opens a websocket.
 ///
 /// # Errors
-/// The fate of the request when there is none.
+/// The fate of the request when the server opens none.
 pub(crate) fn open(link: &mut Link, url: &Url, message: &Message, deadline: Instant) -> Result<(), Fate> {
     let mut upgrade = Message { headers: message.headers.clone(), ..Message::default() };
     for (name, value) in [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Version", "13"),
-        // Any sixteen bytes: it is to tell a websocket's server from another, which 101 does as
-        // well.
+        // Any sixteen bytes. The key proves that the server speaks websocket; for a rehearsal,
+        // status 101 is proof enough.
         ("Sec-WebSocket-Key", "YWRpZXUtcmVoZWFyc2UhIQ=="),
     ] {
         upgrade.headers.push((name.to_owned(), value.to_owned()));
@@ -33,21 +33,21 @@ pub(crate) fn open(link: &mut Link, url: &Url, message: &Message, deadline: Inst
     match http::begin(link, url, &upgrade, deadline)?.status {
         101 => Ok(()),
         status @ 500.. => Err(Fate::TurnedAway { why: format!("answered {status}") }),
-        status => Err(Fate::CutOff { why: format!("no websocket, but status {status}") }),
+        status => Err(Fate::CutOff { why: format!("no websocket: answered {status}") }),
     }
 }
 
 /// Holds it until the server closes it.
 ///
 /// # Errors
-/// When the connection ends without a close frame.
+/// The connection ends without a close frame.
 pub(crate) fn hold(link: &mut Link) -> Result<(), Fate> {
     let mut next_ping = Instant::now() + BETWEEN_PINGS;
     loop {
         while let Some(opcode) = take_frame(&mut link.received) {
             match opcode {
                 CLOSE => {
-                    // It has ended whether the server still reads our answer or not.
+                    // The websocket is closed even if the server does not read our answer.
                     let _gone = send(link, CLOSE);
                     return Ok(());
                 }
@@ -67,19 +67,19 @@ pub(crate) fn hold(link: &mut Link) -> Result<(), Fate> {
     }
 }
 
-/// Says goodbye.
+/// Sends a close frame.
 pub(crate) fn close(link: &mut Link) {
-    // A server that is gone needs none.
+    // A server that is gone does not need it.
     let _gone = send(link, CLOSE);
 }
 
-/// An empty frame; a client's frames are masked, RFC 6455, 5.3.
+/// An empty frame. Frames of a client are masked, RFC 6455, 5.3.
 fn send(link: &mut Link, opcode: u8) -> Result<(), Fate> {
     let frame = [0x80 | opcode, 0x80, 1, 2, 3, 4];
     link.send(&frame, Instant::now() + BETWEEN_PINGS).map_err(|error| broken(&error))
 }
 
-/// Takes one whole frame off the front and tells its opcode.
+/// Removes one whole frame from the front and returns its opcode.
 fn take_frame(received: &mut Vec<u8>) -> Option<u8> {
     let [first, second, rest @ ..] = received.as_slice() else { return None };
     let opcode = first & 0x0f;

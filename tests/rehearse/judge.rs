@@ -1,6 +1,6 @@
-//! The rehearsal's pure parts: what the judge says of given recordings, and how results are shown.
-//! One recording of each way is kept in tests/rehearse/recordings.json; the pages made of it are
-//! kept beside it (UPDATE_GOLDEN=1 writes them anew, to be looked at in the diff).
+//! The pure parts of the rehearsal: the judge's verdicts on given recordings, and the output
+//! formats. tests/rehearse/recordings.json has one recording of each mode; the expected outputs are
+//! beside it (UPDATE_GOLDEN=1 writes them again; review the diff).
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ fn same_as_kept(name: &str, page: &str) {
         std::fs::write(&path, page).expect("the page can be kept");
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == page, "{name} differs from what is kept; UPDATE_GOLDEN=1 keeps this:\n{page}");
+    assert!(kept == page, "{name} differs from the expected file; UPDATE_GOLDEN=1 writes this:\n{page}");
 }
 
 fn outcome(verdict: &RunVerdict, point: Point) -> Outcome {
@@ -164,7 +164,7 @@ fn readiness_that_stays_good_to_the_end_fails() {
     assert_eq!(failures(&recording), [Point::FailsReadinessFirst]);
 }
 
-/// As a platform kills an app that it has to.
+/// The recording of an app that the platform had to kill.
 fn kill(recording: &mut Recording) {
     recording.killed = Some(At(10_000));
     recording.end = End { at: At(10_002), exit: RecordedExit::Signal(9) };
@@ -272,7 +272,11 @@ fn database_connections_are_judged_by_what_was_seen_of_them() {
     recording.mode = Mode::Bare;
     recording.end.exit = RecordedExit::Status(0);
     recording.held_at_exit = true;
-    assert_eq!(failures(&recording), [Point::ClosesDatabases], "at the brink of its exit it was open");
+    assert_eq!(
+        failures(&recording),
+        [Point::ClosesDatabases],
+        "it was open while the process was held at its exit"
+    );
 }
 
 #[test]
@@ -283,7 +287,7 @@ fn an_app_that_ended_by_itself_is_not_praised_for_the_signal() {
         assert_eq!(outcome(&judge(&recording), point), Outcome::NotSeen);
     }
     recording.end.exit = RecordedExit::Status(1);
-    assert_eq!(failures(&recording), [Point::ExitsInTime], "a crash is one whoever asked");
+    assert_eq!(failures(&recording), [Point::ExitsInTime], "a crash fails, even without a signal");
     let mut recording = bare();
     recording.limits.hook_ms = 2000;
     assert_eq!(
@@ -297,7 +301,7 @@ fn an_app_that_ended_by_itself_is_not_praised_for_the_signal() {
 fn the_table_and_the_checklist_count_the_same_events_by_the_same_words() {
     let mut recording = bare();
     recording.closed = Some(At(0));
-    // It stood in the listener's queue when the listener was closed.
+    // It waited in the accept queue when the listener was closed.
     lose(&mut recording, ConnectionUse::New, -1, 0, cut());
     lose(&mut recording, ConnectionUse::New, 0, 1, cut());
     let verdict = judge(&recording);
@@ -324,7 +328,7 @@ fn without_requests_nothing_is_said_of_losses() {
     let runs = [Run { verdict: judge(&recording), recording }];
     let page = anstream::adapter::strip_str(&text::text(&runs)).to_string();
     assert!(!page.contains("nothing lost"), "{page}");
-    assert!(page.contains("no request was sent, so losses were not seen"), "{page}");
+    assert!(page.contains("no request was sent, so no loss could be seen"), "{page}");
     assert!(junit::junit(&runs).contains("<skipped message=\"no request was sent\"/>"));
     assert!(svg::svg(&runs).contains("no request was sent"));
 }
@@ -362,7 +366,7 @@ fn workload(file: &str, name: &str) -> manifest::workload::Workload {
     workloads.into_iter().find(|workload| workload.name == name).expect("the container is in it")
 }
 
-/// With no variables around it, and one file beside it.
+/// Without environment variables, and with one file beside the manifest.
 fn parse(text: &str) -> Result<Vec<manifest::workload::Workload>, String> {
     let file = |name: &str| match name {
         "app.env" => Ok("A=1\nB=2 # of two\n"
@@ -372,7 +376,7 @@ fn parse(text: &str) -> Result<Vec<manifest::workload::Workload>, String> {
     manifest::parse(text, &manifest::ManifestSources { variable: &|_| None, file: &file })
 }
 
-/// What is said about it, one line each.
+/// Its notes, one line each.
 fn said(workload: &manifest::workload::Workload) -> Vec<String> {
     workload.notes.iter().map(|lint| lint.what.clone()).collect()
 }
@@ -441,7 +445,7 @@ fn a_systemd_unit_is_understood_and_its_notes_made() {
     );
 }
 
-/// The examples that are shipped name arguments alone, for adieu is their image's entry point.
+/// The shipped examples have only arguments, because adieu is their image's entry point.
 #[test]
 fn adieu_in_an_image_is_known_by_its_variables() {
     for file in ["kubernetes/deployment.yaml", "docker/compose.yaml"] {
@@ -484,16 +488,16 @@ fn what_a_rehearsal_does_not_honour_is_named() {
                lifecycle: {postStart: {exec: {command: [x]}}}}]}";
     assert_eq!(
         said_of(pod),
-        ["the variables of ConfigMap 'a' are not in the manifest", "postStart is left out"]
+        ["the variables of ConfigMap 'a' are not in the manifest", "postStart is not rehearsed"]
     );
     let compose =
         "services: {web: {command: [app], stop_grace_period: 30s, pre_stop: [], extends: {}, init: true}}";
     assert_eq!(
         said_of(compose),
         [
-            "init: true puts the engine's init in front, which is left out",
-            "extends is left out",
-            "pre_stop is left out",
+            "init: true adds the engine's init, which is not rehearsed",
+            "extends is not rehearsed",
+            "pre_stop is not rehearsed",
         ]
     );
     let unit = "[Service]\nType=forking\nEnvironmentFile=/nowhere\nExecStart=/bin/app\n";
@@ -540,7 +544,7 @@ spec:
     assert_eq!((web.directory.as_deref(), web.stop_signal as i32), (Some("/srv".as_ref()), 3));
     assert_eq!(
         said(web),
-        ["/tini in front of the command is left out", "the value of NODE is not in the manifest"]
+        ["/tini in front of the command is not rehearsed", "the value of NODE is not in the manifest"]
     );
     let wrong = text.replace("SIGQUIT", "SIGNONE");
     let why = parse(&wrong).expect_err("no such signal");
@@ -560,7 +564,10 @@ fn a_compose_service_has_its_files_its_folder_and_its_user() {
     assert_eq!(web.user.as_deref(), Some("1000:50"));
     assert_eq!(
         said(web),
-        ["dumb-init in front of the command is left out", "env_file 'none' cannot be read: it is not there"]
+        [
+            "dumb-init in front of the command is not rehearsed",
+            "env_file 'none' cannot be read: it is not there"
+        ]
     );
     assert!(parse(&text.replace("app.env", "other")).expect_err("required").contains("env_file 'other'"));
 }
@@ -597,7 +604,7 @@ fn a_quadlet_is_understood_and_its_notes_made() {
             "systemd kills podman after 20s, and the container has 30s",
         ]
     );
-    // A file of variables may say --stop-on; without one it is known that nothing does.
+    // An env file may set --stop-on; without one, it is known that nothing sets it.
     let alone = &parse(&text.replace("EnvironmentFile=app.env\n", "")).expect("a Quadlet")[0];
     let asks = "the platform stops with INT, which is no stop request to adieu";
     assert!(said(alone).iter().any(|what| what == asks), "{:?}", said(alone));

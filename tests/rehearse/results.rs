@@ -1,4 +1,4 @@
-//! The rehearsal's results for keeping: the report and its schema, the page, and the comparison
+//! The files that a rehearsal writes: the report and its schema, the HTML page, and the comparison
 //! with an earlier report.
 
 #[path = "../harness/mod.rs"]
@@ -24,7 +24,7 @@ fn run_of(recording: Recording) -> Run {
     Run { verdict: judge(&recording), recording }
 }
 
-/// One bare and one under adieu, as they were once recorded.
+/// Recorded runs: one bare and one under adieu.
 fn runs() -> Vec<Run> {
     let text = std::fs::read(root().join("tests/rehearse/recordings.json")).expect("the recordings are kept");
     let recordings: Vec<Recording> = serde_json::from_slice(&text).expect("they can be read");
@@ -58,7 +58,7 @@ fn the_published_schema_is_that_of_the_types() {
         std::fs::write(&path, json::schema()).expect("a place to write");
     }
     let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == json::schema(), "UPDATE_GOLDEN=1 writes packaging/schema/rehearsal.json anew");
+    assert!(kept == json::schema(), "UPDATE_GOLDEN=1 writes packaging/schema/rehearsal.json again");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn the_page_needs_nothing_from_elsewhere() {
     for outside in ["<script", "<link", "<img", "@import", "url(", "src=", "href="] {
         assert!(!page.contains(outside), "{outside}");
     }
-    // The one address is the name of SVG's namespace, which nobody fetches.
+    // The only URL is SVG's XML namespace, which no browser loads.
     let addresses = page.replace("http://www.w3.org/2000/svg", "").matches("://").count();
     assert_eq!(addresses, 0);
     for shown in ["<svg", "Checklist, bare", "Checklist, under adieu", "cut off", "nothing lost", "<details>"]
@@ -143,8 +143,8 @@ fn what_is_no_baseline_is_refused_before_anything_runs() {
     let other =
         json::json(&runs()[..1], true).replace(&format!("\"version\": {}", json::VERSION), "\"version\": 0");
     for (text, says) in [
-        ("nonsense", "line 1: this is no report of a rehearsal"),
-        (other.as_str(), "another version of the rehearsal"),
+        ("nonsense", "line 1: this is not a report of a rehearsal"),
+        (other.as_str(), "another version of adieu-rehearse"),
     ] {
         let file = scratch.file("baseline.json", text);
         let output = harness::output(Command::new(TOOL).arg("--baseline").arg(file), WATCHDOG);
@@ -156,8 +156,7 @@ fn what_is_no_baseline_is_refused_before_anything_runs() {
     assert!(bare_only.compare(&runs()[1]).expect_err("no such run").contains("no run under adieu"));
 }
 
-/// All of it at once, by the tool itself: an app that loses requests fails, and no more so than it
-/// did.
+/// The tool itself, end to end: an app that loses requests fails, but not against its own baseline.
 #[test]
 fn a_flawed_app_passes_against_its_own_baseline() {
     require!(harness::pid_namespaces());
@@ -172,7 +171,7 @@ fn a_flawed_app_passes_against_its_own_baseline() {
     let first = rehearse(&["--report".as_ref(), report.as_ref(), "--html".as_ref(), page.as_ref()]);
     assert_eq!(first.status.code(), Some(1), "{}", String::from_utf8_lossy(&first.stderr));
     assert!(std::fs::read_to_string(&page).expect("the page").contains("Checklist, bare"));
-    // Many more lost than any run of it can lose.
+    // More lost requests than any run can have.
     let text = std::fs::read_to_string(&report).expect("the report");
     let mut earlier: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     earlier["runs"][0]["verdict"]["tally"]["answered"] = 0.into();
@@ -186,7 +185,7 @@ fn a_flawed_app_passes_against_its_own_baseline() {
     assert!(said.contains("nothing is worse than the baseline"), "{said}");
 }
 
-/// The steps of the action as GitHub's runner would run them: a shell, and the inputs in the
+/// Runs the steps of the action as GitHub's runner does: in a shell, with the inputs in the
 /// environment.
 #[test]
 fn the_action_lints_and_rehearses() {
@@ -200,10 +199,10 @@ fn the_action_lints_and_rehearses() {
     scratch.file("Dockerfile", "FROM scratch\nCMD [\"/app\"]\nSTOPSIGNAL KILL\n");
     let step = |number: usize, inputs: &[(&str, &str)]| {
         let script = scratch.file("step.sh", steps[number]["run"].as_str().expect("a script"));
-        // As the runner calls it for `shell: bash`.
+        // The options that the runner uses for `shell: bash`.
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc", "-eo", "pipefail"]).arg(script).current_dir(&folder);
-        // The suite's own variables would be settings that adieu does not know.
+        // adieu would reject the test suite's own ADIEU_ variables as unknown settings.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ADIEU_") {
                 bash.env_remove(name);
@@ -247,7 +246,7 @@ fn the_action_lints_and_rehearses() {
         step(1, &[("COMMAND", &command), ("OPTIONS", "--bare --url /fast"), ("RESULTS", "results")]);
     assert_eq!(status, Some(1), "what the rehearsal says is what the step says");
 
-    // The tool's own way with a container stands in image.rs; here counts what it is told.
+    // image.rs tests containers; this test checks only the arguments of the tool.
     let shows = scratch.file("shows", "#!/bin/sh\nprintf '%s\\n' \"$@\"\n");
     let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&shows, may_run).expect("the file is ours");

@@ -1,6 +1,6 @@
-//! The rehearsal tool as a person uses it: what it prints and writes, what it says when it cannot
-//! rehearse, where it runs without root and without namespaces, and that nothing is left behind
-//! when it is interrupted or killed.
+//! The rehearsal tool as a person uses it: what it prints and writes, its errors, that it runs
+//! without root and without namespaces, and that nothing is left behind when it is interrupted or
+//! killed.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -20,7 +20,7 @@ fn tool(options: &str) -> Command {
     command
 }
 
-/// Without what the tests themselves were told: adieu would take it for its own settings.
+/// Without the tests' own variables, which adieu would take for its settings.
 fn undisturbed(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ADIEU_")) {
         command.env_remove(name);
@@ -38,7 +38,7 @@ fn run(options: &str) -> (Option<i32>, String, String) {
     heard(&mut tool(options))
 }
 
-/// The longest that a rehearsal takes here, many times over.
+/// Many times longer than the longest rehearsal here.
 const REHEARSAL: Duration = Duration::from_secs(180);
 
 fn heard(command: &mut Command) -> (Option<i32>, String, String) {
@@ -143,7 +143,7 @@ fn the_manual_of_the_rehearsal_names_its_flags() {
     assert_eq!(flags(&manual), flags(&help), "the manual page on the left, --help on the right");
 }
 
-/// What the tool says when there is nothing to judge.
+/// Checks the error of the tool when it cannot rehearse.
 fn cannot(options: &str, why: &str) {
     let (status, page, error) = run(options);
     assert_eq!(status, Some(125), "{options}: {page}{error}");
@@ -156,7 +156,10 @@ fn what_cannot_be_rehearsed_says_why() {
     cannot("-q --bare -- /no/such/program", "no such file");
     cannot("-q --bare -- sh -c", "ended by itself with status 2");
     cannot("-q --bare --start 1s -- sleep 60", "did not listen on any port within 1 s");
-    cannot("-q --start 1s --port 1 -- sleep 60", "did not listen on port 1 within 1 s: it listens on none");
+    cannot(
+        "-q --start 1s --port 1 -- sleep 60",
+        "did not listen on port 1 within 1 s: it listens on no port",
+    );
     cannot("-q --manifest /no/such/file", "cannot read '/no/such/file'");
     cannot("-q -o pre-stop=60s --grace 10s -- sleep 60", "pre-stop");
 }
@@ -213,7 +216,7 @@ fn a_manifest_is_rehearsed_as_it_says() {
     assert!(pre_stop["from"].as_i64().expect("a time") >= 900, "adieu is asked after the hook: {pre_stop}");
 }
 
-/// What it says of itself before it serves: whose it is, where it is, and what it was given.
+/// Writes its user, directory and variables to a file before it serves.
 const WHO: &str = "echo $(id -u):$(id -g) $(pwd) $A $B > \"$OUT\"; exec \"$TOOL\" --as-legacy-app";
 
 #[test]
@@ -255,7 +258,7 @@ fn a_unit_is_rehearsed_as_its_user_in_its_folder_after_what_runs_before() {
     cannot(&format!("-q --manifest {}", path.display()), "runs before the app, ended with exit status: 3");
 }
 
-/// What is shipped, with the line that its comment tells whoever has a balancer to take.
+/// The shipped unit, with the line that its comment recommends behind a balancer.
 #[test]
 fn the_shipped_unit_behind_a_balancer_passes_its_rehearsal() {
     require!(pid_namespaces());
@@ -300,7 +303,7 @@ fn a_manifest_whose_app_dies_at_its_start_is_named_in_the_junit_report() {
     std::fs::write(&path, "[Service]\nExecStart=/bin/false\n").expect("a unit");
     let (status, ..) = run(&format!("-q --junit {} --manifest {}", junit.display(), path.display()));
     assert_eq!(status, Some(125));
-    let report = std::fs::read_to_string(&junit).expect("a report all the same");
+    let report = std::fs::read_to_string(&junit).expect("a report");
     assert!(report.contains(&format!("<testsuite name=\"{}\"", path.display())), "{report}");
 }
 
@@ -334,10 +337,10 @@ fn it_works_without_root() {
         return;
     }
     assert_eq!(status, Some(0), "{page}{error}");
-    assert!(page.contains("PID 1 of a user's namespace"), "{page}");
+    assert!(page.contains("PID 1 of its own namespace, without root"), "{page}");
 }
 
-/// In a user namespace whose limits allow no further namespaces.
+/// Runs in a user namespace whose limits allow no further namespaces.
 fn without_namespaces(command: &Command) -> Command {
     let mut outer = undisturbed(Command::new("unshare"));
     let script =
@@ -365,7 +368,7 @@ fn without_namespaces_it_says_so_and_rehearses_all_the_same() {
     assert!(page.contains("an ordinary process, not PID 1"), "{page}");
 }
 
-/// Processes whose command line holds this mark.
+/// The processes that have this mark in their command line.
 fn marked(mark: &str) -> Vec<String> {
     let numbers = std::fs::read_dir("/proc")
         .expect("/proc")
@@ -378,8 +381,8 @@ fn marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// Starts a rehearsal of an app with an escapee, ends the tool in the middle of it, and waits until
-/// nothing is left.
+/// Starts a rehearsal of an app with a process in another session, ends the tool in the middle of
+/// it, and waits until no process is left.
 fn ended_in_the_middle(
     mark: &str,
     options: &str,
@@ -413,8 +416,7 @@ fn an_interrupt_leaves_no_process_behind() {
     }
 }
 
-/// Runs the tool on a terminal of its own, types Ctrl-C when it has said this, and prints its exit
-/// status.
+/// Runs the tool on its own terminal, types Ctrl-C after this output, and prints its exit status.
 const CTRL_C: &str = r#"
 import os, pty, sys
 said, command = sys.argv[1].encode(), sys.argv[2:]
@@ -459,7 +461,7 @@ fn ctrl_c_on_a_terminal_means_interrupted_at_any_time() {
         let (_, page, error) = heard(&mut command);
         assert!(page.starts_with("130 True"), "{said}: {page}{error}");
         assert!(page.contains("interrupted") && !page.contains("lost"), "{said}: {page}");
-        assert!(!svg.exists() && !junit.exists(), "{said}: no report of what was not finished");
+        assert!(!svg.exists() && !junit.exists(), "{said}: no files of an unfinished rehearsal");
         let left = std::fs::read_dir(&temporary).expect("the folder").count();
         assert_eq!(left, 0, "{said}: a temporary folder is left");
     }
@@ -475,7 +477,7 @@ fn the_temporary_folder_is_nobody_elses() {
     command.env("TMPDIR", &temporary).args(["--", "sh", "-c", script]);
     let (status, page, error) = heard(&mut command);
     assert_eq!(status, Some(0), "{page}{error}");
-    assert!(page.contains("losses were not seen") && !page.contains("nothing lost"), "{page}");
+    assert!(page.contains("no loss could be seen") && !page.contains("nothing lost"), "{page}");
     let line = std::fs::read_to_string(temporary.join("../private.txt")).expect("the app wrote it");
     let predictable = format!("adieu-rehearse-{}", std::process::id());
     assert!(line.starts_with("700 ") && !line.contains(&predictable), "{line}");

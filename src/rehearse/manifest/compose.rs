@@ -1,4 +1,4 @@
-//! Compose files: their services. What a service leaves out has the engine's defaults: 10 s of
+//! Compose files: their services. What a service does not set has the engine's defaults: 10 s of
 //! grace, TERM.
 
 use std::path::PathBuf;
@@ -47,8 +47,8 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
 fn note_init(workload: &mut Workload, service: Node) {
     if workload.adieu.is_none() && service.says_true("init") {
         workload.notes.push(ManifestNote::new(
-            "init: true puts the engine's init in front, which is left out",
-            "to rehearse it: --init",
+            "init: true adds the engine's init, which is not rehearsed",
+            "to rehearse with an init: --init PATH",
         ));
     }
 }
@@ -70,22 +70,22 @@ fn env_files(
             Err(why) if required => return Err(format!("cannot read env_file '{path}': {why}")),
             Err(why) => notes.push(ManifestNote::new(
                 format!("env_file '{path}' cannot be read: {why}"),
-                "give its variables: --env NAME=VALUE",
+                "give its variables with --env NAME=VALUE",
             )),
         }
     }
     Ok((env, notes))
 }
 
-/// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.
+/// A list has one word each; a text is split into words as a shell does, but no shell runs it.
 fn words(node: Option<Node>, fill: &dyn Fn(String) -> String) -> Result<Vec<String>, String> {
     let Some(node) = node else { return Ok(Vec::new()) };
     let Some(line) = node.text() else { return Ok(node.texts().into_iter().map(fill).collect()) };
     let line = fill(line);
-    shlex::split(&line).ok_or_else(|| format!("quotes do not match in '{line}'"))
+    shlex::split(&line).ok_or_else(|| format!("a quote is not closed in '{line}'"))
 }
 
-/// A list of NAME=VALUE or a mapping; a name alone is taken from the surroundings.
+/// A list of NAME=VALUE or a mapping; a name without a value gets it from our environment.
 fn environment(
     service: Node,
     fill: &dyn Fn(String) -> String,
@@ -104,14 +104,14 @@ fn environment(
             Some(value) => env.push((name, value)),
             None => notes.push(ManifestNote::new(
                 format!("the value of {name} is not in the manifest"),
-                format!("give it: --env {name}=VALUE"),
+                format!("give it with --env {name}=VALUE"),
             )),
         }
     }
     (env, notes)
 }
 
-/// `$NAME`, `${NAME}`, `${NAME:-default}` and `$$`, as compose fills them in.
+/// Fills in `$NAME`, `${NAME}`, `${NAME:-default}` and `$$` as compose does.
 fn interpolate(text: &str, variable: Lookup) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Kubernetes workloads: anything with a pod in it. What an object leaves out has the API's
+//! Kubernetes workloads: all objects with a pod. What an object does not set has the API's
 //! defaults: 30 s of grace, TERM.
 
 use std::path::PathBuf;
@@ -14,13 +14,12 @@ use adieu::settings::Platform;
 /// The containers of all objects in a file.
 ///
 /// # Errors
-/// A stop signal that is none: the API server would refuse it, too.
+/// An unknown stop signal, which the API server rejects too.
 pub(crate) fn read(documents: &[Node]) -> Result<Vec<Workload>, String> {
     let objects: Vec<Node> = documents.iter().flat_map(|document| listed(*document)).collect();
     let variables = PodVariables::of(&objects);
     let mut workloads = Vec::new();
-    // Helm runs pods of its hooks beside the app, to test or to prepare it; where a file has
-    // nothing else, they are what is meant.
+    // The pods of Helm hooks test or prepare the app. They count only in a file with nothing else.
     let (hooks, own): (Vec<Node>, Vec<Node>) = objects.into_iter().partition(|object| is_helm_hook(*object));
     for group in [own, hooks] {
         for (object, pod) in group.into_iter().filter_map(|object| Some((object, pod(object)?))) {
@@ -37,7 +36,7 @@ pub(crate) fn read(documents: &[Node]) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// The objects in one document: those of a List, or itself.
+/// The objects of one document: the items of a List, or the document itself.
 fn listed(object: Node) -> Vec<Node> {
     match object.get("kind").and_then(Node::text).as_deref() {
         Some("List") => object.get("items").map(Node::items).unwrap_or_default(),
@@ -51,7 +50,7 @@ fn is_helm_hook(object: Node) -> bool {
     annotations.is_some_and(|annotations| annotations.get("helm.sh/hook").is_some())
 }
 
-/// An object's pod; nothing when it has none.
+/// The spec of an object's pod, if it has one.
 fn pod(object: Node) -> Option<Node> {
     match object.get("kind").and_then(Node::text).as_deref() {
         Some("Pod") => object.get("spec"),
@@ -77,7 +76,7 @@ fn workload<'a>(
     workload.hook = hook.and_then(hook_sleep).unwrap_or_default();
     workload.readiness = readiness.and_then(|probe| http_probe(probe, container));
     workload.directory = container.get("workingDir").and_then(Node::text).map(PathBuf::from);
-    // Of Kubernetes 1.33 and later.
+    // Kubernetes 1.33 and later.
     if let Some(name) = container.at("lifecycle.stopSignal").and_then(Node::text) {
         let why = |why: String| format!("lifecycle.stopSignal of '{}': {why}", workload.name);
         workload.stop_signal = signal_named(&name).map_err(why)?;
@@ -88,7 +87,7 @@ fn workload<'a>(
             format!("the preStop hook is not a sleep and is not rehearsed: {what}")
                 .trim_end_matches([':', ' '])
                 .to_owned(),
-            "with adieu it can be an --on-stop hook, which is rehearsed",
+            "under adieu it can be an --on-stop hook, which is rehearsed",
         ));
     }
     if let Some(lifecycle) = container.get("lifecycle") {
@@ -98,8 +97,8 @@ fn workload<'a>(
     Ok(workload)
 }
 
-/// `command` and `args` with $(NAME) filled in, as the kubelet does; `args` alone belong to an
-/// entrypoint that only the image knows.
+/// `command` and `args` with $(NAME) filled in as the kubelet does. `args` without `command` are
+/// for an entry point that only the image knows.
 fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
     let mut words = container.get("command").map(Node::texts).unwrap_or_default();
     if words.is_empty() {
@@ -114,7 +113,7 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
     words
 }
 
-/// A hook that only sleeps: the `sleep` action, or `sleep N`, with or without a shell in front.
+/// The time of a hook that only sleeps: the `sleep` action, or `sleep N` with or without a shell.
 fn hook_sleep(hook: Node) -> Option<Duration> {
     if let Some(seconds) = hook.at("sleep.seconds").and_then(Node::number) {
         return Some(Duration::from_secs(seconds));
@@ -142,7 +141,7 @@ fn note_pid_namespace(workload: &mut Workload, pod: Node) {
         if workload.adieu.is_some() && pod.get(key).and_then(Node::text).as_deref() == Some("true") {
             workload.notes.push(ManifestNote::new(
                 format!("with {key}, adieu is not PID 1; it reaps only its own descendants"),
-                "the rehearsal runs adieu as PID 1 all the same",
+                "the rehearsal still runs adieu as PID 1",
             ));
         }
     }

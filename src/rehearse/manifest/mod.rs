@@ -1,6 +1,6 @@
-//! What a manifest says about an app's start and stop, whoever's manifest it is: a Kubernetes
-//! object, a compose file, a systemd unit. The rules of the lint judge it before anything
-//! is run. Each dialect has its file; here stands what they have in common.
+//! What a manifest sets for an app's start and stop: a Kubernetes object, a compose file, a systemd
+//! unit or a Quadlet. The lint checks it before anything runs. Each kind has its own file; this one
+//! has what they share.
 
 mod compose;
 mod kubernetes;
@@ -18,22 +18,22 @@ use adieu::errno::describe;
 use adieu::settings::values;
 use workload::Workload;
 
-/// What the lint calls the one file that is read here.
+/// The name of the file in findings of the lint.
 const MANIFEST: &str = "manifest";
 
-/// What a manifest takes from around it.
+/// Where a manifest gets values that are not in it.
 pub struct ManifestSources<'a> {
-    /// A variable of the environment.
+    /// Looks up an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// The text of a file that it names, or why that cannot be had.
+    /// Reads a file that it names, or returns why that fails.
     pub file: &'a dyn Fn(&str) -> Result<String, String>,
 }
 
-/// Reads a manifest and takes the named container or service out of it, or the first that names a
-/// command, or the first.
+/// Reads a manifest and returns the named container or service, or the first with a command, or the
+/// first.
 ///
 /// # Errors
-/// What it is not, or whom it does not name.
+/// It is not a manifest, or does not have that container or service.
 pub fn read(path: &Path, wanted: Option<&str>) -> Result<Workload, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read '{}': {}", path.display(), describe(&error)))?;
@@ -48,10 +48,10 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<Workload, String> {
     Ok(workload)
 }
 
-/// All that a manifest starts.
+/// All containers or services of a manifest.
 ///
 /// # Errors
-/// Why it is no manifest.
+/// The reason why it is not a manifest.
 pub fn parse(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let mut workloads = understand(text, sources)?;
     let source = SourceFile { name: MANIFEST.to_owned(), text: text.to_owned() };
@@ -70,7 +70,7 @@ fn understand(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, St
     if has_section("[Service]") {
         return Ok(vec![systemd::read(text, sources)?]);
     }
-    let documents = yaml::documents(text).map_err(|(line, why)| format!("line {line}: no YAML: {why}"))?;
+    let documents = yaml::documents(text).map_err(|(line, why)| format!("line {line}: not YAML: {why}"))?;
     let nodes: Vec<Node> = documents.iter().map(Node::new).collect();
     let mut workloads = Vec::new();
     for node in nodes.iter().filter(|node| node.get("services").is_some()) {
@@ -84,7 +84,7 @@ fn understand(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, St
     Ok(workloads)
 }
 
-/// What holds in the container or on the target's machine, and not here, is named and left out.
+/// A user or directory that does not exist here is dropped, with a note.
 fn settle(workload: &mut Workload, folder: &Path) {
     let nobody = |user: &String| crate::user::find(user).err();
     if let Some(why) = workload.user.as_ref().and_then(nobody) {
@@ -94,14 +94,14 @@ fn settle(workload: &mut Workload, folder: &Path) {
             "rehearse as root, on a machine that has the user, or in a container: --image",
         ));
     }
-    // A relative folder is one beside the manifest, as in a compose file's build context.
+    // A relative directory is relative to the manifest, as a compose file's build context is.
     let directory = workload.directory.as_ref().map(|directory| folder.join(directory));
     if let Some(directory) = directory {
         workload.directory = directory.is_dir().then_some(directory.clone());
         if workload.directory.is_none() {
             workload.notes.push(ManifestNote::new(
-                format!("it does not start in {}, which is no folder here", directory.display()),
-                "rehearse where that folder is, or in a container: --image",
+                format!("it does not start in {}, which is not a folder here", directory.display()),
+                "rehearse where that folder exists, or in a container: --image",
             ));
         }
     }

@@ -1,10 +1,10 @@
-//! Quadlets, podman-systemd.unit(5): a container that systemd runs. podman stops it, after 10 s by
-//! KILL, and systemd kills podman.
+//! Quadlets, podman-systemd.unit(5): a container that systemd runs. podman stops it and kills it
+//! after 10 s; systemd kills podman.
 
 use std::path::PathBuf;
 
 use super::ManifestSources;
-use super::systemd::{all, environment, section, split, whom};
+use super::systemd::{all, environment, section, split, user_and_group};
 use super::workload::{Workload, signal_named};
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
@@ -26,13 +26,13 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
         workload.stop_signal = signal_named(signal)?;
     }
     workload.directory = last("WorkingDir").map(PathBuf::from);
-    workload.user = whom(last("User"), last("Group"));
+    workload.user = user_and_group(last("User"), last("Group"));
     if workload.adieu.is_none()
         && last("RunInit").is_some_and(|value| ["true", "yes", "1", "on"].contains(&value))
     {
         workload.notes.push(ManifestNote::new(
-            "RunInit=true puts podman's init in front, which is left out",
-            "drop it",
+            "RunInit=true adds podman's init, which is not rehearsed",
+            "to rehearse with an init: --init PATH",
         ));
     }
     Ok(workload)
@@ -41,12 +41,12 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
 /// A JSON array, or one program.
 fn entrypoint(value: &str) -> Result<Vec<String>, String> {
     if value.starts_with('[') {
-        return serde_json::from_str(value).map_err(|_| format!("Entrypoint is no JSON: {value}"));
+        return serde_json::from_str(value).map_err(|_| format!("Entrypoint is not JSON: {value}"));
     }
     split(value)
 }
 
-/// `PodmanArgs=--stop-timeout=30`, which older versions of podman need for StopTimeout.
+/// `PodmanArgs=--stop-timeout=30`, which podman versions without StopTimeout need.
 fn podman_argument(settings: &[(String, String)]) -> Option<String> {
     let words: Vec<String> =
         all(settings, "PodmanArgs").flat_map(str::split_whitespace).map(str::to_owned).collect();

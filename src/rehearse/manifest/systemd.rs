@@ -1,5 +1,5 @@
-//! systemd units: the [Service] section. What it leaves out has systemd's defaults: 90 s, TERM, and
-//! TERM to every process of the service at once (KillMode=control-group, systemd.kill(5)).
+//! systemd units: the [Service] section. What it does not set has systemd's defaults: 90 s, TERM,
+//! and TERM to every process of the service at once (KillMode=control-group, systemd.kill(5)).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::workload::{PreStart, Workload, signal_named};
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
-/// The characters in front of a command that say how systemd starts it, systemd.service(5).
+/// The prefixes of a command that change how systemd starts it, systemd.service(5).
 const PREFIXES: [char; 5] = ['@', '-', ':', '+', '!'];
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
@@ -30,28 +30,28 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     if let Some(signal) = last("KillSignal") {
         workload.stop_signal = signal_named(signal)?;
     }
-    // A minus means that the folder may be missing.
+    // A minus means that the directory may be missing.
     let directory = last("WorkingDirectory").map(|directory| directory.trim_start_matches('-'));
     workload.directory = directory.map(PathBuf::from);
-    workload.user = whom(last("User"), last("Group"));
+    workload.user = user_and_group(last("User"), last("Group"));
     workload.before = all(&settings, "ExecStartPre").map(pre_start).collect::<Result<Vec<_>, _>>()?;
     if last("Type") == Some("forking") {
         workload.notes.push(ManifestNote::new(
-            "Type=forking lets the first process end at once, which is taken for the end of the app",
-            "let the program stay in the foreground, with Type=exec",
+            "Type=forking lets the first process end at once, which the rehearsal takes for the end of the app",
+            "run the program in the foreground, with Type=exec",
         ));
     }
     if let Some(stop) = last("ExecStop") {
         workload.notes.push(ManifestNote::new(
             format!("ExecStop runs before the stop signal and is not rehearsed: {stop}"),
-            "with adieu it can be an --on-stop hook, which is rehearsed",
+            "under adieu it can be an --on-stop hook, which is rehearsed",
         ));
     }
     Ok(workload)
 }
 
 /// `USER` or `USER:GROUP`.
-pub(super) fn whom(user: Option<&str>, group: Option<&str>) -> Option<String> {
+pub(super) fn user_and_group(user: Option<&str>, group: Option<&str>) -> Option<String> {
     let user = user?;
     Some(group.map_or_else(|| user.to_owned(), |group| format!("{user}:{group}")))
 }
@@ -62,7 +62,7 @@ fn pre_start(line: &str) -> Result<PreStart, String> {
     Ok(PreStart { command: split(command)?.into_iter().map(OsString::from).collect(), may_fail })
 }
 
-/// The variables of Environment and EnvironmentFile; the files go over, systemd.exec(5).
+/// The variables of Environment and EnvironmentFile; the files override, systemd.exec(5).
 pub(super) fn environment(
     settings: &[(String, String)],
     sources: &ManifestSources,
@@ -80,15 +80,15 @@ pub(super) fn environment(
             }
             Err(why) => notes.push(ManifestNote::new(
                 format!("the variables in {} are not read: {why}", file.trim_start_matches('-')),
-                "give them: --env NAME=VALUE",
+                "give them with --env NAME=VALUE",
             )),
         }
     }
     Ok((env, notes))
 }
 
-/// The assignments of one section; a line that ends with a backslash goes on in the next,
-/// systemd.syntax(7). An empty value takes back what stood before.
+/// The assignments of one section. A backslash at the end of a line continues it on the next,
+/// systemd.syntax(7). An empty value removes earlier ones.
 pub(super) fn section(text: &str, name: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let mut settings: Vec<(String, String)> = Vec::new();
@@ -114,15 +114,15 @@ pub(super) fn all<'a>(settings: &'a [(String, String)], key: &'a str) -> impl It
 }
 
 pub(super) fn split(line: &str) -> Result<Vec<String>, String> {
-    shlex::split(line).ok_or_else(|| format!("quotes do not match in '{line}'"))
+    shlex::split(line).ok_or_else(|| format!("a quote is not closed in '{line}'"))
 }
 
 fn named(pair: &str) -> Option<(String, String)> {
     pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// systemd.time(7), as far as timeouts use it: `90`, `1min 30s`, `infinity`; 0 stands for
-/// the latter, systemd.service(5).
+/// systemd.time(7), as far as timeouts use it: `90`, `1min 30s`, `infinity`; 0 means infinity,
+/// systemd.service(5).
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     if ["infinity", "0"].contains(&text) {
         return Ok(Duration::from_secs(3600));

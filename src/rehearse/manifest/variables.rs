@@ -1,13 +1,13 @@
-//! Variables that a manifest takes from elsewhere: files of assignments, and a pod's ConfigMaps and
-//! Secrets, as far as they stand in the same file.
+//! Variables that a manifest takes from other places: env files, and a pod's ConfigMaps and
+//! Secrets, if they are in the same file.
 
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
 
-/// Names and values, in the order in which they are set.
+/// Names and values; a later one overrides an earlier one.
 pub(super) type Variables = Vec<(String, String)>;
 
-/// An env_file of compose: a comment may follow a value.
+/// A compose env_file: a comment may follow a value.
 pub(super) fn of_compose(text: &str) -> Variables {
     assignments(text, |value| value.split_once(" #").map_or(value, |(value, _)| value).trim_end())
 }
@@ -17,7 +17,7 @@ pub(super) fn of_systemd(text: &str) -> Variables {
     assignments(&text.replace("\\\n", ""), |value| value)
 }
 
-/// NAME=VALUE lines. A value in quotes ends at its quote; what is not in quotes is cut by `cut`.
+/// NAME=VALUE lines. A value in quotes ends at its quote; `cut` ends any other value.
 fn assignments(text: &str, cut: impl Fn(&str) -> &str) -> Variables {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     let pairs = lines.filter_map(|line| line.strip_prefix("export ").unwrap_or(line).split_once('='));
@@ -29,7 +29,7 @@ fn assignments(text: &str, cut: impl Fn(&str) -> &str) -> Variables {
     pairs.map(|(name, text)| (name.trim().to_owned(), value(text))).collect()
 }
 
-/// The maps of one file that pods take variables from.
+/// The ConfigMaps and Secrets of one file.
 pub(super) struct PodVariables<'a> {
     maps: Vec<VariableMap<'a>>,
 }
@@ -66,7 +66,7 @@ impl<'a> PodVariables<'a> {
         PodVariables { maps: objects.iter().filter_map(map).collect() }
     }
 
-    /// What a container has, `env` over `envFrom`, and what it has that is not known from here.
+    /// The variables of a container, where `env` overrides `envFrom`, and notes for unknown values.
     pub(super) fn of_container(&self, container: Node) -> (Variables, Vec<ManifestNote>) {
         let (mut known, mut unknown) = (Variables::new(), Vec::new());
         for entry in container.get("envFrom").map(Node::items).unwrap_or_default() {
@@ -80,7 +80,7 @@ impl<'a> PodVariables<'a> {
                     }
                     None => unknown.push(ManifestNote::new(
                         format!("the variables of {kind} '{name}' are not in the manifest"),
-                        "put it into the same file, or give them: --env NAME=VALUE",
+                        "put it into the same file, or give them with --env NAME=VALUE",
                     )),
                 }
             }
@@ -96,7 +96,7 @@ impl<'a> PodVariables<'a> {
                 Some(value) => known.push((name, value)),
                 None => unknown.push(ManifestNote::new(
                     format!("the value of {name} is not in the manifest"),
-                    format!("give it: --env {name}=VALUE"),
+                    format!("give it with --env {name}=VALUE"),
                 )),
             }
         }
@@ -115,7 +115,7 @@ impl<'a> PodVariables<'a> {
     }
 }
 
-/// RFC 4648, section 4; nothing for what is not that, or not text.
+/// Decodes base64, RFC 4648, section 4; `None` for anything else, or when the result is not text.
 fn from_base64(text: &str) -> Option<String> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);

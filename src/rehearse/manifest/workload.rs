@@ -1,4 +1,4 @@
-//! One container or service of a manifest, whatever its dialect.
+//! One container or service, read from any kind of manifest.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,28 +19,27 @@ use adieu::settings::{Platform, values};
 #[derive(Clone, PartialEq, Debug)]
 pub struct Workload {
     pub name: String,
-    /// As findings of the lint name it: `Deployment my-app, container web`.
+    /// Its name in findings of the lint: `Deployment my-app, container web`.
     pub(super) object: String,
     pub platform: Platform,
-    /// Without adieu, if that stands in front of it; empty when the manifest leaves it to the
-    /// image.
+    /// The command without an adieu in front of it; empty when only the image knows it.
     pub command: Vec<OsString>,
     /// adieu's options in front of the command; `None` when it is not under adieu.
     pub adieu: Option<Vec<String>>,
     pub env: Vec<(String, String)>,
     pub grace: Duration,
-    /// What the platform waits before it sends the stop signal: a preStop hook that sleeps.
+    /// How long the platform waits before the stop signal: a preStop hook that sleeps.
     pub hook: Duration,
     pub stop_signal: Signal,
-    /// Where it starts; the rehearsal's own folder when nothing is said.
+    /// The working directory; `None` for the rehearsal's own.
     pub directory: Option<PathBuf>,
-    /// As whom it runs: `USER` or `USER:GROUP`, by names or numbers.
+    /// The user that it runs as: `USER` or `USER:GROUP`, by names or numbers.
     pub user: Option<String>,
     /// What runs before it, one after the other: a unit's ExecStartPre.
     pub before: Vec<PreStart>,
-    /// The readiness probe, if it asks by HTTP.
+    /// The readiness probe, if it uses HTTP.
     pub readiness: Option<Probe>,
-    /// What does not fit, and what the rehearsal leaves out.
+    /// Problems, and what the rehearsal leaves out.
     pub notes: Vec<ManifestNote>,
 }
 
@@ -48,7 +47,7 @@ pub struct Workload {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PreStart {
     pub command: Vec<OsString>,
-    /// Its failure does not keep the app from starting.
+    /// The app starts even if it fails.
     pub may_fail: bool,
 }
 
@@ -59,14 +58,13 @@ pub struct Probe {
 }
 
 impl Workload {
-    /// What has this command line, and of which nothing else is known yet: the platform's own
-    /// defaults.
+    /// A workload with this command line and the platform's defaults.
     pub(super) fn new(name: String, platform: Platform, words: Vec<String>) -> Workload {
         let (init, words) = unwrap_init(words);
         let (adieu, command) = unwrap_adieu(words);
         let left_out = |init: String| {
-            let below = format!("to rehearse it below that one: --init {init}");
-            ManifestNote::new(format!("{init} in front of the command is left out"), below)
+            let below = format!("to rehearse with it: --init {init}");
+            ManifestNote::new(format!("{init} in front of the command is not rehearsed"), below)
         };
         Workload {
             name,
@@ -86,14 +84,13 @@ impl Workload {
         }
     }
 
-    /// Its variables, by which an adieu shows that is its image's entry point.
+    /// Sets its variables. An ADIEU_ variable shows that adieu is the image's entry point.
     pub(super) fn set_env(&mut self, env: Vec<(String, String)>) {
         self.adieu = self.adieu.take().or_else(|| adieu_in_image(&env));
         self.env = env;
     }
 
-    /// adieu's options that a manifest gives, wherever they stand: on the command line or in the
-    /// environment.
+    /// The value of an option of adieu, from the command line or the environment.
     fn adieu_option(&self, name: &str) -> Option<String> {
         let flag = format!("--{name}");
         let words = self.adieu.as_deref().unwrap_or_default();
@@ -107,7 +104,7 @@ impl Workload {
             .or_else(|| self.env.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.clone()))
     }
 
-    /// adieu's pre-stop sleep under this manifest: as given, or its default.
+    /// adieu's pre-stop sleep: the manifest's, or the default.
     #[must_use]
     pub fn pre_stop(&self) -> Duration {
         let given = self.adieu_option("pre-stop").and_then(|text| values::duration(&text).ok());
@@ -119,8 +116,8 @@ impl Workload {
         given.unwrap_or(usual)
     }
 
-    /// Adds what the rules of the lint say of this workload. What is only worth knowing of the
-    /// whole object, such as a missing PodDisruptionBudget, is no matter of one app's stop.
+    /// Adds the findings of the lint for this workload. Notes about its whole object, such as a
+    /// missing PodDisruptionBudget, do not matter for the stop of one app.
     pub(super) fn note_findings(&mut self, findings: &[Finding]) {
         let of_whole = |finding: &Finding| {
             let rest = self.object.strip_prefix(finding.object.as_str());
@@ -131,26 +128,27 @@ impl Workload {
     }
 }
 
-/// What only a rehearsal can tell: whether the longest request fits behind the sleeps.
+/// A note if the longest request does not fit into the grace after the sleeps. Only a rehearsal
+/// knows how long requests take.
 #[must_use]
 pub fn too_short(grace: Duration, before: Duration, slowest: Duration) -> Option<ManifestNote> {
     let shown = show_duration;
     (before < grace && before + slowest > grace * 9 / 10).then(|| {
         ManifestNote::new(
             format!(
-                "sleeps of {} and a request of {} leave no room in the grace of {}",
+                "sleeps of {} and a request of {} do not fit into the grace of {}",
                 shown(before),
                 shown(slowest),
                 shown(grace)
             ),
-            "lengthen the grace, or shorten the sleeps",
+            "make the grace longer or the sleeps shorter",
         )
     })
 }
 
-/// Takes another init and its options off the front of a command.
+/// Removes another init and its options from the front of a command.
 fn unwrap_init(words: Vec<String>) -> (Option<String>, Vec<String>) {
-    /// Options of tini and dumb-init that have a value behind them.
+    /// Options of tini and dumb-init that take a value.
     const WITH_VALUE: [&str; 4] = ["-p", "-e", "-r", "--rewrite"];
     let Some(init) = words.first().filter(|first| is_other_init(first)).cloned() else {
         return (None, words);
@@ -166,7 +164,7 @@ fn unwrap_init(words: Vec<String>) -> (Option<String>, Vec<String>) {
     (Some(init), rest.collect())
 }
 
-/// Takes adieu and its options off the front of a command.
+/// Removes adieu and its options from the front of a command.
 fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
     let is_adieu =
         words.first().is_some_and(|first| Path::new(first).file_name().is_some_and(|name| name == "adieu"));
@@ -174,31 +172,31 @@ fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
         return (None, words.into_iter().map(OsString::from).collect());
     }
     let rest = &words[1..];
-    // Without `--`, adieu's own rule would need its own list of options: such a command is left to
-    // start as it stands.
+    // Without `--`, the end of the options is known only with adieu's list of options, so such a
+    // command stays as it is.
     let split = rest.iter().position(|word| word == "--").unwrap_or(0);
     let command =
         rest.iter().skip(if rest.get(split).is_some_and(|word| word == "--") { split + 1 } else { split });
     (Some(rest[..split].to_vec()), command.map(OsString::from).collect())
 }
 
-/// An image whose entry point is adieu shows in its manifest only by adieu's variables; it has no
-/// options there.
+/// When adieu is the image's entry point, the manifest shows only adieu's variables, and no
+/// options.
 fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
     env.iter().any(|(name, _)| name.starts_with("ADIEU_")).then(Vec::new)
 }
 
 pub(super) fn signal_named(text: &str) -> Result<Signal, String> {
     let number = values::signal(text)?;
-    Signal::try_from(number.number()).map_err(|_| format!("no platform stops by '{text}'"))
+    Signal::try_from(number.number()).map_err(|_| format!("no platform sends '{text}' as a stop signal"))
 }
 
-/// Says which of these keys are there, since the rehearsal leaves them out.
+/// Adds a note for each of these keys that is set, because the rehearsal leaves them out.
 pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
     for key in keys.iter().filter(|key| node.get(key).is_some()) {
         workload.notes.push(ManifestNote::new(
-            format!("{key} is left out"),
-            "rehearse where that holds already, and give variables with --env",
+            format!("{key} is not rehearsed"),
+            "rehearse where its effect is already in place; give variables with --env",
         ));
     }
 }

@@ -1,6 +1,6 @@
-//! The result as one page: verdict, picture, numbers, checklist, and each lost request. It needs
-//! nothing from elsewhere and no script, so that it can be mailed, kept with a build, or printed;
-//! what is long folds away.
+//! The result as one HTML page: verdict, picture, numbers, checklist, and each lost request. It has
+//! no script and loads no other file, so it can be mailed, kept with a build, or printed. Long
+//! lists are folded.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::svg;
 use crate::recording::At;
 use crate::verdict::{Outcome, Point};
 
-/// More of them would say nothing new, and make a page that no browser likes.
+/// The most lost requests of a run on the page: more would show nothing new and slow the browser.
 const MOST_LOSSES: usize = 200;
 
 const STYLE: &str = "\
@@ -26,7 +26,7 @@ td.number,th.number{text-align:right;font-variant-numeric:tabular-nums;white-spa
 .fail{color:var(--bad);font-weight:600}.unseen,.faint{color:var(--faint)}summary{cursor:pointer}\
 @media print{details{display:block}}";
 
-/// The page of all runs.
+/// One page for all runs.
 #[must_use]
 pub fn html(runs: &[Run]) -> String {
     let app = runs.first().map_or("", |run| run.recording.app.as_str());
@@ -57,7 +57,7 @@ fn escape(text: &str) -> String {
 fn verdict(page: &mut String, run: &Run) {
     let (tally, failed) = (run.verdict.tally, run.verdict.failures().count());
     let lost = match (tally.sent, tally.lost()) {
-        (0, _) => "no request was sent, so losses were not seen".to_owned(),
+        (0, _) => "no request was sent, so no loss could be seen".to_owned(),
         (_, 0) => "nothing lost".to_owned(),
         (sent, lost) => format!("{lost} of {sent} requests lost"),
     };
@@ -73,7 +73,7 @@ fn verdict(page: &mut String, run: &Run) {
     );
 }
 
-/// A row's name, and its cell for a run.
+/// The name of a row, and its cell for a run.
 type TableRow<'a> = (&'a str, &'a dyn Fn(&Run) -> String);
 
 fn numbers(page: &mut String, runs: &[Run]) {
@@ -127,7 +127,7 @@ fn checklist(page: &mut String, runs: &[Run]) {
     }
 }
 
-/// What does not fit in the manifest; it is the same for every run but for what a rehearsal adds.
+/// The problems in the manifest. They are the same for every run, except for what a rehearsal adds.
 fn manifest(page: &mut String, runs: &[Run]) {
     let longest = runs.iter().map(|run| &run.recording.lints).max_by_key(|lints| lints.len());
     let Some(lints) = longest.filter(|lints| !lints.is_empty()) else { return };
@@ -146,7 +146,7 @@ fn losses(page: &mut String, run: &Run) {
     }
     let _ = writeln!(
         page,
-        "<h2>Lost, {}</h2>\n<details>\n<summary>{number} requests</summary>\n<table>\n<tr><th class=\"number\">asked</th>\
+        "<h2>Lost requests, {}</h2>\n<details>\n<summary>{number} requests</summary>\n<table>\n<tr><th class=\"number\">sent</th>\
          <th class=\"number\">ended</th><th>address</th><th>connection</th><th>why</th></tr>",
         recording.mode.label()
     );

@@ -1,4 +1,4 @@
-//! The result for machines: every request and every finding.
+//! The result for machines, with every request and every point of the checklist.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,21 +11,21 @@ pub const VERSION: u64 = 2;
 /// The result of a rehearsal by adieu-rehearse.
 #[derive(JsonSchema, Serialize)]
 struct RehearsalReport<'a> {
-    /// Raised when a field changes its meaning.
+    /// The version of the format; it is raised when a field changes its meaning.
     version: u64,
-    /// Nothing was lost and nothing failed in the run that decides, the last one.
+    /// In the last run, which decides, no request was lost and no point failed.
     good: bool,
     runs: &'a [Run],
 }
 
-/// `good` is what the exit status says.
+/// `good` matches the exit status.
 #[must_use]
 pub fn json(runs: &[Run], good: bool) -> String {
-    // Plain data with string keys: there is nothing in it that JSON cannot say.
+    // Plain data with string keys cannot fail to serialise.
     serde_json::to_string_pretty(&RehearsalReport { version: VERSION, good, runs }).unwrap_or_default() + "\n"
 }
 
-/// The JSON Schema of it, as packaging/schema/rehearsal.json holds it.
+/// The JSON Schema of the report: the text of packaging/schema/rehearsal.json.
 #[must_use]
 pub fn schema() -> String {
     let schema = schemars::schema_for!(RehearsalReport);

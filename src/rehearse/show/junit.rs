@@ -1,5 +1,5 @@
-//! The checklist for CI systems: a suite for each way, a case for each point; what was not seen
-//! counts as skipped.
+//! The checklist for CI systems: a suite for each run, a case for each point. A point that was not
+//! seen counts as skipped.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::run::Run;
 use crate::verdict::{Outcome, PointResult};
 
-/// JUnit XML, without times of day, so that equal rehearsals give equal files.
+/// JUnit XML without timestamps, so that equal rehearsals give equal files.
 #[must_use]
 pub fn junit(runs: &[Run]) -> String {
     let mut report = Report::new("adieu-rehearse");
     for (number, run) in runs.iter().enumerate() {
-        // The last run decides, as for the exit status: the bare one beside it is there to compare
-        // with.
+        // The last run decides, as for the exit status; the bare run before it is only for
+        // comparison.
         let decides = number + 1 == runs.len();
         let mut suite = TestSuite::new(format!("{} ({})", run.recording.app, run.recording.mode.label()));
         let cases = std::iter::once(no_loss(run)).chain(run.verdict.findings.iter().map(case));
@@ -28,11 +28,12 @@ pub fn junit(runs: &[Run]) -> String {
         }));
         report.add_test_suite(suite);
     }
-    // Its only error would be one of the writer, and a string takes everything.
+    // It can fail only in the writer, and writing to a string does not fail.
     report.to_string().unwrap_or_default()
 }
 
-/// A rehearsal that could not be judged, as when the app dies at its start: one case, in error.
+/// A rehearsal that could not be judged, for example because the app dies at its start: one case,
+/// in error.
 #[must_use]
 pub fn trouble(app: &str, why: &str) -> String {
     let mut report = Report::new("adieu-rehearse");
@@ -46,12 +47,12 @@ pub fn trouble(app: &str, why: &str) -> String {
     report.to_string().unwrap_or_default()
 }
 
-/// From the stop request to the end, which is when every point was decided.
+/// From the stop request to the end, the time of the whole stop for every case.
 fn time_of(run: &Run) -> Duration {
     Duration::from_millis(run.recording.end.at.0.try_into().unwrap_or_default())
 }
 
-/// What fails in a run that is only compared with is shown as skipped.
+/// A failure in a run that is only for comparison is shown as skipped.
 fn only_compared(status: TestCaseStatus) -> TestCaseStatus {
     let TestCaseStatus::NonSuccess { message, .. } = status else { return status };
     let mut status = TestCaseStatus::skipped();

@@ -1,5 +1,5 @@
-//! The timeline in letters: one column for a stretch of time, one lane for each kind of request,
-//! and above them what the platform and adieu did.
+//! The timeline as text: one column for a span of time, one lane for each kind of request, and
+//! above them what the platform and adieu did.
 
 use anstyle::Style;
 
@@ -7,7 +7,7 @@ use super::run::{TimeRange, path_of};
 use super::style::{BAD, GOOD, WARN, line, paint, shorten};
 use crate::recording::{At, ConnectionUse, Fate, RecordedPhase, Recording, Request};
 
-/// Columns of the labels and of the lanes.
+/// The widths of the labels and of the lanes, in columns.
 const LABEL: usize = 18;
 const LANE: usize = 60;
 
@@ -60,7 +60,7 @@ fn ruler(range: TimeRange) -> String {
     cells.into_iter().collect()
 }
 
-/// Marks with their names behind them, where there is room.
+/// Marks, each followed by its name where there is room.
 fn platform_lane(recording: &Recording, range: TimeRange) -> String {
     let mut marks = vec![
         (At(0), "stop"),
@@ -92,7 +92,7 @@ fn platform_lane(recording: &Recording, range: TimeRange) -> String {
     cells.into_iter().collect()
 }
 
-/// Each phase as a stretch of dashes with its name in it.
+/// Each phase as its name in a row of dashes.
 fn phase_lane(phases: &[RecordedPhase], range: TimeRange) -> String {
     let mut cells: Vec<char> = vec![' '; LANE];
     for span in phases.iter().filter(|span| span.to > range.from) {
@@ -109,7 +109,7 @@ fn phase_lane(phases: &[RecordedPhase], range: TimeRange) -> String {
     cells.into_iter().collect()
 }
 
-/// What became of the requests in one column, the worst of them.
+/// The worst fate of the requests in one column.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cell {
     Empty,

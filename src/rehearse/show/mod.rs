@@ -1,5 +1,5 @@
-//! Showing what was seen: as text for the terminal, JSON for machines, JUnit for CI systems, SVG
-//! and HTML for people. All of it is made by pure functions from recordings and verdicts.
+//! The output formats for the result: text for the terminal, JSON for machines, JUnit for CI
+//! systems, SVG and HTML for people. All are pure functions of recordings and verdicts.
 
 pub mod html;
 pub mod json;

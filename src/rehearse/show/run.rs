@@ -1,4 +1,4 @@
-//! What every picture shows: the runs, and the stretch of time that they share.
+//! What every picture shows: the runs, and the time range that they share.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,14 +6,14 @@ use serde::Serialize;
 use crate::recording::{At, Recording};
 use crate::verdict::RunVerdict;
 
-/// One rehearsal and what the judge says of it.
+/// One rehearsal and its verdict.
 #[derive(JsonSchema, Serialize, Clone, PartialEq, Debug)]
 pub struct Run {
     pub recording: Recording,
     pub verdict: RunVerdict,
 }
 
-/// The stretch of time that all runs of one picture share.
+/// The time range that all runs of one picture share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimeRange {
     pub from: At,
@@ -21,7 +21,7 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// From a little before the stop to a little after everything has happened.
+    /// From a little before the stop to a little after the last event.
     #[must_use]
     pub fn of(runs: &[Run]) -> TimeRange {
         let mut range = TimeRange { from: At(-1000), to: At(1000) };
@@ -32,7 +32,7 @@ impl TimeRange {
             let first = recording.requests.iter().map(|request| request.from).min().unwrap_or(At(0));
             range.from = range.from.min(first.max(At(-2000)));
         }
-        // The kill belongs into the picture unless that would leave most of it empty.
+        // The kill is in the picture unless most of the picture would be empty.
         for Run { recording, .. } in runs {
             let kill = recording.limits.grace_ms as i64;
             if kill * 2 <= range.to.0 * 5 {
@@ -64,7 +64,7 @@ impl TimeRange {
     }
 }
 
-/// A target without its scheme, host and port: those are the same for all.
+/// The path of a target. Scheme, host and port are mostly the same for all.
 #[must_use]
 pub fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -74,7 +74,7 @@ pub fn path_of(url: &str) -> &str {
     }
 }
 
-/// Whose limits were played, in front of them.
+/// The platform whose limits were played, as a prefix of the limits.
 #[must_use]
 pub fn played(recording: &Recording) -> String {
     match recording.limits.platform.as_str() {

@@ -1,5 +1,4 @@
-//! How text is painted. Colours are put in always, and taken out by whoever prints to something
-//! that is no terminal.
+//! Colours of text. They are always added; printing to anything but a terminal removes them.
 
 use anstyle::{AnsiColor, Style};
 
@@ -17,7 +16,7 @@ pub(crate) fn line(page: &mut String, text: &str) {
     page.push('\n');
 }
 
-/// Cuts the middle out of what is too long.
+/// Replaces the middle of a text that is too long.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
     if letters.len() <= width {

@@ -1,8 +1,8 @@
 //! The result as a picture, for a pull request or a slide: one panel for each run, all on one time
-//! scale. A row for each client with its requests as bars coloured by fate, adieu's phases as bands
-//! behind them, the platform's doings as lines, and the checklist below. Drawn by hand, since there
-//! is little in it but rectangles; colours stand in one style sheet that knows light and dark, and
-//! fates differ in shape as well, for those who see colours otherwise.
+//! scale. Each client has a row with its requests as bars. adieu's phases are bands behind the
+//! bars, what the platform does are lines, and the checklist is below. It needs no drawing library,
+//! because almost all of it is rectangles. One style sheet has the colours for light and dark mode;
+//! fates also differ in shape, for people who cannot tell the colours apart.
 
 use std::fmt::Write;
 
@@ -11,13 +11,13 @@ use crate::recording::{At, Fate, Isolation, RecordedPhase, Recording, Request};
 use crate::verdict::{Outcome, Point, PointResult};
 
 const WIDTH: i64 = 960;
-/// Where the lanes begin and end.
+/// The left and right end of the lanes.
 const LEFT: i64 = 150;
 const RIGHT: i64 = 930;
-/// A client's row and the part of it that its bars fill.
+/// The height of a client's row, and of the bars in it.
 const ROW: i64 = 13;
 const BAR: i64 = 9;
-/// A panel's title, phase names and line names above its rows; its axis below; its checklist.
+/// The heights of a panel's parts: title and names above the rows, axis below, checklist.
 const HEAD: i64 = 96;
 const AXIS: i64 = 34;
 const CHECK_ROW: i64 = 20;
@@ -37,7 +37,7 @@ text{font:12px ui-sans-serif,system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:
 .grid{stroke:#30363d}.stop{stroke:#e6edf3}.mark{stroke:#9198a1}.answered{stroke:#3fb950;fill:#3fb950}.cut{stroke:#f85149;fill:#f85149}\
 .away{stroke:#d29922;fill:#d29922}.kill,.fail{stroke:#f85149}.killtext{fill:#f85149}.pass{stroke:#3fb950}}";
 
-/// The picture of all runs.
+/// One picture for all runs.
 #[must_use]
 pub fn svg(runs: &[Run]) -> String {
     let range = TimeRange::of(runs);
@@ -56,7 +56,7 @@ pub fn svg(runs: &[Run]) -> String {
     )
 }
 
-/// What a screen reader says.
+/// The text for screen readers.
 fn summary(runs: &[Run]) -> String {
     let each = runs.iter().map(|run| {
         let tally = run.verdict.tally;
@@ -79,7 +79,7 @@ fn write_text(out: &mut String, x: i64, y: i64, class: &str, text: &str) {
     let _ = writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escape(text));
 }
 
-/// The same, ending at or centred on x.
+/// Like `write_text`, but with another text-anchor.
 fn write_anchored(out: &mut String, x: i64, y: i64, class: &str, anchor: &str, text: &str) {
     let _ = writeln!(
         out,
@@ -92,7 +92,7 @@ fn x_of(at: At, range: TimeRange) -> i64 {
     (LEFT + (at.0 - range.from.0) * (RIGHT - LEFT) / range.length()).clamp(LEFT, RIGHT)
 }
 
-/// One run; returns its height.
+/// Draws one run and returns its height.
 fn panel(out: &mut String, run: &Run, range: TimeRange, top: i64) -> i64 {
     let recording = &run.recording;
     let clients = recording.requests.iter().map(|request| request.client + 1).max().unwrap_or(0);
@@ -162,7 +162,7 @@ fn phase(out: &mut String, span: &RecordedPhase, range: TimeRange, lanes: i64, r
         span.from,
         span.to
     );
-    // A name needs about seven pixels a letter.
+    // A letter is about seven pixels wide.
     if width > span.phase.len() as i64 * 7 + 4 {
         write_anchored(out, from + width / 2, lanes - 5, "small strong", "middle", &span.phase);
     }
@@ -181,7 +181,7 @@ fn axis(out: &mut String, range: TimeRange, lanes: i64, rows: i64) {
     }
 }
 
-/// One label for each group of clients that do the same.
+/// One label for each group of equal clients.
 fn labels(out: &mut String, recording: &Recording, lanes: i64) {
     let mut seen = Vec::new();
     for request in &recording.requests {
@@ -204,7 +204,7 @@ fn labels(out: &mut String, recording: &Recording, lanes: i64) {
     }
 }
 
-/// A client's requests: one path for what was answered, an outline of its own for each that was
+/// A client's requests: one path for all that were answered, a separate shape for each that was
 /// lost.
 fn bars(out: &mut String, recording: &Recording, client: u16, range: TimeRange, y: i64) {
     let mine =
@@ -229,7 +229,7 @@ fn bars(out: &mut String, recording: &Recording, client: u16, range: TimeRange, 
     out.push_str(&lost);
 }
 
-/// A narrow upright mark: there was nothing to wait for.
+/// A narrow mark, because a refused request takes no time.
 fn turned_away(out: &mut String, request: &Request, x: i64, y: i64) {
     let top = y - BAR / 2;
     let _ = writeln!(
@@ -258,11 +258,11 @@ fn cut_off(out: &mut String, request: &Request, x: i64, width: i64, y: i64) {
     );
 }
 
-/// A line through a panel.
+/// A vertical line through a panel.
 struct EventLine<'a> {
     at: At,
     name: &'a str,
-    /// Classes of the line and of its name.
+    /// CSS classes of the line and of its name.
     line: &'static str,
     text: &'static str,
 }
@@ -291,8 +291,8 @@ fn marks_of<'a>(recording: &Recording, signal: &'a str, range: TimeRange) -> Vec
     marks
 }
 
-/// Upright lines with their names above the lanes, in three storeys where names would meet; kills
-/// are drawn over all others.
+/// Vertical lines with their names above the lanes, on three levels so that names do not overlap.
+/// Kills are drawn on top of the others.
 fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, rows: i64) {
     let signal = format!("SIG{}", recording.limits.stop_signal);
     let mut marks = marks_of(recording, &signal, range);
@@ -318,7 +318,7 @@ fn marks(out: &mut String, recording: &Recording, range: TimeRange, lanes: i64, 
     }
 }
 
-/// Two columns of points.
+/// The checklist in two columns.
 fn checklist(out: &mut String, findings: &[PointResult], top: i64) {
     for (index, finding) in findings.iter().enumerate() {
         let x = 24 + (index as i64 / CHECK_ROWS) * 460;
@@ -371,7 +371,7 @@ fn legend(out: &mut String, y: i64) {
         write_text(out, x + gap, y + 1, "small", name);
     }
     let text =
-        "new, kept, pinned: a connection for each request, for many, until the app closes it; open: a stream";
+        "new: a connection for each request; kept: keep-alive; pin: until the app closes it; open: a stream";
     write_text(out, 320, y + 1, "small faint", text);
     write_anchored(out, RIGHT, y + 1, "small faint", "end", "adieu-rehearse");
 }

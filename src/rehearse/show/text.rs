@@ -1,6 +1,5 @@
 //! The result for a terminal: a timeline that fits into 80 columns, then the numbers, then the
-//! checklist. Colours are put in here and taken out again by whoever prints it, unless it is a
-//! terminal.
+//! checklist. It has colours, which printing removes for anything but a terminal.
 
 use std::fmt::Write;
 
@@ -14,7 +13,7 @@ use crate::verdict::{Outcome, Point, PointResult};
 
 const WIDTH: usize = 80;
 
-/// All runs, on one time scale; several of them side by side where that is possible.
+/// All runs on one time scale, and side by side where that is possible.
 #[must_use]
 pub fn text(runs: &[Run]) -> String {
     let range = TimeRange::of(runs);
@@ -40,11 +39,11 @@ fn head(page: &mut String, recording: &Recording) {
     let title = format!("{}, {}", shorten(&recording.app, 40), recording.mode.label());
     line(page, &paint(STRONG, &title));
     let isolation = match &recording.isolation {
-        Isolation::PidNamespace => "PID 1 of a namespace of its own".to_owned(),
-        Isolation::UserNamespace => "PID 1 of a user's namespace".to_owned(),
-        Isolation::Container { engine } => format!("PID 1 of a container of {engine}'s"),
+        Isolation::PidNamespace => "PID 1 of its own namespace".to_owned(),
+        Isolation::UserNamespace => "PID 1 of its own namespace, without root".to_owned(),
+        Isolation::Container { engine } => format!("PID 1 of a container, run by {engine}"),
         Isolation::Ordinary { why } => {
-            format!("an ordinary process, not PID 1: no namespaces here ({why})")
+            format!("an ordinary process, not PID 1: no namespaces are permitted here ({why})")
         }
     };
     let text = format!(
@@ -150,8 +149,7 @@ fn details(page: &mut String, finding: &PointResult, indent: usize) {
     }
 }
 
-/// What the manifest says that does not fit; it is the same for every run but for what a rehearsal
-/// adds.
+/// The problems in the manifest. They are the same for every run, except for what a rehearsal adds.
 fn lints(page: &mut String, runs: &[Run]) {
     let Some(recording) = runs.iter().map(|run| &run.recording).max_by_key(|recording| recording.lints.len())
     else {
@@ -179,7 +177,7 @@ fn conclusion(runs: &[Run]) -> String {
         let failed = run.verdict.failures().count();
         let verdict = match (lost, failed) {
             (0, 0) if run.verdict.tally.sent == 0 => {
-                paint(GOOD, "no point failed; no request was sent, so losses were not seen")
+                paint(GOOD, "no point failed; no request was sent, so no loss could be seen")
             }
             (0, failed) if run.verdict.tally.sent == 0 => {
                 paint(BAD, &format!("{failed} of {} points failed; no request was sent", Point::ALL.len()))
@@ -201,9 +199,9 @@ fn conclusion(runs: &[Run]) -> String {
     text
 }
 
-/// Breaks a text into lines at spaces.
+/// Breaks a text into lines of this width at spaces.
 fn fold(text: &str, width: usize) -> Vec<String> {
-    // A number stays with its unit.
+    // A number and its unit stay on one line.
     let units = |text: &str| {
         [" s ", " s:", " s,", " ms "]
             .iter()

@@ -395,9 +395,9 @@ fn a_kubernetes_deployment_is_understood_and_its_notes_made() {
         [
             "the value of SECRET is not in the manifest",
             "it has no number of replicas, which means one",
-            "adieu counts on 30s (nothing says otherwise), and the platform kills 15s after the stop request, less 10s of the preStop hook",
-            "the preStop hook sleeps 10s, and then adieu sleeps 6s of its own",
-            "the readiness probe asks the app on port 8080, and adieu answers on 9000",
+            "adieu plans with a grace of 30s (the default), but the platform kills 15s after the stop request, minus 10s for the preStop hook",
+            "the preStop hook sleeps 10s, and then adieu's own pre-stop sleep takes 6s",
+            "the readiness probe asks the app on port 8080, but adieu answers on 9000",
             "the liveness probe asks /readyz: the pod is restarted whenever it is not ready",
         ]
     );
@@ -416,10 +416,10 @@ fn a_compose_file_is_understood_and_its_notes_made() {
         said(&web),
         [
             "the value of TOKEN is not in the manifest",
-            "init: true puts another init in front of adieu",
-            "there is no stop_grace_period: the engine kills after 10s",
-            "the platform stops with INT, which is no stop request to adieu",
-            "the healthcheck asks the app: CMD curl -f http://localhost:8080/",
+            "init: true adds another init in front of adieu",
+            "there is no stop_grace_period, so the engine kills after 10s",
+            "the platform stops with INT, which is no stop request for adieu",
+            "the healthcheck asks the app, not adieu: CMD curl -f http://localhost:8080/",
         ]
     );
     let worker = workload("compose.yaml", "worker");
@@ -440,7 +440,7 @@ fn a_systemd_unit_is_understood_and_its_notes_made() {
         [
             "the variables in /etc/default/app are not read: it is not there",
             "ExecStop runs before the stop signal and is not rehearsed: /usr/bin/curl http://127.0.0.1:8080/bye",
-            "the stop signal goes to the app as well as to adieu",
+            "systemd sends the stop signal to the app as well as to adieu",
         ]
     );
 }
@@ -600,13 +600,13 @@ fn a_quadlet_is_understood_and_its_notes_made() {
     assert_eq!(
         said(web),
         [
-            "RunInit=true puts another init in front of adieu",
-            "systemd kills podman after 20s, and the container has 30s",
+            "RunInit=true adds another init in front of adieu",
+            "systemd kills podman after 20s, but the container has 30s",
         ]
     );
     // An env file may set --stop-on; without one, it is known that nothing sets it.
     let alone = &parse(&text.replace("EnvironmentFile=app.env\n", "")).expect("a Quadlet")[0];
-    let asks = "the platform stops with INT, which is no stop request to adieu";
+    let asks = "the platform stops with INT, which is no stop request for adieu";
     assert!(said(alone).iter().any(|what| what == asks), "{:?}", said(alone));
     let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
     let text = std::fs::read_to_string(own.join("adieu-example.container")).expect("an example");

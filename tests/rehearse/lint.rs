@@ -1,5 +1,5 @@
-//! `--lint`: what it finds in files of each dialect, that it finds nothing in what the project
-//! itself ships, and that each form in which it shows findings is what its reader expects.
+//! `--lint`: its findings in each kind of file, that it finds nothing in the files that the project
+//! ships, and that each output format is valid.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -13,7 +13,7 @@ use adieu_rehearse::lint::{SourceFile, judge, pages};
 use harness::WATCHDOG;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
-/// Each has flaws on purpose.
+/// Each of these files has flaws on purpose.
 const FLAWED: [&str; 9] = [
     "web.yaml",
     "wrapped.yaml",
@@ -41,7 +41,7 @@ fn flawed(more: &[&str]) -> (Option<i32>, String, String) {
     lint(&root().join("tests/rehearse/lint"), &words)
 }
 
-/// One file of a single line of text, judged.
+/// The findings in one file with this text.
 fn found_in(name: &str, text: &str) -> Vec<(Rule, usize)> {
     let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
     let findings = judge(&[source], &[]).expect("it can be read");
@@ -67,12 +67,12 @@ fn flaws_are_found_where_they_stand() {
     assert_eq!(page.lines().count(), expected.lines().count(), "{page}");
 }
 
-/// A rule that nothing here breaks is a rule that nobody has seen at work.
+/// A rule that no file here breaks has never been seen to work.
 #[test]
 fn every_rule_is_broken_by_some_file() {
     let page = flawed(&["--fail-on", "never"]).1;
     for rule in Rule::ALL {
-        assert!(page.contains(&format!("[{}]", rule.id())), "{} is found nowhere", rule.id());
+        assert!(page.contains(&format!("[{}]", rule.id())), "{} is found in no file", rule.id());
     }
 }
 
@@ -111,7 +111,7 @@ fn the_documentation_is_what_the_rules_say() {
     assert_eq!(
         written,
         pages::book(),
-        "write it anew: adieu-rehearse --explain all > packaging/docs/lint.md"
+        "write it again: adieu-rehearse --explain all > packaging/docs/lint.md"
     );
     assert_eq!(lint(&root(), &["--explain", "all"]).1, written);
     let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
@@ -183,7 +183,7 @@ fn the_status_follows_the_weight_and_what_is_allowed() {
 fn what_cannot_be_judged_says_where_and_what_would_be_right() {
     let scratch = harness::Scratch::new();
     for (name, text, says) in [
-        ("bad.yaml", "kind: Pod\nspec: [1,\nb: {", ["bad.yaml:3: ", "no YAML"]),
+        ("bad.yaml", "kind: Pod\nspec: [1,\nb: {", ["bad.yaml:3: ", "not YAML"]),
         ("other.yaml", "a: 1\n", ["other.yaml:1: ", "'services:'"]),
         ("chart.yaml", "kind: Pod\nspec: {{ .Values.x }}y\n", ["chart.yaml:", "helm template"]),
         ("values.yaml", "a: {{ .Values.x }}\n", ["values.yaml:1: ", "helm template"]),
@@ -194,7 +194,7 @@ fn what_cannot_be_judged_says_where_and_what_would_be_right() {
             ["times.service:3: ", "write 5s"],
         ),
         ("Dockerfile", "RUN x\n", ["Dockerfile:1: ", "FROM IMAGE"]),
-        ("compose.yaml", "services:\n  a:\n    command: a 'b\n", ["compose.yaml:3: ", "close them"]),
+        ("compose.yaml", "services:\n  a:\n    command: a 'b\n", ["compose.yaml:3: ", "close it"]),
     ] {
         scratch.file(name, text);
         let (status, page, error) = lint(&scratch.path(""), &["--lint", name]);
@@ -263,7 +263,7 @@ fn what_is_right_is_not_complained_about() {
     }
 }
 
-/// The grace is what it is for adieu only together with the hook that runs inside it.
+/// The preStop hook runs inside the grace, so adieu's grace must be shorter by the hook.
 #[test]
 fn the_arithmetic_of_the_grace_knows_hook_and_pre_stop() {
     let pod = |grace: &str, adieu: &str, seconds: u32| {

@@ -1,5 +1,5 @@
-//! What spans several Kubernetes objects: replicas, rollouts, disruption budgets, and what ends a
-//! stop before its grace is over.
+//! The rules that need several Kubernetes objects: replicas, rollouts, disruption budgets, and what
+//! kills before the grace is over.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) struct WorkloadObject {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) place: Position,
-    /// Of its pods.
+    /// The labels of its pods.
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) replicas: Option<Spot<u64>>,
     pub(crate) strategy: Option<Spot<String>>,
@@ -39,7 +39,7 @@ pub(crate) struct Disruption {
     pub(crate) place: Position,
     pub(crate) namespace: String,
     pub(crate) selector: Vec<(String, String)>,
-    /// It selects by expressions as well, which are not looked into.
+    /// It also selects by expressions, which are not read here.
     pub(crate) expressions: bool,
     pub(crate) min_available: Option<Spot<String>>,
     pub(crate) max_unavailable: Option<Spot<String>>,
@@ -53,7 +53,7 @@ pub(crate) struct Scaler {
     pub(crate) least: u64,
 }
 
-/// Something that limits the grace of pods from outside.
+/// A limit on the grace of pods, set by another object.
 pub(crate) struct Cap {
     pub(crate) subject: ObjectRef,
     pub(crate) place: Position,
@@ -80,7 +80,7 @@ impl Cluster {
         let Some(cap) = tightest else { return };
         let shown = show_duration;
         let message = format!(
-            "the pod asks for {}, and {} gives it {} at most ({}, {}:{})",
+            "the pod asks for {}, but {} allows at most {} ({}, {}:{})",
             shown(workload.grace.value),
             cap.what,
             shown(cap.limit),
@@ -89,13 +89,13 @@ impl Cluster {
             cap.place.line
         );
         findings.add(Rule::GraceCapped, &workload.subject, workload.grace.place, message).remedy(format!(
-            "raise that limit to {}, or plan the stop for {}",
+            "raise that limit to {}, or make the stop fit into {}",
             shown(workload.grace.value),
             shown(cap.limit)
         ));
     }
 
-    /// How many pods there are at least, and where that is said.
+    /// The least number of pods, and where it is set.
     fn least(&self, workload: &WorkloadObject) -> (u64, Position) {
         let scaled = self.scalers.iter().find(|scaler| {
             scaler.kind == workload.kind
@@ -118,14 +118,14 @@ impl Cluster {
             } else {
                 "no number of replicas, which means one"
             };
-            // A StatefulSet of one is mostly a database, which two would not mend.
+            // A StatefulSet of one is mostly a database, where a second replica would not help.
             let severity = if workload.kind == "Deployment" { Severity::Warning } else { Severity::Note };
             findings.add(Rule::OneReplica, &workload.subject, place, format!("it has {how}")).weigh(severity);
         }
         match budget {
             Some(budget) => budget.check(least, findings),
             None if least > 1 => {
-                let message = format!("{least} replicas, and no PodDisruptionBudget for them in these files");
+                let message = format!("it has {least} replicas, and no PodDisruptionBudget in these files");
                 findings.add(Rule::BudgetMissing, &workload.subject, workload.place, message);
             }
             None => {}
@@ -140,7 +140,7 @@ impl Cluster {
         let (least, _) = self.least(workload);
         let Some(unavailable) = &workload.unavailable else { return };
         if share(&unavailable.value, least, Round::Down).is_some_and(|gone| gone >= least && least > 0) {
-            let message = format!("maxUnavailable is {}, and there are {least} replicas", unavailable.value);
+            let message = format!("maxUnavailable is {} with {least} replicas", unavailable.value);
             findings.add(Rule::RolloutGap, &workload.subject, unavailable.place, message);
         }
     }
@@ -157,19 +157,17 @@ impl Disruption {
             (_, Some(spot)) => share(&spot.value, replicas, Round::Up)
                 .filter(|gone| *gone == 0)
                 .map(|_| (spot.place, format!("maxUnavailable is {}", spot.value))),
-            (Some(spot), None) => {
-                share(&spot.value, replicas, Round::Up).filter(|kept| *kept >= replicas).map(|_| {
-                    (spot.place, format!("minAvailable is {}, and there are {replicas} replicas", spot.value))
-                })
-            }
+            (Some(spot), None) => share(&spot.value, replicas, Round::Up)
+                .filter(|kept| *kept >= replicas)
+                .map(|_| (spot.place, format!("minAvailable is {} with {replicas} replicas", spot.value))),
             (None, None) => None,
         };
         if let Some((place, message)) = blocked {
             findings.add(Rule::BudgetBlocks, &self.subject, place, message);
         } else if self.min_available.is_none() && self.max_unavailable.is_none() {
-            // The API takes a missing minAvailable for 1.
+            // The API takes a missing minAvailable as 1.
             if replicas == 1 {
-                findings.add(Rule::BudgetBlocks, &self.subject, self.place, "it keeps the only replica");
+                findings.add(Rule::BudgetBlocks, &self.subject, self.place, "it protects the only replica");
             }
         }
     }

@@ -50,8 +50,8 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
     if service.has_adieu() && node.says_true("init") {
         let place = node.get("init").map_or(service.place, Node::place);
         findings
-            .add(Rule::InitTwice, subject, place, "init: true puts another init in front of adieu")
-            .remedy("drop init: true");
+            .add(Rule::InitTwice, subject, place, "init: true adds another init in front of adieu")
+            .remedy("remove init: true");
     }
     let hidden = node.get("stop_grace_period").is_some() && service.grace.is_none();
     if service.grace.is_none() && !hidden && node.get("extends").is_none() {
@@ -60,14 +60,16 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
                 Rule::GraceMissing,
                 subject,
                 service.place,
-                "there is no stop_grace_period: the engine kills after 10s",
+                "there is no stop_grace_period, so the engine kills after 10s",
             )
-            .remedy("set stop_grace_period: 30s, or what the pre-stop sleep and the longest request take");
+            .remedy(
+                "set stop_grace_period: 30s, or as long as the pre-stop sleep and the longest request take",
+            );
     } else if service.whole_grace() < Duration::from_secs(5) && !service.whole_grace().is_zero() {
         let message = format!("stop_grace_period is {}", show_duration(service.whole_grace()));
         findings
             .add(Rule::GraceMissing, subject, service.grace_place(), message)
-            .remedy("make it as long as the longest request and some seconds more");
+            .remedy("make it some seconds longer than the longest request");
     }
     let Some(test) = node.at("healthcheck.test").filter(|_| service.has_adieu()) else { return };
     let asked = test.text().unwrap_or_else(|| test.texts().join(" "));
@@ -77,24 +79,24 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
                 Rule::ReadinessNeverFails,
                 subject,
                 test.place(),
-                format!("the healthcheck asks the app: {asked}"),
+                format!("the healthcheck asks the app, not adieu: {asked}"),
             )
             .weigh(Severity::Note)
             .remedy("let it ask adieu: test: [CMD, /adieu, --probe, readyz], with ADIEU_HEALTH set");
     }
 }
 
-/// A list is taken word by word; a text is split as a shell splits words, but no shell runs it.
+/// A list has one word each; a text is split into words as a shell does, but no shell runs it.
 fn words(node: Option<Node>) -> Result<Vec<String>, (Position, String)> {
     let Some(node) = node else { return Ok(Vec::new()) };
     let Some(line) = node.text() else {
         return Ok(node.texts().into_iter().map(|word| fill(&word).unwrap_or(word)).collect());
     };
     let line = fill(&line).unwrap_or(line);
-    shlex::split(&line).ok_or_else(|| (node.place(), format!("quotes do not match in '{line}'; close them")))
+    shlex::split(&line).ok_or_else(|| (node.place(), format!("a quote is not closed in '{line}'; close it")))
 }
 
-/// The variables whose value stands here, and the names of the others.
+/// The variables with a value here, and the names of the others.
 fn environment(node: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
     let (mut env, mut hidden) = (Vec::new(), Vec::new());
     let Some(node) = node.get("environment") else { return (env, hidden) };
@@ -116,7 +118,7 @@ fn environment(node: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
     (env, hidden)
 }
 
-/// `${NAME:-default}` and `$$` filled in; `None` where the surroundings decide.
+/// Fills in `${NAME:-default}` and `$$`; `None` where the environment decides.
 fn fill(text: &str) -> Option<String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {

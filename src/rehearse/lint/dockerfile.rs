@@ -1,5 +1,5 @@
-//! Dockerfiles: what the last stage, and the stages that it is built on, say about how the
-//! container starts and stops.
+//! Dockerfiles: what the last stage, and the stages that it is built on, set for the start and stop
+//! of the container.
 
 use adieu::settings::{self, Platform};
 use adieu::signal::Signal;
@@ -18,12 +18,12 @@ struct Instruction {
 #[derive(Clone, Default)]
 struct Stage {
     name: String,
-    /// The image that it all begins with.
+    /// The image that the first of its stages is built on.
     base: String,
     line: usize,
     entrypoint: Option<Spot<Vec<String>>>,
     command: Option<Spot<Vec<String>>>,
-    /// Of the entry point: a shell runs it, and CMD is dropped.
+    /// The entry point has the shell form: a shell runs it, and CMD is ignored.
     shell_form: bool,
     stop_signal: Option<Spot<String>>,
     env: Vec<(String, Spot<String>)>,
@@ -31,7 +31,7 @@ struct Stage {
     shell: Vec<String>,
 }
 
-/// Whether a text is one, by its first instruction.
+/// Whether this is a Dockerfile, by its name or first instruction.
 pub(crate) fn is_one(name: &str, text: &str) -> bool {
     let named = ["Dockerfile", "Containerfile"].iter().any(|word| name.starts_with(word));
     let ends =
@@ -48,7 +48,7 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
     let Some(stage) = stages.last() else {
         return Err((Position::line(1), "there is no FROM; a Dockerfile begins with FROM IMAGE".to_owned()));
     };
-    // Of earlier stages only what the last one is built on counts.
+    // Earlier stages count only where the last one is built on them.
     let counts = |line: usize| stage.spots().contains(&line) || line >= stage.line;
     findings.0.extend(noted.0.into_iter().filter(|finding| counts(finding.line)));
     let service = stage.service(subject);
@@ -57,7 +57,7 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
     Ok(())
 }
 
-/// One for each instruction: lines that go on are joined, comments and here-documents are left out.
+/// The instructions: continued lines are joined, comments and here-documents are skipped.
 fn instructions(text: &str) -> Vec<Instruction> {
     let escape = if text.lines().take(3).any(|line| line.replace(' ', "").eq_ignore_ascii_case("#escape=`")) {
         '`'
@@ -73,7 +73,7 @@ fn instructions(text: &str) -> Vec<Instruction> {
         }
         while whole.ends_with(escape) {
             whole.pop();
-            // Comments and empty lines inside of an instruction are skipped.
+            // Comments and empty lines inside an instruction are skipped.
             let more = lines
                 .by_ref()
                 .map(|(_, line)| line.trim())
@@ -128,7 +128,7 @@ fn stages(
             }
             return Err((
                 place,
-                format!("{} stands before FROM; a Dockerfile begins with FROM IMAGE", one.name),
+                format!("{} comes before FROM; a Dockerfile begins with FROM IMAGE", one.name),
             ));
         };
         match one.name.as_str() {
@@ -156,7 +156,7 @@ fn stages(
     Ok(stages)
 }
 
-/// A new stage, with what it takes over from the one it is built on.
+/// A new stage, with what it inherits from the stage that it is built on.
 fn from(rest: &str, line: usize, stages: &[Stage], arguments: &[(String, String)]) -> Stage {
     let words: Vec<&str> = rest.split_whitespace().filter(|word| !word.starts_with("--")).collect();
     let mut image = words.first().copied().unwrap_or_default().to_owned();
@@ -192,9 +192,9 @@ impl Stage {
             match serde_json::from_str::<Vec<String>>(&one.rest) {
                 Ok(words) => return (words, false),
                 Err(_) => {
-                    let message = format!("{} {} is no JSON", one.name, one.rest);
+                    let message = format!("{} {} is not JSON", one.name, one.rest);
                     findings.add(Rule::ExecFormBroken, subject, Position::line(one.line), message);
-                    // What is wrong is said; the shell in between would be the same once more.
+                    // Without words here, the shell form is not reported as a second finding.
                     return (Vec::new(), false);
                 }
             }
@@ -205,7 +205,7 @@ impl Stage {
         (words, !one.rest.is_empty())
     }
 
-    /// Where the things stand that it uses.
+    /// The lines of the instructions that apply to it.
     fn spots(&self) -> Vec<usize> {
         let words = [&self.entrypoint, &self.command].into_iter().flatten().map(|spot| spot.place.line);
         words.chain(self.stop_signal.iter().map(|spot| spot.place.line)).collect()
@@ -218,7 +218,7 @@ impl Stage {
             all.extend(self.command.iter().flat_map(|spot| spot.value.clone()));
         }
         let place = entrypoint.or(self.command.as_ref()).map_or(Position::line(self.line), |spot| spot.place);
-        // Some images of programs have a STOPSIGNAL and an entry point of their own.
+        // Some programs' official images set a STOPSIGNAL and an entry point.
         let words: Vec<std::ffi::OsString> = all.iter().map(std::ffi::OsString::from).collect();
         let image = self.base.rsplit('/').next().unwrap_or_default();
         let image = image.split([':', '@']).next().unwrap_or_default().to_owned();
@@ -228,7 +228,7 @@ impl Stage {
         Service {
             subject,
             place,
-            // An image runs anywhere.
+            // An image can run on any platform.
             platform: Platform::None,
             grace: None,
             grace_key: "--stop-timeout",
@@ -249,7 +249,7 @@ fn check_health(service: &Service, stage: &Stage, findings: &mut Findings) {
     let asks = ["--probe", "readyz", "/health/ready"].iter().any(|word| spot.value.contains(word));
     if !asks && !spot.value.eq_ignore_ascii_case("NONE") {
         findings
-            .add(Rule::ReadinessNeverFails, &service.subject, spot.place, "the HEALTHCHECK asks the app")
+            .add(Rule::ReadinessNeverFails, &service.subject, spot.place, "the HEALTHCHECK asks the app, not adieu")
             .weigh(Severity::Note)
             .remedy("let it ask adieu: HEALTHCHECK CMD [\"/adieu\", \"--probe\", \"readyz\"], with ADIEU_HEALTH set");
     }

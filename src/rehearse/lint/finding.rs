@@ -1,10 +1,10 @@
-//! A finding: which rule, where, what is wrong there, and what would be right.
+//! A finding: which rule, where, what is wrong there, and how to fix it.
 
 use serde::Serialize;
 
 use super::rules::{Rule, Severity};
 
-/// A place in a file; lines and columns are counted from 1.
+/// A position in a file; lines and columns are counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Position {
     pub line: usize,
@@ -19,7 +19,7 @@ impl Position {
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Spot<T> {
     pub(crate) value: T,
@@ -32,7 +32,7 @@ impl<T> Spot<T> {
     }
 }
 
-/// What a rule has found.
+/// One finding of a rule.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     #[serde(serialize_with = "as_id")]
@@ -45,7 +45,7 @@ pub struct Finding {
     pub object: String,
     /// What is wrong there.
     pub message: String,
-    /// What would be right there.
+    /// How to fix it.
     pub remedy: String,
 }
 
@@ -53,11 +53,11 @@ fn as_id<S: serde::Serializer>(rule: &Rule, serializer: S) -> Result<S::Ok, S::E
     serializer.serialize_str(rule.id())
 }
 
-/// Where findings are noted while the rules are gone through.
+/// The findings so far, while the rules run.
 #[derive(Default)]
 pub(crate) struct Findings(pub(crate) Vec<Finding>);
 
-/// Whom a finding is about: the file and the object in it.
+/// What a finding is about: the file and the object in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ObjectRef {
     pub(crate) file: String,
@@ -65,7 +65,7 @@ pub(crate) struct ObjectRef {
 }
 
 impl Findings {
-    /// Notes a finding with the rule's own weight.
+    /// Adds a finding with the rule's usual severity and remedy.
     pub(crate) fn add(
         &mut self,
         rule: Rule,
@@ -88,13 +88,13 @@ impl Findings {
 }
 
 impl Finding {
-    /// The remedy of this very case.
+    /// Sets a remedy for this case only.
     pub(crate) fn remedy(&mut self, remedy: impl Into<String>) -> &mut Finding {
         self.remedy = remedy.into();
         self
     }
 
-    /// It weighs less or more than the rule's cases usually do.
+    /// Sets a severity other than the rule's usual one.
     pub(crate) fn weigh(&mut self, severity: Severity) -> &mut Finding {
         self.severity = severity;
         self

@@ -1,5 +1,5 @@
-//! Kubernetes objects, one at a time: what they say about a stop. What spans several objects is
-//! judged in `cluster`.
+//! Kubernetes objects, one at a time: what they set for a stop. `cluster` checks what needs several
+//! objects.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::rules::{Rule, Severity};
 use super::service::{PreStopHook, Service};
 use super::yaml::Node;
 
-/// Notes what an object says, and what is wrong in it alone.
+/// Collects what an object sets, and checks what needs no other object.
 pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &mut Findings) {
     let kind = object.text_at("kind").unwrap_or_default();
     if kind.ends_with("List") && object.get("items").is_some() {
@@ -35,7 +35,7 @@ fn title(object: Node) -> String {
     format!("{} {}", text("kind"), text("metadata.name")).trim().to_owned()
 }
 
-/// As findings name a container: `Deployment my-app, container web`.
+/// The name of a container in findings: `Deployment my-app, container web`.
 pub(crate) fn object_name(object: Node, container: Node) -> String {
     container_name(&title(object), container)
 }
@@ -126,7 +126,7 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
     }
 }
 
-/// The variables whose value stands here, and the names of the others; `envFrom` may hold any.
+/// The variables with a value here, and the names of the others; `envFrom` may add any.
 fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
     let (mut env, mut hidden) = (Vec::new(), Vec::new());
     for entry in container.items_at("env") {
@@ -139,7 +139,7 @@ fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
     (env, hidden)
 }
 
-/// The `sleep` action, `sleep N` with or without a shell in front, and adieu's own `--wait`.
+/// The `sleep` action, `sleep N` with or without a shell, and adieu's own `--wait`.
 fn hook(node: Node) -> PreStopHook {
     if let Some(seconds) = node.number_at("sleep.seconds") {
         return PreStopHook::Sleep(Duration::from_secs(seconds));
@@ -161,7 +161,7 @@ fn hook(node: Node) -> PreStopHook {
     }
 }
 
-/// Whom a probe asks, in the words of the manifest, so that two of them can be compared.
+/// What a probe asks, in the words of the manifest, so that two probes can be compared.
 #[derive(PartialEq, Eq, Debug)]
 enum Question {
     Http { port: u64, path: String },
@@ -193,24 +193,24 @@ pub(crate) fn port_number(port: Node, container: Node) -> Option<u64> {
     ports.into_iter().find(|entry| entry.text_at("name").as_ref() == Some(&name))?.number_at("containerPort")
 }
 
-/// adieu's own addresses of readiness.
+/// adieu's own readiness paths.
 const READY: [&str; 2] = ["/readyz", "/health/ready"];
 
-/// What a container needs that gets requests by way of a service.
+/// The rules for a container that gets requests through a service.
 fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
     let subject = &service.subject;
     if !service.has_adieu() && service.hook.is_none() {
-        let message = "nothing keeps it serving after its endpoint is taken away: no preStop hook, and no sign of adieu";
+        let message = "it does not keep serving after its endpoint is removed: it has no preStop hook, and adieu is not seen";
         let finding = findings.add(Rule::NoDelay, subject, service.place, message);
         if service.command.is_none() || service.behind_entrypoint {
             finding.remedy(
-                "if the image's entry point is adieu, say so by setting ADIEU_GRACE; else add a preStop hook: \
+                "if the image's entry point is adieu, set ADIEU_GRACE, so that it is seen here; else add a preStop hook: \
                  adieu --wait, or sleep",
             );
         }
     }
     let Some(probe) = container.get("readinessProbe") else {
-        findings.add(Rule::ReadinessMissing, subject, service.place, "it has ports, and no readinessProbe");
+        findings.add(Rule::ReadinessMissing, subject, service.place, "it has ports, but no readinessProbe");
         return;
     };
     if !service.has_adieu() {
@@ -219,8 +219,7 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
     let Some(Ok(settings)) = service.settings() else { return };
     let asked = question(probe, container);
     let Some(health) = settings.ready.health else {
-        let message =
-            "the readiness probe asks the app, and adieu has no address to be asked at (ADIEU_HEALTH)";
+        let message = "the readiness probe asks the app, and adieu has no health address (ADIEU_HEALTH)";
         if !matches!(&asked, Question::Other(command) if command.contains("--probe")) {
             findings.add(Rule::ReadinessNeverFails, subject, probe.place(), message);
         }
@@ -228,23 +227,23 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
     };
     let message = match &asked {
         Question::Http { port, .. } if *port != u64::from(health.port()) => {
-            format!("the readiness probe asks the app on port {port}, and adieu answers on {}", health.port())
+            format!("the readiness probe asks the app on port {port}, but adieu answers on {}", health.port())
         }
         Question::Http { path, .. } if !READY.contains(&path.as_str()) => {
-            format!("the readiness probe asks adieu for {path}, which tells of something else")
+            format!("the readiness probe asks adieu for {path}, which is not readiness")
         }
         Question::Http { .. } if health.ip().is_loopback() => {
-            let message = format!("adieu listens on {health}, and the probe comes over the network");
+            let message = format!("adieu listens on {health}, but the probe comes over the network");
             findings
                 .add(Rule::HealthUnreachable, subject, probe.place(), message)
                 .remedy(format!("set ADIEU_HEALTH=0.0.0.0:{}", health.port()));
             return;
         }
         Question::Tcp => {
-            "the readiness probe only opens a connection, which succeeds until all is over".to_owned()
+            "the readiness probe only opens a connection, which succeeds until the app is gone".to_owned()
         }
         Question::Other(command) if !command.contains("--probe") => {
-            "the readiness probe runs a command, and not adieu --probe readyz".to_owned()
+            "the readiness probe runs a command other than adieu --probe readyz".to_owned()
         }
         Question::Http { .. } | Question::Other(_) => return,
     };
@@ -269,8 +268,7 @@ fn check_liveness(service: &Service, container: Node, findings: &mut Findings) {
     }
     let same = container.get("readinessProbe").is_some_and(|probe| question(probe, container) == liveness);
     if same && liveness != Question::Tcp {
-        let message =
-            "liveness and readiness ask the very same: whatever makes the pod unready gets it killed, too";
+        let message = "liveness and readiness ask the same address: a pod that is not ready is also killed";
         findings.add(Rule::LivenessIsReadiness, &service.subject, probe.place(), message);
     }
 }
@@ -281,7 +279,7 @@ fn cap_of_liveness(service: &Service, container: Node, findings: &mut Findings) 
         let Some((node, seconds)) = own.and_then(|node| Some((node, node.number()?))) else { continue };
         if Duration::from_secs(seconds) < service.whole_grace() {
             let message = format!(
-                "a restart by the {probe} has {seconds} s, and any other stop {} s",
+                "a restart by the {probe} has a grace of {seconds} s, any other stop {} s",
                 service.whole_grace().as_secs()
             );
             findings.add(Rule::GraceCapped, &service.subject, node.place(), message).weigh(Severity::Warning);
@@ -315,7 +313,7 @@ fn scaler(object: Node) -> Option<Scaler> {
     })
 }
 
-/// What limits the grace of pods from outside.
+/// Objects that limit the grace of pods.
 fn caps(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster) {
     let mut cap = |node: Node, limit: Duration, what: String| {
         cluster.caps.push(Cap { subject: subject.clone(), place: node.place(), limit, what });
@@ -352,7 +350,7 @@ fn caps(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster) {
             let paths = ["spec.template.spec.terminationGracePeriod", "spec.terminationGracePeriod"];
             let found = paths.into_iter().find_map(|path| object.at(path));
             if let Some((node, limit)) = found.and_then(|node| Some((node, time(node)?))) {
-                cap(node, limit, "a node of this pool that is taken away".into());
+                cap(node, limit, "the removal of a node of this pool".into());
             }
         }
         _ if kind.ends_with("Policy") || kind.ends_with("Constraint") => {
@@ -378,7 +376,7 @@ fn caps(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster) {
                     cap(
                         node,
                         Duration::from_secs(seconds),
-                        "the cluster autoscaler, when it takes a node away,".into(),
+                        "the cluster autoscaler, when it removes a node,".into(),
                     );
                 }
             }
@@ -393,7 +391,7 @@ fn capped_by(expression: &str) -> Option<u64> {
     found.filter_map(|rest| limit_in(rest.trim_start_matches([')', '"', '\'', ' ']))).min()
 }
 
-/// `30`, `<=30`, `<= 30`, `<31`, `: 30`; not `>=30`, which is no limit from above.
+/// `30`, `<=30`, `<= 30`, `<31`, `: 30`; not `>=30`, which is no upper limit.
 fn limit_in(text: &str) -> Option<u64> {
     let text = text.trim().trim_start_matches([':', '=', '"', '\'', ' ']);
     let (below, rest) = match text.strip_prefix("<=") {

@@ -1,7 +1,7 @@
-//! Judging what describes a workload, without running anything: Kubernetes objects, compose files,
-//! systemd units, Quadlets and Dockerfiles. Each dialect is read into the same few things (a
-//! `service`, and what spans several objects of a `cluster`), and the rules are gone through on
-//! those. All words about rules stand in one table, `rules`.
+//! The lint: it checks Kubernetes objects, compose files, systemd units, Quadlets and Dockerfiles
+//! without running anything. Each kind of file is read into the same few types: a `service`, and a
+//! `cluster` for what needs several objects. The rules check those. All texts of rules are in one
+//! table, `rules`.
 
 mod cluster;
 mod compose;
@@ -21,22 +21,22 @@ use rules::Rule;
 pub(crate) use service::is_other_init;
 use yaml::Node;
 
-/// A file to judge.
+/// A file to check.
 pub struct SourceFile {
-    /// As findings name it.
+    /// Its name in findings.
     pub name: String,
     pub text: String,
 }
 
-/// What is a comment in all dialects, and silences a rule in its file: `# adieu: allow
-/// one-replica`.
+/// After a `#`, which begins a comment in every kind of file, this skips a rule for its file: `#
+/// adieu: allow one-replica`.
 const ALLOW: &str = "adieu: allow ";
 
-/// Everything that is found in these files, in their order; objects of one file may belong to those
-/// of another.
+/// All findings in these files, in their order. An object in one file may apply to objects in
+/// another.
 ///
 /// # Errors
-/// One line for the first file that cannot be read: file, line, and what would be right.
+/// One line for the first file that cannot be read: file, line, and how to fix it.
 pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Vec<Finding>, String> {
     let (mut findings, mut cluster) = (Findings::default(), Cluster::default());
     for source in sources {
@@ -91,16 +91,16 @@ fn read(
         return Ok(());
     }
     if text.contains("{{") {
-        return Err((Position::line(1), not_yaml(text, "nothing in it says what it is")));
+        return Err((Position::line(1), not_yaml(text, "it has no kind: and no services:")));
     }
-    let what = "this is no Kubernetes object, compose file, systemd unit, Quadlet or Dockerfile";
+    let what = "this is not a Kubernetes object, compose file, systemd unit, Quadlet or Dockerfile";
     Err((
         Position::line(1),
         format!("{what}; a Kubernetes object has 'kind:', a compose file 'services:', a unit '[Service]'"),
     ))
 }
 
-/// The first line that says anything is a section.
+/// The first line that is neither empty nor a comment is a section.
 fn looks_like_unit(text: &str) -> bool {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     first.is_some_and(|line| line.starts_with('[') && line.ends_with(']') && !line.contains([',', '"', '{']))
@@ -109,10 +109,10 @@ fn looks_like_unit(text: &str) -> bool {
 fn not_yaml(text: &str, why: &str) -> String {
     if text.contains("{{") {
         return format!(
-            "this is a template, and no YAML yet ({why}); render it first: helm template CHART | adieu-rehearse --lint -"
+            "this is a template, not YAML ({why}); render it first: helm template CHART | adieu-rehearse --lint -"
         );
     }
     format!(
-        "this is no YAML: {why}; mend the line, or say what the file is by its name (Dockerfile) or section ([Service])"
+        "this is not YAML: {why}; correct the line; a Dockerfile is recognised by its name, a unit by a section ([Service])"
     )
 }

@@ -17,18 +17,18 @@ pub fn page(rule: Rule) -> String {
     )
 }
 
-/// All of them, with an index: what packaging/docs/lint.md holds.
+/// All rules with an index: the text of packaging/docs/lint.md.
 #[must_use]
 pub fn book() -> String {
     let mut book = String::from(
         "# The rules of adieu-rehearse --lint\n\n\
-         Written by `adieu-rehearse --explain all`; a test holds that this is what it says.\n\n\
-         `adieu-rehearse --lint FILE...` judges Kubernetes objects, compose files, systemd units, Quadlets and Dockerfiles \
-         without running anything. Give all files of one workload together: a PodDisruptionBudget or a policy in one file is \
-         held against the Deployment in another. `-` reads standard input.\n\n\
-         It fails (status 1) on warnings and errors; `--fail-on` says otherwise. A rule is silenced by `--allow RULE`, or for \
-         one file by a comment in it: `# adieu: allow RULE`.\n\n\
-         | rule | weight | what it finds |\n|---|---|---|\n",
+         Written by `adieu-rehearse --explain all`; a test compares the two.\n\n\
+         `adieu-rehearse --lint FILE...` checks Kubernetes objects, compose files, systemd units, Quadlets and Dockerfiles \
+         without running anything. Give all files of one workload together: a PodDisruptionBudget or a policy in one file may \
+         apply to the Deployment in another. `-` reads standard input.\n\n\
+         It fails (status 1) on warnings and errors; `--fail-on` changes that. `--allow RULE` skips a rule; a comment in a \
+         file skips it for that file: `# adieu: allow RULE`.\n\n\
+         | rule | severity | what it finds |\n|---|---|---|\n",
     );
     for rule in Rule::ALL {
         let id = rule.id();

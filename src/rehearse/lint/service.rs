@@ -1,5 +1,5 @@
-//! One container or service, whatever the dialect that describes it: what its times, its signals
-//! and its processes must satisfy.
+//! One container or service, read from any kind of file: the rules about its times, its signals and
+//! its processes.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,30 +15,30 @@ use super::rules::{Rule, Severity};
 
 pub(crate) struct Service {
     pub(crate) subject: ObjectRef,
-    /// Where to point when nothing more exact is known.
+    /// The position of a finding when no better one is known.
     pub(crate) place: Position,
     pub(crate) platform: Platform,
-    /// From the stop request to the platform's SIGKILL, when it is written there.
+    /// From the stop request to the platform's SIGKILL, when the file sets it.
     pub(crate) grace: Option<Spot<Duration>>,
-    /// What that is called in this dialect.
+    /// The key that sets it in this kind of file.
     pub(crate) grace_key: &'static str,
-    /// What the platform does before it sends the stop signal.
+    /// The hook that the platform runs before it sends the stop signal.
     pub(crate) hook: Option<Spot<PreStopHook>>,
-    /// The whole command line; `None` when it is left to the image.
+    /// The whole command line; `None` when the image sets it.
     pub(crate) command: Option<Spot<Vec<String>>>,
-    /// The image's entry point stands in front of these words, and is not known.
+    /// The image's entry point comes before these words, and is not known.
     pub(crate) behind_entrypoint: bool,
     pub(crate) env: Vec<(String, Spot<String>)>,
-    /// Variables whose value cannot be known from here.
+    /// Variables whose value is not in the file.
     pub(crate) hidden: Vec<String>,
-    /// More variables come from somewhere else (envFrom, env_file, EnvironmentFile).
+    /// More variables come from other files or objects (envFrom, env_file, EnvironmentFile).
     pub(crate) more_env: bool,
     pub(crate) stop_signal: Option<Spot<String>>,
-    /// What is sent when no stop signal is named; `None` when the image says.
+    /// The signal when the file sets none; `None` when the image decides.
     pub(crate) usual_signal: Option<Signal>,
 }
 
-/// A hook of the platform's that runs before the stop signal.
+/// A hook that the platform runs before the stop signal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum PreStopHook {
     Sleep(Duration),
@@ -49,20 +49,19 @@ pub(crate) enum PreStopHook {
 
 /// How the command reaches the app.
 pub(crate) struct Invocation {
-    /// adieu's own options; `None` when it is not there.
+    /// adieu's own options; `None` without adieu.
     pub(crate) adieu: Option<Vec<String>>,
-    /// Another init in front of everything.
+    /// Another init, which comes first.
     pub(crate) init: Option<String>,
     /// The app and its arguments.
     pub(crate) app: Vec<String>,
 }
 
-/// Whether the command stands below adieu, and what it is then.
+/// Whether adieu is in front of the command, and what the command is then.
 pub(crate) fn invocation(words: &[String]) -> Invocation {
     let mut invocation = Invocation { adieu: None, init: None, app: words.to_vec() };
     if let Some(first) = words.first().filter(|first| is_other_init(first)) {
-        // Its own options are short ones that may have values; what counts is what stands behind
-        // the dashes.
+        // An init's options may have values, so only what follows the dashes is certain.
         let dashes = words.iter().position(|word| word == "--");
         let rest = dashes.map_or(1, |dashes| dashes + 1);
         invocation.init = Some(base_name(first));
@@ -91,8 +90,8 @@ impl Service {
         invocation(self.command.as_ref().map_or(&[], |command| &command.value))
     }
 
-    /// adieu stands in the command, or shows itself by its variables when the image's entry point
-    /// is not known.
+    /// adieu is in the command, or one of its variables is set while the image's entry point is not
+    /// known.
     pub(crate) fn has_adieu(&self) -> bool {
         let known = self.command.is_some() && !self.behind_entrypoint;
         let named = |name: &String| name.starts_with("ADIEU_");
@@ -100,8 +99,8 @@ impl Service {
         self.invocation().adieu.is_some() || !known && variables.into_iter().any(named)
     }
 
-    /// What adieu would make of its options and variables; `None` when a part of them cannot be
-    /// seen from here.
+    /// How adieu would read its options and variables; `None` when some of them are not in the
+    /// file.
     pub(crate) fn settings(&self) -> Option<Result<Box<Settings>, String>> {
         let invocation = self.invocation();
         let hidden = self.hidden.iter().any(|name| name.starts_with("ADIEU_"));
@@ -152,7 +151,7 @@ impl Service {
         self.grace.as_ref().map_or(self.place, |spot| spot.place)
     }
 
-    /// Every rule that holds in all dialects.
+    /// Every rule that applies to all kinds of files.
     pub(crate) fn check(&self, findings: &mut Findings) {
         self.check_launch(findings);
         self.check_grace(findings);
@@ -165,7 +164,7 @@ impl Service {
             Some(Err(why)) => {
                 let place = self.adieu_place(why);
                 let _ = findings
-                    .add(Rule::SettingsRefused, &self.subject, place, format!("adieu would refuse: {why}"))
+                    .add(Rule::SettingsRefused, &self.subject, place, format!("adieu rejects: {why}"))
                     .remedy(
                         why.rsplit_once(';').map_or(Rule::SettingsRefused.remedy(), |(_, hint)| hint.trim()),
                     );
@@ -175,7 +174,7 @@ impl Service {
         self.check_signal(findings);
     }
 
-    /// The variable that a refusal speaks of, or the command.
+    /// The variable that adieu's error names, or the command.
     fn adieu_place(&self, why: &str) -> Position {
         let named = self.env.iter().find(|(name, _)| why.contains(name.as_str()));
         let command = self.command.as_ref().map_or(self.place, |command| command.place);
@@ -190,7 +189,7 @@ impl Service {
                 Rule::InitTwice,
                 &self.subject,
                 command.place,
-                format!("{init} stands in front of adieu"),
+                format!("{init} runs in front of adieu"),
             );
         }
         if self.has_adieu() {
@@ -201,26 +200,25 @@ impl Service {
             app = &app[1..];
         }
         let line = shell_line(app);
-        // dumb-init signals the whole group, and so the app behind its shell as well.
+        // dumb-init signals the whole process group, and so the app behind its shell too.
         let to_shell_alone = invocation.init.as_deref() != Some("dumb-init");
         if let Some((shell, line)) = line.as_ref().filter(|_| to_shell_alone)
             && !hands_over(line)
         {
-            let message =
-                format!("the command goes through {shell}, which passes no signal on: {}", short(line));
+            let message = format!("{shell} runs the command and forwards no signals: {}", short(line));
             let finding = findings.add(Rule::ShellPidOne, &self.subject, command.place, message);
             if let Some(words) = simple(line) {
-                finding.remedy(format!("name the program itself: {}", as_json(&words)));
+                finding.remedy(format!("start the program without a shell: {}", as_json(&words)));
             } else {
                 finding.remedy(
-                    "end the script with: exec PROGRAM ARGUMENTS; or put adieu in front: adieu -- sh -c ...",
+                    "end the script with: exec PROGRAM ARGUMENTS; or run it under adieu: adieu -- sh -c ...",
                 );
             }
         }
         let words: Vec<String> = line.and_then(|(_, line)| simple(line)).unwrap_or_else(|| app.to_vec());
         let name = words.first().map(|word| base_name(word)).unwrap_or_default();
         if ["npm", "yarn", "pnpm", "npx", "pnpx"].contains(&name.as_str()) {
-            let message = format!("the app is started by {}", words.join(" "));
+            let message = format!("{} runs the app", words.join(" "));
             findings.add(Rule::NpmPidOne, &self.subject, command.place, message);
         }
     }
@@ -239,13 +237,13 @@ impl Service {
         let place = self.hook.as_ref().map_or(self.place, |hook| hook.place);
         let left = grace.saturating_sub(hook);
         if left.is_zero() {
-            let message = format!("the preStop hook sleeps {}, and {key} is {}", shown(hook), shown(grace));
+            let message = format!("the preStop hook sleeps {}, but {key} is {}", shown(hook), shown(grace));
             findings
                 .add(Rule::GraceOverrun, &self.subject, place, message)
                 .remedy(format!("set {key} to {} or more", shown(hook + Duration::from_secs(30))));
         } else if left < Duration::from_secs(5) {
             let message = format!(
-                "the preStop hook sleeps {} of {key} {}: {} are left for open requests and the app's own end",
+                "the preStop hook sleeps {} of {key} {}: {} are left for requests in flight and the app's own stop",
                 shown(hook),
                 shown(grace),
                 shown(left)
@@ -264,16 +262,16 @@ impl Service {
         let less = if hook.is_zero() {
             String::new()
         } else {
-            format!(", less {} of the preStop hook", shown(hook))
+            format!(", minus {} for the preStop hook", shown(hook))
         };
         let (explicit, place) = self.adieu_grace(settings);
         if self.platform == Platform::None {
-            // Nobody has said yet who will run it.
+            // The platform is not known, and so is its grace.
         } else if plan.grace > available {
             let message = format!(
-                "adieu counts on {}{}, and the platform kills {} after the stop request{less}",
+                "adieu plans with a grace of {}{}, but the platform kills {} after the stop request{less}",
                 shown(plan.grace),
-                if explicit { "" } else { " (nothing says otherwise)" },
+                if explicit { "" } else { " (the default)" },
                 shown(grace),
             );
             findings
@@ -281,7 +279,7 @@ impl Service {
                 .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
         } else if plan.grace < available {
             let message = format!(
-                "adieu counts on {}, and the platform would wait {}: the rest is never used",
+                "adieu plans with a grace of {}, but the platform waits {}: the rest is never used",
                 shown(plan.grace),
                 shown(available)
             );
@@ -295,12 +293,12 @@ impl Service {
             let message = match &hook.value {
                 PreStopHook::Sleep(time) => {
                     format!(
-                        "the preStop hook sleeps {}, and then adieu sleeps {own} of its own",
+                        "the preStop hook sleeps {}, and then adieu's own pre-stop sleep takes {own}",
                         shown(*time)
                     )
                 }
                 PreStopHook::Wait | PreStopHook::Other => {
-                    format!("adieu --wait drains, and then adieu itself begins with {own}")
+                    format!("adieu --wait drains, and then adieu's own pre-stop sleep takes {own}")
                 }
             };
             if !plan.pre_stop.is_zero() {
@@ -310,7 +308,7 @@ impl Service {
         self.check_schedule(settings, findings);
     }
 
-    /// Where adieu's grace stands, and whether a person wrote it.
+    /// Whether the file sets adieu's grace, and where.
     fn adieu_grace(&self, settings: &Settings) -> (bool, Position) {
         let origin = settings.shown.iter().find(|(name, ..)| *name == "grace").map(|(_, _, origin)| origin);
         let command = self.command.as_ref().map_or(self.place, |command| command.place);
@@ -334,7 +332,7 @@ impl Service {
         let place = self.adieu_place("ADIEU_STOP");
         if plan.pre_stop + waits >= kill_at && !waits.is_zero() {
             let message = format!(
-                "{schedule} takes {} after a pre-stop sleep of {}, and adieu kills at {}",
+                "{schedule} takes {} after a pre-stop sleep of {}, but adieu kills at {}",
                 shown(waits),
                 shown(plan.pre_stop),
                 shown(kill_at)
@@ -345,7 +343,7 @@ impl Service {
         let drain = plan.drain.unwrap_or_default();
         if plan.pre_stop + drain + waits + Duration::from_secs(1) > kill_at && !drain.is_zero() {
             let message = format!(
-                "pre-stop sleep {}, drain timeout {} and schedule waits of {} reach up to the kill at {}",
+                "pre-stop sleep {}, drain timeout {} and schedule waits of {} leave no time before the kill at {}",
                 shown(plan.pre_stop),
                 shown(drain),
                 shown(waits),
@@ -355,7 +353,7 @@ impl Service {
         }
     }
 
-    /// The signal by which the platform asks, and where that is said.
+    /// The platform's stop signal, where it is set, and whether the file sets it.
     fn asked_by(&self) -> Option<(Signal, Position, bool)> {
         match &self.stop_signal {
             Some(spot) => spot.value.parse().ok().map(|signal| (signal, spot.place, true)),
@@ -373,7 +371,7 @@ impl Service {
         }
         let list: Vec<String> =
             settings.plan.stop_on.iter().chain([signal]).map(|signal| signal.to_string()).collect();
-        let message = format!("the platform stops with {signal}, which is no stop request to adieu");
+        let message = format!("the platform stops with {signal}, which is no stop request for adieu");
         findings
             .add(Rule::StopSignalNoRequest, &self.subject, place, message)
             .remedy(format!("let the platform send TERM, or set ADIEU_STOP_ON={}", list.join(",")));
@@ -386,7 +384,7 @@ impl Service {
             findings
                 .add(Rule::StopSignalWrong, &self.subject, spot.place, why)
                 .weigh(Severity::Error)
-                .remedy("write a signal's name: SIGTERM");
+                .remedy("write a signal's name, such as SIGTERM");
             return;
         }
         let Some((signal, place, written)) = self.asked_by() else { return };
@@ -407,15 +405,14 @@ impl Service {
             return;
         }
         let how = if written { "here" } else { "by default" };
-        let message = format!("{} is stopped {how} by {signal}, and gracefully by {right}", program.name());
+        let message = format!("{} gets {signal} {how}, but stops gracefully on {right}", program.name());
         findings
             .add(Rule::StopSignalWrong, &self.subject, place, message)
-            .remedy(format!("set the stop signal to SIG{right}, or put adieu in front, which sends it"));
+            .remedy(format!("set the stop signal to SIG{right}, or run it under adieu, which sends it"));
     }
 }
 
-/// How long the waits of a schedule take together; one that is counted from the kill back always
-/// fits.
+/// How long the waits of a schedule take together; a wait until before the kill always fits.
 fn waits(schedule: &Schedule) -> Duration {
     let steps = match schedule {
         Schedule::Steps(steps) => steps.as_slice(),
@@ -439,7 +436,7 @@ fn shell_line(words: &[String]) -> Option<(String, &str)> {
     (is_shell && flag.starts_with('-') && flag.ends_with('c')).then_some((name, line.as_str()))
 }
 
-/// The last command of the line takes the shell's place.
+/// The last command of the line replaces the shell.
 fn hands_over(line: &str) -> bool {
     let last = line.trim().rsplit(['\n', ';', '&', '|']).find(|part| !part.trim().is_empty());
     last.is_some_and(|last| last.trim_start().starts_with("exec "))
@@ -447,8 +444,7 @@ fn hands_over(line: &str) -> bool {
 
 /// The words of a line that needs no shell.
 fn simple(line: &str) -> Option<Vec<String>> {
-    // Between single quotes nothing is special, and between double quotes only what asks for a
-    // value.
+    // Between single quotes no character is special; between double quotes only $ and ` are.
     let outside: String = line.split('\'').step_by(2).collect();
     let bare: String = outside.split('"').step_by(2).collect();
     let needs_shell =

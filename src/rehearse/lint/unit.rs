@@ -39,8 +39,8 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
 }
 
 impl Unit {
-    /// systemd.syntax(7): a line that ends with a backslash goes on in the next; an empty value
-    /// takes back what stood before.
+    /// systemd.syntax(7): a backslash at the end of a line continues it on the next; an empty value
+    /// removes earlier ones.
     fn parse(text: &str) -> Result<Unit, (Position, String)> {
         let (mut entries, mut section) = (Vec::<Assignment>::new(), String::new());
         let mut lines = text.lines().enumerate();
@@ -69,7 +69,7 @@ impl Unit {
                     entries.push(Assignment { section: section.clone(), key, value, line: number + 1 });
                 }
             } else {
-                let why = format!("'{line}' is no assignment; write Name=value");
+                let why = format!("'{line}' is not an assignment; write Name=value");
                 return Err((Position::line(number + 1), why));
             }
         }
@@ -106,14 +106,14 @@ impl Unit {
         env
     }
 
-    /// How long systemd waits; `None` for without end.
+    /// How long systemd waits; an inner `None` means without end.
     fn timeout(&self) -> Result<Option<Spot<Option<Duration>>>, (Position, String)> {
         let given = self.last("Service", "TimeoutStopSec").or_else(|| self.last("Service", "TimeoutSec"));
         given.map(|spot| Ok(Spot::new(time(&spot)?, spot.place))).transpose()
     }
 }
 
-/// systemd.time(7), as far as timeouts use it. 0 stands for without end (systemd.service(5)).
+/// systemd.time(7), as far as timeouts use it. 0 means without end (systemd.service(5)).
 fn time(spot: &Spot<String>) -> Result<Option<Duration>, (Position, String)> {
     if ["infinity", "0"].contains(&spot.value.as_str()) {
         return Ok(None);
@@ -125,7 +125,7 @@ fn time(spot: &Spot<String>) -> Result<Option<Duration>, (Position, String)> {
 fn words(spot: &Spot<String>) -> Result<Vec<String>, (Position, String)> {
     // The prefixes say how systemd starts it (systemd.service(5)).
     let line = spot.value.trim_start_matches(['@', '-', ':', '+', '!', '|']);
-    shlex::split(line).ok_or_else(|| (spot.place, format!("quotes do not match in '{line}'; close them")))
+    shlex::split(line).ok_or_else(|| (spot.place, format!("a quote is not closed in '{line}'; close it")))
 }
 
 fn service(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(), (Position, String)> {
@@ -149,7 +149,7 @@ fn service(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
         behind_entrypoint: false,
         env: unit.env("Service"),
         hidden: Vec::new(),
-        // Without a limit of systemd's, adieu's own is the only one.
+        // Without a limit by systemd, adieu's grace has nothing to match.
         more_env: endless || !unit.all("Service", "EnvironmentFile").is_empty(),
         stop_signal: unit.last("Service", "KillSignal"),
         usual_signal: Some(Signal::TERM),
@@ -181,7 +181,7 @@ fn check_kill_mode(unit: &Unit, service: &Service, findings: &mut Findings) {
     let (message, severity) = match (mode, service.has_adieu()) {
         ("mixed", _) | ("control-group", false) => return,
         ("control-group", true) => {
-            ("the stop signal goes to the app as well as to adieu".to_owned(), Severity::Error)
+            ("systemd sends the stop signal to the app as well as to adieu".to_owned(), Severity::Error)
         }
         ("process", _) => {
             ("KillMode=process leaves the service's other processes running".to_owned(), Severity::Warning)
@@ -195,7 +195,7 @@ fn check_type(unit: &Unit, service: &Service, findings: &mut Findings) {
     let Some(spot) = unit.last("Service", "Type").filter(|_| service.has_adieu()) else { return };
     let message = match spot.value.as_str() {
         "forking" => "Type=forking waits for adieu to fork, which it never does",
-        "oneshot" => "Type=oneshot takes the unit for starting as long as the app runs",
+        "oneshot" => "with Type=oneshot the unit is starting as long as the app runs",
         _ => return,
     };
     findings.add(Rule::UnitType, &service.subject, spot.place, message);
@@ -205,12 +205,12 @@ fn check_exec_stop(spot: &Spot<String>, service: &Service, findings: &mut Findin
     let Ok(words) = words(spot) else { return };
     let name = words.first().map(|word| base_name(word)).unwrap_or_default();
     if ["kill", "pkill", "killall"].contains(&name.as_str()) {
-        let message = format!("{} returns at once", words.join(" "));
+        let message = format!("{} returns before the service ends", words.join(" "));
         findings.add(Rule::ExecStopReturns, &service.subject, spot.place, message);
     }
 }
 
-/// What podman's generator makes of a container; the unit around it has limits of its own.
+/// A Quadlet's container; the unit that podman makes of it has limits of its own.
 fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(), (Position, String)> {
     let own = |key: &str| unit.last("Container", key);
     let (entrypoint, exec) = (own("Entrypoint"), own("Exec"));
@@ -253,9 +253,9 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
                 Rule::InitTwice,
                 &service.subject,
                 spot.place,
-                "RunInit=true puts another init in front of adieu",
+                "RunInit=true adds another init in front of adieu",
             )
-            .remedy("drop RunInit=true");
+            .remedy("remove RunInit=true");
     }
     if service.grace.is_none() {
         findings
@@ -263,9 +263,9 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
                 Rule::GraceMissing,
                 &service.subject,
                 place,
-                "there is no StopTimeout: podman kills after 10s",
+                "there is no StopTimeout, so podman kills after 10s",
             )
-            .remedy("set StopTimeout=30, or what the pre-stop sleep and the longest request take");
+            .remedy("set StopTimeout=30, or as long as the pre-stop sleep and the longest request take");
     }
     let timeout = unit.timeout()?;
     let limit = timeout.as_ref().map_or(Some(TIMEOUT), |spot| spot.value);
@@ -273,7 +273,7 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
         let at = timeout.as_ref().map_or(service.grace_place(), |spot| spot.place);
         let shown = show_duration;
         let message = format!(
-            "systemd kills podman after {}, and the container has {}",
+            "systemd kills podman after {}, but the container has {}",
             shown(limit.unwrap_or_default()),
             shown(service.whole_grace())
         );
@@ -297,7 +297,7 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
     Ok(())
 }
 
-/// `PodmanArgs=--stop-timeout=30`, which older versions of podman need for StopTimeout.
+/// `PodmanArgs=--stop-timeout=30`, which podman versions without StopTimeout need.
 fn podman_stop_timeout(unit: &Unit) -> Option<Spot<String>> {
     let arguments = unit.all("Container", "PodmanArgs");
     arguments.iter().rev().find_map(|spot| {
@@ -313,7 +313,7 @@ fn podman_stop_timeout(unit: &Unit) -> Option<Spot<String>> {
 fn entrypoint_words(spot: &Spot<String>) -> Result<Vec<String>, (Position, String)> {
     if spot.value.starts_with('[') {
         return serde_json::from_str(&spot.value).map_err(|_| {
-            (spot.place, "Entrypoint is no JSON; write [\"program\", \"argument\"]".to_owned())
+            (spot.place, "Entrypoint is not JSON; write [\"program\", \"argument\"]".to_owned())
         });
     }
     words(spot)

@@ -1,4 +1,5 @@
-//! A YAML node that knows its place: merge keys are followed, and scalars of any type have a text.
+//! A YAML node with its position in the file. Merge keys are followed; a scalar of any type can be
+//! read as text.
 
 use saphyr::{LoadableYamlNode, MarkedYaml};
 
@@ -7,10 +8,10 @@ use super::finding::{Position, Spot};
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a>(&'a MarkedYaml<'a>);
 
-/// The documents of a text.
+/// All documents in a text.
 ///
 /// # Errors
-/// The line, and what is wrong there.
+/// The line, and what is wrong on it.
 pub(crate) fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (usize, String)> {
     MarkedYaml::load_from_str(text).map_err(|error| (error.marker().line(), error.info().to_owned()))
 }

@@ -1,5 +1,5 @@
-//! Workflow commands, as GitHub's documentation has them ("Workflow commands for GitHub Actions",
-//! and the escapes of actions/toolkit, packages/core/src/command.ts).
+//! Findings as workflow commands. The format is in GitHub's documentation ("Workflow commands for
+//! GitHub Actions"), the escapes in actions/toolkit, packages/core/src/command.ts.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Showing findings: as text for people, JSON and SARIF for machines, and workflow commands for
-//! GitHub.
+//! The output formats for findings: text for people, JSON and SARIF for machines, and workflow
+//! commands for GitHub.
 
 mod github;
 mod sarif;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::finding::Finding;
 
-/// In which form findings are shown.
+/// The format of the findings.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// For people.
@@ -21,7 +21,7 @@ pub enum Format {
     Github,
 }
 
-/// The findings in so many files.
+/// The findings in this number of files.
 #[must_use]
 pub fn show(format: Format, findings: &[Finding], files: usize) -> String {
     match format {
@@ -41,6 +41,6 @@ struct LintReport<'a> {
 }
 
 fn json(findings: &[Finding], files: usize) -> String {
-    // Plain data with string keys: there is nothing in it that JSON cannot say.
+    // Plain data with string keys cannot fail to serialise.
     serde_json::to_string_pretty(&LintReport { version: 1, files, findings }).unwrap_or_default() + "\n"
 }

@@ -1,4 +1,4 @@
-//! SARIF 2.1.0 (OASIS), as code scanning takes it.
+//! Findings as SARIF 2.1.0 (OASIS), for code scanning.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ fn result(finding: &Finding) -> Value {
     })
 }
 
-/// A path as a URI reference (RFC 3986): what is no plain letter of a path is escaped.
+/// A path as a URI reference (RFC 3986), with all but unreserved characters and / escaped.
 fn uri(path: &str) -> String {
     let mut uri = String::new();
     for byte in path.trim_start_matches("./").bytes() {

@@ -1,5 +1,4 @@
-//! Findings for people: the place as compilers write it, then what is wrong, then what would be
-//! right.
+//! Findings for people: the position as compilers write it, then what is wrong, then how to fix it.
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
-//! Whole rehearsals by the real tool. First apps that each do one thing wrong when they are asked
-//! to stop, and must fail that one point of the checklist and no other; then the apps that must
-//! work unmodified, with their verdicts bare and under adieu. What the machine cannot run is left
-//! out aloud.
+//! Whole rehearsals by the real tool. First, apps that each do one thing wrong in their stop, and
+//! must fail that one point of the checklist and no other. Then real apps that must work
+//! unmodified, with their verdicts bare and under adieu. What the machine cannot run is reported as
+//! left out.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -18,25 +18,26 @@ use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// The longest that a rehearsal takes here, many times over.
+/// Many times longer than the longest rehearsal here.
 const REHEARSAL: Duration = Duration::from_secs(180);
-/// The first filling of the toolbox fetches packages.
+/// The first installation of the toolbox downloads packages.
 const FILLING: Duration = Duration::from_secs(900);
 const TOOL: Duration = Duration::from_secs(60);
 
-/// A rehearsal to be run.
+/// A rehearsal to run.
 struct Rehearsal {
     command: Command,
     app: Vec<String>,
 }
 
-/// What the tool said: its exit status and its JSON.
+/// The result of the tool: its exit status and its JSON.
 struct Said {
     status: Option<i32>,
     page: Value,
 }
 
-/// A free port from below those that the kernel gives to clients, of whom a rehearsal has many.
+/// A free port below the range that the kernel gives to clients, because a rehearsal has many of
+/// those.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() as u16 % 10_000;
@@ -50,7 +51,7 @@ impl Rehearsal {
     fn of(app: &[&str], port: u16) -> Rehearsal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adieu-rehearse"));
         command.args(["--quiet", "--json"]).env("PORT", port.to_string()).stdin(Stdio::null());
-        // What the person who runs the tests has set is not what is tested.
+        // Settings of the person who runs the tests must not have an effect.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ADIEU_"))
         {
             command.env_remove(name);
@@ -216,7 +217,7 @@ fn an_app_that_hangs_at_the_end_fails_to_exit_in_time() {
     Rehearsal::bad("hangs").with("--bare").run().fails_exactly(&["exits-in-time"]);
 }
 
-/// An app whose answers are those of production; quickly stopped.
+/// An app with answers as in production, and a quick stop.
 fn streams(load: &str) -> Rehearsal {
     let script = format!("{ROOT}/tests/rehearse/apps/streams.py");
     Rehearsal::of(&["python3", &script], free_port())
@@ -225,7 +226,7 @@ fn streams(load: &str) -> Rehearsal {
 }
 
 impl Said {
-    /// How many requests of this kind of connection there were, and how many of them were answered.
+    /// How many requests used this kind of connection, and how many of them were answered.
     fn count(&self, connection: &str) -> (usize, usize) {
         let requests = self.run()["recording"]["requests"].as_array().expect("requests");
         let such: Vec<_> = requests.iter().filter(|request| request["connection"] == connection).collect();
@@ -256,7 +257,7 @@ fn pinned_clients_stay_until_the_app_closes_their_connection() {
     assert!(late("pinned") > 0, "no balancer takes a pinned client away");
     assert_eq!(recording["moved_on"].as_array().map(Vec::len), Some(2), "{}", said.explained());
 
-    // Many at a time, so that one of them is asking when the app goes.
+    // Many clients, so that one of them has a request in flight when the app ends.
     streams("--url /slow?0.2 --pinned 8").env("RUDE", "keep").run().fails_exactly(&["lets-connections-go"]);
 }
 
@@ -305,7 +306,7 @@ fn an_answer_that_pauses_is_answered_only_at_its_end() {
         let whole = request["to"].as_i64() >= request["from"].as_i64().map(|from| from + 1200);
         assert!(whole, "{request}");
     }
-    // Half an answer is none, though its head came long ago.
+    // Half an answer counts as cut off, although its head came long before.
     let script = format!("{ROOT}/tests/rehearse/apps/cuts_in_flight.py");
     let cut = Rehearsal::of(&["python3", &script], free_port())
         .with("--bare --grace 5s --removal 0.5s --url /slow?seconds=1");
@@ -375,7 +376,7 @@ fn a_request_of_forty_seconds_is_waited_for() {
     said.passes("finishes-requests");
 }
 
-/// The folder that tests/apps/install.sh has filled, shared by all tests of this machine.
+/// The directory that tests/apps/install.sh has filled, shared by all tests on this machine.
 fn toolbox() -> Result<PathBuf, String> {
     static TOOLBOX: std::sync::OnceLock<Result<PathBuf, String>> = std::sync::OnceLock::new();
     let fill = || {
@@ -391,13 +392,13 @@ fn toolbox() -> Result<PathBuf, String> {
     TOOLBOX.get_or_init(fill).clone()
 }
 
-/// One app of tests/apps/apps.toml, ready to be started.
+/// One app of tests/apps/apps.toml, ready to start.
 struct App {
     command: Vec<String>,
     env: Vec<(String, String)>,
     serves: bool,
     port: u16,
-    /// Where its configuration was written to.
+    /// The path of its configuration.
     _work: tempfolder::Folder,
 }
 
@@ -405,7 +406,7 @@ mod tempfolder {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A folder that goes with the test.
+    /// A directory that is removed after the test.
     pub struct Folder(pub PathBuf);
 
     impl Folder {
@@ -463,7 +464,7 @@ fn app(name: &str) -> Result<App, String> {
 }
 
 impl App {
-    /// Bare it is PID 1, to which no signal comes that it does not handle; a slow request takes a
+    /// Bare it is PID 1, which gets no signal that it does not handle. A slow request takes a
     /// second.
     fn rehearsal(&self) -> Rehearsal {
         let words: Vec<&str> = self.command.iter().map(String::as_str).collect();
@@ -479,7 +480,8 @@ impl App {
         rehearsal.with(load)
     }
 
-    /// What it fails without adieu, and that nothing is lost and nothing else fails with it.
+    /// Bare it fails at least the points in `bare`. Under adieu it loses no request and fails exactly
+    /// those in `wrapped`.
     fn has_verdicts(&self, bare: &[&str], wrapped: &[&str]) {
         let said = self.rehearsal().with("--bare").run();
         for point in bare {
@@ -492,8 +494,8 @@ impl App {
     }
 }
 
-/// An app as a test: its name, what it fails bare, what it fails under adieu. Some run in the long
-/// selection only.
+/// An app as a test: its name, the points that it fails bare and under adieu. Some run only in the
+/// long selection.
 macro_rules! apps {
     ($($(#[$long:ident])? $test:ident: $name:literal, $bare:expr, $wrapped:expr;)+) => { $(
         #[test]
@@ -510,9 +512,9 @@ macro_rules! apps {
 
 /// As PID 1 it never gets the signal, and the platform has to kill it.
 const DEAF: [&str; 1] = ["handles-stop-signal"];
-/// It goes at once.
+/// It ends at once.
 const ABRUPT: [&str; 2] = ["fails-readiness-first", "finishes-requests"];
-/// It finishes its requests, but refuses new ones before any balancer knows.
+/// It finishes its requests, but refuses new ones before a balancer can know.
 const HASTY: [&str; 1] = ["fails-readiness-first"];
 const NONE: [&str; 0] = [];
 
@@ -533,8 +535,8 @@ apps! {
     #[long_selection] java: "java", ABRUPT, NONE;
 }
 
-/// Its workers close their listener at different times: what it loses bare differs, that it loses
-/// something does not.
+/// Its workers close their listeners at different times, so bare it always loses requests, but by
+/// different causes.
 #[test]
 fn gunicorn() {
     require!(able());
@@ -559,7 +561,7 @@ struct Server {
 impl Server {
     fn start(command: &mut Command, port: u16, folder: tempfolder::Folder) -> Server {
         let process = Companion::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
-        // Both take QUIT for a fast end; PostgreSQL, killed, would leave shared memory behind.
+        // Both stop fast on QUIT. PostgreSQL would leave shared memory behind when killed.
         let server = Server { _process: process.asked_with(libc::SIGQUIT), port, folder };
         harness::until("the server listens", || harness::try_connect(("127.0.0.1", port)).is_ok());
         server
@@ -603,7 +605,7 @@ impl Server {
         Ok(Server::start(&mut command, port, folder))
     }
 
-    /// The option by which the tool knows its port.
+    /// The option that tells the tool its port.
     fn option(&self) -> String {
         format!("--database {}", self.port)
     }
@@ -632,7 +634,7 @@ fn a_pool_of_database_connections_is_closed_under_adieu_and_left_open_without() 
     }
 }
 
-/// With a check and a hook that turns the tap off, the worker ends between two jobs; it never
+/// With a drain check and a hook that stops new jobs, the worker ends between two jobs. It never
 /// closes its connection, though.
 #[test]
 fn a_queue_worker_ends_between_two_jobs_under_adieu() {

@@ -1,5 +1,5 @@
 //! `--image`: a container by podman and runc, with the image's own entry point, STOPSIGNAL and
-//! HEALTHCHECK, asked from inside its network, of which there is none but loopback.
+//! HEALTHCHECK. Its network has only a loopback interface, so requests come from inside.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -13,14 +13,14 @@ use harness::{Companion, Scratch};
 use serde_json::Value;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_adieu-rehearse");
-/// crun, and the limits that podman sets by itself, are refused on some test machines.
+/// crun and podman's default limits do not work on some test machines.
 const ENGINE: &str = "podman --runtime=runc --cgroup-manager=cgroupfs";
 const RUN: [&str; 3] = [
     "--run-option=--network=none",
     "--run-option=--ulimit=nofile=1024:1024",
     "--run-option=--ulimit=nproc=1000:1000",
 ];
-/// podman takes its time for each thing that it is asked.
+/// podman is slow in each call.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn podman_runs_here() -> Result<(), String> {
@@ -33,7 +33,7 @@ fn podman(words: &[&str]) -> Output {
     harness::output(Command::new("podman").args(ENGINE.split(' ').skip(1)).args(words), PATIENCE)
 }
 
-/// An image of the tool alone, which is an app, and called adieu it is the init.
+/// An image with only the tool, which is also an app and, under the name adieu, the init.
 struct Image {
     name: String,
     _files: Scratch,
@@ -69,7 +69,7 @@ impl Drop for Image {
     }
 }
 
-/// The tool, and the libraries that it is linked to, where it looks for them.
+/// The tool and its shared libraries, at the paths where the loader looks for them.
 fn files() -> Vec<(PathBuf, PathBuf)> {
     let linked = harness::output(Command::new("ldd").arg(TOOL), PATIENCE);
     let text = String::from_utf8_lossy(&linked.stdout).into_owned();
@@ -95,7 +95,7 @@ fn outcome<'a>(page: &'a Value, point: &str) -> &'a Value {
     &findings.iter().find(|finding| finding["point"] == point).expect("each point is there")["outcome"]
 }
 
-/// The names of its containers, whatever their state.
+/// The names of its containers in any state.
 fn containers_of(image: &Image) -> String {
     let of_image = format!("--filter=ancestor={}", image.name);
     let output = podman(&["ps", "--all", "--format={{.Names}}", &of_image]);
@@ -121,7 +121,7 @@ fn an_image_with_adieu_loses_nothing_and_its_readiness_is_seen() {
     for point in ["fails-readiness-first", "finishes-requests", "exits-in-time"] {
         assert_eq!(outcome(&page, point), "pass", "{point}: {page:#}");
     }
-    // What adieu noted stays in the container.
+    // adieu's report stays in the container.
     assert_eq!(recording["adieu_report"], Value::Null);
     assert_eq!(containers_of(&image), "");
 }

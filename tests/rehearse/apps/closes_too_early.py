@@ -1,4 +1,4 @@
-# Closes its listener the moment it is told to stop, when no balancer can know of it yet; what is in flight is finished.
+# Closes its listener at the stop signal, when no balancer can know of the stop yet; requests in flight are finished.
 import time
 
 from server import Server

@@ -1,4 +1,4 @@
-# Cuts off the slow requests that are in flight when the stop comes, and serves those that come later.
+# Cuts off the slow requests that are in flight at the stop, and serves those that come later.
 import socket
 
 from server import Server

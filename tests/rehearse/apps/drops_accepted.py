@@ -1,4 +1,4 @@
-# Goes on accepting while it stops, and drops what it has accepted.
+# Keeps accepting connections while it stops, and drops them.
 from server import Server
 
 

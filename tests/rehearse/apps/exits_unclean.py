@@ -1,4 +1,4 @@
-# Stops in good order and then says that it failed.
+# Stops in an orderly way, then exits with the status of a failure.
 import os
 
 from server import Server

@@ -1,4 +1,4 @@
-# Stops serving in good order and then never leaves.
+# Stops serving in an orderly way, then never exits.
 import threading
 
 from server import Server

@@ -1,4 +1,4 @@
-# Does nothing about SIGTERM and has to be killed.
+# Ignores SIGTERM and has to be killed.
 import signal
 
 from server import Server

@@ -1,5 +1,5 @@
-# Keeps a connection to its database ($DATABASE, a port on 127.0.0.1) and leaves without closing it: SIGTERM ends it as it
-# ends any process that does not care.
+# Keeps a connection to its database ($DATABASE, a port on 127.0.0.1) and ends without closing it: SIGTERM kills it as it
+# kills any process without a handler.
 import os
 import socket
 

@@ -1,4 +1,4 @@
-# Starts a helper that ignores SIGTERM in a session of its own, and leaves it behind.
+# Starts a helper in its own session that ignores SIGTERM, and leaves it behind.
 import subprocess
 
 from server import Server

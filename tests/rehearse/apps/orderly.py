@@ -1,4 +1,4 @@
-# Does nothing wrong: the rule that the bad apps are exceptions from.
+# Does nothing wrong, for comparison with the bad apps.
 from server import Server
 
 Server().run()

@@ -1,6 +1,6 @@
 # What the bad apps have in common: an HTTP server on $PORT (127.0.0.1) with keep-alive and a thread for each connection.
-# GET /slow?seconds=N takes N seconds, everything else answers at once. Each bad app does one thing wrong when it is asked to
-# stop; the rest of its stop is orderly: it serves on for WAIT seconds, closes its listener, finishes what is in flight, exits.
+# GET /slow?seconds=N takes N seconds, everything else answers at once. Each bad app does one thing wrong in its stop. The
+# rest is orderly: it keeps serving for WAIT seconds, closes its listener, finishes requests in flight, and exits.
 import os
 import signal
 import socket
@@ -20,7 +20,7 @@ class Server:
     def note_stop(self, *_):
         self.stopping = True
 
-    # What a bad app overrides.
+    # Bad apps override these.
     def on_accept(self, connection):
         return True
 
@@ -33,7 +33,7 @@ class Server:
     def run(self):
         signal.signal(signal.SIGTERM, self.note_stop)
         threading.Thread(target=self.accept, daemon=True).start()
-        # An Event set by a handler that interrupts its own wait would lock itself out.
+        # An Event would deadlock when a handler that interrupts its wait sets it.
         while not self.stopping:
             time.sleep(0.005)
         self.on_stop()
@@ -47,7 +47,7 @@ class Server:
             time.sleep(0.01)
 
     def close_listener(self):
-        # shutdown wakes the thread in accept(); close alone would leave the socket listening until then.
+        # shutdown wakes the thread in accept(); with close alone the socket would keep listening.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 

@@ -1,6 +1,6 @@
-# Answers as production has them: pauses, uploads, server-sent events, websockets; by TLS with $CERT, on a unix socket with
-# $SOCKET. $RUDE names what it does wrong in its stop: "cut" ends streams without their end, "keep" drops kept connections
-# whatever is asked on them. Otherwise its stop is orderly, and answers after the listener is closed say Connection: close.
+# Answers as in production: pauses, uploads, server-sent events, websockets; over TLS with $CERT, on a unix socket with
+# $SOCKET. $RUDE names what it does wrong in its stop: "cut" breaks streams off, "keep" drops keep-alive connections with
+# requests on them. Otherwise its stop is orderly: answers after the listener is closed have Connection: close.
 import base64
 import hashlib
 import os
@@ -35,7 +35,7 @@ class Streams(Server):
 
     def drain(self):
         super().drain()
-        # Until nobody has asked for a while: clients that kept their connections are to hear Connection: close.
+        # Until no request has come for a while, so that clients with keep-alive connections get Connection: close.
         quiet = 0
         while quiet < 30 and not RUDE:
             time.sleep(0.01)
@@ -66,7 +66,7 @@ class Streams(Server):
         except (OSError, ValueError):
             pass
         finally:
-            # The thread that reads may still hold it.
+            # The reading thread may still use it.
             try:
                 if self.tls:
                     connection.unwrap()
@@ -75,7 +75,7 @@ class Streams(Server):
                 pass
             connection.close()
 
-    # Whether another request may follow.
+    # True when another request may follow.
     def reply(self, connection, method, path, headers, body):
         path, _, query = path.partition("?")
         if path == "/events":

@@ -370,8 +370,7 @@ fn legend(out: &mut String, y: i64) {
         };
         write_text(out, x + gap, y + 1, "small", name);
     }
-    let text =
-        "new: a connection for each request; kept: keep-alive; pin: until the app closes it; open: a stream";
+    let text = "new: one per request; kept: keep-alive; pin: until the app closes it; open: a stream";
     write_text(out, 320, y + 1, "small faint", text);
     write_anchored(out, RIGHT, y + 1, "small faint", "end", "adieu-rehearse");
 }

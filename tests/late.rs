@@ -3,13 +3,13 @@
 
 mod harness;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use harness::seccomp::{Actor, Supervisor};
-use harness::{End, Init, Launch, Running, Scratch};
+use harness::{End, Init, Launch, Running, Scratch, WATCHDOG};
 
 /// The app leaves a process behind that ignores TERM, and exits.
 const LEAVES_A_DEAF_PROCESS: &str = "trap '' TERM; sleep 1000 & echo left; exit 3";
@@ -80,24 +80,24 @@ fn held(launch: Launch) -> Held {
     let (launch, supervisor) =
         launch.options(&format!("--pre-stop 0 --grace 50s --health {health}")).judged_execs(move |call| {
             // A test that is over lets go, too.
-            if call.actor == Actor::Child { gate.recv().unwrap_or_default() } else { None }
+            if call.actor != Actor::Child {
+                return None;
+            }
+            gate.recv_timeout(WATCHDOG).unwrap_or_default()
         });
     Held { run: launch.start(), health, let_go, supervisor }
 }
 
 impl Held {
     fn ask(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.health).expect("the endpoint listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        let mut stream = harness::connect(self.health);
         write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
+        harness::rest(&mut stream)
     }
 
     /// The endpoint is served, and a second child would be a second app.
     fn is_served(&self) {
-        harness::until("the endpoint listens", || TcpStream::connect(self.health).is_ok());
+        harness::until("the endpoint listens", || harness::try_connect(self.health).is_ok());
         let answer = self.ask("/readyz");
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("starting"), "{answer}");
         assert!(self.ask("/livez").starts_with("HTTP/1.1 200 "));

@@ -331,13 +331,13 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
         if next <= Instant::now() {
             // A ping on the one, a request on the other.
             websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
-            websocket.read_exact(&mut [0; 6]).unwrap();
+            harness::exactly(&mut websocket, 6);
             let thread = thread::spawn({
                 let mut kept = kept.try_clone().unwrap();
                 move || {
                     let asked =
                         kept.write_all(b"GET /fast HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n");
-                    asked.is_ok() && until_blank_line(&mut kept) && kept.read_exact(&mut [0; 2]).is_ok()
+                    asked.is_ok() && until_blank_line(&mut kept) && harness::try_exactly(&mut kept, 2).is_ok()
                 }
             });
             while !thread.is_finished() {
@@ -358,7 +358,7 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
         thread::sleep(Duration::from_millis(2));
     }
     websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
-    assert!(websocket.read_exact(&mut [0; 6]).is_ok(), "the websocket is still open");
+    assert!(harness::try_exactly(&mut websocket, 6).is_ok(), "the websocket is still open");
     assert_eq!(drain.look(now()).let_go, 1);
 }
 

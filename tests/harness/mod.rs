@@ -23,7 +23,7 @@ pub use launch::Launch;
 pub use nix::sys::signal::Signal;
 pub use pipe::Pipe;
 pub use running::{End, Running};
-pub use stream::{accept, connect, exactly, rest, try_connect, try_connect_unix};
+pub use stream::{accept, connect, exactly, rest, try_connect, try_connect_unix, try_exactly};
 
 /// How long a whole test may take before it has failed.
 pub const WATCHDOG: Duration = Duration::from_secs(60);

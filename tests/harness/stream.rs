@@ -55,9 +55,16 @@ pub fn try_rest(stream: &mut (impl Read + AsFd)) -> Result<String> {
 
 /// The next so many bytes, all of which come under the watchdog.
 pub fn exactly(stream: &mut (impl Read + AsFd), count: usize) -> Vec<u8> {
-    let all = up_to(stream, count).expect("an answer");
-    assert_eq!(all.len(), count, "it ended after '{}'", String::from_utf8_lossy(&all));
-    all
+    try_exactly(stream, count).expect("an answer")
+}
+
+pub fn try_exactly(stream: &mut (impl Read + AsFd), count: usize) -> Result<Vec<u8>> {
+    let all = up_to(stream, count)?;
+    if all.len() < count {
+        let text = String::from_utf8_lossy(&all).into_owned();
+        return Err(Error::new(ErrorKind::UnexpectedEof, format!("it ended after '{text}'")));
+    }
+    Ok(all)
 }
 
 fn up_to(stream: &mut (impl Read + AsFd), count: usize) -> Result<Vec<u8>> {

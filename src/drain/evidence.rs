@@ -18,6 +18,7 @@
 //! | the app spoke last; the exchange is like others that were complete | `JustSent`, then `Answered` | for `--drain-quiet` |
 //! | the same, of any size, on a listener of which many exchanges were seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
 //! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for some six seconds |
+//! | the same, and threads of the app block in reads on other connections | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
 //! | the same, and nothing of the kind is known | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, and it may all be a TLS handshake | `Handshake`, then `Answered` | for a minute |
@@ -337,7 +338,7 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
         Some((_, (_, answered))) if !present.first && rhythm.is_steady(answered) => twice,
         _ if present.overlapped => patience.longest,
         None if history.is_experienced(info, rhythm) && rhythm.is_steady(u64::MAX) => twice,
-        None if history.reading == Reading::No && rhythm.has_readers() => patience.longest,
+        None if history.reading == Reading::Elsewhere => patience.longest,
         None if history.is_experienced(info, rhythm) => UNSEEN,
         _ => patience.longest,
     };
@@ -611,7 +612,7 @@ mod tests {
         assert_eq!(other.waits(1).look(&mut rhythm), Evidence::Answered);
         // Whose thread does something else has not finished.
         let mut pausing = Client::kept(5000, 20);
-        pausing.history.reads(Reading::No);
+        pausing.history.reads(Reading::Elsewhere);
         assert_eq!(pausing.waits(9_999).look(&mut rhythm), Evidence::MayGoOn);
         // Nor does it say anything where it reads while requests are open, or of small frames.
         let mut frames = Client::kept(5000, 1);

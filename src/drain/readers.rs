@@ -32,8 +32,10 @@ pub(super) enum Reading {
     Unknown,
     /// One does.
     Yes,
-    /// None did, when all were looked at.
+    /// None did, when all were looked at, and none ever did on any connection of the app's.
     No,
+    /// None did on this one, while others were read from.
+    Elsewhere,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub(super) struct Readers {
     passed: Option<Moment>,
     /// By inode of the socket, when its reader was last seen.
     seen: HashMap<u32, Moment>,
+    /// A reader was seen at some time.
+    found: bool,
     /// The kernel does not show it.
     hidden: bool,
 }
@@ -65,7 +69,10 @@ impl Readers {
         for _ in 0..PIECE {
             let Some(thread) = self.left.pop() else { break };
             match thread.reads() {
-                Ok(Some(inode)) => drop(self.seen.insert(inode, now)),
+                Ok(Some(inode)) => {
+                    self.seen.insert(inode, now);
+                    self.found = true;
+                }
                 Ok(None) => {}
                 Err(error) => self.hidden = error.kind() == io::ErrorKind::PermissionDenied,
             }
@@ -89,6 +96,7 @@ impl Readers {
         let after = |then: Moment| then.since(moved) > TICK;
         match self.seen.get(&inode) {
             Some(seen) if after(*seen) => Reading::Yes,
+            _ if self.passed.is_some_and(after) && self.found => Reading::Elsewhere,
             _ if self.passed.is_some_and(after) => Reading::No,
             _ => Reading::Unknown,
         }
@@ -119,13 +127,13 @@ mod tests {
             now = now + APART;
         }
         assert_eq!(readers.of_inode(inode, now + APART), Reading::Unknown, "data came since");
-        assert_eq!(readers.of_inode(u32::MAX, Moment::START), Reading::No);
+        assert_eq!(readers.of_inode(u32::MAX, Moment::START), Reading::Elsewhere);
         client.write_all(b"something").unwrap();
         assert_eq!(thread.join().unwrap(), 9);
         for _ in 0..2 {
             now = now + APART;
             readers.go_on(now, || Ok(vec![own]));
         }
-        assert_eq!(readers.of_inode(inode, Moment::START), Reading::No);
+        assert_eq!(readers.of_inode(inode, Moment::START), Reading::Elsewhere);
     }
 }

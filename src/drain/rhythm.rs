@@ -75,8 +75,6 @@ pub(super) struct Rhythm {
 /// What its threads were seen to do that block in a read on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Readership {
-    /// They do so between two requests.
-    between: bool,
     /// While a request was open, none read.
     apart: bool,
     /// They read while a request was open, as a tunnel with a thread for each direction does.
@@ -132,14 +130,9 @@ impl Rhythm {
     pub(super) fn reading(&mut self, reading: Reading, evidence: Evidence) {
         match (reading, evidence) {
             (Reading::Yes, Evidence::Unanswered) => self.readers.ahead = true,
-            (Reading::No, Evidence::Unanswered) => self.readers.apart = true,
-            (Reading::Yes, _) => self.readers.between = true,
-            (Reading::No | Reading::Unknown, _) => {}
+            (Reading::No | Reading::Elsewhere, Evidence::Unanswered) => self.readers.apart = true,
+            (Reading::Yes | Reading::No | Reading::Elsewhere | Reading::Unknown, _) => {}
         }
-    }
-
-    pub(super) fn has_readers(&self) -> bool {
-        self.readers.between
     }
 
     pub(super) fn works_apart(&self) -> bool {

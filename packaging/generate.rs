@@ -2,7 +2,7 @@
 //! completions, the page of settings, and the JSON Schemas. All come from the tables in
 //! `src/settings`, and a test holds that what is checked in is what would be written now.
 //!
-//!     cargo run --example generate
+//!     cargo run -p adieu --features schema --example generate
 
 use adieu::moment::show_duration;
 use adieu::settings::list::{LIST, Section, Setting, Takes, Usually, ValueKind};
@@ -92,8 +92,8 @@ fn programs_in_manual() -> String {
 fn stopped_by(program: &Program) -> String {
     match (program.schedule, program.stop_once) {
         (Some(schedule), _) => schedule.to_owned(),
-        (None, true) => "the signal that asks, once".to_owned(),
-        (None, false) => "the signal that asks".to_owned(),
+        (None, true) => "the signal of the stop request, once".to_owned(),
+        (None, false) => "the signal of the stop request".to_owned(),
     }
 }
 

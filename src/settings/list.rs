@@ -23,20 +23,20 @@ pub struct Setting {
     pub tini: Option<&'static str>,
     /// Where help shows it.
     pub section: Section,
-    /// What counts where it is not set.
+    /// Its value where it is not set.
     pub default: Usually,
-    /// What it does, in one short sentence, without its choices and its default.
+    /// What it does, in one short sentence, without choices and default.
     pub help: &'static str,
 }
 
 /// How many values a setting takes, and of which kind.
 #[derive(Clone, Copy)]
 pub enum Takes {
-    /// None: it is on when it is there. In a variable or the file: true or false.
+    /// None: it is on when it is given. In a variable or the file: true or false.
     Nothing,
     /// One value; the last one counts.
     One(ValueKind),
-    /// One value each time, all count. [`Split`] parts the values in a variable.
+    /// One value each time, and all count. [`Split`] separates them in a variable.
     Many(ValueKind, Split),
 }
 
@@ -53,7 +53,7 @@ pub enum ValueKind {
     Status,
     /// The path of a file.
     Path,
-    /// What adieu asks or tells: `exec:CMD ARG`, `http://...`.
+    /// A command to run or an address to ask: `exec:CMD ARG`, `http://...`.
     Target,
     /// One of these words, under this name in help.
     Word(&'static str, fn() -> Vec<&'static str>),
@@ -61,7 +61,7 @@ pub enum ValueKind {
     Other(&'static str),
 }
 
-/// How several values stand in one variable.
+/// What separates several values in one variable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Split {
     /// `TERM,INT`.
@@ -70,14 +70,14 @@ pub enum Split {
     Lines,
 }
 
-/// What counts where nobody has set anything.
+/// The value of a setting that nobody has set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Usually {
     /// Off, or nothing.
     Unset,
-    /// This, in the notation of the setting.
+    /// This value, as one would type it.
     Is(&'static str),
-    /// What the rest says; in words.
+    /// It depends on other things; described in words.
     Depends(&'static str),
 }
 
@@ -98,7 +98,7 @@ pub enum Section {
     Hooks,
     /// Log and report.
     Output,
-    /// What is no setting of the app.
+    /// Everything else.
     Other,
 }
 
@@ -124,7 +124,7 @@ impl Section {
             Section::Readiness => "Readiness",
             Section::Drain => "Drain",
             Section::Hooks => "Hooks",
-            Section::Output => "What it says",
+            Section::Output => "Log and report",
             Section::Other => "Other",
         }
     }
@@ -144,7 +144,7 @@ impl ValueKind {
         }
     }
 
-    /// The only words that are allowed; none where more than words are.
+    /// The words that are allowed; empty for values of other kinds.
     pub fn choices(self) -> Vec<&'static str> {
         match self {
             Word(_, choices) => choices(),
@@ -154,14 +154,14 @@ impl ValueKind {
 }
 
 impl Setting {
-    /// The variable: `--pre-stop` is `ADIEU_PRE_STOP`. Settings without a key have none, but for
-    /// the file's own place.
+    /// The variable: `--pre-stop` is `ADIEU_PRE_STOP`. Settings without a key have none, except
+    /// `--config`.
     pub fn variable(&self) -> Option<String> {
         let has_one = self.key.is_some() || self.id == Id::Config;
         has_one.then(|| format!("ADIEU_{}", self.long.to_ascii_uppercase().replace('-', "_")))
     }
 
-    /// What its values are, if it takes any.
+    /// The kind of its values, if it takes any.
     pub fn kind(&self) -> Option<ValueKind> {
         match self.takes {
             Nothing => None,
@@ -169,7 +169,7 @@ impl Setting {
         }
     }
 
-    /// Its default, where that is always the same.
+    /// Its default, if that is always the same; else empty.
     pub fn usual(&self) -> &'static str {
         match self.default {
             Is(text) => text,
@@ -179,7 +179,7 @@ impl Setting {
 
     /// What it does, with its choices and its default.
     pub fn text(&self) -> String {
-        // The known programs are too many for a line; the manual page has them.
+        // The known programs are too many for a line; the manual page lists them.
         const FEW: usize = 10;
         let choices = self.kind().map(|kind| (kind.name(), kind.choices()));
         let choices = match choices {
@@ -198,7 +198,7 @@ impl Setting {
 
 /// A setting's row.
 pub fn by_id(id: Id) -> &'static Setting {
-    // Rows and ids come from one list, in one order; a test holds it.
+    // Rows and ids come from one list, in one order; a test holds that.
     LIST.get(id as usize).unwrap_or(&LIST[0])
 }
 
@@ -238,7 +238,7 @@ settings! {
         help: "how long to keep serving after readiness fails",
         default: Depends("5s, at most a third of the grace"), ..of(Section::Stop) },
     DrainTimeout: Setting { long: "drain-timeout", takes: One(Time), key: Some("drain.timeout"),
-        help: "how long to wait then for requests in flight",
+        help: "how long to wait for requests in flight after the pre-stop sleep",
         default: Depends("until two thirds of the grace"), ..of(Section::Stop) },
     KillMargin: Setting { long: "kill-margin", takes: One(Time), key: Some("stop.kill-margin"),
         help: "how long before the end of the grace to kill",
@@ -248,10 +248,10 @@ settings! {
         default: Is("2s"), ..of(Section::Stop) },
     Stop: Setting { long: "stop", takes: One(Other("SCHEDULE")), key: Some("stop.schedule"),
         help: "the signals that stop the app, with waits between them: TERM, QUIT/20s/TERM, QUIT/kill-1s/TERM (1s before the kill), none",
-        default: Depends("by platform and program, else the signal that asked"), ..of(Section::Stop) },
+        default: Depends("by platform and program, else the signal of the stop request"), ..of(Section::Stop) },
     StopOn: Setting { long: "stop-on", takes: Many(Signal, Split::Commas), key: Some("stop.on"),
         help: "the signals that ask for a stop",
-        default: Depends("TERM, and what the platform or the program stops by"), ..of(Section::Stop) },
+        default: Depends("TERM, and the stop signal of the platform or the program"), ..of(Section::Stop) },
     StopOnce: Setting { long: "stop-once", key: Some("stop.once"),
         help: "do not forward a second stop request while stopping", ..of(Section::Stop) },
     Wait: Setting { long: "wait",
@@ -260,10 +260,10 @@ settings! {
         help: "how much of the grace --wait leaves for the app's own end",
         default: Depends("5s, at most a third of the grace"), ..of(Section::Stop) },
     Profile: Setting { long: "profile", takes: One(Word("NAME", programs::choices)), key: Some("profile"),
-        help: "stop the app as this known program is stopped; none: as any other program",
+        help: "stop the app as this known program; none: as an unknown one",
         default: Depends("by COMMAND"), ..of(Section::Stop) },
     Platform: Setting { long: "platform", takes: One(Word("NAME", Platform::names)), key: Some("platform"),
-        help: "whose defaults to use",
+        help: "the platform whose defaults to use",
         default: Depends("detected"), ..of(Section::Stop) },
 
     Rewrite: Setting { long: "rewrite", short: Some('r'), takes: Many(Other("FROM:TO"), Split::Commas),
@@ -273,7 +273,7 @@ settings! {
         tini: Some("TINI_KILL_PROCESS_GROUP"),
         help: "signal the app's whole process group", ..of(Section::Signals) },
     SingleChild: Setting { long: "single-child", short: Some('c'),
-        help: "signal only the app, which is the default (for dumb-init's users)", ..of(Section::Signals) },
+        help: "signal only the app, which is the default; for users of dumb-init", ..of(Section::Signals) },
     ParentDeathSignal: Setting { long: "parent-death-signal", short: Some('p'), takes: One(Signal),
         key: Some("signals.parent-death"),
         help: "the signal that adieu gets when its parent dies", ..of(Section::Signals) },
@@ -281,7 +281,7 @@ settings! {
         help: "the signal that the app gets when adieu itself is killed, or none",
         default: Is("KILL"), ..of(Section::Signals) },
     Subreaper: Setting { long: "subreaper", short: Some('s'), tini: Some("TINI_SUBREAPER"),
-        help: "accepted for tini's users; adieu reaps orphans anyway", ..of(Section::Signals) },
+        help: "does nothing, as adieu always reaps orphans; for users of tini", ..of(Section::Signals) },
 
     SuccessExit: Setting { long: "success-exit", short: Some('e'), takes: Many(Status, Split::Commas),
         key: Some("exit.success"),
@@ -302,7 +302,7 @@ settings! {
     ReadyFile: Setting { long: "ready-file", takes: One(Path), key: Some("ready.file"),
         help: "a file that exists while the app is ready", ..of(Section::Readiness) },
     Probe: Setting { long: "probe", takes: One(Word("readyz|livez|status", || vec!["readyz", "livez", "status"])),
-        help: "ask the running adieu at the address of --health; exit 0 or 1", ..of(Section::Readiness) },
+        help: "ask the adieu that runs at the address of --health; exit 0 or 1", ..of(Section::Readiness) },
 
     Drain: Setting { long: "drain", takes: One(Word("auto|off", || vec!["auto", "off"])), key: Some("drain.mode"),
         help: "wait for requests in flight",
@@ -316,7 +316,7 @@ settings! {
         ..of(Section::Drain) },
     CloseConnections: Setting { long: "close-connections", takes: Many(Other("auto|off|PORT"), Split::Commas),
         key: Some("drain.close-connections"),
-        help: "close kept HTTP/1 connections between two requests; on which ports, where that cannot be seen (TLS)",
+        help: "close keep-alive HTTP/1 connections between two requests; name ports where HTTP/1 cannot be seen (TLS)",
         default: Is("auto"), ..of(Section::Drain) },
     DrainQuiet: Setting { long: "drain-quiet", takes: One(Time), key: Some("drain.quiet"),
         help: "how long a connection counts as in flight after data was sent on it",
@@ -338,13 +338,13 @@ settings! {
 
     LogLevel: Setting { long: "log-level", key: Some("log.level"), tini: Some("TINI_VERBOSITY"),
         takes: One(Word("LEVEL", || vec!["off", "error", "warn", "info", "debug", "trace"])),
-        help: "how much to say",
+        help: "how much to log",
         default: Depends("RUST_LOG, else info"), ..of(Section::Output) },
     LogFormat: Setting { long: "log-format", takes: One(Word("text|json", || vec!["text", "json"])), key: Some("log.format"),
         help: "how to write lines to stderr",
         default: Is("text"), ..of(Section::Output) },
     Verbose: Setting { long: "verbose", short: Some('v'),
-        help: "say more: debug; twice: trace", ..of(Section::Output) },
+        help: "log more: debug; twice: trace", ..of(Section::Output) },
     WarnOnReap: Setting { long: "warn-on-reap", short: Some('w'), key: Some("log.warn-on-reap"),
         help: "warn when an orphan is reaped", ..of(Section::Output) },
     Report: Setting { long: "report", takes: One(Path), key: Some("log.report"),
@@ -426,7 +426,7 @@ mod tests {
     fn help_shows_choices_and_defaults() {
         assert_eq!(by_id(Id::Leftovers).text().matches("(default: 2s)").count(), 1);
         assert!(by_id(Id::Platform).text().contains(": systemd, kubernetes, ecs, "));
-        assert!(by_id(Id::LogLevel).text().contains("how much to say: off, error"));
+        assert!(by_id(Id::LogLevel).text().contains("how much to log: off, error"));
     }
 
     /// A default is read as a value that someone typed would be.

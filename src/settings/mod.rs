@@ -1,8 +1,9 @@
-//! What was typed, and what was meant by it.
+//! What was typed, and what it means.
 //!
-//! [`typed`] collects words with their origins; this module turns them into [`Settings`] that are
-//! valid and fit together, or refuses with one line that says what is wrong, where it stands and
-//! what would be right. Flag beats variable beats file beats platform beats default.
+//! [`typed`] collects values with their origins; this module turns them into [`Settings`] that are
+//! valid and fit together, or refuses with one line: what is wrong, where, and what would be right.
+//! A flag beats a variable, that beats the file, that the platform or the program, and these the
+//! default.
 
 pub mod list;
 mod platform;
@@ -40,13 +41,13 @@ impl fmt::Display for Refusal {
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// Nobody has set anything.
+    /// Not set.
     Default,
-    /// Found out from the environment.
+    /// Detected from the environment.
     Detected,
-    /// What this platform suggests.
+    /// The default of this platform.
     Platform(&'static str),
-    /// A known program's.
+    /// The default of this known program.
     Program(&'static str),
     /// A line of the settings file.
     File {
@@ -85,7 +86,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What adieu was asked to do.
+/// What the command line requests.
 pub enum Task {
     /// Run the app.
     Run(Box<Settings>),
@@ -93,7 +94,7 @@ pub enum Task {
     Check(Box<Settings>),
     /// Wait as a preStop hook.
     Wait(Box<WaitSettings>),
-    /// Copy ourselves to this path.
+    /// Copy adieu to this path.
     Install(PathBuf),
     /// Ask a running adieu.
     Probe {
@@ -102,44 +103,44 @@ pub enum Task {
         /// `readyz`, `livez` or `status`.
         what: &'static str,
     },
-    /// Print this text, which was asked for, and exit 0.
+    /// Print this text and exit 0.
     Show(String),
 }
 
-/// Everything valid.
+/// Valid settings.
 pub struct Settings {
     /// The app, and its arguments.
     pub command: Vec<OsString>,
     /// Whose defaults are used.
     pub platform: Platform,
-    /// What the lifecycle has to know.
+    /// The settings of the lifecycle.
     pub plan: Plan,
     /// How signals reach the app.
     pub signals: SignalSettings,
     /// How adieu exits.
     pub exit: ExitSettings,
-    /// What ready means, and who may ask.
+    /// What ready means, and how others learn it.
     pub ready: ReadySettings,
     /// How requests in flight are seen.
     pub drain: DrainSettings,
     /// What is run at which point of the stop.
     pub hooks: HookSettings,
-    /// What adieu says.
+    /// What adieu logs.
     pub log: LogSettings,
-    /// A variable that a known program needs for a clean stop, and that nobody has set.
+    /// A variable that a known program needs for a clean stop, if it is not set.
     pub app_variable: Option<(&'static str, &'static str)>,
-    /// What will not work as one might think, in one line each.
+    /// Warnings for the operator, one line each.
     pub warnings: Vec<String>,
     /// `--report`
     pub report: Option<PathBuf>,
     /// Every setting, as `--check` shows it.
     pub shown: Vec<Shown>,
-    /// The same for whoever may ask: without commands and URLs, which may hold secrets.
+    /// The same without commands and URLs, which may hold secrets: for the health endpoint.
     pub published: Vec<Shown>,
 }
 
 impl Settings {
-    /// What a known program needs in its environment: `NAME=VALUE`.
+    /// A variable that a known program needs: `NAME=VALUE`.
     pub fn app_variable(&self) -> Option<CString> {
         let (name, value) = self.app_variable?;
         CString::new(format!("{name}={value}")).ok()
@@ -169,7 +170,7 @@ pub struct ExitSettings {
     pub die_of_signal: bool,
 }
 
-/// What adieu says, and how.
+/// What adieu logs, and how.
 pub struct LogSettings {
     /// In the notation of RUST_LOG.
     pub filter: String,
@@ -179,8 +180,7 @@ pub struct LogSettings {
     pub warn_on_reap: bool,
 }
 
-/// Something outside the app that adieu can ask or tell: a readiness check, a drain check or a
-/// hook.
+/// What a readiness check, a drain check or a hook runs or calls.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
     /// `exec:CMD ARG...`, split as a shell splits words; good when it exits 0.
@@ -201,27 +201,27 @@ pub struct HttpTarget {
     pub method: &'static str,
     /// Where to connect.
     pub addr: SocketAddr,
-    /// What goes into the Host header, as typed: `127.0.0.1:8080`.
+    /// The Host header, as typed: `127.0.0.1:8080`.
     pub host: String,
     /// Path and query, beginning with `/`.
     pub path: String,
 }
 
-/// How adieu finds out who is still busy.
+/// How adieu finds out what is in flight.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DrainSettings {
     /// `--drain auto|off`.
     pub on: bool,
-    /// `--drain-port`, repeatable: these listening ports instead of those found through /proc.
+    /// `--drain-port`, repeatable: these listening ports instead of those found in /proc.
     pub ports: Vec<u16>,
-    /// `--drain-outbound`, repeatable: wait for answers from these remote ports, too.
+    /// `--drain-outbound`, repeatable: wait for answers from these remote ports too.
     pub outbound: Vec<u16>,
-    /// `--drain-check`: idle when it says so.
+    /// `--drain-check`: the app is idle when it passes.
     pub check: Option<Target>,
     /// `--drain-quiet`: data sent within this time keeps a connection in flight. Default 1 s.
     pub quiet: Duration,
-    /// `--drain-longest`: how long a connection whose evidence is a tie counts as in flight.
-    /// Default 10 s.
+    /// `--drain-longest`: how long a connection without clear evidence counts as in flight. Default
+    /// 10 s.
     pub longest: Duration,
     /// `--close-connections`
     pub close: CloseSettings,
@@ -231,26 +231,26 @@ pub struct DrainSettings {
 pub struct WaitSettings {
     /// How long to sleep.
     pub pre_stop: Duration,
-    /// When to have ended, since the start.
+    /// When to end, since the start.
     pub until: Duration,
     /// How adieu waits for requests in flight.
     pub drain: DrainSettings,
-    /// That of `--health`, by which another adieu may serve here.
+    /// The port of `--health`, on which another adieu may serve here.
     pub own_ports: Vec<u16>,
-    /// What adieu says.
+    /// What adieu logs.
     pub log: LogSettings,
 }
 
-/// How clients with kept connections are let go.
+/// How clients with keep-alive connections are let go.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CloseSettings {
-    /// `--drain auto`
+    /// Off with `--close-connections off`.
     pub on: bool,
-    /// These ports speak HTTP/1; of others that has to be seen.
+    /// These ports speak HTTP/1; on others it has to be seen.
     pub ports: Vec<u16>,
     /// No other ports.
     pub only_these: bool,
-    /// Not all at once, but spread over this time: a third of the drain, at most 2 s.
+    /// Attempts begin spread over this time: a third of the drain, at most 2 s.
     pub spread: Duration,
 }
 
@@ -268,7 +268,7 @@ pub struct HookSettings {
     pub timeout: Duration,
 }
 
-/// What ready means, and who may ask.
+/// What ready means, and how others learn it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ReadySettings {
     /// `--health ADDR:PORT`.
@@ -279,11 +279,11 @@ pub struct ReadySettings {
     pub file: Option<PathBuf>,
 }
 
-/// Reads what was asked from the arguments (the program's own name left out), the environment and
-/// the file.
+/// Reads the task from the arguments (without the program's own name), the environment and the
+/// file.
 ///
 /// # Errors
-/// One line for the first thing that is wrong; the exit status is then 125.
+/// One line for the first error; the exit status is then 125.
 pub fn task(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

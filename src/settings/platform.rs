@@ -1,4 +1,4 @@
-//! Which platform runs us, and what that means for the stop: one row each.
+//! The platforms, how each is detected, and what it means for the stop: one row each.
 
 use crate::signal::Signal;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 /// What adieu knows of a platform.
 struct Facts {
     name: &'static str,
-    /// Any of these tells it. The first row with a sign that is there counts.
+    /// It is detected by any of these. The first row with a sign that is present counts.
     signs: &'static [Sign],
-    /// Seconds from its stop signal to its SIGKILL, unless it is told otherwise.
+    /// Seconds from its stop signal to its SIGKILL, by default.
     grace: u64,
-    /// Something stops sending requests once readiness fails, so it helps to keep serving for a
-    /// while.
+    /// A load balancer stops sending requests once readiness fails, so it helps to keep serving for
+    /// a while.
     routes_by_readiness: bool,
-    /// The signal other than TERM by which it asks for a stop.
+    /// The signal besides TERM that it stops with.
     also_stops_on: Option<Signal>,
-    /// The stop schedule, where the platform leaves nothing to signal.
+    /// The stop schedule, if the platform needs another than the usual one.
     schedule: Option<&'static str>,
-    /// What a user has to know, for the documentation.
+    /// What a user has to know, in Markdown.
     note: &'static str,
 }
 
-/// What tells a platform.
+/// What a platform is detected by.
 enum Sign {
     /// This variable is set, and not empty.
     Variable(&'static str),
@@ -31,14 +31,14 @@ enum Sign {
     File(&'static str),
 }
 
-/// What settings depend on besides what was typed: what tells platforms apart, and how programs are
-/// configured.
+/// What settings depend on besides what was typed: signs of platforms, and configuration files of
+/// programs.
 pub struct Surroundings<'a> {
     /// An environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether there is such a file.
+    /// Whether this file exists.
     pub exists: &'a dyn Fn(&str) -> bool,
-    /// The texts of a file, or of the files in a folder; none where it cannot be read.
+    /// The texts of a file, or of the files in a folder; empty if it cannot be read.
     pub texts: &'a dyn Fn(&str) -> Vec<String>,
     /// adieu's own.
     pub pid: u32,
@@ -77,7 +77,7 @@ use Sign::{File, OurPid, Variable};
 
 #[rustfmt::skip]
 platforms! {
-    /// systemd. First, since it names the very process. It routes nothing. Grace:
+    /// systemd. First, since its sign holds our own pid. It routes nothing. Grace:
     /// DefaultTimeoutStopSec (systemd-system.conf(5)); sign: systemd.exec(5).
     Systemd: Facts { name: "systemd", grace: 90, signs: &[OurPid("SYSTEMD_EXEC_PID")], routes_by_readiness: false,
         note: "set `ADIEU_GRACE` to the unit's `TimeoutStopSec`; no pre-stop sleep unless you set one, so set one \
@@ -98,23 +98,23 @@ platforms! {
     /// Nomad. Grace: kill_timeout of a task. Its kill_signal is INT for exec, raw_exec and java;
     /// the docker driver uses the image's STOPSIGNAL, or TERM.
     Nomad: Facts { name: "nomad", grace: 5, signs: &[Variable("NOMAD_ALLOC_ID")], also_stops_on: Some(Signal::INT),
-        note: "set `ADIEU_GRACE` to the task's `kill_timeout`; INT is a stop request as well; the docker driver sends \
+        note: "set `ADIEU_GRACE` to the task's `kill_timeout`; INT is a stop request too; the docker driver sends \
             the image's STOPSIGNAL or TERM", ..USUAL },
     /// Fly.io. kill_timeout and kill_signal of fly.toml.
     Fly: Facts { name: "fly", grace: 5, signs: &[Variable("FLY_APP_NAME"), Variable("FLY_MACHINE_ID")],
         also_stops_on: Some(Signal::INT),
-        note: "set `ADIEU_GRACE` to `kill_timeout` of `fly.toml`; INT is a stop request as well", ..USUAL },
+        note: "set `ADIEU_GRACE` to `kill_timeout` of `fly.toml`; INT is a stop request too", ..USUAL },
     /// Heroku. Grace: "Graceful shutdown with SIGTERM" of its Dev Center, which also says that
     /// every process gets TERM.
     Heroku: Facts { name: "heroku", signs: &[Variable("DYNO")], schedule: Some("none"),
-        note: "sends TERM to every process itself, so adieu sends none by default", ..USUAL },
+        note: "sends TERM to every process, so adieu sends none by default", ..USUAL },
     /// Docker and podman. Grace: `docker stop --timeout`. The files are left by the two, the
     /// variable by podman and systemd-nspawn.
     Docker: Facts { name: "docker", grace: 10,
         signs: &[File("/.dockerenv"), File("/run/.containerenv"), Variable("container")],
         note: "set `ADIEU_GRACE` to `--stop-timeout` or `stop_grace_period`", ..USUAL },
-    /// None of these.
-    None: Facts { name: "none", note: "where nothing of the above is detected", ..USUAL },
+    /// No known platform.
+    None: Facts { name: "none", note: "if none of the above is detected", ..USUAL },
 }
 
 impl Platform {
@@ -137,7 +137,7 @@ impl Platform {
         super::values::one_of(name, &named)
     }
 
-    /// A guess from the surroundings.
+    /// The platform that the surroundings suggest.
     pub fn detect(around: &Surroundings) -> Platform {
         let is_there = |sign: &Sign| match sign {
             Variable(name) => (around.variable)(name).is_some_and(|value| !value.is_empty()),
@@ -148,8 +148,7 @@ impl Platform {
         found.copied().unwrap_or(Platform::None)
     }
 
-    /// How an app is stopped there, in the notation of `--stop`, if that is not left to the
-    /// program.
+    /// Its own stop schedule, in the notation of `--stop`, if it has one.
     pub fn schedule(self) -> Option<&'static str> {
         self.facts().schedule
     }
@@ -167,19 +166,18 @@ impl Platform {
         self.facts().signs.iter().map(name).collect()
     }
 
-    /// How long the platform waits between its stop signal and its SIGKILL unless it is told
-    /// otherwise.
+    /// How long the platform waits between its stop signal and its SIGKILL by default.
     pub fn grace(self) -> Duration {
         Duration::from_secs(self.facts().grace)
     }
 
-    /// Whether something stops sending requests once readiness fails, so that it helps to keep
-    /// serving for a while.
+    /// Whether a load balancer stops sending requests once readiness fails, so that it helps to
+    /// keep serving for a while.
     pub fn routes_by_readiness(self) -> bool {
         self.facts().routes_by_readiness
     }
 
-    /// The signal other than TERM by which the platform asks for a stop.
+    /// The signal besides TERM that the platform stops with.
     pub fn also_stops_on(self) -> Option<Signal> {
         self.facts().also_stops_on
     }

@@ -1,5 +1,5 @@
-//! Programs that TERM stops badly, known by name: one row each, with its source. And the launchers
-//! in front of them.
+//! Programs that do not stop cleanly on a plain TERM, known by name: one row each, with its source.
+//! And the launchers in front of them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,23 +7,23 @@ use std::path::Path;
 
 /// What adieu knows of a program.
 pub struct Program {
-    /// The base names by which it is started; the first one is shown.
+    /// Base names of its command; the first one is shown.
     pub names: &'static [&'static str],
-    /// How it is stopped, in the notation of `--stop`; `None`: by the signal that asks.
+    /// Its stop schedule, in the notation of `--stop`; `None`: the signal of the stop request.
     pub schedule: Option<&'static str>,
-    /// The signal that asks for a stop besides TERM: what images of it declare as STOPSIGNAL.
+    /// The signal besides TERM that counts as a stop request: the STOPSIGNAL of its images.
     pub asks: Option<&'static str>,
     /// A second stop signal would make it drop its work.
     pub stop_once: bool,
-    /// A variable that it needs for a clean stop, set unless it is there.
+    /// A variable that it needs for a clean stop; adieu sets it unless it is set.
     pub variable: Option<(&'static str, &'static str)>,
-    /// What it needs in its configuration for a clean stop.
+    /// A word that its configuration needs for a clean stop.
     pub needs: Option<Need>,
-    /// What the signal does there, for the documentation.
+    /// What the stop signal makes it do, for the documentation.
     pub effect: &'static str,
 }
 
-/// A word that must stand in one of some files.
+/// A word that must be in one of these files.
 pub struct Need {
     pub word: &'static str,
     /// Files and folders.
@@ -46,7 +46,7 @@ const BY_INT: Program = Program { schedule: Some("INT"), asks: Some("INT"), ..BY
 /// Every known program.
 #[rustfmt::skip]
 pub static PROGRAMS: &[Program] = &[
-    // The first three wait for their clients, who may stay: TERM ends them more cleanly than KILL
+    // The first three wait for their clients, which may stay: TERM ends them more cleanly than KILL
     // would. nginx.org/en/docs/control.html; STOPSIGNAL of the official images.
     Program { names: &["nginx", "openresty"], schedule: Some("QUIT/kill-1s/TERM"),
         effect: "finishes open requests and waits for its clients, until TERM a second before the kill", ..BY_QUIT },
@@ -69,7 +69,7 @@ pub static PROGRAMS: &[Program] = &[
         effect: "finishes open requests, if process_control_timeout is set", ..BY_QUIT },
     // postgresql.org/docs/current/server-shutdown.html; STOPSIGNAL of the official image.
     Program { names: &["postgres"],
-        effect: "ends transactions and shuts down cleanly; TERM would wait for every client", ..BY_INT },
+        effect: "ends open transactions and shuts down cleanly; TERM would wait for every client", ..BY_INT },
     // The SIGNALS page of unicorn.
     Program { names: &["unicorn"], effect: "finishes open requests", ..BY_QUIT },
     // starman(1), SIGNALS.
@@ -94,11 +94,11 @@ pub static PROGRAMS: &[Program] = &[
     // INT, QUIT and TERM with --die-on-term all cut open requests.
     Program { names: &["uwsgi"], variable: Some(("UWSGI_HOOK_MASTER_START", "unix_signal:2 gracefully_kill_them_all")),
         effect: "finishes open requests, by a variable that adieu sets", ..BY_INT },
-    // beanstalkd(1), SIGNALS: drain mode takes no new jobs. It asks for no stop: whoever drains may
-    // want it to stay.
+    // beanstalkd(1), SIGNALS: drain mode takes no new jobs. USR1 is no stop request, since an
+    // operator may send it and want the server to stay.
     Program { names: &["beanstalkd"], schedule: Some("USR1/2s/TERM"),
         effect: "takes no new jobs, and is stopped later", ..BY_TERM },
-    // The "Signals" page of Sidekiq's wiki. TSTP comes long before a stop and asks for none.
+    // The "Signals" page of Sidekiq's wiki. TSTP comes long before a stop and is no stop request.
     Program { names: &["sidekiq"], schedule: Some("TSTP/2s/TERM"),
         effect: "takes no new jobs, and is stopped later", ..BY_TERM },
     // Changelog of pgbouncer 1.23: TERM waits for clients, a second one does not.
@@ -133,7 +133,7 @@ static LAUNCHERS: &[Launcher] = &[
 ];
 
 impl Program {
-    /// As it is shown and as `--profile` has it.
+    /// As it is shown and as `--profile` takes it.
     pub fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
     }
@@ -144,7 +144,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static Program> {
     PROGRAMS.iter().find(|program| program.names.contains(&name))
 }
 
-/// What `--profile` may say.
+/// The values of `--profile`.
 pub(super) fn choices() -> Vec<&'static str> {
     PROGRAMS.iter().map(Program::name).chain(["none"]).collect()
 }
@@ -153,8 +153,7 @@ pub(super) fn choices() -> Vec<&'static str> {
 /// unicorn`.
 pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
     let mut words = command;
-    // tini in front of docker-entrypoint.sh in front of bundle exec: more than a few is not a
-    // launcher but a loop.
+    // Such as tini, docker-entrypoint.sh, bundle exec. More than a few are a loop.
     for _ in 0..4 {
         let name = base_name(words.first()?)?;
         let is_it = |names: &[&str]| names.contains(&name) || names.contains(&without_version(name));

@@ -1,5 +1,5 @@
-//! From words to meaning: each setting's value is the one of the highest origin that has any, read,
-//! checked, and held against the others. What matters for a stop is noted with its origin.
+//! From typed values to settings: each value is the one of the highest origin that has any. It is
+//! read, checked, and compared with the others.
 
 use super::list::{self, Id, Setting, Takes, Usually, ValueKind};
 use super::typed::{self, Entry, Typed};
@@ -21,14 +21,14 @@ struct Sourced<T> {
     origin: Origin,
 }
 
-/// Turns what was typed into what was meant, one group of settings after the other.
+/// Turns what was typed into settings, group by group.
 pub(super) struct Reader<'a> {
     typed: &'a Typed,
-    /// Values that are not simply what was typed or the row's default, as `--check` shows them.
+    /// For `--check`: values that are neither what was typed nor the row's default.
     shown: Vec<(Id, String, Origin)>,
 }
 
-/// Over how much time beginnings to close connections are spread at most.
+/// Attempts to close connections begin spread over this time at most.
 const LONGEST_SPREAD: Duration = Duration::from_secs(2);
 
 impl<'a> Reader<'a> {
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         let reserve = self.time(Id::Reserve, usual, Origin::Default)?;
         let until = grace.value.saturating_sub(reserve.value);
         if until.is_zero() {
-            return Err(clash(Id::Reserve, &reserve, Id::Grace, &grace, "nothing would be left to wait in"));
+            return Err(clash(Id::Reserve, &reserve, Id::Grace, &grace, "no time would be left to wait"));
         }
         let usual = Duration::from_secs(5).min(until / 3);
         let usual = if platform.routes_by_readiness() { usual } else { Duration::ZERO };
@@ -109,8 +109,8 @@ impl<'a> Reader<'a> {
         Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
-    /// Every setting that can stand in a variable or the file, with its value and where that comes
-    /// from; and the same without commands and URLs, which may hold secrets.
+    /// Every setting with a key in the file, with its value and origin; and the same without
+    /// commands and URLs, which may hold secrets.
     fn all_shown(&self) -> (Vec<Shown>, Vec<Shown>) {
         let all = || list::LIST.iter().filter(|setting| setting.key.is_some());
         let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a known program lacks in its configuration, judged by its files and its arguments.
+    /// What a known program's files and arguments lack for a clean stop.
     fn lacks(&self, program: &Program, around: &Surroundings) -> Option<String> {
         let need = program.needs.as_ref()?;
         let in_arguments = self.typed.command.iter().any(|word| word.to_string_lossy().contains(need.word));
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Plan, Refusal> {
         let program = program.as_ref();
         let once = self.stop_once(program)?;
-        // Hooks of a stage run one after the other, each with its own limit.
+        // Hooks of one point run one after the other, each with its own limit.
         let together =
             |targets: &[Target]| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
         Ok(Plan {
@@ -237,12 +237,12 @@ impl<'a> Reader<'a> {
                 &kill_margin,
                 Id::Grace,
                 &grace,
-                "the kill would come before the stop",
+                "adieu would kill before it stops the app",
             ));
         }
         if pre_stop.value >= kill_at {
             let why = format!(
-                "adieu kills after {}, {} before the grace ends, and nothing would be left for the app to stop in",
+                "adieu kills after {}, {} before the grace ends, so the app would have no time to stop",
                 show_duration(kill_at),
                 show_duration(kill_margin.value)
             );
@@ -253,9 +253,9 @@ impl<'a> Reader<'a> {
         let drain_for = self.time(Id::DrainTimeout, usual, Origin::Default)?;
         if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
             let why = format!(
-                "after a pre-stop sleep of {} adieu kills {} later",
-                show_duration(pre_stop.value),
-                show_duration(rest)
+                "adieu kills {} after the end of the pre-stop sleep of {}",
+                show_duration(rest),
+                show_duration(pre_stop.value)
             );
             return Err(clash(Id::DrainTimeout, &drain_for, Id::Grace, &grace, &why));
         }
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
         let by_platform = read(platform.schedule()).map(|steps| (steps, Origin::Platform(platform.name())));
         let by_program =
             program.and_then(|program| Some((read(program.value.schedule)?, program.origin.clone())));
-        // A program that was named goes above the platform, one that was guessed does not.
+        // A program of `--profile` beats the platform, a recognized one does not.
         let usual = match by_program {
             Some((steps, origin)) if origin.is_explicit() => Some((steps, origin)),
             guessed => by_platform.or(guessed),
@@ -339,7 +339,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `main_process`: systemd itself started us and takes 128+n for a failure.
+    /// `main_process`: systemd itself started adieu, and takes 128+n for a failure.
     fn exit(&self, main_process: bool) -> Result<ExitSettings, Refusal> {
         let die_of_signal = match self.word(Id::ExitSignal)? {
             "always" => true,
@@ -383,7 +383,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A readiness check over http tells what is spoken on its port.
+    /// A readiness check over http shows that its port speaks HTTP/1.
     fn close_connections(&self) -> Result<CloseSettings, Refusal> {
         let words = self.list(Id::CloseConnections, values::close_connections)?;
         let named: Vec<u16> = words.iter().filter_map(|word| word.flatten()).collect();
@@ -476,7 +476,7 @@ impl<'a> Reader<'a> {
         Ok(typed.map_or(list::by_id(id).usual(), |typed| typed.value))
     }
 
-    /// A time whose default stands in its row.
+    /// A time whose default is in its row.
     fn fixed_time(&self, id: Id) -> Result<Duration, Refusal> {
         let typed = self.value(id, values::duration)?;
         // A test holds that the defaults in the rows can be read.
@@ -511,7 +511,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How long a schedule takes at least, its last signal left out.
+/// How long a schedule takes at least until its last signal.
 fn least_waits(schedule: &Schedule) -> Duration {
     let steps = match schedule {
         Schedule::AsAsked | Schedule::Silent => return Duration::ZERO,

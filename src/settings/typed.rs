@@ -1,5 +1,5 @@
-//! What was typed: flags, variables and the file, word for word, each with where it stood. Nothing
-//! is judged here but whether the names exist.
+//! What was typed: flags, variables and the file, word for word, each with its origin. Here only
+//! the names are checked.
 
 use super::list::{Id, LIST, Setting, Split, Takes, by_id};
 use super::{Origin, Refusal};
@@ -10,23 +10,23 @@ use toml::de::{DeTable, DeValue};
 
 /// The file that is read when no other is named, if it exists.
 const DEFAULT_FILE: &str = "/etc/adieu.toml";
-/// Set by adieu for its hooks, which may be wrapped in an adieu of their own.
+/// Set by adieu for its hooks, which may run an adieu of their own.
 const HOOK_VARIABLES: [&str; 4] = ["ADIEU_PHASE", "ADIEU_APP_PID", "ADIEU_EXIT_STATUS", "ADIEU_STOP_SIGNAL"];
 
 /// A value as it was typed.
 pub struct Entry {
-    /// Of which setting.
+    /// Its setting.
     pub id: Id,
     /// Word for word.
     pub value: OsString,
-    /// Where it stood.
+    /// Where it was found.
     pub origin: Origin,
 }
 
 /// Everything that was typed, in layers of falling precedence: flags, variables, file.
 pub struct Typed {
     layers: [Vec<Entry>; 3],
-    /// The words behind the options.
+    /// The words after the options.
     pub command: Vec<OsString>,
 }
 
@@ -34,8 +34,7 @@ impl Typed {
     /// Collects from the arguments (without the program's own name), the environment and the file.
     ///
     /// # Errors
-    /// An unknown name, a value where none belongs or none where one does, a file that cannot be
-    /// read.
+    /// An unknown name, a missing or superfluous value, a file that cannot be read.
     pub fn collect(
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -49,7 +48,7 @@ impl Typed {
         Ok(typed)
     }
 
-    /// The one value that counts: of the highest layer that has any, the last.
+    /// The value that counts: the last one of the highest layer that has any.
     pub fn one(&self, id: Id) -> Option<&Entry> {
         self.all(id).last().copied()
     }
@@ -61,12 +60,12 @@ impl Typed {
         layer.into_iter().flatten().filter(|entry| entry.id == id).collect()
     }
 
-    /// Whether anybody has set it.
+    /// Whether it is set.
     pub fn has(&self, id: Id) -> bool {
         self.one(id).is_some()
     }
 
-    /// Help never fails, whatever the variables and the file say.
+    /// Help never fails, whatever is in the variables and the file.
     fn wants_no_settings(&self) -> bool {
         self.has(Id::Help) || self.has(Id::License) || self.has(Id::Version)
     }
@@ -147,13 +146,12 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
             }
         }
     }
-    // The last one counts, so that adieu's own variables go above tini's.
+    // The last one counts, so adieu's own variables beat tini's.
     of_tini.extend(entries);
     Ok(of_tini)
 }
 
-/// tini takes a switch for on if its variable is there at all, and its verbosity as atoi(3) reads
-/// it.
+/// tini's switches are on if their variable exists at all, and it reads its verbosity by atoi(3).
 fn from_tini(setting: &Setting, name: &str, value: &OsStr) -> Entry {
     const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
     let verbosity = value.to_str().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
@@ -164,9 +162,9 @@ fn from_tini(setting: &Setting, name: &str, value: &OsStr) -> Entry {
     Entry { id: setting.id, value: value.into(), origin: Origin::Variable(name.to_owned()) }
 }
 
-/// The kubelet puts `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and their like into
-/// every container for each service X of the namespace; one that is called adieu must not keep pods
-/// from starting.
+/// The kubelet sets `X_SERVICE_HOST`, `X_SERVICE_PORT`, `X_PORT=tcp://...` and others in every
+/// container for each service X of the namespace. A service named adieu must not keep pods from
+/// starting.
 fn from_kubernetes(name: &str, value: &OsStr) -> bool {
     let is_address = value.to_str().is_some_and(|value| value.contains("://"));
     name.contains("_SERVICE_HOST")
@@ -185,7 +183,7 @@ fn of_variable(setting: &Setting, name: &str, value: &OsStr) -> Result<Vec<Entry
     Ok(values.into_iter().map(entry).collect())
 }
 
-/// The values that one variable or flag holds: none where there is nothing but separators.
+/// The values in one variable or flag; none if it has only separators.
 fn split(setting: &Setting, value: &OsStr) -> Vec<OsString> {
     let separator = match setting.takes {
         Takes::Many(_, Split::Commas) => ',',
@@ -211,7 +209,7 @@ fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
     match std::fs::read_to_string(&path) {
         Ok(text) => File { path: &path, text: &text }.entries(),
         Err(error) if !must_exist && error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        // Where descriptors are short, the kernel says so before it has looked for the file.
+        // EMFILE comes before the kernel looks for the file.
         Err(_) if !must_exist && !path.exists() => Ok(Vec::new()),
         Err(error) => {
             Err(Refusal(format!("cannot read settings file '{}': {}", path.display(), describe(&error))))
@@ -298,7 +296,7 @@ fn with_article(word: &str) -> String {
     format!("{article} {word}")
 }
 
-/// What was probably meant: the name closest to what was typed, if any is close.
+/// The name closest to what was typed, if any is close.
 pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let close = |name: &&str| strsim::jaro_winkler(typed, name);
     names
@@ -308,7 +306,7 @@ pub fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<
         .map(|(_, name)| name)
 }
 
-/// The setting's name as its value's origin would write it: `--grace`, `ADIEU_GRACE`, `stop.grace`.
+/// The setting's name as its origin spells it: `--grace`, `ADIEU_GRACE`, `stop.grace`.
 pub fn written_as(id: Id, origin: &Origin) -> String {
     let setting = by_id(id);
     match origin {

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// The longest duration that makes sense in any setting: a year.
+/// The longest duration that any setting takes: a year.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A duration: `5s`, `500ms`, `1m30s`, `1.5s`; a bare number is seconds.
@@ -45,7 +45,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if last_unit.is_infinite() { Err(wrong()) } else { bounded(total).ok_or_else(wrong) }
 }
 
-/// Digits with at most one point; not the other ways in which Rust writes a float.
+/// Digits with at most one point, and no other notation of Rust's floats.
 fn number(text: &str) -> Result<f64, ()> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if plain { text.parse().map_err(drop) } else { Err(()) }
@@ -60,7 +60,7 @@ pub fn signal(text: &str) -> Result<Signal, String> {
     text.parse().map_err(|_| format!("'{text}' is no signal; write TERM, SIGTERM, 15 or RTMIN+3"))
 }
 
-/// A signal that can be waited for: not KILL and not STOP, which the kernel keeps to itself.
+/// A signal that can be caught: not KILL and not STOP.
 pub fn catchable(text: &str) -> Result<Signal, String> {
     match signal(text)? {
         signal if !signal.is_catchable() => {
@@ -70,10 +70,10 @@ pub fn catchable(text: &str) -> Result<Signal, String> {
     }
 }
 
-/// A signal that may ask for a stop.
+/// A signal that may be a stop request.
 pub fn request(text: &str) -> Result<Signal, String> {
     match catchable(text)? {
-        Signal::CHLD => Err(format!("'{text}' tells of adieu's own children and cannot ask for a stop")),
+        Signal::CHLD => Err(format!("'{text}' comes from adieu's own children and cannot be a stop request")),
         signal => Ok(signal),
     }
 }
@@ -97,7 +97,9 @@ pub fn schedule(text: &str) -> Result<Schedule, String> {
         }
     }
     if text.split('/').count().is_multiple_of(2) {
-        return Err(wrong("it ends with a wait; the last signal always lasts until the kill".to_owned()));
+        return Err(wrong(
+            "it ends with a wait; after the last signal adieu waits until the kill".to_owned(),
+        ));
     }
     Ok(Schedule::Steps(steps))
 }
@@ -112,7 +114,7 @@ fn wait(text: &str) -> Result<Wait, String> {
 /// A schedule in the notation of [`schedule`].
 pub fn show_schedule(schedule: &Schedule) -> String {
     let steps = match schedule {
-        Schedule::AsAsked => return "the signal that asks".to_owned(),
+        Schedule::AsAsked => return "the signal of the stop request".to_owned(),
         Schedule::Silent => return "none".to_owned(),
         Schedule::Steps(steps) => steps,
     };
@@ -204,7 +206,7 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("'{text}' is no address to listen on; write 0.0.0.0:8086, [::]:8086 or :8086"))
 }
 
-/// IP addresses and localhost; adieu asks no name server.
+/// IP addresses and localhost; adieu resolves no other names.
 fn address(text: &str) -> Option<SocketAddr> {
     let address = match text.rsplit_once(':') {
         Some(("localhost", port)) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?),
@@ -217,7 +219,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// `tcp://HOST:PORT`, `notify`.
 ///
 /// # Errors
-/// What would be right. Hosts other than IP addresses and localhost, and https, are left to curl.
+/// What would be right. curl takes https, and hosts other than IP addresses and localhost.
 pub fn target(text: &str) -> Result<Target, String> {
     let text = text.trim();
     if text == "notify" {
@@ -262,7 +264,7 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     if host.is_empty() || host.contains('@') || url.contains(bad) {
         return Err(format!("'{url}' is no URL; write http://127.0.0.1:8080/health"));
     }
-    // A colon inside of an IPv6 address is no port's.
+    // A colon inside an IPv6 address does not begin a port.
     let has_port = host.rsplit_once(':').is_some_and(|(before, port)| {
         let address_is_whole = !before.contains(':') || before.ends_with(']');
         address_is_whole && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
@@ -277,7 +279,7 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     }
 }
 
-/// What needs TLS or a name server is asked by curl, which brings both.
+/// curl does TLS and resolves names.
 fn through_curl(method: &str, url: &str) -> Target {
     let words =
         ["curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "--request", method, url];

@@ -1,7 +1,7 @@
 //! adieu: a tiny init that makes the end of an app's life orderly.
 //!
 //! Everything flows one way. What happens outside becomes an event, a pure state machine decides,
-//! one loop does:
+//! and one loop acts:
 //!
 //! ```text
 //!   flags, variables, file ──> settings ──> plan
@@ -16,28 +16,29 @@
 //!        └───────────── one wait, one deadline ────────────────────────────┘
 //! ```
 //!
-//! Five questions, and the room that answers each:
+//! Five questions, and the module that answers each:
 //!
-//! - *Configured by whom?* [`settings`] turns flags, variables and a file into what was meant, or
-//!   refuses in one line.
-//! - *When, and in which order?* [`supervise`] starts the app and turns in one loop: it waits for
-//!   whatever comes first, collects what happened, asks the lifecycle, and performs. No threads, no
-//!   callbacks, one clock reading a turn.
-//! - *What should happen?* [`lifecycle`] knows neither clock nor kernel. It works on [`moment`],
-//!   [`process`] and [`signal`], plain types that are pure like itself.
-//! - *How is the kernel asked?* [`sys`] has every system call, every `unsafe`, every walk of /proc.
+//! - *Configured by whom?* [`settings`] turns flags, variables and a file into valid settings, or
+//!   rejects them in one line.
+//! - *When, and in which order?* [`supervise`] starts the app and runs the one loop: it waits for
+//!   what comes first, collects what happened, asks the lifecycle, and performs its actions. No
+//!   threads, no callbacks, one reading of the clock each turn.
+//! - *What should happen?* [`lifecycle`] has neither clock nor kernel. It works on [`moment`],
+//!   [`process`] and [`signal`], plain types that are pure too.
+//! - *How is the kernel asked?* [`sys`] has every system call, every walk of /proc, and every
+//!   `unsafe` but those of the entry below.
 //! - *Who is still busy?* [`drain`] looks at the app's connections, weighs the evidence, and lets
 //!   clients go.
 //!
-//! Around them: [`ask`] puts one question to a command, a port or a URL; [`hooks`] and the checks
-//! in [`ready`] are made of it. [`ready`] also answers whoever asks adieu, and [`notify`] speaks
-//! with service managers. [`log`] writes lines that never wait for a reader; [`report`] remembers
-//! how the stop went.
+//! Around them: [`ask`] runs one command, or asks one port or URL; [`hooks`] and the checks in
+//! [`ready`] use it. [`ready`] also serves the health endpoint, and [`notify`] talks to the service
+//! manager. [`log`] writes lines and never waits for a reader; [`report`] records how the stop
+//! went. [`errno`] names errors.
 //!
 //! The rehearsal, the second program, is a package of its own in `src/rehearse` that uses this
 //! library.
 
-// Private by default: what neither the binaries nor the tests use is then found as dead.
+// Private by default, so that the compiler finds what neither the binaries nor the tests use.
 #![warn(unreachable_pub, missing_docs)]
 
 pub mod settings;
@@ -75,14 +76,14 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// adieu's own failures: usage, settings, a port that it cannot bind.
+/// The exit status of adieu's own failures: usage, settings, an address that it cannot bind.
 const FAILED: c_int = 125;
 
-/// How deep settings of a known program stand below their folder: /etc/php/8.4/fpm/pool.d.
+/// How deep the settings of a known program lie below their folder: /etc/php/8.4/fpm/pool.d.
 const FOLDERS_DEEP: usize = 4;
 
-/// The init's main function, called by C's: Rust's runtime would ignore SIGPIPE and open closed
-/// descriptors, and the app is to find both as they were. Returns the exit status.
+/// The init's main function, called by C's main: Rust's runtime would ignore SIGPIPE and open
+/// closed descriptors, but the app must find both as they were. Returns the exit status.
 ///
 /// # Safety
 /// `argv` must be what C's main function was given.
@@ -129,8 +130,8 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
     }
 }
 
-/// The texts of a file or of the files in a folder, so many folders deep, as far as they are of a
-/// settings file's size.
+/// The texts of a file, or of the files in a folder, at most `folders_deep` folders deep. Leaves
+/// out files that are too long for settings.
 fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
     const LONGEST: u64 = 1 << 20;
     match path.metadata() {
@@ -145,15 +146,16 @@ fn texts(path: &Path, folders_deep: usize) -> Vec<String> {
     }
 }
 
-/// Prints what was asked for. The reader may have gone, which is its own business. dockerd reads
-/// its init's version: tini's name, or a commit that holds no point. `docker info` shows the
-/// latter.
+/// dockerd reads the version of its init: tini's name, or a commit without a dot, which
+/// `docker info` shows.
 fn version_for_docker() -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!("adieu {version} - git.adieu-{}\n", version.replace('.', "-"))
 }
 
+/// Prints a text that the user requested.
 fn show(text: &str) -> c_int {
+    // A reader that has gone does not need it.
     let _ = std::io::stdout().write_all(text.as_bytes());
     0
 }

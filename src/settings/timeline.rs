@@ -1,4 +1,4 @@
-//! What a stop would look like, for `--check`.
+//! The timeline of a stop, for `--check`.
 
 use super::values::show_schedule;
 use super::{Settings, Target};
@@ -14,7 +14,7 @@ pub fn timeline(settings: &Settings) -> String {
     }
     let asked_by: Vec<String> = settings.plan.stop_on.iter().map(|signal| signal.to_string()).collect();
     page.push_str(&format!(
-        "\nwhen {} asks for a stop:\n",
+        "\nwhen {} requests a stop:\n",
         super::values::list_or(&asked_by.iter().map(String::as_str).collect::<Vec<_>>())
     ));
     for (at, what) in moments(settings) {
@@ -42,12 +42,12 @@ fn moments(settings: &Settings) -> Vec<(Duration, String)> {
     let latest = if plan.drain.is_some() { "at the latest, " } else { "" };
     let kill_at = plan.grace.saturating_sub(plan.kill_margin);
     let schedule = match &plan.schedule {
-        Schedule::AsAsked => "the signal that asked to the app".to_owned(),
-        Schedule::Steps(_) => format!("{} to the app", show_schedule(&plan.schedule)),
-        Schedule::Silent => "no signal to the app, which has heard the platform's".to_owned(),
+        Schedule::AsAsked => "the app gets the signal of the stop request".to_owned(),
+        Schedule::Steps(_) => format!("the app gets {}", show_schedule(&plan.schedule)),
+        Schedule::Silent => "the app gets no signal from adieu, only the platform's".to_owned(),
     };
     moments.push((at.min(kill_at), format!("{latest}stopping: {schedule}")));
-    moments.push((kill_at, "killing: KILL to the app and all leftovers".to_owned()));
+    moments.push((kill_at, "killing: the app and all leftovers get KILL".to_owned()));
     moments.push((plan.grace, "the platform kills".to_owned()));
     moments
 }

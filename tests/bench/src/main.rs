@@ -43,18 +43,19 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     one_processor()?;
     let mut columns = measure::lives(&inits, rounds)?;
     columns.extend([
-        ("other signal, us", measure::signals(&inits, rounds)?),
-        ("CPU per orphan, us", measure::each(&inits, measure::orphans)?),
-        ("private dirty, KiB", measure::each(&inits, measure::memory)?),
-        ("page faults", measure::each(&inits, measure::faults)?),
-        ("wake-ups in 5 s", measure::each(&inits, measure::wakeups)?),
-        ("binary, bytes", measure::each(&inits, measure::size)?),
+        ("signal", measure::signals(&inits, rounds)?),
+        ("orphan", measure::each(&inits, measure::orphans)?),
+        ("dirty KiB", measure::each(&inits, measure::memory)?),
+        ("faults", measure::each(&inits, measure::faults)?),
+        ("wake-ups", measure::each(&inits, measure::wakeups)?),
+        ("bytes", measure::each(&inits, measure::size)?),
     ]);
     if storm {
         columns.push(("TERM in a storm, ms", measure::each(&inits, measure::storm)?));
     }
     show(&inits, &columns);
-    println!("\nMedians of {rounds} rounds; in brackets, of the ratios to tini-static in the same round.");
+    println!("\nTimes in us, medians of {rounds} rounds; in brackets the median of the ratios to");
+    println!("tini-static in the same round.");
     Ok(())
 }
 

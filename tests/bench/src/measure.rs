@@ -129,10 +129,10 @@ pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<Str
         (name, cells.collect())
     };
     Ok(vec![
-        ("start over no init, us", column("", |times| &times.start).1),
-        ("exit, us", column("", |times| &times.exit).1),
-        ("TERM, us", column("", |times| &times.term).1),
-        ("stop, us", column("", |times| &times.stop).1),
+        ("start", column("", |times| &times.start).1),
+        ("exit", column("", |times| &times.exit).1),
+        ("TERM", column("", |times| &times.term).1),
+        ("stop", column("", |times| &times.stop).1),
     ])
 }
 

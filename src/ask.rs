@@ -1,7 +1,7 @@
-//! One question asked of something outside: a command, an HTTP server, a port. A call is started,
-//! served whenever a descriptor of it is ready or its deadline has come, and holds its answer until
-//! somebody looks. It never blocks, never asks a resolver, and never waits for a child by itself:
-//! the one reaper hands the end of a command back.
+//! One call to the outside: a command, an HTTP server, a port. It is started, served when a
+//! descriptor of it is ready or its deadline has come, and keeps its answer until it is read. It
+//! never blocks, resolves no names, and never waits for a child by itself: the one reaper hands
+//! over the end of a command.
 
 #![cfg_attr(
     not(test),
@@ -30,17 +30,17 @@ use crate::sys::sockets::begin_to_connect;
 use crate::sys::spawn::{Helper, helper};
 use crate::sys::{describe, is_passing};
 
-/// How much of an HTTP answer is read, interim answers included; whoever sends more is cut off, its
-/// status counts all the same.
+/// How much of an HTTP answer is read, with interim answers; the rest is cut off, but the status
+/// still counts.
 const ANSWER_LIMIT: usize = 8 * 1024;
 /// Bytes that are read at once.
 const PIECE: usize = 2048;
-/// Reads and writes of one exchange in one turn of the loop, which then looks at its signals again.
+/// Reads and writes of one exchange in one turn of the loop.
 const STEPS_A_TURN: usize = 8;
-/// How long to wait before trying again what this moment did not allow.
+/// How long to wait before a retry when resources have run out.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
-/// What was received. Whether that is good is for the asker to say.
+/// What was received. The caller judges it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The port took a connection.
@@ -63,8 +63,8 @@ impl Answer {
         }
     }
 
-    /// What makes a drain check say idle. Stricter than [`Answer::good`]: a 202 or 204 is not a
-    /// plain yes.
+    /// Whether a drain check finds the app idle. Stricter than [`Answer::good`]: 202 and 204 may
+    /// mean something else.
     pub fn idle(self) -> Result<(), String> {
         match self {
             Answer::Status(status) if status != 200 => Err(format!("answered {status}")),
@@ -73,7 +73,7 @@ impl Answer {
     }
 }
 
-/// One question in flight, or answered.
+/// One call, running or answered.
 #[derive(Debug)]
 pub struct Ask {
     limit: Duration,
@@ -84,7 +84,7 @@ pub struct Ask {
 
 #[derive(Debug)]
 enum Work {
-    /// Descriptors, processes or memory have run out for the moment; at `again` it is tried anew.
+    /// Descriptors, processes or memory have run out for the moment; `again` is when to retry.
     Deferred {
         target: Target,
         env: Vec<(String, String)>,
@@ -93,20 +93,20 @@ enum Work {
     },
     Exchanging(HttpExchange),
     Running(Helper),
-    /// Killed, and not reaped yet. The kernel cannot end a command that it waits for itself, on a
-    /// file system that does not answer.
+    /// Killed, and not reaped yet. The kernel cannot end a command that waits for a file system
+    /// that does not answer.
     Killed(Pid),
     Over,
 }
 
-/// A connection to somebody, from the first SYN to the last byte.
+/// A connection, from the first SYN to the last byte.
 #[derive(Debug)]
 struct HttpExchange {
     stream: TcpStream,
     progress: AskState,
-    /// What is yet to be sent; `None` when a connection is all that was asked for.
+    /// What is still to be sent; `None` for a plain TCP check.
     request: Option<Vec<u8>>,
-    /// What is not understood yet.
+    /// What is not parsed yet.
     received: Vec<u8>,
     /// Bytes received so far, those of interim answers included.
     taken: usize,
@@ -119,14 +119,14 @@ enum AskState {
     Connecting,
     Sending,
     /// Until the other side closes, even when the status is known: closing earlier would make a
-    /// correct server complain about a broken pipe once a second.
+    /// correct server log a broken pipe once a second.
     Receiving,
 }
 
 impl Ask {
-    /// Asks. `limit` bounds the whole call from `now` on; `env` is added to the environment of a
-    /// command. What fails at once is an answer like any other. [`Target::Notify`] cannot be asked,
-    /// since the app speaks by itself.
+    /// Starts the call. `limit` bounds all of it from `now` on; `env` is added to the environment
+    /// of a command. A failure at the start is an answer too. [`Target::Notify`] cannot be called,
+    /// since the app reports by itself.
     pub fn start(target: &Target, now: Moment, limit: Duration, env: &[(String, String)]) -> Ask {
         let mut ask = Ask { limit, deadline: now + limit, work: Work::Over, answer: None };
         ask.begin(target, now, env);
@@ -154,7 +154,7 @@ impl Ask {
         }
     }
 
-    /// What was received, once it was: `Err` in one line when there was no answer.
+    /// The answer, once there is one; `Err` in one line if none came.
     pub fn answer(&self) -> Option<Result<Answer, String>> {
         self.answer.clone()
     }
@@ -164,7 +164,7 @@ impl Ask {
         Some(self.answer()?.and_then(Answer::good))
     }
 
-    /// Nothing is left to wait for, not even the other side's farewell.
+    /// Nothing is left to wait for, not even the close by the other side.
     pub fn is_over(&self) -> bool {
         matches!(self.work, Work::Over | Work::Killed(_))
     }
@@ -209,7 +209,7 @@ impl Ask {
         }
     }
 
-    /// Goes on as far as it goes without waiting, and gives up at the deadline.
+    /// Does what it can without waiting, and gives up at the deadline.
     pub fn serve(&mut self, now: Moment) {
         self.try_again(now);
         self.advance();
@@ -231,10 +231,9 @@ impl Ask {
         }
     }
 
-    /// Takes the end of a process; true when it was this call's command. What the command left
-    /// behind in its process group ends with it, so that a check that forks once a second leaves no
-    /// heap behind. (The kernel does not give the number to a new process while the group has
-    /// members; without members ESRCH is the answer.)
+    /// Takes the end of a process; true when it was this call's command. Kills what is left of its
+    /// process group, so that a check that forks once a second does not pile up processes. (The
+    /// kernel reuses no number of a group that has members; without members the answer is ESRCH.)
     pub fn reaped(&mut self, pid: Pid, exit: Exit) -> bool {
         match &self.work {
             Work::Running(helper) if helper.pid() == pid => {
@@ -251,8 +250,8 @@ impl Ask {
         true
     }
 
-    /// Ends the call at once: a command is killed with its group (the reaper will see a child that
-    /// nobody claims), a connection is closed. An answer that is there already stays.
+    /// Ends the call at once: kills a command with its group (the reaper then finds a child that no
+    /// one claims), and closes a connection. Keeps an answer that has come already.
     pub fn cut(&mut self, reason: String) {
         let running = self.pid();
         if self.is_over() {
@@ -270,7 +269,7 @@ impl Ask {
         self.work = Work::Over;
     }
 
-    /// As far as it goes without waiting.
+    /// Does what it can without waiting.
     fn advance(&mut self) {
         let Work::Exchanging(exchange) = &mut self.work else {
             return;
@@ -286,8 +285,8 @@ impl Ask {
 }
 
 impl HttpExchange {
-    /// The end of the exchange, once it is over. What is left to do wakes the loop at once, since
-    /// the socket is ready.
+    /// The end of the exchange, once it is over. If more is left to do, the ready socket wakes the
+    /// loop at once.
     fn advance(&mut self) -> Option<Result<Answer, String>> {
         for _ in 0..STEPS_A_TURN {
             let end = match self.progress {
@@ -308,9 +307,8 @@ impl HttpExchange {
     fn connect(&mut self) -> Advance {
         match self.stream.take_error() {
             Ok(None) => match self.stream.peer_addr() {
-                // The kernel may let a socket connect to itself when the port it seeks lies in the
-                // range that it picks its own from (RFC 9293, 3.5, simultaneous open): nobody
-                // listens there.
+                // A socket may connect to itself if the port is in the range of ephemeral ports
+                // (RFC 9293, 3.5, simultaneous open): nothing listens there.
                 Ok(peer) if self.stream.local_addr().is_ok_and(|own| own == peer) => {
                     Advance::End(Err("cannot connect: connection refused".to_owned()))
                 }
@@ -342,8 +340,7 @@ impl HttpExchange {
             Ok(0) => Advance::End(self.verdict().ok_or_else(|| "closed without an answer".to_owned())),
             Ok(read) => {
                 self.taken = self.taken.saturating_add(read);
-                // What comes after the status is read only so that the other side can say all that
-                // it has to say.
+                // What comes after the status is read only so that the other side can finish.
                 if self.status.is_none() {
                     self.received.extend(piece.iter().take(read));
                 }
@@ -353,7 +350,9 @@ impl HttpExchange {
                     return Advance::End(Err(format!("no HTTP answer: {error}")));
                 }
                 if self.taken >= ANSWER_LIMIT {
-                    return Advance::End(self.verdict().ok_or_else(|| "no end of its headers".to_owned()));
+                    return Advance::End(
+                        self.verdict().ok_or_else(|| "the headers of the answer do not end".to_owned()),
+                    );
                 }
                 Advance::Next(AskState::Receiving)
             }
@@ -369,8 +368,7 @@ impl HttpExchange {
         self.status.map(Answer::Status)
     }
 
-    /// Looks for the status of the final answer; interim ones (1xx, RFC 9110, 15.2) are passed
-    /// over.
+    /// Looks for the status of the final answer; skips interim ones (1xx, RFC 9110, 15.2).
     fn read_status(&mut self) -> Result<(), httparse::Error> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -563,7 +561,7 @@ mod tests {
                 before = exchange.taken;
             }
         }
-        assert_eq!(call.answer(), Some(Err("no end of its headers".to_owned())));
+        assert_eq!(call.answer(), Some(Err("the headers of the answer do not end".to_owned())));
         thread.join().unwrap();
     }
 

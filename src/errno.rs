@@ -1,5 +1,4 @@
-//! What errors of the system are called. Pure: the words are the C library's, by way of the
-//! standard library.
+//! Texts of system errors. Pure: the words are the C library's, by way of the standard library.
 
 use std::io;
 

@@ -1,9 +1,9 @@
-//! What users want done around the app's life: `--on-start`, `--on-stop`, `--on-exit`. The hooks of
-//! one point run one after the other in the order in which they were given, as systemd runs several
-//! `ExecStop=`, each with a time limit of its own; one that fails is logged and the next one runs
-//! all the same, since a stop does not get better by halting halfway. Stages do not wait for each
-//! other: a start hook that still runs when a stop is asked for goes on beside the stop hooks. A
-//! command's whole process group ends with it, so a hook that hangs or forks leaves no trace.
+//! The hooks: `--on-start`, `--on-stop`, `--on-exit`. The hooks of one point run one after the
+//! other in the order in which they were given, as systemd runs several `ExecStop=`, each with a
+//! time limit of its own. One that fails is logged and the next one still runs, since halting
+//! halfway would not help a stop. Points do not wait for each other: a start hook that still runs
+//! at a stop request goes on beside the stop hooks. When a command ends, its whole process group is
+//! killed, so a hook that hangs or forks leaves nothing behind.
 
 #![cfg_attr(
     not(test),
@@ -37,14 +37,14 @@ pub(crate) fn point_name(point: HookPoint) -> &'static str {
     }
 }
 
-/// What hooks are told about the app, in their environment.
+/// What hooks find about the app in their environment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct HookEnvironment {
     pub phase: Phase,
     pub app: Option<Pid>,
     /// How the app ended, once it has.
     pub exit: Option<Exit>,
-    /// The signal that asked for the stop, once one has.
+    /// The signal that requested the stop, once one has.
     pub stop_signal: Option<Signal>,
 }
 
@@ -127,13 +127,13 @@ impl Hooks {
         }
     }
 
-    /// A hook whose end has been handed over and not been served wants to be woken at once.
+    /// At once if the end of a hook is still to be served.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let calls = self.runs.iter().filter_map(|run| run.current.as_ref());
         calls.map(|current| current.call.deadline().unwrap_or(Moment::START)).min()
     }
 
-    /// Starts and ends what is due; says which points have nothing left to wait for.
+    /// Starts and ends what is due; returns the points whose hooks have all ended.
     pub(crate) fn serve(&mut self, now: Moment) -> Vec<Event> {
         for run in &mut self.runs {
             run.advance(now, self.settings.timeout, &mut self.done);
@@ -151,12 +151,12 @@ impl Hooks {
         calls.any(|current| current.call.reaped(pid, exit))
     }
 
-    /// Nothing of this point runs or waits any more; so it is for a point that never ran.
+    /// No hook of this point runs or waits; true for a point that never ran.
     pub(crate) fn done(&self, point: HookPoint) -> bool {
         !self.runs.iter().any(|run| run.point == point)
     }
 
-    /// Ends at once what runs and drops what waits: time is up.
+    /// Ends what runs and drops what waits: the time is over.
     pub(crate) fn cut(&mut self, now: Moment) {
         for run in &mut self.runs {
             for target in run.waiting.drain(..) {
@@ -169,7 +169,7 @@ impl Hooks {
         self.serve(now);
     }
 
-    /// How those that ended since the last asking went, in the order of their ends.
+    /// The hooks that have ended since the last call, in the order of their ends.
     pub(crate) fn take_done(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.done)
     }

@@ -1,9 +1,9 @@
-//! What adieu says: one line an event, on stderr, as text or JSON.
+//! The log: one line for each event, on stderr, as text or JSON.
 //!
-//! Times count from the stop request, since that is the story one wants to read; before it a line
-//! has none. A JSON line has the fields of its event besides (`info!(event = "stopped", status = 0;
-//! "...")`), and the phase. Writing never waits: what nobody reads is dropped and counted (see
-//! [`crate::sys::stderr`]).
+//! Times count from the stop request, since operators read the log to understand a stop; lines
+//! before it have none. A JSON line also has the phase and the fields of its event (`info!(event =
+//! "stopped", status = 0; "...")`). Writing never waits: lines that nobody reads are dropped and
+//! counted (see [`crate::sys::stderr`]).
 
 #![cfg_attr(
     not(test),
@@ -85,14 +85,13 @@ impl Serialize for JsonLine<'_> {
     }
 }
 
-/// Makes the log macros speak. `filter` is in RUST_LOG's notation; what cannot be read in it is
-/// left out.
+/// Starts the logger. `filter` is in RUST_LOG's notation; parts that cannot be read are left out.
 pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     let mut builder = env_filter::Builder::new();
-    // What speaks of the app's own modules alone (RUST_LOG=my_app=debug) leaves adieu as it is.
+    // A filter for the app's own modules (RUST_LOG=my_app=debug) changes nothing here.
     builder.filter_level(log::LevelFilter::Info);
-    // RUST_LOG is the app's, too, and may be in a richer notation than ours: what cannot be read
-    // changes nothing.
+    // RUST_LOG is for the app too, and may be in a richer notation: what cannot be read changes
+    // nothing.
     let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
@@ -103,7 +102,7 @@ pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     log::set_max_level(level);
 }
 
-/// From here on lines carry the time since the stop was asked for.
+/// From here on lines carry the time since the stop request.
 pub(crate) fn stop_asked(at: Moment) {
     if let Some(logger) = LOGGER.get() {
         logger.state().stop_asked_at = Some(at);
@@ -127,7 +126,7 @@ pub(crate) fn descriptor() -> Option<BorrowedFd<'static>> {
     LOGGER.get().and_then(|logger| logger.state().stderr.descriptor())
 }
 
-/// Says why adieu does not start; for the time before [`start`].
+/// Logs why adieu does not start, before [`start`].
 pub(crate) fn refusal(why: &str) {
     Stderr::open().write(one_line(&format!("adieu: {why}")).as_bytes());
 }

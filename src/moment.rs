@@ -69,7 +69,7 @@ impl fmt::Debug for Moment {
     }
 }
 
-/// A length of time as people write it: `1m30s`, `2.5s`, `500ms`.
+/// A length of time in the notation of settings: `1m30s`, `2.5s`, `500ms`.
 pub fn show_duration(length: Duration) -> String {
     let millis = length.as_millis();
     match (millis / 60_000, millis % 60_000) {

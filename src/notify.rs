@@ -1,8 +1,8 @@
-//! sd_notify(3), in both directions. [`Outbound`] talks to the service manager whose socket adieu
-//! was given: ready, stopping, status, more time, watchdog. [`Inbound`] is a socket of adieu's own
-//! that the app is given instead, so that its READY=1 counts everywhere, also where no manager
-//! listens. What the app says is passed on with its descriptors, except what only adieu may say: it
-//! is the main process, and it knows better when the service is ready and stopping.
+//! sd_notify(3), in both directions. [`Outbound`] sends to the service manager: ready, stopping,
+//! status, more time, watchdog. [`Inbound`] is a socket of adieu's own that the app gets instead,
+//! so that its READY=1 also counts where no manager listens. adieu forwards the app's messages with
+//! their descriptors, except what only adieu may send: it is the main process, and knows when the
+//! service is ready and stopping.
 
 #![cfg_attr(
     not(test),
@@ -38,7 +38,7 @@ const ASIDE_LIMIT: Duration = Duration::from_secs(1);
 /// Messages of the app taken in one turn of the loop.
 const MESSAGES_A_TURN: usize = 64;
 
-/// The way to the service manager.
+/// The socket to the service manager.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     socket: DatagramSocket,
@@ -50,7 +50,7 @@ pub(crate) struct Outbound {
     said_stopping: bool,
 }
 
-/// The manager wants to hear from us this often.
+/// The manager expects a ping this often.
 #[derive(Debug)]
 struct Watchdog {
     every: Duration,
@@ -61,7 +61,7 @@ impl Outbound {
     /// `address` is NOTIFY_SOCKET's value: a path, or a name in the abstract namespace after `@`.
     ///
     /// # Errors
-    /// One line; nothing that should keep adieu from running the app.
+    /// One line; adieu still runs the app.
     pub(crate) fn open(address: &OsStr) -> Result<Outbound, String> {
         let manager = DatagramAddress::parse(address).map_err(|error| {
             format!("cannot use NOTIFY_SOCKET '{}': {}", address.to_string_lossy(), describe(&error))
@@ -78,7 +78,7 @@ impl Outbound {
         })
     }
 
-    /// For whoever closes all other descriptors.
+    /// To keep when all other descriptors are closed.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -89,8 +89,8 @@ impl Outbound {
         self.watchdog = Some(Watchdog { every: half(interval), next: now });
     }
 
-    /// Traffic may come. Said once; also when the app has no longer been ready in between,
-    /// since sd_notify knows no way back.
+    /// Traffic may come. Sent once, also when the app was not ready in between, since sd_notify
+    /// cannot take READY=1 back.
     pub(crate) fn ready(&mut self, now: Moment) {
         if !self.said_ready {
             self.said_ready = true;
@@ -98,10 +98,9 @@ impl Outbound {
         }
     }
 
-    /// A phase begins that lasts for at most `rest`. From the stop request on the manager is told
-    /// that we are stopping, and while the app goes on serving it is asked for the time that this
-    /// takes: EXTEND_TIMEOUT_USEC works only where the unit's own timeout would end earlier, and
-    /// counts from now.
+    /// A phase begins that lasts for at most `rest`. From the stop request on the manager gets
+    /// STOPPING=1, and while the app goes on serving EXTEND_TIMEOUT_USEC: that works only where the
+    /// unit's own timeout would end earlier, and counts from now.
     pub(crate) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         let mut message = format!("STATUS={}", phase.name());
         if phase.is_stopping() && !self.said_stopping {
@@ -133,7 +132,7 @@ impl Outbound {
         }
     }
 
-    /// In order: what cannot be sent now waits, and everything after it, too.
+    /// In order: what cannot be sent now waits, and everything after it too.
     fn say(&mut self, message: String, now: Moment) {
         let sent =
             if self.kept.is_empty() { self.send(&message, &[]) } else { Err(ErrorKind::WouldBlock.into()) };
@@ -151,7 +150,7 @@ impl Outbound {
         self.socket.send(&self.manager, message.as_bytes(), descriptors)
     }
 
-    /// Passes on what the app said. Its READY=1 is news to the manager only as the end of a reload;
+    /// Forwards a message of the app. The manager needs its READY=1 only at the end of a reload;
     /// before adieu's own it would be too early, and after STOPPING=1 too late.
     fn pass_on(&mut self, said: &Notification, descriptors: &[OwnedFd]) {
         if said.watchdog && self.watchdog.take().is_some() {
@@ -170,24 +169,24 @@ impl Outbound {
     }
 }
 
-/// What a message of the app says.
+/// A message of the app.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Notification {
     ready: bool,
     watchdog: bool,
-    /// What the manager may hear, a line each.
+    /// What the manager may get, a line each.
     rest: String,
 }
 
 impl Notification {
     fn read(message: &[u8]) -> Notification {
         let mut said = Notification::default();
-        // systemd ends a line at a carriage return, too (its NEWLINE is both).
+        // systemd ends a line at a carriage return too (its NEWLINE is both).
         for line in String::from_utf8_lossy(message).split(['\n', '\r']) {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             match name {
                 "READY" => said.ready |= value == "1",
-                // The main process is adieu, and the stop is told of when it begins.
+                // The main process is adieu, which announces the stop itself.
                 "MAINPID" | "MAINPIDFDID" | "MAINPIDFD" | "STOPPING" | "" => {}
                 _ => {
                     said.watchdog |= line == "WATCHDOG=1";
@@ -200,7 +199,7 @@ impl Notification {
     }
 }
 
-/// Any bytes as a message of the app: what only adieu may say is never passed on.
+/// Any bytes as a message of the app: what only adieu may send is never forwarded.
 #[cfg(fuzzing)]
 pub fn read_any(message: &[u8]) {
     let said = Notification::read(message);
@@ -210,15 +209,15 @@ pub fn read_any(message: &[u8]) {
     }
 }
 
-/// The socket that the app is given as NOTIFY_SOCKET.
+/// The socket that the app gets as NOTIFY_SOCKET.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     socket: DatagramSocket,
     address: String,
-    /// The process that lets go of descriptors for us. There is one at a time, so what they can
-    /// hold up is bounded.
+    /// The process that closes descriptors for us. There is one at a time, so that what these can
+    /// delay is bounded.
     aside: Option<Aside>,
-    /// Descriptors for which no such process was to be had.
+    /// Descriptors that wait for such a process.
     unclosed: Vec<OwnedFd>,
     /// Until then nothing is read.
     try_again: Option<Moment>,
@@ -246,7 +245,7 @@ impl Inbound {
         &self.address
     }
 
-    /// For whoever closes all other descriptors.
+    /// To keep when all other descriptors are closed.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -262,7 +261,7 @@ impl Inbound {
         end_aside.into_iter().chain(self.try_again).min()
     }
 
-    /// Takes messages, a bounded number, and passes them on; true when the app has said READY=1.
+    /// Takes messages, a bounded number, and forwards them; true when the app has sent READY=1.
     pub(crate) fn serve(&mut self, mut manager: Option<&mut Outbound>, now: Moment) -> bool {
         let mut ready = false;
         for _ in 0..MESSAGES_A_TURN {
@@ -284,12 +283,12 @@ impl Inbound {
         ready
     }
 
-    /// Not while a process of ours has yet to let go of what came before.
+    /// Not while a process of ours still has descriptors of earlier messages to close.
     fn may_read(&mut self, now: Moment) -> bool {
         if let Some(aside) = &mut self.aside {
             if aside.end_at.is_some_and(|at| now >= at) {
                 aside.end_at = None;
-                // What it holds up ends with it: nothing lingers when its process is killed.
+                // Killing it is safe: a socket of a killed process does not linger.
                 let _ = signals::send(aside.pid, Signal::KILL);
             }
             return false;
@@ -317,7 +316,7 @@ impl Inbound {
         if manager.is_some() && is_heard(message) {
             match self.socket.take_descriptors()? {
                 Some(descriptors) => return Ok(descriptors),
-                None => log::warn!("cannot pass the app's descriptors on: no room for them (ulimit -n)"),
+                None => log::warn!("cannot pass on the app's descriptors: too many open files (ulimit -n)"),
             }
         }
         let pid = self.socket.drop_descriptors()?;
@@ -330,7 +329,7 @@ impl Inbound {
             return;
         }
         match aside::close(descriptors) {
-            // Killed, it would leave open what it has not come to.
+            // If it were killed, the rest would stay open.
             Ok(pid) => self.aside = Some(Aside { pid, end_at: None }),
             Err((error, unclosed)) => {
                 self.unclosed = unclosed;
@@ -350,13 +349,13 @@ impl Inbound {
     }
 }
 
-/// Anybody in the network namespace, which the containers of a pod share, can reach an abstract
-/// socket: messages count from our descendants.
+/// Any process in the network namespace, which the containers of a pod share, can reach an abstract
+/// socket. Only messages of our descendants count.
 fn is_heard(message: &Datagram) -> bool {
     !message.truncated && message.sender.is_some_and(super::sys::sockets::Credentials::is_ours)
 }
 
-/// Passes one message on, unless its sender is not to be trusted; true when it says READY=1.
+/// Forwards one message of a descendant; true when it is READY=1.
 fn hear(message: &Datagram, descriptors: &[OwnedFd], manager: Option<&mut Outbound>) -> bool {
     if !is_heard(message) {
         let why = if message.truncated {

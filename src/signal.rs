@@ -1,5 +1,4 @@
-//! Signals by number and name, and what is known of one that arrived. Pure: nothing here asks the
-//! kernel.
+//! Signals by number and name, and a signal that has arrived. Pure.
 
 #![cfg_attr(
     not(test),
@@ -24,8 +23,7 @@ use crate::process::Pid;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Signal(u8);
 
-/// Names the standard signals once: their constants, how they are shown and how they are read all
-/// come from here.
+/// The standard signals: their constants, their names and their parsing all come from here.
 macro_rules! standard_signals {
     ($($name:ident = $number:literal),+ $(,)?) => {
         #[allow(missing_docs)]

@@ -21,7 +21,7 @@ const LIFE: &str = "--pre-stop 300ms --grace 3s --kill-margin 500ms --drain-time
 const PHASES: [(&str, Way); 8] = [
     ("starting: ", Way::Stop),
     ("running: ", Way::Stop),
-    ("stop asked for", Way::Stop),
+    ("stop requested", Way::Stop),
     ("draining: ", Way::Stop),
     ("stopping: ", Way::Stop),
     ("killing: ", Way::Stop),
@@ -181,7 +181,7 @@ fn a_stop_that_was_frozen_past_its_end_still_ends() {
         .start();
     run.expect("ready");
     run.term();
-    run.log("stop asked for");
+    run.log("stop requested");
     freezer.freeze();
     let frozen = std::time::Instant::now();
     harness::until("the grace is over", || frozen.elapsed() > std::time::Duration::from_millis(1200));

@@ -155,7 +155,7 @@ fn an_empty_environment_is_enough() {
 #[test]
 fn a_stop_that_sleeps_past_its_end_in_any_phase_asks_the_app_first() {
     require!(harness::pid_namespaces());
-    let phases = ["stop asked for", "draining", "TERM"];
+    let phases = ["stop requested", "draining", "TERM"];
     std::thread::scope(|scope| {
         for phase in phases {
             for launch in [Launch::pid1(Init::Adieu), Launch::ordinary(Init::Adieu)] {

@@ -52,7 +52,7 @@ fn woken_after_the_grace_adieu_still_asks_before_it_kills() {
         let mut run = Launch::pid1(Init::Adieu).options("--pre-stop 1s --grace 2s --drain off").start();
         run.expect("ready");
         run.term();
-        run.log("stop asked for");
+        run.log("stop requested");
         run.signal(libc::SIGSTOP);
         std::thread::sleep(Duration::from_millis(2500));
         run.signal(libc::SIGCONT);

@@ -148,7 +148,7 @@ fn int_and_quit_hurry_the_pre_stop_sleep_and_are_forwarded_after_it() {
     for (signal, name) in [(libc::SIGINT, "INT"), (libc::SIGQUIT, "QUIT")] {
         let mut run = adieu(FOR_EVER);
         run.term();
-        run.log("stop asked for"); // the kernel would hand over INT before TERM
+        run.log("stop requested"); // the kernel would hand over INT before TERM
         run.signal(signal);
         expect_stop(&mut run, "TERM");
         run.signal(signal);

@@ -1,9 +1,8 @@
 //! What should happen, and nothing else.
 //!
-//! One pure state machine: it is told what happened and when, and answers with what to do. It reads
-//! no clock, holds no descriptor and writes no log, so that every stop that can happen can be
-//! played through in a test. Each wait is a phase with an absolute deadline; being asked too early
-//! or too often changes nothing.
+//! One pure state machine: it takes an event and the time, and returns what to do. It reads no
+//! clock, holds no descriptor and writes no log, so that tests can play through every stop that can
+//! happen. Each wait is a phase with an absolute deadline; a spurious call changes nothing.
 
 #![cfg_attr(
     not(test),
@@ -36,15 +35,15 @@ use crate::signal::{Arrival, Sender, Signal};
 pub enum Event {
     /// The app's process exists.
     Started,
-    /// The readiness checks pass, or no longer do.
+    /// The readiness checks pass, or no longer pass.
     Ready(bool),
     /// A signal has come.
     Signal(Arrival),
     /// Nothing is in flight any more.
     Drained,
-    /// Waiting longer cannot help: clients never stop asking.
+    /// Waiting longer cannot help: clients never stop sending requests.
     Pinned,
-    /// All hooks of this stage have ended or run out of time.
+    /// All hooks of this point have ended or run out of time.
     HooksEnded(HookPoint),
     /// The app has ended, and has been reaped.
     AppEnded(Exit),
@@ -61,7 +60,7 @@ pub enum Why {
     Started,
     /// The readiness checks pass.
     Ready,
-    /// This signal asked for a stop.
+    /// This signal requested a stop.
     Asked(Arrival),
     /// The pre-stop sleep is over.
     SleepOver,
@@ -69,7 +68,7 @@ pub enum Why {
     Drained,
     /// Something may be in flight, but the drain timeout is over.
     DrainTimeout,
-    /// Clients never stop asking.
+    /// Clients never stop sending requests.
     Pinned,
     /// A person sent this signal to end the wait.
     Hurry(Signal),
@@ -90,13 +89,13 @@ pub enum Why {
 pub enum Action {
     /// A new phase has begun; the actions that belong to it follow.
     Enter(Phase, Why),
-    /// Tell the world that the app is ready, or that it no longer is.
+    /// Announce that the app is ready, or that it no longer is.
     Announce(bool),
-    /// A stop was asked for: from here on the grace counts.
+    /// A stop was requested: from here on the grace counts.
     AcceptStop(Arrival),
-    /// Pass this signal on to the app, as the second one.
+    /// Forward this signal to the app, as the second one.
     Forward(Arrival, Signal),
-    /// Leave this signal alone: it is rewritten to nothing, or what it asks for is under way.
+    /// Do nothing with this signal: it is rewritten to nothing, or the stop is under way.
     Ignore(Arrival),
     /// Start the hooks of this point.
     RunHooks(HookPoint),
@@ -110,13 +109,13 @@ pub enum Action {
     Sweep,
     /// SIGKILL to all leftovers.
     KillLeftovers,
-    /// SIGKILL once more to everything that is left: to what was forked during the time before.
+    /// SIGKILL once more to everything that is left, to reach what was forked since the last one.
     KillAgain,
     /// Exit as the app did.
     Leave(Exit),
 }
 
-/// A stop that was asked for.
+/// A stop that was requested.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Stop {
     at: Moment,
@@ -141,7 +140,7 @@ enum State {
         next: Option<Moment>,
     },
     Killing(Kill),
-    /// `began`: when the leftovers were asked to end.
+    /// `began`: when the leftovers got TERM.
     Sweeping {
         exit: Exit,
         began: Moment,
@@ -169,14 +168,13 @@ impl Kill {
     }
 }
 
-/// How often everything that is left is killed again: to reach those that were forked during the
-/// time before.
+/// How often everything that is left gets SIGKILL again, to reach what was forked since.
 const KILL_AGAIN: Duration = Duration::from_millis(50);
-/// Between the first stop signal and SIGKILL, and between SIGKILL and leaving, lies at least this
-/// long, or what the plan itself has room for. It matters for whoever is woken late (stopped,
-/// frozen, starved): overdue deadlines are not all acted on at once. After the first stop signal
-/// the lifecycle is asked once when this is over: who comes late for that may have been frozen
-/// together with the app, whose time then begins anew.
+/// The least time between the first stop signal and SIGKILL, and between SIGKILL and leaving, if
+/// the plan has room for it. It matters when adieu wakes up late (suspended, frozen, starved): it
+/// must not act on all overdue deadlines at once. When this time after the first stop signal is
+/// over, the lifecycle checks once if it was woken late: then the app may have been frozen too, and
+/// its time begins anew.
 const MIN_GAP: Duration = Duration::from_millis(200);
 
 /// The life of one app.
@@ -197,8 +195,8 @@ impl Lifecycle {
         Lifecycle { plan, state: State::Starting, stop: None, ready: false, checks_pass: false }
     }
 
-    /// Takes in one event and says what to do. Deadlines that have passed by `now` are acted on,
-    /// too, after the event: an app that ended is not killed because its news came late.
+    /// Takes one event and returns what to do. Acts on deadlines that have passed by `now` too, but
+    /// after the event: an app that has ended is not killed because its end was seen late.
     pub fn on(&mut self, event: Event, now: Moment) -> Vec<Action> {
         let mut actions = Actions::new();
         match event {
@@ -233,7 +231,7 @@ impl Lifecycle {
         }
     }
 
-    /// When the lifecycle wants to be asked next, if nothing happens before.
+    /// When the lifecycle needs its next tick, if nothing happens before.
     pub fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Starting | State::Running | State::Gone => None,
@@ -256,17 +254,17 @@ impl Lifecycle {
         self.ready
     }
 
-    /// When the stop was asked for.
+    /// When the stop was requested.
     pub fn stop_asked_at(&self) -> Option<Moment> {
         self.stop.map(|stop| stop.at)
     }
 
-    /// The signal that asked for it.
+    /// The signal that requested it.
     pub fn stop_asked_by(&self) -> Option<Signal> {
         self.stop.map(|stop| stop.by)
     }
 
-    /// When the platform kills, once a stop was asked for.
+    /// When the platform kills, once a stop was requested.
     pub fn grace_over(&self) -> Option<Moment> {
         self.stop.map(|stop| stop.at + self.plan.grace)
     }
@@ -314,7 +312,8 @@ impl Lifecycle {
         if now.since(began + gap) > half(gap) { now } else { began }
     }
 
-    /// When what was killed is left alone: what survives that long, the kernel cannot end.
+    /// When adieu stops waiting for killed processes: what survives that long, the kernel cannot
+    /// end.
     fn leave_due(&self, kill: Kill) -> Moment {
         match self.stop {
             Some(_) => self.leave_by().max(kill.began + MIN_GAP.min(self.plan.kill_margin)),
@@ -322,7 +321,7 @@ impl Lifecycle {
         }
     }
 
-    /// When leftovers that were asked to end at `began` are killed.
+    /// When leftovers that got TERM at `began` are killed.
     fn sweep_over(&self, began: Moment) -> Moment {
         match self.stop {
             Some(_) => self.kill_at().max(began + self.stop_gap().min(half(self.plan.kill_margin))),
@@ -402,7 +401,7 @@ impl Lifecycle {
             | State::Draining
             | State::Stopping { .. }
             | State::Killing(_) => actions.push(Action::Forward(arrival, forwarded)),
-            // The app has ended by itself; what it left behind has the grace, and no longer.
+            // The app has ended by itself; its leftovers have the grace, and no longer.
             State::Sweeping { .. } | State::Leaving { .. } if asks && self.stop.is_none() => {
                 self.accept_stop(arrival, now, actions);
             }
@@ -425,7 +424,7 @@ impl Lifecycle {
         actions.push(Action::RunHooks(HookPoint::Stop));
     }
 
-    /// Whether the app must not hear a second stop request.
+    /// Whether the app must not get a second stop signal.
     fn asks_once(&self) -> bool {
         self.plan.stop_once || self.plan.schedule == Schedule::Silent
     }

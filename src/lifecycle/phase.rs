@@ -19,7 +19,7 @@ macro_rules! phases {
                 match self { $(Phase::$phase => $name,)+ }
             }
 
-            /// Whether the app is on its way out: asked to stop, or ended by itself.
+            /// Whether a stop was requested, or the app has ended by itself.
             pub fn is_stopping(self) -> bool {
                 match self { $(Phase::$phase => $stopping,)+ }
             }
@@ -28,11 +28,12 @@ macro_rules! phases {
 }
 
 phases! {
-    /// The app's process exists; readiness checks, if there are any, do not pass yet.
+    /// The app is being started; readiness checks, if there are any, do not pass yet.
     Starting = "starting", stopping: false;
     /// The app serves. Signals are forwarded.
     Running = "running", stopping: false;
-    /// A stop was asked for. The app serves on, unaware, while load balancers stop routing to it.
+    /// A stop was requested. The app gets no signal and serves on while load balancers stop routing
+    /// to it.
     PreStop = "pre-stop", stopping: true;
     /// The app serves on until nothing is in flight.
     Draining = "draining", stopping: true;
@@ -40,9 +41,9 @@ phases! {
     Stopping = "stopping", stopping: true;
     /// The grace is nearly over: everything gets SIGKILL.
     Killing = "killing", stopping: true;
-    /// The app is gone; what it left behind is asked to end, and killed in the end.
+    /// The app is gone; its leftovers get TERM, and KILL at last.
     Sweeping = "sweeping", stopping: true;
-    /// Nothing is left but the hooks that run at the exit.
+    /// Only the hooks of `--on-exit` still run.
     Leaving = "leaving", stopping: true;
     /// adieu exits.
     Gone = "gone", stopping: true;

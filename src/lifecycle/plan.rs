@@ -1,28 +1,28 @@
-//! What the lifecycle has to know beforehand.
+//! The settings of the lifecycle.
 
 use std::time::Duration;
 
 use crate::signal::{Signal, SignalSet};
 
-/// When in the app's life a set of hooks runs.
+/// The points in the app's life at which hooks run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HookPoint {
     /// When the app has been started.
     Start,
-    /// When a stop has been asked for.
+    /// When a stop has been requested.
     Stop,
-    /// When the app and all it left behind are gone.
+    /// When the app and its leftovers are gone.
     Exit,
 }
 
 /// The signals that stop the app.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Schedule {
-    /// The signal that asked for the stop.
+    /// The signal of the stop request.
     AsAsked,
     /// These, one after the other.
     Steps(Vec<Step>),
-    /// None: the platform signals the app itself, and a second signal would be one too many.
+    /// None: the platform signals the app itself, and the app must not get a second signal.
     Silent,
 }
 
@@ -41,12 +41,13 @@ pub struct Step {
 pub enum Wait {
     /// This long.
     For(Duration),
-    /// Until so long before the kill, or until half of the time up to it is over, if that is later.
+    /// Until this long before the kill, or until half of the time until the kill is over, whichever
+    /// is later.
     UntilBeforeKill(Duration),
 }
 
 impl Schedule {
-    /// Whether it sends this signal of its own accord.
+    /// Whether one of its steps sends this signal.
     pub fn sends(&self, signal: Signal) -> bool {
         self.steps().iter().any(|step| step.signal == signal)
     }
@@ -59,24 +60,25 @@ impl Schedule {
     }
 }
 
-/// What signals are forwarded as: `--rewrite`.
+/// Which signals are forwarded as others: `--rewrite`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Rewrites(Vec<(Signal, Option<Signal>)>);
 
 impl Rewrites {
-    /// From, and to what; `None` drops it. Of two rules for one signal the later counts.
+    /// Rules from one signal to another; `None` drops it. Of two rules for a signal the later
+    /// counts.
     pub fn new(rules: Vec<(Signal, Option<Signal>)>) -> Rewrites {
         Rewrites(rules)
     }
 
-    /// What a signal is forwarded as; `None`: not at all.
+    /// The signal to forward instead; `None`: forward nothing.
     pub fn apply(&self, signal: Signal) -> Option<Signal> {
         let rule = self.0.iter().rev().find(|(from, _)| *from == signal);
         rule.map_or(Some(signal), |(_, to)| *to)
     }
 }
 
-/// Everything the lifecycle has to know beforehand. All times are lengths.
+/// The settings of the lifecycle. All times are lengths.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Plan {
     /// From the stop request until the platform kills.
@@ -85,20 +87,19 @@ pub struct Plan {
     pub kill_margin: Duration,
     /// How long the app serves on after the stop request, before the drain.
     pub pre_stop: Duration,
-    /// How long draining may last after the pre-stop sleep; `None` when there is nothing to wait
-    /// for.
+    /// How long draining may last after the pre-stop sleep; `None` without a drain.
     pub drain: Option<Duration>,
-    /// What leftovers get when no stop was asked for.
+    /// How long leftovers get without a stop request.
     pub leftovers: Duration,
-    /// How long all hooks of one stage may take together, `None` where there are none.
+    /// How long all hooks of `--on-stop` may take together; `None` if there are none.
     pub stop_hooks: Option<Duration>,
-    /// The same for the hooks at the exit.
+    /// The same for `--on-exit`.
     pub exit_hooks: Option<Duration>,
     /// How the app is stopped.
     pub schedule: Schedule,
-    /// What signals are forwarded as.
+    /// Which signals are forwarded as others.
     pub rewrites: Rewrites,
-    /// The signals that ask for a stop.
+    /// The signals that are stop requests.
     pub stop_on: SignalSet,
     /// A second stop request is not forwarded while stopping.
     pub stop_once: bool,

@@ -1,7 +1,7 @@
-//! The stop's story: who asked for it, how long each phase took, what was in flight, what was cut
-//! off, how it ended. It is collected while it happens, at a bounded cost, and told three times: as
-//! JSON for machines (`--report`), as one line in the log, and as the message that Kubernetes shows
-//! for a terminated container.
+//! The report of a stop: who requested it, how long each phase took, what was in flight, what was
+//! cut off, how it ended. It is collected during the stop, at a bounded cost, and comes out in
+//! three forms: as JSON (`--report`), as one line in the log, and as the message that Kubernetes
+//! shows for a terminated container.
 
 #![cfg_attr(
     not(test),
@@ -27,13 +27,12 @@ use std::time::Duration;
 
 /// Changes of what is in flight that are kept; the last one is always kept.
 const SAMPLES: usize = 256;
-/// Signals and hooks that are kept: a flood of forwarded signals is not worth more.
+/// How many signals, and how many hooks, are kept.
 const ENTRIES: usize = 256;
 /// Kubernetes keeps this many bytes of a termination message.
 const TERMINATION_LIMIT: usize = 4096;
 
-/// What happened. The order of the fields is the order of the keys in the report; times are
-/// milliseconds since adieu's start; what is not known is null.
+/// What happened. Times are milliseconds since adieu's start; what is unknown is null.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
@@ -56,7 +55,7 @@ pub struct Report {
     hooks: Vec<Hook>,
     /// Orphans reaped.
     reaped: u64,
-    /// Log lines that nobody read in time.
+    /// Log lines that were dropped, since nobody read them in time.
     log_lines_lost: u64,
     app: Option<AppEnd>,
     /// adieu's own exit status, and when it left.
@@ -82,17 +81,17 @@ struct ConnectionCounts {
     closed: u64,
     /// Clients that were let go between two of their requests.
     let_go: u64,
-    /// Connections that were open when the stop signal was sent and were judged idle; null
-    /// when nobody looked or nothing could be seen.
+    /// Connections that were open and judged idle when the stop signal was sent; null without a
+    /// look, or if nothing could be seen.
     judged_idle: Option<usize>,
-    /// What was in flight could not be seen when the stop signal was sent.
+    /// When the stop signal was sent, requests in flight could not be seen.
     not_seen: bool,
 }
 
-/// What the drain's last look has shown.
+/// The drain's last look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sight {
-    /// Nobody has looked.
+    /// There was none.
     NoLook,
     /// Nothing can be seen.
     Blind,
@@ -120,7 +119,7 @@ pub struct Seen {
 struct StopRequest {
     at_ms: u64,
     signal: String,
-    /// 0 for a process outside of our PID namespace, null for the kernel.
+    /// 0 for a process outside our PID namespace, null for the kernel.
     sender_pid: Option<i32>,
 }
 
@@ -150,7 +149,7 @@ struct Sent {
     signal: String,
 }
 
-/// Requests in flight at the moments at which that may cost them their answer.
+/// Requests in flight at the moments at which they may lose their answer.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct CutOff {
@@ -165,7 +164,7 @@ struct CutOff {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Leftovers {
-    /// They were asked to end.
+    /// They got TERM.
     swept: bool,
     /// They had to be killed.
     killed: bool,
@@ -230,7 +229,7 @@ impl Report {
         }
     }
 
-    /// A stop was asked for. The first request is the one that counts.
+    /// A stop was requested. The first request counts.
     pub fn asked(&mut self, arrival: Arrival, now: Moment) {
         let sender_pid = match arrival.from {
             Sender::Kernel => None,
@@ -293,7 +292,7 @@ impl Report {
         }
     }
 
-    /// The app was killed, as time was up.
+    /// The app was killed.
     pub fn killed(&mut self) {
         if self.app.is_none() && !self.killed {
             self.killed = true;
@@ -301,7 +300,7 @@ impl Report {
         }
     }
 
-    /// Leftovers were asked to end.
+    /// Leftovers got TERM.
     pub fn swept(&mut self) {
         self.leftovers.swept = true;
     }
@@ -345,7 +344,7 @@ impl Report {
         }
     }
 
-    /// What has been counted elsewhere.
+    /// Counters from elsewhere.
     pub fn counted(&mut self, reaped: u64, log_lines_lost: u64) {
         self.reaped = reaped;
         self.log_lines_lost = log_lines_lost;
@@ -355,7 +354,7 @@ impl Report {
         self.phases.last().map(|span| span.which)
     }
 
-    /// The whole story, with a line feed at its end.
+    /// The report, with a line feed at its end.
     pub fn to_json(&self) -> String {
         // Strings and numbers always have a JSON form.
         let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
@@ -363,7 +362,8 @@ impl Report {
         json
     }
 
-    /// The story in one line: who asked, how long each phase took, what was cut off, the status.
+    /// The report in one line: which signal from whom, how long each phase took, what was cut off,
+    /// the status.
     pub fn summary_line(&self) -> String {
         let mut line = self.opening();
         let phases = self.timed_phases();
@@ -487,7 +487,7 @@ impl Report {
         Some(words)
     }
 
-    /// At most 4096 bytes for whoever runs `kubectl describe pod`: the summary and the hooks that
+    /// At most 4096 bytes for `kubectl describe pod`: the summary and the hooks that
     /// failed.
     pub fn termination_message(&self) -> String {
         let mut message = self.summary_line();

@@ -18,12 +18,12 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// How often signals are offered again to an app whose queue was full.
+/// When to retry signals for an app whose queue was full.
 const OFFER_AGAIN: Duration = Duration::from_millis(5);
-/// How often a signal of the stop schedule that could not be sent is tried again.
+/// When to retry a signal of the stop schedule that could not be sent.
 const PAY_AGAIN: Duration = Duration::from_millis(100);
-/// No more signals than this wait for an app that does not take them, whatever the kernel would
-/// allow: 400 KiB.
+/// At most this many signals wait for an app that does not take them, also where the kernel would
+/// queue more: 400 KiB.
 const MOST_UNDELIVERED: usize = 16 * 1024;
 
 /// Why the app was not started, and the status to exit with.
@@ -33,9 +33,9 @@ pub(super) struct StartFailure {
 }
 
 pub(super) struct App {
-    /// None once it has been reaped: then its number may be anybody's.
+    /// None once it has been reaped: another process may get its number.
     pid: Option<Pid>,
-    /// Its exec, until that is over.
+    /// Its exec, until this is over.
     exec: Option<Exec>,
     exit: Option<Exit>,
     group: Pid,
@@ -45,7 +45,7 @@ pub(super) struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
-    /// How many of those are kept; the oldest are.
+    /// How many of them are kept at most; the oldest stay.
     most_undelivered: usize,
     /// How many were dropped.
     dropped: u64,
@@ -54,7 +54,7 @@ pub(super) struct App {
     owed: Vec<Signal>,
     pay_at: Option<Moment>,
     signals_sent: u64,
-    /// Those sent since somebody asked last.
+    /// Those sent since the last [`App::take_sent`].
     sent: Vec<Signal>,
 }
 
@@ -64,7 +64,8 @@ impl App {
         variables: Vec<CString>,
         inherited: Inherited,
     ) -> Result<App, StartFailure> {
-        let argv = c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND holds a zero byte"))?;
+        let argv =
+            c_strings(&settings.command).ok_or_else(|| refused(125, "COMMAND contains a zero byte"))?;
         let terminal = Terminal::controlling();
         let hand_over = terminal.as_ref().filter(|tty| tty.is_ours() && !resizes_stop(&settings.plan));
         let started = spawn::app(AppStart {
@@ -102,18 +103,18 @@ impl App {
         self.pid
     }
 
-    /// The descriptors that adieu keeps for it.
+    /// The descriptors that adieu keeps open for it.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let terminal = self.terminal.as_ref().map(Terminal::descriptor);
         terminal.into_iter().chain(self.exec_descriptor()).collect()
     }
 
-    /// What becomes readable when its exec is over; `None` once that is known.
+    /// Readable when its exec is over; `None` once adieu knows.
     pub(super) fn exec_descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.exec.as_ref().map(Exec::descriptor)
     }
 
-    /// Whether it has become its command, as far as is known.
+    /// Whether its exec is known to be over.
     pub(super) fn has_begun(&self) -> bool {
         self.exec.is_none()
     }
@@ -146,8 +147,8 @@ impl App {
         }
     }
 
-    /// Passes a signal on as it came: real-time ones are queued, with their value, so that none is
-    /// merged with another.
+    /// Forwards a signal. Real-time signals are queued with their value, so that the kernel merges
+    /// none.
     pub(super) fn forward(&mut self, arrival: Arrival, signal: Signal, now: Moment) {
         let value = arrival.value.or(signal.is_realtime().then_some(0));
         if !self.undelivered.is_empty() && value.is_some() {
@@ -162,24 +163,23 @@ impl App {
         }
     }
 
-    /// Keeps what the app's queue has no room for, as far as the kernel itself would keep it
-    /// (RLIMIT_SIGPENDING).
+    /// Keeps a signal for which the app's queue has no room, at most as many as the kernel would
+    /// queue (RLIMIT_SIGPENDING).
     fn keep(&mut self, signal: Signal, value: Option<usize>) {
         if self.undelivered.len() < self.most_undelivered {
             return self.undelivered.push_back((signal, value));
         }
         if self.dropped == 0 {
             warn!(
-                "the app does not take its signals: {} wait, further ones are dropped",
+                "the app does not take its signals: {} are queued, further ones are dropped",
                 self.undelivered.len()
             );
         }
         self.dropped = self.dropped.saturating_add(1);
     }
 
-    /// Sends a signal of the stop schedule, and Signal::CONT, so that a stopped app can act on it.
-    /// CONT takes back every TSTP, TTIN and TTOU that the app has not read yet ([signal(7)]), so
-    /// with those it goes first.
+    /// Sends a signal of the stop schedule, and CONT, so that a suspended app can act on it. CONT
+    /// discards every pending TSTP, TTIN and TTOU ([signal(7)]), so with those it goes first.
     ///
     /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
     pub(super) fn stop(&mut self, signal: Signal, now: Moment) {
@@ -193,8 +193,8 @@ impl App {
         }
     }
 
-    /// Sends what is owed, in its order; what cannot be sent now stays owed. An app that may not be
-    /// signalled can be one that has changed its user for a while.
+    /// Sends what is owed, in order; what cannot be sent now stays owed. EPERM can pass too: the
+    /// app may have changed its user for a while.
     fn pay(&mut self, now: Moment) -> Option<(Signal, io::Error)> {
         while let Some(signal) = self.owed.first().copied() {
             if let Err(error) = self.deliver(signal, None) {
@@ -206,27 +206,27 @@ impl App {
         None
     }
 
-    /// How many signals it was sent, by adieu or through it.
+    /// How many signals adieu has sent it, its own and forwarded ones.
     pub(super) fn signals_sent(&self) -> u64 {
         self.signals_sent
     }
 
-    /// What it was sent since this was asked last.
+    /// The signals sent since the last call.
     pub(super) fn take_sent(&mut self) -> Vec<Signal> {
         std::mem::take(&mut self.sent)
     }
 
-    /// When signals that could not be sent are to be tried again.
+    /// When to retry signals that could not be sent.
     pub(super) fn deadline(&self) -> Option<Moment> {
         let offer_at = self.offer_at.filter(|_| !self.undelivered.is_empty());
         let pay_at = self.pay_at.filter(|_| !self.owed.is_empty());
         offer_at.into_iter().chain(pay_at).min()
     }
 
-    /// Tries again what found the app's queue full, and what it is owed.
+    /// Retries signals that found the app's queue full, and what is owed.
     pub(super) fn offer_undelivered(&mut self, now: Moment) {
         if self.pay_at.is_some_and(|at| now >= at) {
-            // It was complained about when it was due.
+            // The error was logged when the signal was due.
             let _ = self.pay(now);
         }
         if self.offer_at.is_none_or(|at| now < at) {
@@ -274,17 +274,17 @@ impl App {
         }
     }
 
-    // Job control: the shell sees only adieu, the terminal's keys reach only the app.
+    // Job control: the shell sees only adieu, and the terminal's keys reach only the app.
 
-    /// The app was stopped. From the terminal, adieu goes to sleep with it, as its shell expects.
+    /// The app was suspended. If the terminal did it, adieu suspends itself, as its shell expects.
     pub(super) fn stopped_by(&mut self, signal: Signal) {
         let by_terminal = signal.is_job_control_stop();
         let Some(terminal) = self.terminal.as_ref().filter(|_| by_terminal) else {
             return;
         };
         if signal != Signal::TSTP && terminal.is_ours() {
-            // A shell that brings a running job to the front sends no CONT: only now is it known
-            // that we are there.
+            // A shell that brings a running job to the foreground sends no CONT, so this is the
+            // first sign that adieu has the foreground.
             self.suspended = true;
             self.resumed();
             return;
@@ -292,13 +292,13 @@ impl App {
         terminal.take_back_from(self.group);
         self.suspended = true;
         if !terminal::suspend_self() {
-            debug!("nobody could resume the app after {signal}; it goes on");
+            debug!("no shell could resume the app after {signal}: resuming it");
             self.resumed();
         }
     }
 
     /// CONT has come: the shell has put adieu into the foreground or the background, and the app
-    /// belongs there, too. True when the app was suspended and has been sent CONT.
+    /// must follow. True when the app was suspended and was sent CONT.
     pub(super) fn resumed(&mut self) -> bool {
         let Some(terminal) = &self.terminal else {
             return false;
@@ -333,8 +333,8 @@ fn complain(signal: Signal, delivered: io::Result<()>) {
     }
 }
 
-/// Whether a terminal's resize would stop this app: then it does not get the foreground, where
-/// WINCH would reach it.
+/// Whether WINCH stops this app: then it does not get the foreground, where a resize of the
+/// terminal would send it WINCH.
 fn resizes_stop(plan: &Plan) -> bool {
     plan.stop_on.contains(Signal::WINCH) || plan.schedule.sends(Signal::WINCH)
 }
@@ -356,15 +356,13 @@ fn explain(command: &[OsString], error: SpawnError) -> StartFailure {
     match error {
         SpawnError::Fork(error) if error.kind() == ErrorKind::WouldBlock => refused(
             125,
-            &format!(
-                "cannot start '{command}': no further process is allowed; raise the limit (ulimit -u, pids.max)"
-            ),
+            &format!("cannot start '{command}': too many processes; raise the limit (ulimit -u, pids.max)"),
         ),
         SpawnError::Fork(error) => refused(125, &format!("cannot start '{command}': {}", describe(&error))),
         SpawnError::Exec(error) if error.kind() == ErrorKind::NotFound => refused(
             127,
             &format!(
-                "cannot execute '{command}': not found; neither a file of that name nor, for a script, its interpreter"
+                "cannot execute '{command}': not found: there is no such file, or a script's interpreter is missing"
             ),
         ),
         SpawnError::Exec(error) => refused(126, &format!("cannot execute '{command}': {}", describe(&error))),

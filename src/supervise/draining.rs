@@ -1,5 +1,5 @@
-//! The drain as the loop sees it: the watch over connections and the user's own check, and the one
-//! event that both together lead to.
+//! The drain as the loop sees it: the looks at connections, the user's own check, and the one event
+//! that both lead to.
 
 use crate::drain::{Drain, Look, Verdict};
 use crate::lifecycle::Event;
@@ -14,15 +14,15 @@ use log::info;
 pub(super) struct Draining {
     drain: Drain,
     check: Option<DrainCheck>,
-    /// The pre-stop sleep is over and the app has not been asked to stop.
+    /// The pre-stop sleep is over, and the app has not got its stop signal.
     active: bool,
-    /// What the last look saw, as far as a line was written.
+    /// The last line that was written.
     logged: Option<String>,
     last_look: Option<Look>,
 }
 
 impl Draining {
-    /// `own_ports` are adieu's own and never counted.
+    /// `own_ports` are adieu's own and are never counted.
     pub(super) fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Draining {
         Draining {
             drain: Drain::new(settings, app, own_ports),
@@ -47,8 +47,8 @@ impl Draining {
         [check, self.drain.deadline()].into_iter().flatten().min()
     }
 
-    /// A stop was asked for: looks begin, so that at the end of the pre-stop sleep it is known what
-    /// happened before.
+    /// A stop was requested: looks begin, so that connections are known when the pre-stop sleep
+    /// ends.
     pub(super) fn watch(&mut self, now: Moment) {
         self.drain.watch(now);
     }
@@ -71,7 +71,7 @@ impl Draining {
         }
     }
 
-    /// Takes a look if one is due; says so when the wait is over.
+    /// Takes a look if one is due; returns an event when the wait is over.
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {
             check.serve(now);
@@ -117,7 +117,7 @@ impl Draining {
         self.last_look.as_ref().map_or(0, |look| look.let_go)
     }
 
-    /// What the report is to be told of the last look.
+    /// The last look, for the report.
     pub(super) fn sight(&self) -> Sight {
         match &self.last_look {
             None => Sight::NoLook,
@@ -132,12 +132,12 @@ impl Draining {
         }
     }
 
-    /// A fresh look, for the moment in which the app is killed: how many requests that cuts off.
+    /// How many requests a kill cuts off now, by a fresh look if it is due.
     pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
         self.drain.cut_now(now)
     }
 
-    /// What the last look saw in flight; nothing when nobody looked or nothing could be seen.
+    /// How many requests the last look saw in flight; `None` without a look, or if it saw nothing.
     pub(super) fn in_flight(&self) -> Option<usize> {
         self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
     }

@@ -1,8 +1,8 @@
 //! When, and in which order: one loop that waits, collects what happened, asks the lifecycle, and
-//! does what it says.
+//! performs its actions.
 //!
-//! A turn takes signals first, then the app's own end, then time, then a bounded number of orphans,
-//! so that no storm of the one can hold up the other. There is one wait, with one absolute
+//! A turn takes signals first, then the app's end, then a bounded number of orphans, then what is
+//! due, so that no flood of the one can delay the other. There is one wait, with one absolute
 //! deadline; an idle adieu never wakes up.
 
 #![cfg_attr(
@@ -47,17 +47,18 @@ use std::ffi::c_int;
 use std::path::Path;
 use std::time::Duration;
 
-/// How many signals, and how many orphans, one turn takes before it looks at everything else again.
+/// How many signals one turn takes at most.
 const SIGNALS_A_TURN: usize = 1024;
-/// How long descriptors go unseen where signalfd(2) is refused.
+/// How often the loop looks at descriptors where signalfd(2) is refused.
 const SLICE: Duration = Duration::from_millis(20);
+/// How many orphans one turn reaps at most.
 const ORPHANS_A_TURN: usize = 128;
-/// Where Kubernetes looks for a container's last words (terminationMessagePath's default).
+/// Where Kubernetes reads a container's termination message (default of terminationMessagePath).
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 struct Supervisor {
     clock: Clock,
-    /// The clock, as it was read when this turn began.
+    /// The time when this turn began.
     now: Moment,
     settings: Settings,
     lifecycle: Lifecycle,
@@ -68,7 +69,7 @@ struct Supervisor {
     since: Moment,
     /// Orphans that ended and were reaped.
     reaped: u64,
-    /// More zombies may be waiting, so the next wait is none.
+    /// More zombies may be left, so that the next turn begins at once.
     more_to_reap: bool,
     report: Report,
     /// How to exit, once the lifecycle is over.
@@ -78,8 +79,8 @@ struct Supervisor {
 /// Runs the app from its start to its end and returns the exit status.
 ///
 /// # Errors
-/// What cannot be had before the app is started: nothing has happened then. A command that cannot
-/// be executed is no such error but exit status 126 or 127.
+/// What fails before the app is started. A command that cannot be executed is no such error but
+/// exit status 126 or 127.
 pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
@@ -111,7 +112,7 @@ pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Ref
     Ok(supervisor.leave(exit))
 }
 
-/// What adieu asks of the kernel for itself.
+/// Sets adieu's own process up.
 fn settle_in(settings: &Settings) {
     if !sys::is_init()
         && let Err(error) = sys::become_subreaper()
@@ -121,7 +122,7 @@ fn settle_in(settings: &Settings) {
     if let Some(signal) = settings.signals.parent_death
         && let Err(error) = sys::set_parent_death_signal(signal)
     {
-        warn!("cannot ask for {} at the parent's death: {}", signal, describe(&error));
+        warn!("cannot set {} as parent death signal: {}", signal, describe(&error));
     }
 }
 
@@ -130,7 +131,7 @@ impl Supervisor {
         let mut own = sockets.descriptors();
         own.extend(crate::log::descriptor().into_iter().chain(app.descriptors()));
         descriptors::close_inherited(&own);
-        // Whatever filesystem adieu was started in may be unmounted.
+        // So that the file system in which adieu was started can be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
             debug!("cannot change to '/': {error}");
         }
@@ -154,14 +155,14 @@ impl Supervisor {
 
     /// The app has become its command.
     fn begin(&mut self) {
-        // Asked to stop before, it has been told so.
+        // After an early stop request the line would be out of order.
         if self.lifecycle.phase() == Phase::Starting {
             notices::started(&self.settings);
         }
         self.tell(Event::Started);
     }
 
-    /// Waits for whatever comes first, and reads the clock, once for the whole turn.
+    /// Waits for what comes first, and reads the clock, once for the whole turn.
     fn wait(&mut self) {
         let until = if self.more_to_reap { Some(self.now) } else { self.deadline() };
         let mut fds = PollFds::new();
@@ -174,8 +175,8 @@ impl Supervisor {
             fds.wait(until, self.now);
             None
         } else {
-            // Nothing waits for signals and for descriptors at once, so whoever asks is looked
-            // after in between.
+            // No call waits for signals and descriptors at once, so the loop looks at descriptors
+            // between short waits for signals.
             let slice = (!fds.is_empty()).then(|| self.now + SLICE);
             self.signals.wait(until.into_iter().chain(slice).min().map(|until| until.since(self.now)))
         };
@@ -189,8 +190,8 @@ impl Supervisor {
         [self.lifecycle.deadline(), self.app.deadline(), self.services.deadline()].into_iter().flatten().min()
     }
 
-    /// Signals first; then who has ended, so that nobody who is gone is killed, or called
-    /// unkillable, after a late wake-up; then what is due.
+    /// Signals first; then ended processes, so that after a late wake-up none of them is killed or
+    /// reported as unkillable; then what is due.
     fn turn(&mut self) {
         self.services.sockets.read_requests(self.now);
         self.take_signals();
@@ -203,8 +204,7 @@ impl Supervisor {
         self.answer();
     }
 
-    /// Asks the lifecycle and does what it says. Signals are sent first, and lines are written
-    /// after.
+    /// Asks the lifecycle and performs its actions. Signals are sent first, lines are written last.
     fn tell(&mut self, event: Event) {
         let mut lines = Vec::new();
         for action in self.lifecycle.on(event, self.now) {
@@ -225,7 +225,7 @@ impl Supervisor {
         }
     }
 
-    /// An exec that took its time is over. Where it failed, the child's status tells as much.
+    /// An exec that took long is over. If it failed, the child exits with 126 or 127.
     fn take_exec(&mut self) {
         match self.app.take_exec(&self.settings) {
             Some(Ok(())) => self.begin(),
@@ -243,7 +243,7 @@ impl Supervisor {
             Reaped::Stopped(_, signal) => self.app.stopped_by(signal),
             Reaped::Nothing => {}
             Reaped::NoneLeft => {
-                error!("the app's exit status is lost: the kernel knows no child {pid}");
+                error!("the app's exit status is lost: the kernel has no child {pid}");
                 self.app_ended(Exit::Status(125));
             }
         }
@@ -252,7 +252,7 @@ impl Supervisor {
     fn serve_services(&mut self) {
         let begun = self.app.has_begun();
         for event in self.services.serve(self.now) {
-            // Checks that pass before there is an app have asked somebody else.
+            // Checks that pass before the app runs have asked another process.
             if begun || !matches!(event, Event::Ready(_)) {
                 self.tell(event);
             }
@@ -297,7 +297,7 @@ impl Supervisor {
     }
 
     fn app_ended(&mut self, exit: Exit) {
-        // It may have ended since that was asked last.
+        // The exec may have failed since the last look.
         self.take_exec();
         self.app.ended(exit);
         self.report.app_ended(exit, self.now);
@@ -321,7 +321,7 @@ impl Supervisor {
         self.more_to_reap = true;
     }
 
-    /// Some child has ended, whoever it was.
+    /// A child has ended: the app, a helper or an orphan.
     fn ended(&mut self, pid: Pid, exit: Exit) {
         if self.app.pid() == Some(pid) {
             return self.app_ended(exit);
@@ -364,7 +364,7 @@ impl Supervisor {
         c_int::from(code)
     }
 
-    /// The exit status, by the app's own and the settings.
+    /// The exit status, from the app's status and the settings.
     fn exit_code(&self, exit: Exit) -> u8 {
         let rules = &self.settings.exit;
         let code = exit.code();
@@ -373,7 +373,7 @@ impl Supervisor {
         if success { 0 } else { code }
     }
 
-    /// Writes the report, and in Kubernetes the summary for whoever asks why the container ended.
+    /// Writes the report, and in Kubernetes the termination message.
     fn report(&self) {
         if let Some(path) = &self.settings.report
             && let Err(error) = files::write_whole(path, &self.report.to_json())

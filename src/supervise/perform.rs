@@ -1,4 +1,4 @@
-//! What the lifecycle decided, done.
+//! Performs the actions of the lifecycle.
 
 use super::Supervisor;
 use crate::hooks::HookEnvironment;
@@ -9,15 +9,14 @@ use crate::sys::leftovers;
 use crate::sys::reap::{self, Reaped};
 use log::Level;
 
-/// How many zombies are reaped before it is said that some process cannot be ended.
+/// How many zombies are reaped, at most, before adieu reports processes that do not die.
 const LAST_ORPHANS: usize = 4096;
 
-/// A line for stderr. It is written when all that was decided is done, so that no signal waits for
-/// it.
+/// A line for stderr, written after all actions are done, so that no signal waits for it.
 pub(super) struct LogLine {
     level: Level,
     event: &'static str,
-    /// The phase that is current when this line's turn comes.
+    /// The phase that the line belongs to.
     phase: Phase,
     signal: Option<Signal>,
     text: String,
@@ -35,7 +34,7 @@ impl LogLine {
 }
 
 impl Supervisor {
-    /// Does it, and says what is to be written about it.
+    /// Performs an action, and returns the line to write about it.
     pub(super) fn perform(&mut self, action: Action) -> Option<LogLine> {
         match action {
             Action::Enter(phase, why) => return Some(self.enter(phase, why)),
@@ -43,7 +42,7 @@ impl Supervisor {
             Action::AcceptStop(arrival) => return self.accept_stop(arrival),
             Action::Forward(arrival, signal) => self.app.forward(arrival, signal, self.now),
             Action::Ignore(arrival) => {
-                let text = format!("{} changes nothing now", arrival.signal);
+                let text = format!("ignored {}", arrival.signal);
                 let (phase, signal) = (self.lifecycle.phase(), Some(arrival.signal));
                 return Some(LogLine { level: Level::Debug, event: "signal-ignored", phase, signal, text });
             }
@@ -53,8 +52,8 @@ impl Supervisor {
             }
             Action::CutHooks => self.services.hooks.cut(self.now),
             Action::Stop(signal) => self.app.stop(signal, self.now),
-            // Most apps leave nobody behind, and as an ordinary process adieu would have to look
-            // for them in /proc.
+            // Most apps leave no process behind, and as an ordinary process adieu would have to
+            // search /proc for them.
             Action::Sweep | Action::KillLeftovers | Action::KillAgain if reap::none_left() => {}
             Action::Kill => {
                 self.note_kill();
@@ -89,11 +88,11 @@ impl Supervisor {
     fn accept_stop(&mut self, arrival: Arrival) -> Option<LogLine> {
         self.report.asked(arrival, self.now);
         crate::log::stop_asked(self.now);
-        let by = format!("stop asked for by {} from {}", arrival.signal, arrival.from);
+        let by = format!("stop requested by {} from {}", arrival.signal, arrival.from);
         let (phase, text) = match self.app.pid() {
             Some(_) => {
                 let pre_stop = show_duration(self.settings.plan.pre_stop);
-                (Phase::PreStop, format!("{by}: not ready from now on, serving on for {pre_stop}"))
+                (Phase::PreStop, format!("{by}: no longer ready, the app goes on serving for {pre_stop}"))
             }
             None => (self.lifecycle.phase(), format!("{by}, after the app had ended")),
         };
@@ -110,7 +109,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether somebody is left who is no zombie: those are reaped first, some thousands at the
+    /// Whether a process is left that is no zombie. Reaps the zombies first, some thousands at
     /// most.
     fn somebody_lives(&mut self) -> bool {
         for _ in 0..LAST_ORPHANS {
@@ -133,7 +132,7 @@ impl Supervisor {
             Phase::Stopping => (Level::Info, format!("stopping: {reason}")),
             Phase::Killing => (Level::Info, "killing: the grace is nearly over".to_owned()),
             Phase::Gone if why == Why::Unkillable && self.somebody_lives() => {
-                (Level::Error, "leaving although processes are left that the kernel cannot end".to_owned())
+                (Level::Error, "exiting although some processes do not die of SIGKILL".to_owned())
             }
             Phase::Starting
             | Phase::Running
@@ -151,16 +150,16 @@ fn reason(why: Why) -> String {
     match why {
         Why::Started => "started".to_owned(),
         Why::Ready => "the checks pass".to_owned(),
-        Why::Asked(arrival) => format!("asked for by {}", arrival.signal),
+        Why::Asked(arrival) => format!("requested by {}", arrival.signal),
         Why::SleepOver => "the pre-stop sleep is over".to_owned(),
         Why::Drained => "nothing is in flight".to_owned(),
         Why::DrainTimeout => "the drain timeout is over".to_owned(),
-        Why::Pinned => "clients never stop asking".to_owned(),
+        Why::Pinned => "clients never stop sending requests".to_owned(),
         Why::Hurry(signal) => format!("hurried by {signal}"),
         Why::AppEnded => "the app has ended".to_owned(),
-        Why::TimeUp => "time is up".to_owned(),
+        Why::TimeUp => "the time is over".to_owned(),
         Why::NothingLeft => "nothing is left".to_owned(),
         Why::HooksEnded => "the hooks have ended".to_owned(),
-        Why::Unkillable => "some processes cannot be killed".to_owned(),
+        Why::Unkillable => "some processes do not die of SIGKILL".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Readiness as the loop sees it: the checks that find out, and the file that tells.
+//! Readiness as the loop sees it: the checks, and the ready file.
 
 use crate::lifecycle::Event;
 use crate::moment::Moment;
@@ -32,7 +32,7 @@ impl Readiness {
         checks.into_iter().chain(file).min()
     }
 
-    /// What the checks say, if there are any.
+    /// Runs what is due; returns the result of the checks, if there are any.
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(file) = &mut self.file {
             file.serve(now);
@@ -42,14 +42,14 @@ impl Readiness {
         Some(Event::Ready(checks.ready()))
     }
 
-    /// The app itself has said READY=1.
+    /// The app has sent READY=1.
     pub(super) fn app_said_ready(&mut self) {
         if let Some(checks) = &mut self.checks {
             checks.app_said_ready();
         }
     }
 
-    /// Asks no more: the app is not ready any more, whatever checks say.
+    /// Ends the checks: from a stop on the app is not ready, whatever they find.
     pub(super) fn cease(&mut self) {
         if let Some(checks) = &mut self.checks {
             checks.cease();

@@ -1,7 +1,6 @@
-//! What is served beside the app from the one loop: readiness, hooks, the drain, and the sockets
-//! through which others ask and tell. Nothing here waits. Each part says which descriptors it is
-//! interested in and when it wants to be called; what it found comes out as events for the
-//! lifecycle.
+//! What the loop serves beside the app: readiness, hooks, the drain, and the sockets. Nothing here
+//! waits. Each part names the descriptors that it waits for and its next deadline; what it finds
+//! comes out as events for the lifecycle.
 
 use super::draining::Draining;
 use super::readiness::Readiness;
@@ -49,7 +48,7 @@ impl Services {
         parts.into_iter().flatten().min()
     }
 
-    /// Does whatever can be done now and says what happened.
+    /// Does what can be done now, and returns what happened.
     pub(super) fn serve(&mut self, now: Moment) -> Vec<Event> {
         if self.sockets.serve_notifications(now) {
             self.readiness.app_said_ready();
@@ -68,7 +67,7 @@ impl Services {
             || self.sockets.reaped(pid)
     }
 
-    /// A new phase has begun; `rest` is what is left of the grace, once a stop was asked for.
+    /// A new phase has begun; `rest` is what is left of the grace, once a stop was requested.
     pub(super) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         self.sockets.enter(phase, rest, now);
         if phase.is_stopping() {
@@ -82,7 +81,7 @@ impl Services {
         }
     }
 
-    /// Tells the world that the app is ready, or that it no longer is.
+    /// Announces that the app is ready, or that it no longer is.
     pub(super) fn announce(&mut self, ready: bool, now: Moment) {
         if ready {
             self.sockets.announce_ready(now);

@@ -1,6 +1,6 @@
-//! The sockets through which others reach adieu: the health endpoint, the service manager's socket,
-//! and the app's. They are opened before the app is started, since a port that is taken must be
-//! found out while nothing has happened yet.
+//! The sockets to the outside: the health endpoint, the service manager's socket, and the one for
+//! the app's notifications. They are opened before the app is started, so that adieu fails early
+//! when a port is taken.
 
 use crate::lifecycle::Phase;
 use crate::moment::Moment;
@@ -20,14 +20,14 @@ pub(super) struct Sockets {
     health: Option<Health>,
     /// The service manager, if it gave us a socket.
     manager: Option<Outbound>,
-    /// Where an app that speaks sd_notify speaks to.
+    /// Where the app sends its notifications.
     app: Option<Inbound>,
 }
 
 impl Sockets {
     /// # Errors
-    /// A health address that cannot be listened on, and no socket for an app whose READY=1 is to be
-    /// waited for: it would never be ready.
+    /// A health address that cannot be bound; no socket for the app's notifications when
+    /// `--ready notify` needs them.
     pub(super) fn open(settings: &Settings) -> Result<Sockets, Refusal> {
         let health = settings.ready.health.map(|address| {
             Health::bind(address).map_err(|error| {
@@ -45,9 +45,8 @@ impl Sockets {
         Ok(Sockets { health: health.transpose()?, manager, app })
     }
 
-    /// What the app is told of them in its environment. A watchdog that is meant for adieu is the
-    /// app's as well, if it knows how to feed one: without WATCHDOG_PID it is meant for whoever
-    /// reads it.
+    /// The variables for the app. It may feed adieu's watchdog itself: without WATCHDOG_PID every
+    /// process that reads WATCHDOG_USEC may.
     pub(super) fn variables(&self) -> Vec<CString> {
         let notify = self.app.as_ref().map(|app| format!("NOTIFY_SOCKET={}", app.address()));
         let watchdog = notify.is_some() && watchdog().is_some();
@@ -84,12 +83,12 @@ impl Sockets {
         [health, manager, app].into_iter().flatten().min()
     }
 
-    /// Takes the end of a process; true when it was one that worked for the app's socket.
+    /// Takes the end of a process; true when it was a helper of the app's socket.
     pub(super) fn reaped(&mut self, pid: Pid) -> bool {
         self.app.as_mut().is_some_and(|app| app.reaped(pid))
     }
 
-    /// Passes on what the app says to the service manager; true when it has said READY=1.
+    /// Forwards the app's messages to the service manager; true when it has sent READY=1.
     pub(super) fn serve_notifications(&mut self, now: Moment) -> bool {
         let said_ready = self.app.as_mut().is_some_and(|app| app.serve(self.manager.as_mut(), now));
         if let Some(manager) = &mut self.manager {
@@ -98,21 +97,21 @@ impl Sockets {
         said_ready
     }
 
-    /// The service manager is told of each phase.
+    /// Tells the service manager that a phase begins.
     pub(super) fn enter(&mut self, phase: Phase, rest: Option<Duration>, now: Moment) {
         if let Some(manager) = &mut self.manager {
             manager.enter(phase, rest, now);
         }
     }
 
-    /// The service manager is told that the app is ready.
+    /// Tells the service manager that the app is ready.
     pub(super) fn announce_ready(&mut self, now: Moment) {
         if let Some(manager) = &mut self.manager {
             manager.ready(now);
         }
     }
 
-    /// Whether anybody can ask at all.
+    /// Whether there is a health endpoint.
     pub(super) fn has_endpoint(&self) -> bool {
         self.health.is_some()
     }
@@ -125,7 +124,7 @@ impl Sockets {
         }
     }
 
-    /// Answers at the endpoint, last of all, so that the answers are those of this very turn.
+    /// Answers at the endpoint, last in the turn, so that answers show the state of this turn.
     pub(super) fn answer(&mut self, now: Moment, view: &View) {
         if let Some(health) = &mut self.health {
             health.serve(now, view);
@@ -142,7 +141,7 @@ fn manager() -> Option<Outbound> {
     Some(manager)
 }
 
-/// WATCHDOG_USEC, when it is meant for us ([sd_watchdog_enabled(3)]).
+/// WATCHDOG_USEC, if it is for our pid ([sd_watchdog_enabled(3)]).
 ///
 /// [sd_watchdog_enabled(3)]: https://man7.org/linux/man-pages/man3/sd_watchdog_enabled.3.html
 fn watchdog() -> Option<Duration> {
@@ -152,7 +151,7 @@ fn watchdog() -> Option<Duration> {
     (for_us && interval > 0).then_some(Duration::from_micros(interval))
 }
 
-/// The app runs without notifications rather than not at all.
+/// Without this socket the app still runs, but without notifications.
 fn or_warn<T>(opened: Result<T, String>) -> Option<T> {
     opened.map_err(|error| warn!("{error}")).ok()
 }

@@ -1,6 +1,6 @@
 //! `adieu --wait`: a preStop hook beside any other PID 1. Sleeps the pre-stop sleep, drains, and
-//! lets clients go, for whatever the container's other processes listen on. Nothing is signalled:
-//! that the stop follows is up to whoever runs the hook.
+//! lets clients go, on all ports that the container's other processes listen on. It signals
+//! nothing: the platform stops the app after the hook.
 
 use super::draining::Draining;
 use crate::lifecycle::Event;
@@ -14,16 +14,16 @@ use crate::sys::{self, Clock};
 use log::info;
 use std::ffi::c_int;
 
-/// Waits until nothing is in flight, or time is up. Returns the exit status, which is 0: a hook
-/// that fails changes nothing but the events of its pod.
+/// Waits until nothing is in flight or the time is over. Returns the exit status, always 0: a hook
+/// that fails only adds an event to its pod.
 ///
-/// Ended early by TERM or INT; killed by KILL, it may leave connections corked, whose answers then
-/// come up to 200 ms late.
+/// TERM or INT end it early. KILL may leave connections corked, whose answers then come up to
+/// 200 ms late.
 pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
     let signals = Signals::open();
-    // Everything in the container descends from its init, but for what was started beside it, as we
+    // Everything in the container descends from its init, except what was started by exec, as we
     // were.
     let mut draining = Draining::new(&settings.drain, sys::INIT, &settings.own_ports);
     let (begin, end) = (Moment::START + settings.pre_stop, Moment::START + settings.until);
@@ -36,15 +36,15 @@ pub(crate) fn run(settings: &WaitSettings) -> c_int {
             draining.begin(now);
         }
         match draining.serve(now) {
-            Some(Event::Pinned) => break "clients never stop asking",
+            Some(Event::Pinned) => break "clients never stop sending requests",
             Some(_) => break "nothing is in flight",
             None => {}
         }
         if now >= end {
-            break "time is up";
+            break "the time is over";
         }
         if is_asked_to_end(&signals, &mut draining) {
-            break "asked to end";
+            break "stopped by a signal";
         }
         let until = [Some(end), (!begun).then_some(begin), draining.deadline()].into_iter().flatten().min();
         let mut fds = PollFds::new();
@@ -59,7 +59,7 @@ pub(crate) fn run(settings: &WaitSettings) -> c_int {
     0
 }
 
-/// Takes signals, and the end of a check's process.
+/// Takes signals, and reaps checks; true when TERM or INT has come.
 fn is_asked_to_end(signals: &Signals, draining: &mut Draining) -> bool {
     while let Some(arrival) = signals.next() {
         if [Signal::TERM, Signal::INT].contains(&arrival.signal) {

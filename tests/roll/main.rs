@@ -154,7 +154,7 @@ fn leave_relentless_clients(app: &str, seed: u64) {
         "{app}: {count} requests of clients that never leave, {cut} cut off, left after {took:.1} s\n"
     ));
     let said = server.said();
-    assert!(said.contains("stopping: clients never stop asking"), "{app}, seed {seed}:\n{said}");
+    assert!(said.contains("stopping: clients never stop sending requests"), "{app}, seed {seed}:\n{said}");
     assert!(cut <= 4, "{app}: {cut} requests were cut off on 4 connections, seed {seed}:\n{said}");
 }
 

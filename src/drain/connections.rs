@@ -1,6 +1,5 @@
 //! What is known of each connection. Every look enters what it saw, by socket cookie, so that the
-//! rule can tell what is new from what was there before; those that a full look did not see are
-//! gone. Pure.
+//! rule can tell new data from old. Connections that a full look did not see are gone. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -13,10 +12,10 @@ use super::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::tcp::{Connection, Sample};
 
-/// A client's connection as the last look saw it, and what to think of it.
+/// A client's connection as the last look saw it, and its evidence.
 #[derive(Debug)]
 pub(super) struct JudgedConnection {
-    /// As the kernel told it: cookie, addresses, inode, queues, counters.
+    /// From the kernel: cookie, addresses, inode, queues, counters.
     pub connection: Connection,
     pub evidence: Evidence,
     /// When it was first seen, or last seen to have answered.
@@ -32,7 +31,7 @@ impl JudgedConnection {
         self.evidence.in_flight() && !self.evidence.is_caution()
     }
 
-    /// It has gone to and fro in sight as HTTP/1 does.
+    /// Requests and answers have alternated in sight, as in HTTP/1.
     pub(super) fn speaks_like_http(&self) -> bool {
         self.history.speaks_like_http()
     }
@@ -97,7 +96,7 @@ impl Connections {
         self.known.get(&cookie)
     }
 
-    /// For some it helps to know what the app's threads do.
+    /// Whether some connections can be judged better by what the app's threads do.
     pub(super) fn has_doubts(&self) -> bool {
         self.known.values().any(|known| {
             let silent = known.connection.sample.info.map(|info| info.sent_ago.min(info.received_ago));
@@ -180,15 +179,15 @@ impl Connections {
         });
     }
 
-    /// Sums up, and begins to count anew what comes.
+    /// Sums up, and starts new counts.
     pub(super) fn tally(&mut self, now: Moment) -> LookTotals {
         let mut tally = LookTotals { connections: self.known.len(), ..LookTotals::default() };
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
             let port = known.connection.id.local.port();
             let in_flight = tally.in_flight.entry(port).or_default();
             *in_flight = in_flight.saturating_add(1);
-            // One that sends and sends without being asked again is a stream, and cut off if we
-            // leave.
+            // A connection that sends without a new request is a stream, and the end of the app
+            // would cut it off.
             let still = now.since(known.moved) >= WINDOW;
             if still || !known.evidence.is_caution() {
                 tally.traffic.urgent = tally.traffic.urgent.saturating_add(1);

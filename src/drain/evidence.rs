@@ -1,30 +1,29 @@
-//! Is a request in flight on this connection? The rule, and what counts as evidence. The kernel
-//! does not know requests, but it remembers when a socket last received and last sent data, whether
-//! the peer has acknowledged, and how many segments and bytes went each way. From these, from what
-//! earlier looks showed of the connection ([`History`]) and from what all connections of its
-//! listener have shown ([`Rhythm`]), [`judge`] names the one piece of evidence that decides. Pure:
-//! it knows no clock and no descriptor, and every doubt counts as in flight, since waiting costs
-//! little and a lost request is what this program is there to prevent.
+//! Is a request in flight on this connection? The rule, and its evidence. The kernel does not know
+//! requests, but it remembers when a socket last received and last sent data, whether the peer has
+//! acknowledged it, and how many segments and bytes went each way. From these, from earlier looks
+//! at the connection ([`History`]) and from all connections of its listener ([`Rhythm`]), [`judge`]
+//! names the one piece of evidence that decides. Pure. Every doubt counts as in flight: waiting
+//! costs little, and preventing lost requests is what adieu is for.
 //!
 //! | what is seen | evidence | in flight |
 //! |---|---|---|
 //! | bytes the app has not read, or the client has not acknowledged | `Unread`, `Unsent` | yes, always |
 //! | in the accept queue | `Unaccepted` | yes, always |
 //! | no data either way | `Newborn`, then `NeverAsked` | for `--drain-quiet` |
-//! | data only from the app, which greets | `JustSent`, then `NeverAsked` | for `--drain-quiet` |
-//! | the client spoke last | `Unanswered` | yes, however old |
-//! | the same, where it has rested so before and went on | `RestsOpen` | for `--drain-longest` |
-//! | the app spoke last, and that was `100 Continue` | `Continue` | yes, however old |
-//! | the app spoke last; the exchange is like others that were complete | `JustSent`, then `Answered` | for `--drain-quiet` |
-//! | the same, of any size, on a listener of which many exchanges were seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
+//! | data only from the app, such as a greeting | `JustSent`, then `NeverAsked` | for `--drain-quiet` |
+//! | the client sent last | `Unanswered` | yes, however old |
+//! | the same, where it was idle like this before and went on | `RestsOpen` | for `--drain-longest` |
+//! | the app sent last, and that was `100 Continue` | `Continue` | yes, however old |
+//! | the app sent last; the exchange is like others that were complete | `JustSent`, then `Answered` | for `--drain-quiet` |
+//! | the same, of any size, on a listener with many exchanges seen and no pause | `MayGoOn`, then `Answered` | for twice `--drain-quiet` |
 //! | the same, unseen, on a connection that has been through many exchanges | `MayGoOn`, then `Answered` | for some six seconds |
 //! | the same, and threads of the app block in reads on other connections | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
-//! | the same, and nothing of the kind is known | `MayGoOn`, then `Answered` | for `--drain-longest` |
+//! | the same, and nothing like it was seen | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, and it may all be a TLS handshake | `Handshake`, then `Answered` | for a minute |
 //! | any of these, and a thread of the app blocks in a read on this very connection | `MayGoOn`, then `Answered` | for twice `--drain-quiet`, or as if unseen |
-//! | the app spoke last, one of short exchanges at even intervals | `Routine` | no |
-//! | both in one tick of the clock, and nothing tells which was last | `Tie`, then `OldTie` | for `--drain-longest` |
+//! | the app sent last, one of short exchanges at even intervals | `Routine` | no |
+//! | both in one tick of the clock, and it is unknown which was last | `Tie`, then `OldTie` | for `--drain-longest` |
 //! | the same, on a connection that has been through many exchanges | `Tie`, then `OldTie` | for a minute |
 //! | the app has closed it, and all has arrived | `Closed` | no |
 //! | no more than that it is there (/proc/net) | `Established` | yes, always |
@@ -37,33 +36,32 @@ use super::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 
-/// How long a request is believed in when it is likely but not certain that there is one: longer
-/// than nearly every request takes, and short enough for connections of a pool, which rest for
-/// minutes.
+/// How long a likely but uncertain request counts: longer than nearly every request takes, and
+/// short enough for connections of a pool, which are idle for minutes.
 const LONG_SILENCE: Duration = Duration::from_secs(60);
 
-/// No client's hello of TLS is smaller.
+/// No TLS ClientHello is smaller.
 const SMALLEST_HELLO: u64 = 160;
 
-/// A client that lets a handshake rest for longer does not go on with it.
+/// A client that pauses a handshake for longer does not go on with it.
 const SLOW_HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// A silence that is believed on a connection that has been through many exchanges, the last of
-/// which nobody saw: longer than most pauses, and over within two seconds after a pre-stop sleep of
-/// the usual length. A pause that is longer, begun before the stop, on a server with an event loop,
+/// The silence after which a connection with many exchanges is idle if its last exchange came
+/// before the first look: longer than most pauses, and over within two seconds after the default
+/// pre-stop sleep. A pause that is longer, begun before the stop, on a server with an event loop,
 /// cannot be told from rest.
 const UNSEEN: Duration = Duration::from_millis(6_200);
 
 /// How long the evidence holds, as configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Patience {
-    /// `--drain-quiet`: the shortest silence after which an answer is believed to be complete.
+    /// `--drain-quiet`: the shortest silence after which an answer counts as complete.
     pub quiet: Duration,
     /// `--drain-longest`: the longest such silence, and how long a tie counts as in flight.
     pub longest: Duration,
 }
 
-/// What decided. The first eleven say that something is in flight.
+/// What decided. The first eleven mean that something is in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Evidence {
     /// The app has not read all that it was sent.
@@ -76,7 +74,7 @@ pub(super) enum Evidence {
     Newborn,
     /// Data came in after the last that went out, or nothing ever went out.
     Unanswered,
-    /// The client was told to go on with its request.
+    /// The app has sent `100 Continue`, so that the rest of the request follows.
     Continue,
     /// Data went out just now.
     JustSent,
@@ -96,10 +94,9 @@ pub(super) enum Evidence {
     Answered,
     /// Answered, as evenly as the exchanges before: a health check.
     Routine,
-    /// A tie so old that it is most likely an answer.
+    /// A tie so old that most likely the answer was last.
     OldTie,
-    /// The client spoke last, as at earlier rests, after which it went on: no request, and silent
-    /// for long.
+    /// The client sent last, was silent for long like this before, and went on: no request.
     RestsOpen,
     /// The app has closed it, and everything has arrived.
     Closed,
@@ -128,12 +125,12 @@ impl Evidence {
         }
     }
 
-    /// Most likely at rest, and yet it may not be.
+    /// Most likely idle, but not certainly.
     pub(super) fn is_doubt(self) -> bool {
         matches!(self, Evidence::MayGoOn | Evidence::Handshake | Evidence::Tie)
     }
 
-    /// The app has spoken after the client.
+    /// The app has sent after the client.
     pub(super) fn follows_an_answer(self) -> bool {
         matches!(
             self,
@@ -145,7 +142,7 @@ impl Evidence {
         )
     }
 
-    /// In flight by caution alone: whoever is cut off here has most likely had its answer.
+    /// In flight by caution alone: most likely the client has its whole answer.
     pub(super) fn is_caution(self) -> bool {
         match self {
             Evidence::Newborn | Evidence::JustSent | Evidence::MayGoOn => true,
@@ -167,7 +164,7 @@ impl Evidence {
     }
 }
 
-/// Who spoke last.
+/// Who sent last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Speaker {
     Nobody,
@@ -202,8 +199,8 @@ impl History {
     }
 }
 
-/// The rule. The queues first, since they cannot lie; then who spoke last; then whether an answer
-/// is complete; each step only where those before it left the matter open.
+/// The rule. The queues first, since they cannot lie; then who sent last; then whether an answer is
+/// complete. Each step decides only what the steps before it left open.
 pub(super) fn judge(sample: &Sample, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
     if sample.unread > 0 {
         return Evidence::Unread;
@@ -232,7 +229,7 @@ pub(super) fn judge(sample: &Sample, history: &History, rhythm: &Rhythm, patienc
     }
 }
 
-/// Which was last, the client's data or ours?
+/// Who sent last?
 fn speaker(info: &TcpInfo, history: &History) -> Speaker {
     match (info.data_in, info.data_out) {
         (0, 0) => Speaker::Nobody,
@@ -244,18 +241,19 @@ fn speaker(info: &TcpInfo, history: &History) -> Speaker {
     }
 }
 
-/// The last data in and out share a tick of the kernel's clock: a fast answer, and a fast answer
-/// with the next request right behind it, look alike. They differ in how each side acknowledges.
+/// The last data in and out share a tick of the kernel's clock. A fast answer, and a fast answer
+/// with the next request right behind it, look alike then. They differ in how each side
+/// acknowledges.
 fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
-    // The client was given something to acknowledge, and had nothing to say since.
+    // The client has acknowledged something later than it last sent data.
     if info.acked_ago < info.received_ago {
         return Speaker::Server;
     }
-    // Our kernel had to acknowledge the newest data by itself: no answer carried it.
+    // The kernel acknowledged the newest data with a bare segment: no answer carried it.
     if history.acknowledged_apart {
         return Speaker::Client;
     }
-    // A connection first seen now may have sent its SYN-ACK.
+    // Of a connection first seen now, the one bare segment may be its SYN-ACK.
     let bare_before = history.bare_before.unwrap_or(1);
     let grown = info.bare_out.wrapping_sub(bare_before).cast_signed() > 0;
     if info.received_ago >= ACKNOWLEDGED_BY && !grown {
@@ -273,19 +271,19 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     Speaker::Either
 }
 
-/// Once a connection has gone to and fro for a while, its client acknowledges an answer later than
-/// it came, so that a tie is most likely a question; and so is one of a TLS handshake, whose
-/// tickets come when the request does. Otherwise nothing tells.
+/// On a connection with many exchanges the client acknowledges an answer later than it came, so a
+/// tie is most likely a request. So is a tie in a TLS handshake, whose tickets come at the same
+/// time as the request. Otherwise nothing is known.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
     let likely = history.is_experienced(info, rhythm) || may_be_handshake(info, history, rhythm);
     let lasts = if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest };
     lasts.min(awaits_client(info, history, rhythm, patience).unwrap_or(lasts))
 }
 
-/// A thread of the app blocks in a read on this connection, as it does not while it works on a
-/// request: how long a silence that makes certain. None where that tells nothing: on a connection
-/// with frames too small for HTTP/1, which may carry several requests at once, and where such
-/// threads were seen to read while a request was open.
+/// A thread of the app blocks in a read on this connection, which it does not do while it works on
+/// a request: the silence after which the connection is idle then. None where the read proves
+/// nothing: on a connection with frames too small for HTTP/1, which may carry several requests at
+/// once, and where such threads were seen to read while a request was open.
 fn awaits_client(
     info: &TcpInfo,
     history: &History,
@@ -304,7 +302,7 @@ fn awaits_client(
     })
 }
 
-/// The app spoke last. Was that all it had to say?
+/// The app sent last. Is its answer complete?
 fn judge_answer(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Evidence {
     if history.awaits_body(info, rhythm) {
         return Evidence::Continue;
@@ -321,7 +319,7 @@ fn judge_answer(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &P
     }
 }
 
-/// A silence that says that an answer is complete, and what is thought until then.
+/// The silence after which an answer is complete, and the evidence until then.
 struct Silence {
     of: Duration,
     evidence: Evidence,
@@ -332,7 +330,7 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
     let twice = patience.quiet.saturating_mul(2);
     let present = history.present(info, rhythm);
     let of = match present.known {
-        // Several may be in flight at once, and this was the answer to one of them.
+        // Several requests may be in flight at once, and this answered one of them.
         _ if history.asks_briefly() => patience.longest,
         Some((shape, _)) if rhythm.knows(shape) => patience.quiet,
         Some((_, (_, answered))) if !present.first && rhythm.is_steady(answered) => twice,
@@ -352,9 +350,9 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
     Silence { of, evidence: Evidence::MayGoOn }
 }
 
-/// May all that was sent be a TLS handshake and its session tickets? By the numbers and sizes of
-/// what such a one takes: the client's hello, its end of the handshake and the request, which is
-/// answered within milliseconds by tickets only.
+/// May all that was sent be a TLS handshake and its session tickets? Judged by numbers and sizes:
+/// the ClientHello, the client's end of the handshake and the request, which within milliseconds is
+/// answered by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
     const AT_ONCE: Duration = Duration::from_millis(500);
     let answered_within = info.received_ago.saturating_sub(info.sent_ago);
@@ -366,9 +364,9 @@ fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool 
         && answered_within <= AT_ONCE
 }
 
-/// A connection from the app to a service, such as a database: has it asked and not heard back? The
-/// mirror of the rule above: a service that has our question but no answer yet acknowledges it
-/// separately, later than the tie.
+/// A connection from the app to a service, such as a database: is a query unanswered? The mirror of
+/// the rule above: a service that has the query but no answer yet acknowledges it with a bare
+/// segment, later than the tie.
 pub(super) fn judge_outbound(sample: &Sample, patience: &Patience) -> Evidence {
     if sample.unsent > 0 {
         return Evidence::Unsent;

@@ -1,6 +1,6 @@
-//! What earlier looks have shown of one connection: who spoke last, where the present exchange
-//! began, how many were completed, and habits: a beat, as health checks have, and resting while a
-//! question stands open, as websockets and HTTP/2 do. Pure.
+//! What earlier looks have shown of one connection: who sent last, where the present exchange
+//! began, how many were completed, and two habits: even intervals, as health checks have, and
+//! silence with an open request, as websockets and HTTP/2 have. Pure.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use super::rhythm::{Rhythm, Shape};
 use crate::moment::Moment;
 use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 
-/// No client of HTTP/1.1 that people use has so small a request; those of HTTP/2, whose headers are
-/// indexed, do.
+/// No common client of HTTP/1.1 sends so small a request; clients of HTTP/2, which indexes headers,
+/// do.
 pub(super) const BRIEF: u64 = 36;
 
-/// A client that sends more, so long after it spoke last and still without an answer, sends no
-/// second part of the same thing.
+/// Data that a client sends this long after its last, and still without an answer, is no second
+/// part of the same request.
 const APART: Duration = Duration::from_millis(100);
 
-/// Silence of this length is a rest.
+/// A connection that is silent for this long rests.
 const REST: Duration = Duration::from_millis(500);
 
-/// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); this much later its kernel has kept no
-/// acknowledgement back.
+/// A receiver acknowledges within 200 ms (TCP_DELACK_MAX); after this long its kernel holds back no
+/// acknowledgement.
 pub(super) const ACKNOWLEDGED_BY: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +36,7 @@ struct Last {
 /// A request and what was sent for it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Exchange {
-    /// It was seen from its beginning, and nothing else was mixed in.
+    /// It was seen from its beginning, and no other exchange overlapped it.
     whole: bool,
     /// The connection's first.
     first: bool,
@@ -62,10 +62,10 @@ pub(super) struct History {
     exchange: Exchange,
     /// Exchanges that were completed in sight.
     completed: u32,
-    /// The client went on while its question stood open, as in HTTP/2: an answer may be to either,
-    /// and another may be owed.
+    /// The client sent more while its request was open, as in HTTP/2: an answer may be to either,
+    /// and another may still come.
     overlapped: bool,
-    /// It has sent requests that are too small for HTTP/1, and heard answers: so several may be in
+    /// It has sent requests that are too small for HTTP/1, and got answers: so several may be in
     /// flight, as in HTTP/2.
     brief: bool,
     beat: Beat,
@@ -73,15 +73,15 @@ pub(super) struct History {
     open_at: Option<u64>,
     /// Whether a thread of the app blocks in a read on it.
     pub(super) reading: Reading,
-    /// Rests with an open question after which the client went on, with something from the server
-    /// in between.
+    /// Rests with an open request after which the client went on, with data from the server in
+    /// between.
     open_rests: u8,
     served_since_rest: bool,
     /// `bare_out` as it was at the last look before the newest data; None if the connection was
     /// first seen with it.
     pub(super) bare_before: Option<u32>,
-    /// Our kernel has acknowledged the newest data by itself after it was seen: no answer carried
-    /// the acknowledgement.
+    /// The kernel has acknowledged the newest data with a bare segment: no answer carried the
+    /// acknowledgement.
     pub(super) acknowledged_apart: bool,
     /// `data_in` and `data_out` when the connection was last found at rest.
     pub(super) rested_at: Option<(u32, u32)>,
@@ -114,7 +114,7 @@ impl History {
         let came = info.data_in.wrapping_sub(last.info.data_in);
         let went = info.data_out.wrapping_sub(last.info.data_out);
         if (came, went) == (0, 0) {
-            // A FIN is acknowledged apart, too.
+            // A FIN gets a bare acknowledgement too.
             let established = sample.state == TcpState::Established;
             let recent = info.received_ago <= ACKNOWLEDGED_BY.saturating_add(now.since(last.at));
             self.acknowledged_apart |= established && recent && info.bare_out != last.info.bare_out;
@@ -139,15 +139,15 @@ impl History {
         if speaker == Speaker::Client {
             self.open_at = Some(info.bytes_out);
         }
-        // A tie that has only grown old is no rest of which anything is known.
+        // After a tie that has only grown old nobody knows who sent last.
         let at_rest = idle || info.sent_ago >= ACKNOWLEDGED_BY;
         if at_rest && speaker != Speaker::Either && speaker != Speaker::Client {
             self.rested_at = Some((info.data_in, info.data_out));
         }
     }
 
-    /// How often, since the last look, data came in and data went out: requests answered, if each
-    /// takes a segment each way. An upload or a download alone is none.
+    /// How many requests were answered since the last look, if each takes a segment each way. An
+    /// upload or a download alone is none.
     pub(super) fn turns_until(&self, now: &Sample) -> u32 {
         let Some(now) = &now.info else { return 0 };
         let (data_in, data_out) = self.last.map_or((0, 0), |last| (last.info.data_in, last.info.data_out));
@@ -177,7 +177,7 @@ impl History {
         rhythm.paused(went_on.since(stopped), before);
     }
 
-    /// Something has moved where the client had spoken last.
+    /// Data has moved on a connection on which the client had sent last.
     fn after_question(
         &mut self,
         now: Moment,
@@ -196,7 +196,7 @@ impl History {
                 }
             }
             (_, 0) => self.went_on(rested),
-            // The answer, and then the next question.
+            // The answer, and then the next request.
             (1, _) if info.received_ago < info.sent_ago => {
                 if sample.unsent == 0 {
                     self.complete(&last.info, info.bytes_out, rhythm);
@@ -204,7 +204,7 @@ impl History {
                 self.begin(now, info, last, info.bytes_out);
                 self.exchange.whole = sample.unsent == 0;
             }
-            // One each: the question's was first.
+            // One segment each: the request's was first.
             (1, 1) => self.went_on(rested),
             _ => self.exchange.whole = false,
         }
@@ -260,22 +260,21 @@ impl History {
         Present { known, first: first && !rhythm.speaks_plainly(), overlapped: self.overlapped }
     }
 
-    /// The connection is gone, for which a client waits until it has all of its answer.
+    /// The connection is gone. A client waits with that until it has its whole answer.
     pub(super) fn gone(&mut self, rhythm: &mut Rhythm) {
         if let Some(Last { speaker: Speaker::Server, unsent: 0, info, .. }) = self.last {
             self.complete(&info, info.bytes_out, rhythm);
         }
     }
 
-    /// The connection has been through several exchanges: they were seen, or it has more segments
-    /// each way than one exchange takes, with a TLS handshake before it, where there may have been
-    /// one.
+    /// The connection has had several exchanges: they were seen, or it has more segments each way
+    /// than one exchange takes, with a TLS handshake where one is possible.
     pub(super) fn is_experienced(&self, info: &TcpInfo, rhythm: &Rhythm) -> bool {
         let one_exchange = if rhythm.speaks_plainly() || !has_room_for_handshake(info) { 2 } else { 5 };
         self.completed >= 2 || info.data_in.min(info.data_out) > one_exchange
     }
 
-    /// The client was told to go on with its request: `100 Continue`.
+    /// The app has sent `100 Continue`, and the body is still to come.
     pub(super) fn awaits_body(&self, info: &TcpInfo, rhythm: &Rhythm) -> bool {
         let unseen_first = info.data_out == 1 && info.bytes_out == CONTINUE;
         let since_open = self.open_at.map(|bytes_out| info.bytes_out.wrapping_sub(bytes_out));
@@ -292,8 +291,8 @@ impl History {
         self.brief
     }
 
-    /// It has asked and was answered in sight, in requests long enough for HTTP/1, and never rested
-    /// with a question open.
+    /// Requests on it were answered in sight, were long enough for HTTP/1, and it never rested with
+    /// an open request.
     pub(super) fn speaks_like_http(&self) -> bool {
         let has_asked = self.completed > 0 || self.last_asked() > BRIEF;
         has_asked && !self.brief && self.open_rests == 0
@@ -309,12 +308,12 @@ impl History {
         self.completed > 0
     }
 
-    /// It rests with questions open, as it has shown.
+    /// It has shown that it rests with open requests.
     pub(super) fn rests_open(&self) -> bool {
         self.open_rests >= 2
     }
 
-    /// The exchange that these counters end is one more of its beat.
+    /// The exchange that these counters end continues its even intervals.
     pub(super) fn is_routine(&self, info: &TcpInfo) -> bool {
         self.beat.even >= 1
             && self.exchange.whole
@@ -326,7 +325,7 @@ impl History {
 /// The present exchange: its shape and sizes, asked and answered, if it was seen whole.
 pub(super) struct Present {
     pub known: Option<(Shape, (u64, u64))>,
-    /// With a TLS handshake in it, perhaps.
+    /// It may include a TLS handshake.
     pub first: bool,
     pub overlapped: bool,
 }
@@ -337,7 +336,7 @@ pub(super) fn has_room_for_handshake(info: &TcpInfo) -> bool {
     (300..=8_000).contains(&info.bytes_in) && (450..=16_000).contains(&info.bytes_out)
 }
 
-/// `HTTP/1.1 100 Continue` and two line ends: no answer but a request to go on.
+/// `HTTP/1.1 100 Continue` and two line ends: no answer but leave to send the body.
 const CONTINUE: u64 = 25;
 
 fn alike(a: (u64, u64), b: (u64, u64)) -> bool {

@@ -1,7 +1,7 @@
-//! Which sockets are the app's business. Listeners come and go, and finding whose they are means a
-//! walk over /proc; so a walk is made only for listeners not seen before, and now and then for
-//! those of others, which might have been handed over. What was the app's once stays so: an app may
-//! close its listener first and finish its connections after.
+//! Which sockets are the app's. Listeners come and go, and finding their owner takes a walk over
+//! /proc. So there is a walk only for new listeners, and now and then for those of others, which
+//! may have been handed over. A listener of the app stays the app's: an app may close its listener
+//! first and finish its connections after.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -13,19 +13,19 @@ use crate::moment::Moment;
 use crate::process::Pid;
 use crate::sys::tcp::{Family, Listener, NO_UID, UnixSocket};
 
-/// How often to ask again about sockets that were found to be others'.
+/// How often to look again for the owner of sockets that belonged to others.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How often, at most, to find out who holds the other end of a connection.
+/// How often, at most, to look for the owner of the other end of a connection.
 const FIND_OWNED: Duration = Duration::from_secs(1);
 
-/// How many of our own questions are remembered: those whose connections may still be closing.
+/// How many connections of our own checks are remembered, since they may still be closing.
 const QUESTIONS: usize = 8;
 
 pub(super) struct Listeners {
     app: Pid,
     own_ports: Vec<u16>,
-    /// `--drain-port`; nothing is looked for then.
+    /// `--drain-port`; then no owner is looked for.
     fixed: Vec<u16>,
     /// Where clients of the app connect to: addresses by port; unspecified means all.
     places: HashMap<u16, Vec<IpAddr>>,
@@ -37,7 +37,7 @@ pub(super) struct Listeners {
     asked: Option<Moment>,
     /// Connected sockets by inode, likewise.
     owned: HashMap<u32, bool>,
-    /// Our own ends of connections on which adieu itself asks the app, the latest last.
+    /// Our own ends of the connections of our checks, the latest last.
     questions: VecDeque<SocketAddr>,
     found_owned: Option<Moment>,
 }
@@ -63,13 +63,13 @@ impl Listeners {
         }
     }
 
-    /// Nothing is looked for in /proc, since the ports were told.
+    /// The ports were given, so there is no walk over /proc.
     pub(super) fn is_fixed(&self) -> bool {
         !self.fixed.is_empty()
     }
 
-    /// Takes in the listeners of the network namespace. Errors: no descriptor left to find out
-    /// whose they are.
+    /// Takes in the listeners of the network namespace. Errors: no descriptor left to look for
+    /// their owners.
     pub(super) fn update(
         &mut self,
         now: Moment,
@@ -141,7 +141,7 @@ impl Listeners {
         self.places.keys().copied().collect()
     }
 
-    /// Is a socket with this local end one of the app's?
+    /// Whether a socket with this local end is one of the app's.
     pub(super) fn contains(&self, addr: IpAddr, port: u16) -> bool {
         let Some(addrs) = self.places.get(&port) else { return false };
         let addr = addr.to_canonical();
@@ -191,7 +191,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// None as long as it is not known.
+    /// None while it is unknown.
     pub(super) fn is_owned(&self, inode: u32) -> Option<bool> {
         self.owned.get(&inode).copied()
     }

@@ -1,11 +1,12 @@
-//! Who is still busy: watches the app's connections from the stop request on, and says when nothing
-//! is in flight. The modules stand in the order of the flow: [`listeners`] finds out where clients
-//! connect to, and [`owners`] whose a socket is; [`sample`] takes a look, and [`readers`] sees on
-//! which connections the app waits; [`connections`] remembers each connection, and [`evidence`]
-//! judges it by its [`history`] and its listener's [`rhythm`];
-//! [`verdict`] says what several looks mean together, and [`pace`] when the next one is due. The
-//! [`Drain`] here puts them together. It has no thread and never waits: the loop calls it when its
-//! deadline has come. How the kernel is asked stands in [`crate::sys`].
+//! Who is still busy: watches the app's connections from the stop request on, and decides when
+//! nothing is in flight. The modules are in the order of the flow: [`listeners`] finds where
+//! clients connect, and [`owners`] which process holds a socket; [`sample`] takes a look, and
+//! [`readers`] finds the connections on which the app waits; [`connections`] remembers each
+//! connection, and
+//! [`evidence`] judges it by its [`history`] and its listener's [`rhythm`]; [`verdict`] combines
+//! several looks, and [`pace`] sets when the next one is due; [`let_go`] closes clients'
+//! connections. [`Drain`] puts them together. It has no thread and never waits: the loop calls it
+//! at its deadline. [`crate::sys`] asks the kernel.
 
 #![cfg_attr(
     not(test),
@@ -60,30 +61,31 @@ use crate::sys::tcp::TcpState;
 pub use self::sample::Via;
 pub use self::verdict::Verdict;
 
-/// What asking for one connection by its name costs, until it has been measured.
+/// The cost of asking for one connection by its name, until it has been measured.
 const ASK_ONE: Duration = Duration::from_micros(10);
 
-/// What was judged idle has to be so at two looks; what may take so long is to be over by then.
+/// A connection must be idle at two looks. `--drain-longest` includes both, so the evidence gets
+/// this much less.
 const TWO_LOOKS: Duration = Duration::from_millis(300);
 
-/// How often whom lets clients go is told what others have shown.
+/// How often [`LetGo`] gets what the listeners have shown.
 const LEARN_AGAIN: Duration = Duration::from_millis(500);
 
 /// Who was busy at a look.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Look {
-    /// What this look and those before it mean together.
+    /// What this look and those before it lead to.
     pub verdict: Verdict,
-    /// Clients' requests, as far as connections tell: over TCP and unix sockets, accepted or not.
+    /// Clients' requests in flight: over TCP and unix sockets, accepted or not.
     pub in_flight: usize,
-    /// Those among them that would be cut off if the app ended now; the others have just been
-    /// answered or just been connected.
+    /// Those of them that would be cut off if the app ended now; the others have just been answered
+    /// or just connected.
     pub urgent: usize,
     /// Those over TCP, by the app's port; ports without any are left out.
     pub by_port: Vec<(u16, usize)>,
     /// Those over unix sockets.
     pub unix: usize,
-    /// Questions of the app to the ports of `--drain-outbound`, not yet answered; not counted in
+    /// Queries of the app to the ports of `--drain-outbound`, not yet answered; not counted in
     /// `in_flight`.
     pub outbound: usize,
     /// All TCP connections to the app, busy or idle.
@@ -94,8 +96,8 @@ pub struct Look {
     pub closed: u64,
     /// Clients that were let go between two of their requests.
     pub let_go: u64,
-    /// False when only those found busy before were asked again, so that what came on others since
-    /// is not counted yet.
+    /// False when the look was only at connections that were busy before, so that new requests on
+    /// others are not counted yet.
     pub complete: bool,
 }
 
@@ -169,7 +171,7 @@ enum Period {
     Watching,
     /// From the end of the pre-stop sleep on.
     Draining,
-    /// The app is being stopped. What was seen until then still tells what is cut off.
+    /// The app is being stopped. The last look still tells what is cut off.
     Over,
 }
 
@@ -193,9 +195,9 @@ pub struct Drain {
     let_go: LetGo,
     /// By port, the longest pause inside an answer that was seen before the drain.
     pauses: HashMap<u16, Duration>,
-    /// When whom lets clients go was last told what connections have shown.
+    /// When [`LetGo`] last got what the listeners have shown.
     learnt: Option<Moment>,
-    /// The reason why nothing can be seen, once said.
+    /// The reason why nothing can be seen, once logged.
     said: Option<String>,
     last: Look,
     answered: u64,
@@ -203,12 +205,12 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// `own_ports` are adieu's own and never counted. Nothing is opened or asked yet.
+    /// `own_ports` are adieu's own and are never counted. Opens nothing yet.
     pub fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Drain {
         Drain::via(settings, app, own_ports, Via::SockDiag)
     }
 
-    /// As `new`, but told how to look: for tests of the way that a common kernel does not need.
+    /// As `new`, with the way to look: for tests of the one that most kernels do not need.
     #[doc(hidden)]
     pub fn via(settings: &DrainSettings, app: Pid, own_ports: &[u16], via: Via) -> Drain {
         let longest = settings.longest.saturating_sub(TWO_LOOKS);
@@ -231,8 +233,7 @@ impl Drain {
         }
     }
 
-    /// The stop request: looks begin, so that at the end of the pre-stop sleep it is known what
-    /// happened before.
+    /// The stop request: looks begin, so that connections are known when the pre-stop sleep ends.
     pub fn watch(&mut self, now: Moment) {
         if !self.period.looks() && self.on {
             self.period = Period::Watching;
@@ -260,12 +261,12 @@ impl Drain {
         Some(self.let_go.deadline().map_or(look, |act| act.min(look)))
     }
 
-    /// Readable when clients have to be let go before the deadline.
+    /// Readable when letting clients go has work before the deadline.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.let_go.descriptor()
     }
 
-    /// Takes a look if one is due; otherwise says again what the last one led to.
+    /// Takes a look if one is due; otherwise returns the last one.
     pub fn look(&mut self, now: Moment) -> Look {
         if !self.on {
             return Look::nothing(Verdict::Idle);
@@ -282,15 +283,15 @@ impl Drain {
         self.last.clone()
     }
 
-    /// How many requests are in flight now; None when nothing can be seen. However often it is
-    /// asked, looks keep to their share of the processor, so that the answer may be as old as the
-    /// last look.
+    /// How many requests are in flight now; None when nothing can be seen. Looks keep to their
+    /// share of the processor however often this is called, so the answer may be as old as the last
+    /// look.
     pub fn count_now(&mut self, now: Moment) -> Option<usize> {
         self.look_on_demand(now).map(|look| look.in_flight)
     }
 
-    /// How many of them would be cut off if the app ended now: all but those that count by caution
-    /// alone, having just been answered or just been connected. As old as that of
+    /// How many of them would be cut off if the app ended now: all but those that count only by
+    /// caution, since they have just been answered or just connected. As old as
     /// [`Drain::count_now`].
     pub fn cut_now(&mut self, now: Moment) -> Option<usize> {
         self.look_on_demand(now).map(|look| look.urgent)
@@ -302,7 +303,7 @@ impl Drain {
         }
         if self.pace.due(now) == Some(Due::Full) {
             if self.period == Period::Off {
-                // What was seen at an earlier question is too old to go by.
+                // What an earlier call has seen is too old.
                 self.sampler.forget();
             }
             self.look_at_all(now);
@@ -313,13 +314,12 @@ impl Drain {
         (self.last.verdict != Verdict::Blind).then_some(&self.last)
     }
 
-    /// A connection from this address is adieu's own question, not a client's: it is not counted.
+    /// A connection from this address is a check of adieu's: it is not counted.
     pub fn leave_out(&mut self, caller: SocketAddr) {
         self.sampler.leave_out(caller);
     }
 
-    /// Ends the watch and closes its descriptor. What has been seen stays known for
-    /// [`Drain::cut_now`].
+    /// Ends the watch and closes its descriptor. [`Drain::cut_now`] still works.
     pub fn close(&mut self) {
         if self.period.looks() {
             self.period = Period::Over;
@@ -343,10 +343,10 @@ impl Drain {
         };
     }
 
-    /// Shows what was seen to whom lets clients go.
+    /// Gives [`LetGo`] what was seen.
     fn offer(&mut self, now: Moment) {
         let connections = self.sampler.connections();
-        // From the first act on corks make answers pause, too.
+        // Once clients are being let go, corks make answers pause too.
         if self.period == Period::Watching {
             self.pauses = connections.pauses();
         } else if self.learnt.is_none_or(|learnt| now.since(learnt) >= LEARN_AGAIN) {
@@ -363,7 +363,7 @@ impl Drain {
     fn judge(&mut self, now: Moment, seen: &Sampled) -> Look {
         let mut look = self.count(seen);
         let idle = look.in_flight == 0 && look.outbound == 0;
-        // Who has just been answered would ask again, were he not let go first.
+        // A client that has just been answered is let go first, or it would send again.
         let idle = idle && self.let_go.owed() == 0;
         let sight = LookSummary { idle, traffic: seen.tally.traffic, unix: look.unix };
         look.verdict = self.looks.take(now, self.period == Period::Draining, sight);
@@ -392,7 +392,7 @@ impl Drain {
         let before = sys::processor_time();
         let seen = self.sampler.ask_busy(now).cloned();
         self.pace.asked(now, sys::processor_time().saturating_sub(before));
-        // Only a full look can tell that nothing is in flight, as a request may have come on a
+        // Only a full look can find that nothing is in flight, since a request may have come on a
         // connection that was idle.
         self.last = match seen {
             Ok(seen) => {
@@ -407,8 +407,7 @@ impl Drain {
     }
 }
 
-/// What there may be to close: connections that the app has open, of which the kernel tells more
-/// than their queues.
+/// A connection that may be closed: one that the app has open, with `tcp_info`.
 fn candidate(known: &JudgedConnection, pauses: &HashMap<u16, Duration>) -> Option<Candidate> {
     let connection = &known.connection;
     let info = connection.sample.info.filter(|_| connection.sample.state == TcpState::Established)?;

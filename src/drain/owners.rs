@@ -1,8 +1,8 @@
-//! Whose socket is it? The kernel's tables give a socket's inode, and /proc/PID/fd gives the inodes
-//! that a process holds open; the app's are those of its process and its descendants. A process
-//! that runs as somebody else hides its descriptors even from root without SYS_PTRACE, as in a
-//! container by default: then its uid has to do, and failing that, every listener of the network
-//! namespace counts, since waiting for a stranger is better than cutting off a client.
+//! Which process holds a socket? The kernel's tables give a socket's inode, and /proc/PID/fd the
+//! inodes that a process holds open; the app's sockets are those of its process and descendants. A
+//! process of another user hides its descriptors even from root without SYS_PTRACE, as in a
+//! container by default. Then the uid decides, and without that every listener of the network
+//! namespace counts: better to wait for another program than to cut off a client.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Error, ErrorKind};
@@ -17,12 +17,11 @@ use crate::sys::tcp::Listener;
 /// What a walk over the app's processes has shown.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Survey {
-    /// Of the inodes that were looked for, those that a process of the app holds open, and one of
-    /// those who do.
+    /// Of the wanted inodes, those that a process of the app holds open, with one such process.
     pub held: HashMap<u32, Holder>,
     /// The users of processes whose descriptors may not be read.
     pub hidden: HashSet<u32>,
-    /// Not even the processes could be seen.
+    /// Even the processes are hidden.
     pub blind: bool,
 }
 
@@ -36,8 +35,7 @@ pub(super) struct Holder {
 /// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some
 /// 10 us for each process of the PID namespace and up to 7 us for each descriptor.
 ///
-/// Errors: no descriptor or no memory left to read with; a /proc that shows another PID namespace.
-/// Nothing else is one.
+/// Errors: no descriptor or memory left; a /proc of another PID namespace. No others.
 pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let processes = match processes() {
@@ -46,7 +44,7 @@ pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
         Ok(None) => return Err(Error::other("/proc shows another PID namespace")),
         Ok(Some(processes)) => processes,
     };
-    // hidepid hides processes altogether; but an app that has ended hides nothing.
+    // The hidepid mount option hides processes; but an app that has ended is not hidden.
     survey.blind = !processes.contains_key(&app) && sys::exists(app);
     for pid in family(app, adopter(), &processes) {
         if survey.held.len() == wanted.len() {
@@ -111,14 +109,14 @@ fn processes() -> io::Result<Option<Processes>> {
     Ok(Some(processes))
 }
 
-/// Ourselves, if orphans are given to us: then a server that has daemonised itself is our child and
-/// still the app's.
+/// Ourselves, if orphans are handed to us: then a server that has daemonised itself is our child
+/// and still belongs to the app.
 fn adopter() -> Option<Pid> {
     (sys::is_init() || sys::is_subreaper()).then(sys::own_pid)
 }
 
-/// The app, its descendants, and those that were handed to its adopter; the app itself first,
-/// zombies left out.
+/// The app, its descendants, and those that were handed to its adopter, without zombies; the app
+/// comes first.
 fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
     for (&pid, stat) in processes {
@@ -131,7 +129,7 @@ fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
     family.extend(adopted.into_iter().filter(|pid| *pid != app));
     let mut next = 0usize;
     while let Some(pid) = family.get(next) {
-        // Removed, so that a table torn by changes cannot lead us in a circle.
+        // Removed, so that a table that changed while it was read cannot lead in a circle.
         let born = children.remove(pid).unwrap_or_default();
         family.extend(born);
         next = next.saturating_add(1);

@@ -1,7 +1,7 @@
-//! When to look. Looking costs processor time that belongs to the app, and takes longer the more
-//! connections there are; so each look is paid for by twenty times its cost of waiting, which keeps
-//! the whole under five per cent of a core. Where that makes full looks rare, the few busy
-//! connections are asked one by one in between. Pure: costs and times are told.
+//! When to look. A look costs processor time that the app needs, and takes longer the more
+//! connections there are. So after each look the drain waits twenty times its cost, which keeps
+//! looks under five per cent of a core. Where that makes full looks rare, the drain asks for the
+//! few busy connections one by one in between. Pure: callers pass costs and times.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::moment::Moment;
 /// How often to look while looking is cheap.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// How often to ask the busy ones while full looks are dearer than that.
+/// How often to ask for the busy ones while full looks are rarer than that.
 const EVERY_BUSY: Duration = Duration::from_millis(100);
 
-/// Of twenty parts of time, one may go into looking.
+/// One part in this many of the time may go into looks.
 const SHARE: u32 = 20;
 
-/// Of what is saved for the next full look, asking the busy ones may take this.
+/// By how much asking for the busy ones may delay the next full look.
 const BUSY_MAY_TAKE: Duration = EVERY;
 
 /// What kind of look is due.
@@ -55,7 +55,7 @@ impl Pace {
         }
     }
 
-    /// A full look has been taken; `ask_busy` is what asking the busy ones is thought to cost, if
+    /// A full look has been taken; `ask_busy` is the estimated cost of asking for the busy ones, if
     /// there are any.
     pub(super) fn looked(&mut self, now: Moment, cost: Duration, ask_busy: Option<Duration>) {
         let wait = EVERY.max(cost.saturating_mul(SHARE));
@@ -66,7 +66,7 @@ impl Pace {
         }
     }
 
-    /// The busy ones have been asked, which puts the next full look off by as much as it cost.
+    /// The busy ones have been asked for, which delays the next full look by twenty times its cost.
     pub(super) fn asked(&mut self, now: Moment, cost: Duration) {
         self.full = self.full + cost.saturating_mul(SHARE);
         self.ask_later(now, Some(cost));

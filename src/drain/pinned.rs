@@ -1,10 +1,9 @@
-//! When waiting cannot help. Clients that hold keep-alive connections straight to the app, with no
-//! balancer between, never turn away: each answer brings their next request. When requests have
-//! kept coming for three seconds and their rate has not fallen, this says so, and picks the moment
-//! with the fewest in flight. It never gives up a request that waiting would save: as long as one
-//! connection is busy without having taken part in the coming and going, the drain goes on. New
-//! connections are no such sign: a balancer that has not heard yet still sends, and will stop.
-//! Pure.
+//! When waiting cannot help. Clients with keep-alive connections straight to the app, with no load
+//! balancer between, never stop: each answer brings their next request. When requests have kept
+//! coming for three seconds and their rate has not fallen, this ends the drain, at a moment with
+//! the fewest in flight. It never gives up a request that waiting would save: while one connection
+//! is busy with the same request, the drain goes on. It also goes on while new connections come: a
+//! balancer that has not seen the failed readiness still sends, and will stop. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use crate::moment::Moment;
 /// with something else.
 pub(super) const WINDOW: Duration = Duration::from_secs(3);
 
-/// Fewer requests than this within the window are no stream of requests: a scraper, a health check.
+/// Fewer requests than this within the window come from a scraper or a health check.
 const FEWEST: u64 = 6;
 
-/// What a look saw of the coming and going.
+/// The requests that a look saw.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Traffic {
     /// Requests that came since the look before, on connections that have been there for
@@ -28,7 +27,7 @@ pub(super) struct Traffic {
     pub newcomers: u32,
     /// Connections with a request that would be cut off now.
     pub urgent: usize,
-    /// Those among them that have answered nothing for [`WINDOW`].
+    /// Those of them that have answered nothing for [`WINDOW`].
     pub slow: usize,
 }
 
@@ -47,7 +46,7 @@ struct Mark {
 }
 
 impl Pinned {
-    /// Takes in a look; true if this is the moment to leave.
+    /// Takes in a look; true if this is the moment to end the drain.
     pub(super) fn look(&mut self, now: Moment, traffic: Traffic) -> bool {
         let came = match self.looks.back() {
             Some(last) => last.came.saturating_add(traffic.came.into()),

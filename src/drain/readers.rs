@@ -1,8 +1,8 @@
-//! Which connections the app waits on. A server with a thread for each connection blocks in a read
-//! between two requests, and the kernel shows that ([proc_pid_syscall(5)]): such a connection is at
-//! rest, and one whose thread does something else is not, however long it has been silent. Servers
-//! with an event loop show nothing of the kind. A pass over all threads goes on a piece at a time,
-//! as an app may have thousands.
+//! On which connections the app waits. A server with a thread for each connection blocks in a read
+//! between two requests, and the kernel shows that ([proc_pid_syscall(5)]). Such a connection is
+//! idle; one whose thread does something else is not, however long it has been silent. Servers with
+//! an event loop do not show this. A pass over all threads takes many looks, as an app may have
+//! thousands.
 //!
 //! [proc_pid_syscall(5)]: https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
 
@@ -21,7 +21,7 @@ const PIECE: usize = 256;
 /// From the end of a pass to the next.
 const APART: Duration = Duration::from_millis(500);
 
-/// The kernel's clock may tick so slowly: what is closer together has no order.
+/// The longest tick of the kernel's clock: events closer together have no order.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Whether a thread of the app blocks in a read on a connection.
@@ -40,7 +40,7 @@ pub(super) enum Reading {
 
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    /// Threads still to be looked at in this pass, which began then.
+    /// When this pass began, and the threads still to be looked at.
     left: Vec<Thread>,
     begun: Moment,
     next: Moment,
@@ -55,13 +55,13 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Looks at some threads more, if it is time. `pids` finds the app's processes.
+    /// Looks at some more threads, if it is time. `pids` finds the app's processes.
     pub(super) fn go_on(&mut self, now: Moment, pids: impl FnOnce() -> io::Result<Vec<Pid>>) {
         if self.hidden || now < self.next {
             return;
         }
         if self.left.is_empty() {
-            // Another look comes soon.
+            // The next look tries again.
             let Ok(pids) = pids() else { return };
             self.left = pids.into_iter().filter_map(|pid| proc::threads_of(pid).ok()).flatten().collect();
             self.begun = now;

@@ -1,7 +1,7 @@
 //! What the connections of one listener have shown since the stop request: which requests and
-//! answers are complete by their sizes, and how long answers pause. One connection tells little
-//! before its client asks again; all of a listener's together tell much, as they are served by the
-//! same program. Pure.
+//! answers are complete by their sizes, and how long answers pause. One connection shows little
+//! before its client's next request; all of a listener's together show much, since the same program
+//! serves them. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use super::evidence::Evidence;
 use super::readers::Reading;
 use crate::moment::half;
 
-/// Sizes of requests and answers that are remembered; more kinds than this are no help.
+/// How many sizes of requests and answers are remembered; more do not help.
 const SHAPES: usize = 1024;
 
-/// Shorter pauses than this are how any program writes.
+/// Any program pauses this long while it writes.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// A busy machine holds a program up for so long between two writes.
+/// A busy machine can delay a program this long between two writes.
 const HICCUP: Duration = Duration::from_millis(500);
 
-/// So many exchanges without a pause say that answers of this listener do not pause.
+/// After this many exchanges without a pause, answers of this listener do not pause.
 const LIVELY: u32 = 16;
 
 /// The size of a request and of what was sent for it, both in classes: two exchanges alike are most
@@ -72,17 +72,17 @@ pub(super) struct Rhythm {
     readers: Readership,
 }
 
-/// What its threads were seen to do that block in a read on a connection.
+/// When its threads were seen to block in a read on a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Readership {
-    /// While a request was open, none read.
+    /// Not while a request was open.
     apart: bool,
-    /// They read while a request was open, as a tunnel with a thread for each direction does.
+    /// While a request was open, as in a tunnel with a thread for each direction.
     ahead: bool,
 }
 
 impl Rhythm {
-    /// An exchange was complete: its client has asked again.
+    /// An exchange was complete: its client has sent the next request.
     pub(super) fn completed(&mut self, shape: Shape, sizes: (u64, u64)) {
         let answered = sizes.1;
         self.exchanges = self.exchanges.saturating_add(1);
@@ -143,14 +143,13 @@ impl Rhythm {
         self.readers.ahead
     }
 
-    /// Exchanges of this shape were complete, and never was one of it only the beginning of an
-    /// answer.
+    /// Exchanges of this shape were complete, and none was only the beginning of an answer.
     pub(super) fn knows(&self, shape: Shape) -> bool {
         self.complete.contains(&shape) && !self.paused.contains(&shape)
     }
 
-    /// Exchanges of these sizes, asked and answered, were complete, and nothing like them only the
-    /// beginning of an answer. Twice at least: one may have been misjudged.
+    /// Exchanges of these sizes of request and answer were complete, at least twice, as one may
+    /// have been misjudged; and nothing like them was only the beginning of an answer.
     pub(super) fn is_complete(&self, asked: u64, answered: u64) -> bool {
         let (asked, answered) = sixteenths((asked, answered));
         let around = |n: u64| n.saturating_sub(1)..=n.saturating_add(1);
@@ -160,7 +159,7 @@ impl Rhythm {
     }
 
     /// Many exchanges were seen, answers do not pause, and this one is no shorter than the
-    /// shortest: not only its first part.
+    /// shortest, so it is not only a first part.
     pub(super) fn is_steady(&self, answered: u64) -> bool {
         self.exchanges >= LIVELY
             && self.longest_pause < HICCUP

@@ -18,13 +18,13 @@ use crate::sys::sock_diag::{Ports, SockDiag};
 use crate::sys::tcp::{Connection, Family, Listener, NO_UID, SocketId, UnixSocket};
 use crate::sys::{self, proc, proc_net};
 
-/// How many busy connections are worth asking one by one, at some 10 us each.
+/// How many busy connections are asked for one by one, at some 10 us each.
 const FEW: usize = 256;
 
 /// How sockets are looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Via {
-    /// sock_diag, and /proc/PID/net where there is none.
+    /// sock_diag, or /proc/PID/net where the kernel does not answer.
     SockDiag,
     /// /proc/PID/net alone.
     ProcNet,
@@ -36,7 +36,7 @@ pub(super) struct Sampled {
     pub tally: LookTotals,
     /// Connections of unix sockets in flight, accepted or not.
     pub unix: usize,
-    /// Questions to other services not yet answered.
+    /// Queries to other services, not yet answered.
     pub outbound: usize,
 }
 
@@ -89,15 +89,14 @@ impl Sampler {
         &self.connections
     }
 
-    /// How many busy connections can be asked one by one; None if there are none, or too many.
+    /// How many busy connections can be asked for one by one; None if there are none, or too many.
     pub(super) fn few_busy(&self) -> Option<u32> {
         let few =
             !self.busy.is_empty() && self.busy.len() <= FEW && self.last.outbound == 0 && self.last.unix == 0;
         few.then_some(self.busy.len() as u32)
     }
 
-    /// Looks at everything. Errors: no descriptor to be had, or neither the kernel nor /proc tells
-    /// anything.
+    /// Looks at everything. Errors: no descriptor left, or no answer from the kernel nor /proc.
     pub(super) fn look(&mut self, now: Moment) -> io::Result<&Sampled> {
         // Taken out, so that it is closed if anything goes wrong.
         let mut source = std::mem::replace(&mut self.source, Source::Closed);
@@ -129,7 +128,7 @@ impl Sampler {
         Ok(&self.last)
     }
 
-    /// Looks again at those connections that the last look found busy, and at no other.
+    /// Looks again at those connections only that the last look found busy.
     pub(super) fn ask_busy(&mut self, now: Moment) -> io::Result<&Sampled> {
         let Source::SockDiag(sock_diag) = &mut self.source else {
             return Ok(&self.last);
@@ -183,9 +182,7 @@ impl Sampler {
     }
 
     fn fall_back(&mut self, error: &Error) {
-        log::info!(
-            "drain: the kernel does not answer sock_diag ({error}): every open connection counts as in flight"
-        );
+        log::info!("drain: no sock_diag ({error}): every open connection counts as in flight");
         self.via = Via::ProcNet;
     }
 
@@ -223,14 +220,14 @@ impl Sampler {
         }
         let reading = self.readers.of(now, connection);
         let in_flight = self.connections.enter(now, connection, reading);
-        // One more than few is enough to know that they are not.
+        // One more than the limit shows that there are too many.
         if in_flight && self.busy.len() <= FEW {
             self.busy.push(connection.id);
         }
     }
 
-    /// Connections to the ports of `--drain-outbound` that await an answer, whoever they belong to;
-    /// their users by inode.
+    /// Connections to the ports of `--drain-outbound` that await an answer, of any process; their
+    /// uids by inode.
     fn outbound(&self, sock_diag: &mut SockDiag) -> io::Result<HashMap<u32, u32>> {
         let mut asking = HashMap::new();
         if self.remote_ports.is_empty() {
@@ -265,8 +262,8 @@ impl Sampler {
         accepted.filter(|socket| unix.enter(now, socket)).count()
     }
 
-    /// Sums up; where an accept queue is longer than what the dump showed in flight, the queue is
-    /// believed.
+    /// Sums up. Where an accept queue is longer than what the dump showed in flight, the queue
+    /// counts.
     fn tally(&mut self, now: Moment, listeners: &[Listener]) -> LookTotals {
         let mut tally = self.connections.tally(now);
         let mut backlog: BTreeMap<u16, usize> = BTreeMap::new();
@@ -298,8 +295,8 @@ impl Sampler {
                 && connection.inode != 0
                 && connection.sample.unsent > 0
             {
-                // Without tcp_info a pool's idle connection looks like a waiting one: only what is
-                // on its way is known.
+                // Without tcp_info an idle connection of a pool looks like a waiting one: only
+                // unsent data counts.
                 asking.insert(connection.inode, connection.uid);
             }
         }
@@ -308,12 +305,12 @@ impl Sampler {
     }
 }
 
-/// The kernel has no such thing, or does not let us ask; not: it failed just now.
+/// Whether the kernel lacks sock_diag or refuses it, rather than failing for a moment.
 fn is_missing(error: &Error) -> bool {
     !sys::is_passing(error)
 }
 
-/// Nothing where the kernel has no such thing.
+/// Empty where the kernel does not have it.
 fn if_there<T: Default>(found: io::Result<T>) -> io::Result<T> {
     match found {
         Err(error) if is_missing(&error) => Ok(T::default()),

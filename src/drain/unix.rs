@@ -1,6 +1,6 @@
-//! Unix sockets have queues but no clocks. Bytes in a queue are in flight; a connection whose
-//! queues stay empty may be waiting for an answer or for nothing at all, so that it counts as in
-//! flight until nothing has moved for as long as the longest request. Pure.
+//! Unix sockets have queues but no clocks. Bytes in a queue are in flight. A connection with empty
+//! queues may wait for an answer or for nothing, so it counts as in flight until nothing has moved
+//! on it for `--drain-longest`. Pure.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl UnixConnections {
     pub(super) fn enter(&mut self, now: Moment, socket: &UnixSocket) -> bool {
         let entry = self.entries.entry(socket.cookie).or_insert(UnixConnection { moved: now, look: 0 });
         entry.look = self.look;
-        // Without a peer there is nobody who could get the answer.
+        // Without a peer no client can get the answer.
         if socket.unread > 0 || socket.unsent > 0 && socket.peer.is_some() {
             entry.moved = now;
             return true;

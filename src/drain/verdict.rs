@@ -1,6 +1,6 @@
 //! What several looks mean together. One look may fall between an answer and the next request, so
-//! that nothing in flight must hold twice in a row; and where nothing can be seen nothing is known,
-//! so that only the drain timeout ends the wait. Pure.
+//! two looks in a row must find nothing in flight. Where nothing can be seen, only the drain
+//! timeout ends the wait. Pure.
 
 use super::pinned::{Pinned, Traffic};
 use crate::lifecycle::Event;
@@ -13,16 +13,16 @@ pub enum Verdict {
     Busy,
     /// Nothing was in flight at two looks in a row, the last of them since draining began.
     Idle,
-    /// Requests keep coming at an undiminished rate and few are in flight just now: leave, waiting
-    /// cannot help.
+    /// Requests keep coming at the same rate and few are in flight now: end the drain, since
+    /// waiting cannot help.
     Pinned,
     /// Nothing can be seen; the reason was logged.
     Blind,
 }
 
 impl Verdict {
-    /// What the lifecycle is to be told, if anything: the wait is over. `check_idle` is what
-    /// `--drain-check` says; true without one.
+    /// The event for the lifecycle if the wait is over. `check_idle` is the result of
+    /// `--drain-check`; true without one.
     #[must_use]
     pub fn event(self, check_idle: bool) -> Option<Event> {
         match self {
@@ -36,7 +36,7 @@ impl Verdict {
 /// How many looks in a row must have seen nothing in flight.
 const IDLE_LOOKS: u32 = 2;
 
-/// The looks so far, as far as they matter for the next verdict.
+/// What the next verdict needs of the looks so far.
 #[derive(Default, Debug)]
 pub(super) struct Looks {
     idle_in_a_row: u32,
@@ -48,12 +48,12 @@ pub(super) struct Looks {
 pub(super) struct LookSummary {
     pub idle: bool,
     pub traffic: Traffic,
-    /// Unix connections in flight, of which no rhythm is known.
+    /// Unix connections in flight; no request rate is known of them.
     pub unix: usize,
 }
 
 impl Looks {
-    /// Draining begins: what came before is no sign of pinned clients.
+    /// Draining begins: requests before it are no sign of pinned clients.
     pub(super) fn begin(&mut self) {
         self.pinned = Pinned::default();
     }
@@ -74,8 +74,8 @@ impl Looks {
         }
     }
 
-    /// Those that were busy at the last look at everything are not any more. The others were not
-    /// busy then, so that this is worth one look; only one at everything can confirm it.
+    /// The connections that were busy at the last full look are idle now. The others were idle
+    /// then, so this counts as one look; only a full look can confirm it.
     pub(super) fn none_busy(&mut self) {
         self.idle_in_a_row = self.idle_in_a_row.max(1);
     }

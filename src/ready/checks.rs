@@ -1,11 +1,10 @@
-//! Is the app ready, and later: is it still busy? Both are found out by asking the same question
-//! over and over. Each check is asked again one second after it was last asked, or when its answer
-//! came if that took longer, and has a limit of its own; the last answer stands until the next one.
-//! Until it has passed for the first time it is asked sooner at first, so that an app which needs
-//! 200 ms to start does not wait for its traffic for a whole second. Readiness follows the checks
-//! for as long as the app runs, as users know it from Kubernetes and HAProxy: an app that stops
-//! answering is no longer ready, one that answers again is. Without checks nothing here ever wakes
-//! anybody.
+//! Is the app ready, and later: is it still busy? Checks find out, again and again. Each check runs
+//! again one second after its last start, or when its answer came if that took longer. It has a
+//! limit of its own, and its last answer stands until the next one. Before it has passed for the
+//! first time it runs more often at first, so that an app that starts in 200 ms does not wait a
+//! whole second for its traffic. Readiness follows the checks while the app runs, as in Kubernetes
+//! and HAProxy: an app that stops answering is no longer ready, one that answers again is. Without
+//! checks nothing here ever wakes the loop.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,24 +15,24 @@ use crate::process::{Exit, Pid};
 use crate::settings::Target;
 use crate::sys::poll::PollFds;
 
-/// From asking to asking again.
+/// From one start of a check to the next.
 const EVERY: Duration = Duration::from_secs(1);
-/// The same after the first asking; it doubles until the check passes or the usual time is reached.
+/// The same at first; it doubles until the check passes or the usual time is reached.
 const AT_FIRST: Duration = Duration::from_millis(50);
 /// How long a readiness check may take.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// A drain check is asked more often, since each answer may be what a stop waits for ...
+/// A drain check runs more often, since a stop may wait for its answer ...
 const DRAIN_EVERY: Duration = Duration::from_millis(500);
 /// ... and may take longer: a broker's command line client is slow to start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// Between an answer and the next asking, so that an HTTP check, which is a connection to the app
-/// itself, is not always to be seen among those that drain.
+/// Between an answer and the next start, so that an HTTP check, which is a connection to the app
+/// too, is not always seen among those that drain.
 const DRAIN_REST: Duration = Duration::from_millis(300);
 /// Idle must hold at two looks in a row.
 const DRAIN_IDLE_LOOKS: u32 = 2;
 
-/// A question that is asked again and again.
+/// A check that runs again and again.
 #[derive(Debug)]
 struct Repeated {
     target: Target,
@@ -42,10 +41,10 @@ struct Repeated {
     pause: Duration,
     limit: Duration,
     ask: Option<Ask>,
-    /// Whether the answer of `ask` has been given to the asker.
+    /// Whether the caller has got the answer of `ask`.
     told: bool,
     asked: Option<Moment>,
-    /// At least so long after an answer, which came at that time.
+    /// The least time after an answer, and when that came.
     rest: Duration,
     answered: Moment,
 }
@@ -90,7 +89,7 @@ impl Repeated {
         Some(answer)
     }
 
-    /// The last command was cut off and lives on: one more each second would fill the process
+    /// The last command was cut off and is still alive: one more each second would fill the process
     /// table.
     fn lingers(&self) -> bool {
         self.ask.as_ref().is_some_and(Ask::lingers)
@@ -145,7 +144,7 @@ pub struct Checks {
 #[derive(Debug)]
 struct Check {
     name: String,
-    /// `None` for `notify`, which is told and not asked.
+    /// `None` for `notify`: the app reports by itself.
     asked: Option<Repeated>,
     last: Result<(), String>,
     passed_before: bool,
@@ -162,7 +161,7 @@ impl Check {
         Check { name: name_of(target), asked, last: Err(last.to_owned()), passed_before: false }
     }
 
-    /// Keeps the result; what turned after the app had been ready once is worth a line.
+    /// Keeps the result; logs a change after the app has been ready once.
     fn note(&mut self, result: Result<(), String>) {
         match (&self.last, &result) {
             (Ok(()), Err(reason)) => log::warn!("readiness check '{}' fails: {reason}", self.name),
@@ -178,7 +177,7 @@ impl Check {
 }
 
 impl Checks {
-    /// The first turn asks all of them.
+    /// The first turn starts all of them.
     pub fn new(targets: &[Target]) -> Checks {
         Checks { checks: targets.iter().map(Check::new).collect(), ceased: false }
     }
@@ -212,14 +211,14 @@ impl Checks {
         self.checks.iter_mut().filter_map(|check| check.asked.as_mut()).any(|asked| asked.reaped(pid, exit))
     }
 
-    /// The app has said READY=1: what `notify` waits for.
+    /// The app has sent READY=1, for which `notify` waits.
     pub fn app_said_ready(&mut self) {
         for check in self.checks.iter_mut().filter(|check| check.asked.is_none()) {
             check.note(Ok(()));
         }
     }
 
-    /// All pass; so it is when there are none.
+    /// All pass; true if there are none.
     pub fn ready(&self) -> bool {
         self.checks.iter().all(|check| check.last.is_ok())
     }
@@ -237,8 +236,7 @@ impl Checks {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Asks no more, and ends what is still asked: a stop has begun, readiness is false whatever
-    /// they say.
+    /// Ends all checks: a stop has begun, and readiness is false whatever they find.
     pub fn cease(&mut self) {
         self.ceased = true;
         for asked in self.checks.iter_mut().filter_map(|check| check.asked.as_mut()) {
@@ -251,7 +249,7 @@ impl Checks {
     }
 }
 
-/// `--drain-check`: asks the app whether it is busy, while it matters.
+/// `--drain-check`: asks the app during the drain whether it is busy.
 #[derive(Debug)]
 pub struct DrainCheck {
     name: String,
@@ -313,13 +311,12 @@ impl DrainCheck {
         self.asked.reaped(pid, exit)
     }
 
-    /// Our own end of the connection on which the app is being asked: no request of a client's.
+    /// Our own end of the connection of the check: no client's.
     pub fn asks_from(&self) -> Option<SocketAddr> {
         self.asked.ask.as_ref().and_then(Ask::asks_from)
     }
 
-    /// The last two answers said idle. No answer at all counts as busy: the drain timeout bounds
-    /// it.
+    /// The last two answers were idle. No answer counts as busy; the drain timeout bounds that.
     pub fn idle(&self) -> bool {
         self.idle_looks >= DRAIN_IDLE_LOOKS
     }

@@ -1,8 +1,8 @@
-//! What anybody may ask adieu over HTTP: is the app ready, is it alive, what is going on. The
-//! endpoint lives in the one loop and may cost it little, whoever is on the other side: at most 32
-//! connections, 4 KiB a request, 2 s to send one and to take the answer, and a bounded number of
-//! answers a turn, so that a signal never waits behind clients. Whoever comes when all places are
-//! taken waits in the kernel's queue until one is given up, which then happens sooner.
+//! The health endpoint: is the app ready, is it alive, what is going on. It runs in the one loop
+//! and may cost it little, whatever its clients do: at most 32 connections, 4 KiB a request, 2 s to
+//! send one and to take the answer, and a bounded number of answers a turn, so that a signal never
+//! waits behind clients. When all places are taken, new clients wait in the kernel's queue, and the
+//! others' time is shorter.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,24 +14,25 @@ use crate::ready::pages::{Page, View};
 use crate::sys::poll::PollFds;
 use crate::sys::{describe, descriptors};
 
-/// Connections at a time, and what share of the descriptors that adieu may have they are at most:
-/// the drain, hooks and checks need some, too.
+/// Connections at a time; and at most this part of the descriptors that adieu may have, since the
+/// drain, hooks and checks need some too.
 const PLACES: usize = 32;
 const SHARE: u64 = 4;
-/// Bytes of one request, its body not counted: nobody needs one here.
+/// Bytes of one request, without its body, which no page needs.
 const REQUEST_LIMIT: usize = 4 * 1024;
-/// For one request to arrive and its answer to be taken; also how long a kept connection may rest.
+/// For one request to arrive and its answer to be taken; also how long a keep-alive connection may
+/// be idle.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same while all places are taken: whoever has been waiting outside is more likely to be a
-/// kubelet than someone who has not finished asking for so long.
+/// The same while all places are taken: a client that waits for a place is more likely to be a
+/// kubelet than one that has not sent its request for this long.
 const PRESSED: Duration = Duration::from_millis(200);
 /// Answers, and new connections, in one turn of the loop.
 const ANSWERS_A_TURN: usize = 64;
 const ARRIVALS_A_TURN: usize = 64;
 /// Writes, and reads of what is thrown away, of one client in one turn.
 const CALLS_A_TURN: usize = 4;
-/// How long to leave the listener alone after accept failed for want of descriptors or memory: the
-/// connection stays in the queue and the listener readable, so trying again at once would spin.
+/// How long to wait after accept failed for lack of descriptors or memory: the connection stays in
+/// the queue and the listener readable, so trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// The endpoint: a listener and its clients.
@@ -40,11 +41,12 @@ pub struct Health {
     listener: TcpListener,
     places: usize,
     clients: Vec<Client>,
-    /// Until then nobody is accepted.
+    /// Until then no client is accepted.
     paused: Option<Moment>,
     /// The turn ended with requests left to answer.
     unfinished: bool,
-    /// Who is served first in the next turn, so that no client can take all answers of every turn.
+    /// The client that is served first in the next turn, so that none takes all answers of every
+    /// turn.
     first: usize,
     answered: u64,
 }
@@ -68,7 +70,7 @@ impl Health {
         self.listener.local_addr()
     }
 
-    /// The listener, for whoever closes all other descriptors.
+    /// The listener, to keep when all other descriptors are closed.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
@@ -105,7 +107,7 @@ impl Health {
         self.clients.iter_mut().for_each(Client::read_requests);
     }
 
-    /// Answers what was received, and lets go of those whose time is up.
+    /// Answers what was received, and closes clients whose time is over.
     pub fn serve(&mut self, now: Moment, view: &View) {
         let mut budget = ANSWERS_A_TURN;
         self.serve_clients(now, view, &mut budget);
@@ -135,7 +137,7 @@ impl Health {
                 Ok((stream, _)) => self.clients.extend(Client::new(stream, now)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => break,
-                    // Gone again before we came to it (accept(2)).
+                    // The client has gone before accept(2).
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
                     _ => {
                         log::debug!("cannot accept a health connection: {}", describe(&error));
@@ -158,9 +160,9 @@ enum ClientState {
     Asking,
     /// The last answer is on its way.
     Closing,
-    /// We have said our last word and read on, to throw away: closing with unread data would make
-    /// the kernel send a reset, which destroys the answer before the client has read it (RFC 9112,
-    /// 9.6).
+    /// The last answer is sent, and what still comes is read and dropped: closing with unread data
+    /// would make the kernel send a reset, which destroys the answer before the client has read it
+    /// (RFC 9112, 9.6).
     Lingering,
     Gone,
 }
@@ -170,7 +172,7 @@ struct Client {
     stream: TcpStream,
     state: ClientState,
     received: Vec<u8>,
-    /// The client has said all that it will say.
+    /// The client has closed its side.
     ended: bool,
     unsent: Vec<u8>,
     /// When it came, or was last answered.
@@ -207,8 +209,7 @@ impl Client {
             }
         }
         if self.state == ClientState::Closing && self.unsent.is_empty() {
-            // The client learns that nothing more comes; if it cannot be told, reading will find
-            // out.
+            // Tells the client that nothing more comes; if that fails, reading will fail too.
             let _ = self.stream.shutdown(Shutdown::Write);
             self.state = ClientState::Lingering;
         }
@@ -217,8 +218,8 @@ impl Client {
         }
     }
 
-    /// Reads what is there, within the limit. An answer that is not taken stops the reading: what a
-    /// client can have us keep stays bounded.
+    /// Reads what is there, within the limit. Stops while an answer is not taken, so that what
+    /// adieu keeps for a client stays bounded.
     fn read_requests(&mut self) {
         let mut piece = [0; REQUEST_LIMIT];
         let room = REQUEST_LIMIT.saturating_sub(self.received.len());
@@ -270,8 +271,8 @@ impl Client {
         }
     }
 
-    /// True when everything has been said. A client that takes it in crumbs is served on in the
-    /// next turn.
+    /// True when everything has been sent. A client that takes it in small pieces is served on in
+    /// the next turn.
     fn flush(&mut self) -> bool {
         for _ in 0..CALLS_A_TURN {
             if self.unsent.is_empty() {
@@ -289,8 +290,8 @@ impl Client {
         self.unsent.is_empty()
     }
 
-    /// Throws away what still comes: a bounded part of it each turn, until the client is done or
-    /// its time is up.
+    /// Drops what still comes, a bounded part each turn, until the client closes or its time is
+    /// over.
     fn linger(&mut self) {
         let mut waste = [0; REQUEST_LIMIT];
         for _ in 0..CALLS_A_TURN {
@@ -310,7 +311,7 @@ fn later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// One request, as far as it matters here.
+/// What the endpoint needs of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct HttpRequest {
     page: Page,
@@ -318,7 +319,7 @@ struct HttpRequest {
     keep: Keep,
 }
 
-/// Whether more may come on this connection: yes, yes and HTTP/1.0 wants to hear it, no.
+/// Whether the connection stays open: yes; yes, with a header for HTTP/1.0; no.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Keep {
     Yes,

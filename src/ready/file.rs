@@ -1,5 +1,5 @@
-//! The file that exists exactly while the app is ready. What cannot be done now, for want of a
-//! descriptor or of the directory, is tried again until it is done.
+//! The file that exists exactly while the app is ready. What fails now, for lack of a descriptor or
+//! of the directory, is tried again until it succeeds.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,14 +15,14 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 pub struct ReadyFile {
     path: PathBuf,
     ready: bool,
-    /// Not yet as it should be.
+    /// When to try again, if the file is not yet as it should be.
     try_again: Option<Moment>,
-    /// Why not, as far as it was said.
+    /// The failure that was logged last.
     said: Option<String>,
 }
 
 impl ReadyFile {
-    /// Nothing is ready yet: one that an earlier life left behind, cut short, goes.
+    /// The app is not ready yet: removes a file that a killed adieu has left behind.
     pub fn new(path: PathBuf) -> ReadyFile {
         let mut file = ReadyFile { path, ready: false, try_again: None, said: None };
         file.keep(Moment::START);

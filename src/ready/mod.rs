@@ -1,5 +1,5 @@
-//! Is the app ready, and who may ask: the checks that find out, the endpoint that answers with its
-//! pages, the file that says so, and the probe that asks another adieu.
+//! Readiness: the checks, the health endpoint with its pages, the ready file, and the probe that
+//! asks another adieu.
 
 #![cfg_attr(
     not(test),

@@ -1,5 +1,5 @@
-//! What the health endpoint tells: one page for each question, rendered from a view of the whole.
-//! Pure: the same view and time give the same words.
+//! The pages of the health endpoint, rendered from a view of the whole. Pure: the same view and
+//! time give the same text.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::lifecycle::Phase;
 use crate::moment::Moment;
 use crate::settings::Origin;
 
-/// All there is to know about adieu and its app at one moment.
+/// The state of adieu and its app at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Where in its life the app is.
@@ -24,21 +24,21 @@ pub struct View<'a> {
     pub app: Option<i32>,
     /// Whether the app has not ended.
     pub app_alive: bool,
-    /// Requests in flight at the last look; `None` while nobody looks.
+    /// Requests in flight at the last look; `None` without one.
     pub in_flight: Option<usize>,
     /// Requests seen answered since the stop request.
     pub answered: u64,
     /// Clients let go between two of their requests.
     pub let_go: u64,
-    /// Orphans reaped, and signals forwarded to the app, since the start.
+    /// Orphans reaped since the start.
     pub reaped: u64,
     /// Signals sent to the app since the start.
     pub signals_forwarded: u64,
-    /// What was meant by the settings, and where each value came from.
+    /// The settings' values, and where each came from.
     pub settings: &'a [(&'static str, String, Origin)],
 }
 
-/// What was asked for.
+/// The pages, and the answers to bad requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
     /// `/readyz`

@@ -1,13 +1,13 @@
-//! `adieu --probe readyz`: asks a running adieu, for images that have no curl. A process of its own
-//! that lives for one question, so it may simply block, with a limit.
+//! `adieu --probe readyz`: asks a running adieu, for images that have no curl. It is a process of
+//! its own for one request, so it may block, within a limit.
 
 use crate::sys::describe;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// For the whole question: what Docker and Kubernetes users set as the limit is longer or ends us
-/// anyway.
+/// For the whole request: what users of Docker and Kubernetes set as a timeout is longer, or ends
+/// us anyway.
 const LIMIT: Duration = Duration::from_secs(2);
 /// No page of adieu's is longer.
 const ANSWER_LIMIT: u64 = 64 * 1024;
@@ -25,7 +25,7 @@ pub struct ProbeAnswer {
 /// `readyz`, `livez`, `status`.
 ///
 /// # Errors
-/// One line: nobody is there, or nobody answers within 2 s.
+/// One line: nothing listens there, or gives no answer within 2 s.
 #[allow(clippy::arithmetic_side_effects, reason = "no clock is within seconds of its end")]
 pub fn ask(address: SocketAddr, what: &str) -> Result<ProbeAnswer, String> {
     let address = SocketAddr::new(reachable(address.ip()), address.port());
@@ -40,11 +40,11 @@ pub fn ask(address: SocketAddr, what: &str) -> Result<ProbeAnswer, String> {
 }
 
 /// Asks and prints: the page where a person asked for `status`, else one line of reason to stderr.
-/// Returns the exit status: 0 for yes, 1 for no and for nobody there.
+/// Returns the exit status: 0 for yes, 1 for no and for no answer.
 pub fn run(address: SocketAddr, what: &str) -> i32 {
     match ask(address, what) {
         Ok(said) if what == "status" => {
-            // The reader may have gone, which is its own business.
+            // A reader that has gone does not need it.
             let _ = io::stdout().write_all(said.words.as_bytes());
             i32::from(!said.good)
         }

@@ -1,8 +1,7 @@
-//! What may sleep in the kernel for long, done in a process of its own: letting go of descriptors
-//! that others have passed to us. [close(2)] waits for the peer where the socket's SO_LINGER says
-//! so, and for the server where the file lies on NFS or FUSE. To receive more descriptors than
-//! there is room for is no way out, as the kernel then lets go of the rest at once, in the name of
-//! who receives.
+//! Closing descriptors that others have passed to us, in a process of its own, since that may sleep
+//! in the kernel for long. [close(2)] waits for the peer if the socket has SO_LINGER set, and for
+//! the server if the file is on NFS or FUSE. Receiving a message without room for its descriptors
+//! does not help: the kernel then closes the rest at once, in the receiver's call.
 //!
 //! [close(2)]: https://man7.org/linux/man-pages/man2/close.2.html
 

@@ -1,8 +1,7 @@
 //! The descriptors that adieu was started with, and its own.
 //!
-//! The app gets exactly the inherited ones. adieu's own are close-on-exec and stand above 2, even
-//! when it was started with 0, 1 or 2 closed; after the start adieu lets go of everything that it
-//! inherited but 2.
+//! The app gets exactly the inherited ones. adieu's own are close-on-exec and above 2, even when it
+//! was started with 0, 1 or 2 closed. After the start adieu closes all inherited ones but 2.
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
@@ -21,9 +20,8 @@ pub fn occupy_closed() {
     }
 }
 
-/// Lets go of 0, 1 and everything above 2 that is inherited. `own` are the descriptors to keep.
-/// From here on one of ours may stand at 0 or 1, which the app no longer can be hurt by, and
-/// helpers get their own there.
+/// Closes 0, 1 and everything above 2 that is inherited, except `own`. From here on one of adieu's
+/// may be at 0 or 1: the app has started, and helpers get their own there.
 pub fn close_inherited(own: &[BorrowedFd]) {
     close_range(0, 1);
     let mut own: Vec<u32> = own.iter().map(|fd| fd.as_raw_fd() as u32).collect();

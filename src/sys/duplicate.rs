@@ -42,7 +42,7 @@ pub enum Failure {
     /// user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking
     /// again will not help.
     Refused(Errno),
-    /// A want of descriptors or memory, which passes.
+    /// Descriptors or memory have run out, which passes.
     Passing(Errno),
 }
 
@@ -129,7 +129,7 @@ pub struct Tail {
     pub sent_ago: Duration,
 }
 
-/// The app's own socket, for as short a time as can be: see above.
+/// The app's own socket, for as short a time as possible: see above.
 #[derive(Debug)]
 pub struct Duplicate(OwnedFd);
 
@@ -169,7 +169,7 @@ impl Duplicate {
         setsockopt(&self.0, Cork, &false).map_err(Failure::of)
     }
 
-    /// Whether it is corked, by whomever.
+    /// Whether it is corked, by us or by the app.
     pub fn is_corked(&self) -> Result<bool, Failure> {
         getsockopt(&self.0, Cork).map_err(Failure::of)
     }
@@ -234,7 +234,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// Errors: a want of descriptors.
+    /// Errors: no descriptor left.
     pub fn new() -> Result<Arrivals, Failure> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(Failure::of)?;
         Ok(Arrivals { epoll, watched: vec![] })

@@ -1,6 +1,6 @@
-//! Files written whole or not at all. Whoever can write to the directory, the app as a rule, can
-//! put anything where the file belongs: a symbolic link to another file, a pipe that nobody reads.
-//! So the name is taken over by rename(2), which replaces what stands there and neither follows nor
+//! Files written whole or not at all. A process that can write to the directory, often the app, can
+//! put anything in the file's place: a symbolic link to another file, a pipe that nobody reads. So
+//! a new file takes the name by rename(2), which replaces what is there and neither follows nor
 //! opens it.
 
 use std::ffi::OsString;
@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Copies our own program to this path, or into this folder, executable by all. A program that runs
-/// from there goes on with the old one.
+/// Copies our own program to this path, or into this folder, executable by all. A process that runs
+/// the old file keeps it.
 ///
 /// # Errors
 /// As from [std::fs::copy] and [std::fs::rename].
@@ -35,7 +35,7 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Never waits for the other end of a pipe, never makes a terminal ours.
 const AT_ONCE: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// Makes an empty file of this name, in place of whatever but a directory stands there.
+/// Makes an empty file of this name, and replaces what is there unless it is a directory.
 ///
 /// # Errors
 /// What open(2) and rename(2) say.
@@ -65,7 +65,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if is_stream(path) {
         let mut stream = OpenOptions::new().append(true).custom_flags(AT_ONCE).open(path)?;
-        // What was a stream may have been exchanged for a file.
+        // The stream may have been replaced by a file.
         if names_a_stream(path) || !stream.metadata()?.is_file() {
             return stream.write_all(text.as_bytes());
         }
@@ -82,8 +82,7 @@ pub fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// The names under which a process finds what it was started with. A log may be behind them, which
-/// is not ours to empty.
+/// Names of inherited descriptors. A log may be behind them, which must not be truncated.
 fn names_a_stream(path: &Path) -> bool {
     ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
         || path.starts_with("/dev/fd")
@@ -99,7 +98,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut beside = OsString::from(".");
     beside.push(name);
-    // A name that nobody can have taken beforehand.
+    // A name that no other process can have created before.
     beside.push(format!(".{:016x}", RandomState::new().hash_one(std::process::id())));
     let beside: PathBuf = path.with_file_name(beside);
     let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;

@@ -1,8 +1,8 @@
 //! Every other process of the container or service: who they are, and how signals reach them.
 //!
-//! As the init of a PID namespace adieu asks the kernel for all of them at once. As an ordinary
-//! process it must never do that; it follows the lists of children in /proc. Since adieu is a
-//! subreaper there, an orphan is its child and none escapes, not even by setsid(2).
+//! As the init of a PID namespace adieu signals all of them in one call. As an ordinary process it
+//! must never do that; it follows the lists of children in /proc. Since adieu is a subreaper then,
+//! every orphan is its child, and none escapes, not even by setsid(2).
 
 use super::{is_init, own_pid, proc, reap, signals};
 use crate::process::Pid;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How often our children are looked up anew while new ones appear.
 const ROUNDS: usize = 16;
-/// How long that may take at once; the loop comes again.
+/// How long that may take in one call; the loop calls again.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// Sends each of `all` to every process below us.
@@ -22,16 +22,15 @@ pub fn signal(all: &[Signal]) {
     }
     for pid in descendants() {
         for signal in all {
-            // EPERM: it changed its user. The others still get theirs.
+            // EPERM: it changed its user. The others still get the signal.
             let _ = signals::send(pid, *signal);
         }
     }
 }
 
-/// SIGKILL to every process below us. As an ordinary process, to our children: whoever they leave
-/// behind becomes our child, too, and is found in the next round or at the next call. That costs
-/// one look into one file, so that it outruns processes that fork without pause, which a walk over
-/// all of /proc does not.
+/// SIGKILL to every process below us. As an ordinary process, to our children: their orphans become
+/// our children too, and are found in the next round or call. A round reads one file, so it outruns
+/// processes that fork without pause, which a walk over all of /proc does not.
 pub fn kill() {
     if is_init() {
         return signals::send_everyone(Signal::KILL);
@@ -51,12 +50,12 @@ pub fn kill() {
     }
 }
 
-/// All processes below us, some zombies among them. Without /proc nobody can be found.
+/// All processes below us, some of them zombies; empty without /proc.
 fn descendants() -> Vec<Pid> {
     let Some(children) = children() else {
         return table().map(|table| below(own_pid(), &table)).unwrap_or_default();
     };
-    // Thousands of our children may wait to be reaped; they have nobody below them.
+    // Thousands of our children may be zombies, which have no children.
     let mut next: Vec<Pid> = children.into_iter().filter(|pid| !reap::has_ended(*pid)).collect();
     let mut found = HashSet::new();
     while let Some(pid) = next.pop() {

@@ -1,11 +1,11 @@
-//! Every system call and every unsafe block stands behind this door.
+//! Every system call, and every unsafe block but those of the programs' entry.
 //!
-//! What comes out are adieu's own words: signals, ends of processes, lines written. ESRCH and
+//! The rest of the crate gets adieu's own types: signals, ends of processes, connections. ESRCH and
 //! ECHILD are answers here, not errors.
 //!
 //! # What could sleep in the kernel, and what bounds it
 //!
-//! A signal waits for the turn that is under way, so nothing in a turn may sleep for long.
+//! A signal waits until the current turn ends, so nothing in a turn may sleep for long.
 //!
 //! | call | could wait for | is bounded by |
 //! |---|---|---|
@@ -91,7 +91,7 @@ impl Clock {
 /// adieu's own pid.
 pub fn own_pid() -> Pid {
     let own = nix::unistd::Pid::this().as_raw();
-    // The kernel numbers processes from 1, so that the second never applies.
+    // The kernel numbers processes from 1, so the fallback never applies.
     Pid::new(own).unwrap_or(INIT)
 }
 
@@ -105,7 +105,7 @@ pub fn is_init() -> bool {
 
 pub use crate::errno::describe;
 
-/// Makes adieu the one to whom orphaned descendants go ([PR_SET_CHILD_SUBREAPER]).
+/// Makes adieu the parent of orphaned descendants ([PR_SET_CHILD_SUBREAPER]).
 ///
 /// [PR_SET_CHILD_SUBREAPER]: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
 pub fn become_subreaper() -> io::Result<()> {
@@ -116,7 +116,7 @@ pub fn become_subreaper() -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
-/// Whether orphaned descendants go to adieu. An error means a kernel without such a thing (gVisor).
+/// Whether orphaned descendants go to adieu. An error means that the kernel lacks this (gVisor).
 pub fn is_subreaper() -> bool {
     nix::sys::prctl::get_child_subreaper().unwrap_or(false)
 }
@@ -152,16 +152,14 @@ pub fn die_of(signal: Signal) {
     }
 }
 
-/// Whether this is no fault of what was asked for, but of this moment: descriptors or memory have
-/// run out.
+/// Whether a retry may succeed: descriptors or memory have run out.
 pub fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 6] =
         [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
     error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
 }
 
-/// What this thread has spent, in the kernel too; it does not run on while others have the
-/// processor.
+/// The processor time of this thread, in the kernel too.
 pub fn processor_time() -> Duration {
     use nix::time::{ClockId, clock_gettime};
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)

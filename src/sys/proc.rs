@@ -1,6 +1,6 @@
-//! Processes as /proc shows them ([proc(5)]): which there are, who started whom, which sockets they
-//! hold open. Every reader of /proc/PID in the init is here. A process may end at any moment: that
-//! is ENOENT or ESRCH, and an answer.
+//! Processes as /proc shows them ([proc(5)]): which there are, which started which, which sockets
+//! they hold open. Every reader of /proc/PID in the init is here. A process may end at any moment:
+//! that is ENOENT or ESRCH, and an answer.
 //!
 //! [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
 
@@ -210,7 +210,7 @@ fn socket_inode(target: &Path) -> Option<u32> {
 }
 
 /// Is it known that /proc shows another PID namespace than ours? So it is after `unshare --pid`
-/// without `--mount-proc`: whatever it says of a pid is then about somebody else.
+/// without `--mount-proc`: what it shows of a pid is then another process's.
 pub fn is_of_another_namespace() -> io::Result<bool> {
     let status = match fs::read_to_string("/proc/self/status") {
         // A /proc of a namespace in which we are not.

@@ -1,7 +1,7 @@
 //! Where the kernel answers no sock_diag (gVisor, a strict seccomp profile, an app in a network
 //! namespace of its own), /proc/PID/net/tcp and tcp6 ([proc_pid_net(5)]) still list its sockets
-//! with their queues. They have no clocks, so that an established connection counts as in flight
-//! whether or not a request is: the drain then lasts until clients hang up.
+//! with their queues. They have no clocks, so every established connection counts as in flight, and
+//! the drain lasts until clients hang up.
 //!
 //! [proc_pid_net(5)]: https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
 

@@ -1,7 +1,7 @@
 //! The one place that calls waitpid.
 //!
-//! As PID 1, or as a subreaper, adieu inherits every orphan. Whoever is reaped here is told to the
-//! loop, which knows whether it was the app, a hook, a check or a stranger.
+//! As PID 1, or as a subreaper, adieu inherits every orphan. The loop gets each reaped pid, and
+//! knows if it was the app, a hook, a check or an orphan.
 
 use crate::process::{Exit, Pid};
 use crate::signal::Signal;
@@ -21,12 +21,12 @@ pub enum Reaped {
     NoneLeft,
 }
 
-/// News of the app alone, which costs the same however many other children wait.
+/// The state of the app alone, at a cost that does not grow with the number of zombies.
 pub fn app(pid: Pid) -> Reaped {
     wait(pid.number(), WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)
 }
 
-/// The next child that has ended, whoever it is.
+/// The next child that has ended.
 pub fn any() -> Reaped {
     wait(-1, WaitPidFlag::WNOHANG)
 }
@@ -52,7 +52,7 @@ fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
     Ok(unsafe { info.si_pid() } != 0)
 }
 
-/// Takes away a child that could not become the command; it has already ended.
+/// Reaps a child whose exec failed; it has already ended.
 pub(super) fn forget(pid: Pid) {
     wait(pid.number(), WaitPidFlag::empty());
 }

@@ -23,7 +23,7 @@ static ALL: u64 = !0;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mask(pub u64);
 
-/// What the signals looked like when adieu was started; the app gets it back.
+/// The signal state that adieu was started with; the app gets it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
     /// The blocked signals.
@@ -89,13 +89,13 @@ pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sigh
 pub enum Signals {
     /// A signalfd, which the loop can wait for beside others.
     Descriptor(SignalFd),
-    /// No descriptor was to be had (RLIMIT_NOFILE, seccomp): the loop then waits in
-    /// sigtimedwait(2), in slices where there are other descriptors to look after.
+    /// No signalfd (RLIMIT_NOFILE, seccomp): the loop then waits in sigtimedwait(2), in slices if
+    /// it has other descriptors.
     Waiting,
 }
 
 impl Signals {
-    /// The best source that there is.
+    /// A signalfd, or else sigtimedwait(2).
     pub fn open() -> Signals {
         let mut all = SigSet::empty().as_ref().to_owned();
         // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set.
@@ -117,8 +117,8 @@ impl Signals {
         }
     }
 
-    /// The next signal that is there, with no wait. What its own writing caused (SIGPIPE, SIGXFSZ)
-    /// is left out.
+    /// The next pending signal, without waiting. Leaves out what adieu's own writes cause (SIGPIPE,
+    /// SIGXFSZ).
     pub fn next(&self) -> Option<Arrival> {
         loop {
             let (arrival, own) = match self {
@@ -131,7 +131,7 @@ impl Signals {
         }
     }
 
-    /// Waits without a descriptor, at most for `length`; what came, if anything, is returned.
+    /// Waits without a descriptor, at most for `length`; returns the signal, if one came.
     pub fn wait(&self, length: Option<Duration>) -> Option<Arrival> {
         wait_for_signal(length).filter(|(_, own)| !own).map(|(arrival, _)| arrival)
     }
@@ -161,7 +161,7 @@ fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
     arrival(number as i32, info.si_code, pid, value)
 }
 
-/// What the kernel says of a signal, in our words, and whether it was us who caused it.
+/// A signal from the kernel's siginfo, and whether adieu itself caused it.
 fn arrival(number: i32, code: i32, pid: i32, value: usize) -> Option<(Arrival, bool)> {
     let signal = Signal::new(number)?;
     let from = if code > 0 { Sender::Kernel } else { Pid::new(pid).map_or(Sender::Outside, Sender::Process) };

@@ -1,9 +1,8 @@
-//! What the kernel tells of sockets, over NETLINK_SOCK_DIAG ([sock_diag(7)]). It needs no
-//! capability and no file system, works under a container's default seccomp profile, and answers
-//! while the request is being sent: nothing here ever waits. A dump walks the table of all
-//! namespaces in the kernel, so that its cost is the table's; the filter on ports spares the
-//! copying. One connection asked for by its exact name costs microseconds whatever the table's
-//! size.
+//! Sockets from the kernel, over NETLINK_SOCK_DIAG ([sock_diag(7)]). It needs no capability and no
+//! file system, works under a container's default seccomp profile, and the kernel answers while the
+//! request is sent: nothing here ever waits. A dump walks the kernel's table of all namespaces, so
+//! its cost grows with that table; the filter on ports saves the copying. One connection, asked for
+//! by its exact name, costs microseconds whatever the table's size.
 //!
 //! [sock_diag(7)]: https://man7.org/linux/man-pages/man7/sock_diag.7.html
 
@@ -53,7 +52,7 @@ pub struct SockDiag {
 
 impl SockDiag {
     /// Errors: EMFILE and ENFILE without descriptors; EPERM, EACCES, EPROTONOSUPPORT, EAFNOSUPPORT
-    /// where there is no such thing.
+    /// where the kernel has or allows no sock_diag.
     pub fn open() -> io::Result<SockDiag> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket =
@@ -172,8 +171,7 @@ fn read_datagram(mut rest: &[u8], sequence: u32, each: &mut impl FnMut(&[u8])) -
         if message.sequence_number() == sequence {
             result = NetlinkReply::More;
             match message.message_type() {
-                // A dump that failed on its way says so here; to read it as an empty one would be
-                // to take it for idle.
+                // The error of a failed dump. Read as an empty dump it would look idle.
                 NLMSG_DONE => return outcome(message.payload()),
                 NLMSG_ERROR => return outcome(message.payload()),
                 SOCK_DIAG_BY_FAMILY => each(message.payload()),
@@ -282,7 +280,7 @@ const INET_DIAG_BC_D_GE: u8 = 4;
 const INET_DIAG_BC_D_LE: u8 = 5;
 
 /// The kernel checks a program in steps that grow with the square of its length; beyond this many
-/// ranges everything is dumped, and chosen from by whoever takes it.
+/// ranges everything is dumped, and the caller filters.
 const RANGES: usize = 64;
 
 /// A filter program for the kernel (linux/inet_diag.h): is the port one of these? Each operation is

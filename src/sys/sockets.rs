@@ -135,9 +135,9 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Looks at the next message and leaves it where it is; `None` when there is none now. No
-    /// descriptor of it comes to us: whoever sends some could fill our table, or have us wait in
-    /// close(2) ([`super::aside`]).
+    /// Looks at the next message and leaves it in the queue; `None` when there is none now. Takes
+    /// no descriptors of it: a sender could fill our table, or make us wait in close(2)
+    /// ([`super::aside`]).
     ///
     /// # Errors
     /// What recvmsg(2) says, EAGAIN excepted.
@@ -170,7 +170,7 @@ impl DatagramSocket {
         }))
     }
 
-    /// Takes the next message, of which nothing but its text matters, off the queue.
+    /// Takes the next message, without descriptors, off the queue.
     ///
     /// # Errors
     /// What recvmsg(2) says.
@@ -179,8 +179,7 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Takes the next message, with descriptors that nobody needs, off the queue, in a process of
-    /// its own.
+    /// Drops the next message with its descriptors, in a process of its own.
     ///
     /// # Errors
     /// What clone(2) says.
@@ -188,9 +187,9 @@ impl DatagramSocket {
         super::aside::drop_message(self.0.as_fd())
     }
 
-    /// Takes the next message off the queue and gives out its descriptors; they are not to be
-    /// closed here but by [`super::aside::close`]. `None`, and nothing is taken, when one message
-    /// may bring more than there is room for.
+    /// Takes the next message off the queue and returns its descriptors, which only
+    /// [`super::aside::close`] may close. `None`, and takes nothing, when one message may bring
+    /// more than there is room for.
     ///
     /// # Errors
     /// What recvmsg(2) says.

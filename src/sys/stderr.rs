@@ -17,9 +17,9 @@ pub const LONGEST_LINE: usize = 4096;
 
 /// Where lines go.
 pub struct Stderr {
-    /// Found when there is something to say, which in most lives is never.
+    /// Found when there is a line to write.
     destination: Option<Destination>,
-    /// Lines that nobody could be given since the last one that went out.
+    /// Lines dropped since the last one that was written.
     dropped: u64,
     lost: u64,
 }

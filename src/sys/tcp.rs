@@ -1,5 +1,4 @@
-//! What the kernel tells of sockets, as plain values, whichever way it was asked: `sock_diag` or
-//! `proc_net`.
+//! Sockets as plain values, from `sock_diag` or from `proc_net`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -27,7 +26,7 @@ pub enum TcpState {
     Unaccepted,
     /// Established.
     Established,
-    /// CLOSE_WAIT: the client has said all it will ever say; it may still await its answer.
+    /// CLOSE_WAIT: the client has closed its side; it may still await its answer.
     HalfClosed,
     /// The app has closed it; the kernel delivers what is left. FIN_WAIT1, CLOSING, LAST_ACK.
     Closing,
@@ -42,7 +41,7 @@ pub struct Sample {
     pub unread: u32,
     /// Bytes sent, or still to be sent, that the client has not acknowledged.
     pub unsent: u32,
-    /// None where the kernel tells no more than its queues (/proc/net/tcp).
+    /// None where only the queues are known (/proc/net/tcp).
     pub info: Option<TcpInfo>,
 }
 
@@ -135,7 +134,7 @@ pub struct UnixSocket {
     pub unsent: u32,
 }
 
-/// The uid of a socket of which the kernel does not tell it: (uid_t) -1, which is nobody's.
+/// The uid where the kernel does not give one: (uid_t) -1, which no user has.
 pub const NO_UID: u32 = u32::MAX;
 
 /// By the numbers of include/net/tcp_states.h; None for states in which nothing is left to do. A
@@ -159,7 +158,7 @@ pub(super) fn queues(state: TcpState, unread: u32, unsent: u32) -> (u32, u32) {
         // byte more or less does not matter.
         TcpState::Established | TcpState::Unaccepted => (unread, unsent),
         TcpState::HalfClosed => (unread.saturating_sub(1), unsent),
-        // Nobody will read any more.
+        // No process reads any more.
         TcpState::Closing => (0, unsent.saturating_sub(1)),
     }
 }

@@ -1,4 +1,4 @@
-//! The controlling terminal, if there is one, and whose foreground it has.
+//! The controlling terminal, if there is one, and its foreground process group.
 //!
 //! The app gets a process group of its own and, when adieu held it, the foreground: then the
 //! terminal's keys reach the app directly, once. For job control adieu stands between the shell,
@@ -69,14 +69,14 @@ fn terminal_at(fd: i32) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Suspends adieu as its shell expects of a job, and returns when it is resumed. False when there
-/// is nobody who could resume it: the kernel discards the signal for an orphaned process group and
-/// for PID 1 ([signal(7)], [credentials(7)]).
+/// Suspends adieu as its shell expects of a job, and returns when it is resumed. False when no
+/// shell could resume it: the kernel discards the signal for an orphaned process group and for PID
+/// 1 ([signal(7)], [credentials(7)]).
 ///
 /// [signal(7)]: https://man7.org/linux/man-pages/man7/signal.7.html
 /// [credentials(7)]: https://man7.org/linux/man-pages/man7/credentials.7.html
 pub fn suspend_self() -> bool {
-    // SAFETY: SIG_DFL is no handler of ours that could be called.
+    // SAFETY: SIG_DFL runs no handler of ours.
     let before = unsafe { nix::sys::signal::signal(NixSignal::SIGTSTP, SigHandler::SigDfl) };
     // Cannot fail: the receiver is ourselves.
     let _ = signals::send(own_pid(), Signal::TSTP);

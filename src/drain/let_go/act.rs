@@ -1,4 +1,4 @@
-//! What was decided, done: finds the sockets, looks at them, corks and shuts them, each through a
+//! Acts on the decisions: finds the sockets, looks at them, corks and shuts them, each through a
 //! duplicate that is closed at once.
 
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use crate::settings::CloseSettings;
 use crate::sys::duplicate::{Arrivals, Duplicate, Failure, Process};
 use crate::sys::proc::Walk;
 
-/// How many connections are watched for a request line at a time, for how long, and how long no
-/// other is watched then: a duplicate delays the end of its connection.
+/// How many connections are watched for a request line at a time, for how long, and how long then
+/// none is watched: a duplicate delays the end of its connection.
 const WATCHED: usize = 8;
 const WATCH_FOR: Duration = Duration::from_secs(1);
 const WATCH_AGAIN: Duration = Duration::from_secs(2);
@@ -28,16 +28,16 @@ const WATCH_AGAIN: Duration = Duration::from_secs(2);
 const WALK_PIECE: usize = 512;
 const WALK_AGAIN: Duration = Duration::from_millis(10);
 
-/// A walk is not begun again before this: it costs by all the descriptors that the app has.
+/// The least time between two walks: one costs time for every descriptor of the app.
 const WALKS_APART: Duration = Duration::from_millis(100);
 
-/// How many begin in one turn.
+/// How many attempts begin in one turn.
 const BEGIN_AT_A_TIME: usize = 128;
 
-/// A want of descriptors passes; until then nothing is tried.
+/// How long to try nothing after descriptors have run out.
 const WANT_PASSES: Duration = Duration::from_millis(50);
 
-/// What a look at all connections says of one that the app has open.
+/// A connection that the app has open, from a look at all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::drain) struct Candidate {
     pub cookie: u64,
@@ -46,7 +46,7 @@ pub(in crate::drain) struct Candidate {
     pub port: u16,
     /// Judged idle.
     pub idle: bool,
-    /// It has gone to and fro in sight as HTTP/1 does.
+    /// Requests and answers have alternated in sight, as in HTTP/1.
     pub exchanges: bool,
     /// Since data last came or went.
     pub silent: Duration,
@@ -54,7 +54,7 @@ pub(in crate::drain) struct Candidate {
     pub pause: Duration,
 }
 
-/// Lets clients go, as far as it is wanted and possible.
+/// Lets clients go, where settings and kernel allow it.
 #[derive(Debug)]
 pub(in crate::drain) struct LetGo {
     on: bool,
@@ -77,7 +77,7 @@ pub(in crate::drain) struct LetGo {
 struct DuplicateSockets {
     places: HashMap<u64, (Pid, RawFd)>,
     processes: HashMap<Pid, Process>,
-    /// By inode, the cookies of those that are still to be found.
+    /// The cookies of those that are still to be found, by inode.
     wanted: HashMap<u32, u64>,
     walk: Option<Walk>,
     walk_at: Moment,
@@ -170,7 +170,7 @@ impl LetGo {
         }
     }
 
-    /// Connections that are worth waiting for, since they will be let go soon.
+    /// How many connections will be let go soon, so that the drain waits for them.
     pub(in crate::drain) fn owed(&self) -> usize {
         self.schedule.as_ref().map_or(0, CloseSchedule::owed)
     }
@@ -187,7 +187,7 @@ impl LetGo {
         if let Some(mut schedule) = self.schedule.take() {
             let count = schedule.count();
             for cookie in schedule.finish() {
-                // Gone is all that can go wrong, and then there is no cork either.
+                // The only error is that the socket is gone, and the cork with it.
                 let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
             }
             self.let_go = count.let_go.into();
@@ -207,7 +207,7 @@ impl LetGo {
         self.finish();
     }
 
-    /// Takes what was heard of request lines.
+    /// Takes in request lines of watched connections.
     fn hear(&mut self, now: Moment) -> Result<(), Failure> {
         let Some(arrivals) = &mut self.arrivals else {
             return Ok(());
@@ -232,7 +232,7 @@ impl LetGo {
         Ok(())
     }
 
-    /// Watches those that spoke last, on ports of which nothing is known.
+    /// Watches connections that sent last, on ports whose protocol is unknown.
     fn watch_arrivals(&mut self, now: Moment, candidates: &[Candidate]) {
         if self.arrivals.is_some() || now < self.arrivals_until || now < self.not_before {
             return;
@@ -365,7 +365,7 @@ impl DuplicateSockets {
         if self.wanted.is_empty() || now < self.walk_at {
             return;
         }
-        // Another look comes soon.
+        // The next look tries again.
         if let Ok(pids) = pids() {
             self.walk = Some(Walk::over(pids));
             self.walk_at = now;

@@ -1,18 +1,18 @@
-//! One connection on its way out. Held back by a cork, the tail of the next answer stays with us;
-//! once it stands still, the app is shown that its client has hung up, and closes: tail and FIN
-//! leave in one segment, and no request can fall into the gap, since a client does not ask again
-//! before it has its answer. Closing at an idle moment instead loses that race in half of all cases
-//! against a client that asks again at once. Pure: what was seen and the time come in, what to do
-//! comes out.
+//! How one connection is let go. A cork holds back the tail of the next answer in the kernel. Once
+//! the tail stands still, the socket is shut for reading, so that the app sees an end of file and
+//! closes. Tail and FIN leave in one segment, and no request can fall into the gap, since a client
+//! sends none before it has its answer. Closing at an idle moment instead loses half of all races
+//! against a client that sends its next request at once. Pure: looks and the time come in, what to
+//! do comes out.
 //!
 //! | state | what is seen | then |
 //! |---|---|---|
 //! | corked | nothing for a second or more, and judged idle | shut for reading |
-//! | corked | the whole tail: asked, answered, everything read and acknowledged, less than a segment held, standing still | shut for reading |
+//! | corked | the whole tail: request and answer seen, everything read and acknowledged, less than a segment held, standing still | shut for reading |
 //! | corked, where answers pause | the same, and of sizes of which other exchanges were complete and none paused | shut for reading |
 //! | the same | a tail of other sizes that stands still | flush, stay corked |
 //! | corked | exactly a 100-continue held | flush, stay corked |
-//! | corked | data without a question; a tail that grows on; a question before the answer has left | uncork, try again later, but not often |
+//! | corked | data without a request; a tail that grows on; a request before the answer has left | uncork, try again later, but not often |
 //! | corked | a request that is too short; answers that escape | uncork, leave alone |
 //! | corked | none of this for 3 s | uncork, try again: at once, if an answer is awaited |
 //! | shut for reading | closed | it has been let go |
@@ -37,11 +37,11 @@ const STILL: Duration = Duration::from_millis(10);
 /// The same for an exchange whose like was not seen to be complete.
 const STILL_UNKNOWN: Duration = Duration::from_millis(60);
 
-/// Where a tail would have to stand still for longer, only one that is known by its size is a whole
-/// one: the kernel itself lets go of it after 200 ms.
+/// Where a tail would have to stand still for longer, only one of a known size counts as whole: the
+/// kernel itself sends a corked tail after 200 ms.
 const LONGEST_STILL: Duration = Duration::from_millis(120);
 
-/// A tail that is held for longer, and grows on, is a stream.
+/// A tail that is held for longer and grows on is a stream.
 const STREAM: Duration = Duration::from_millis(150);
 
 /// How long the app has to close what was shut for reading, where no longer pause inside answers
@@ -52,11 +52,11 @@ const CLOSES_WITHIN: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(3);
 const LOOK_UNCORKED: Duration = Duration::from_millis(12);
 
-/// `HTTP/1.1 100 Continue`, two line ends: the client waits for it before it goes on to ask.
+/// `HTTP/1.1 100 Continue` and two line ends: the client waits for it before it sends the body.
 const CONTINUE: u64 = 25;
 
-/// An app that draws the cork itself with each answer cannot be helped in this way. One answer may
-/// leave by chance, where it fills its last segment.
+/// How many answers may leave in spite of the cork. An app that uncorks the socket with each answer
+/// cannot be helped; a single answer may leave by chance, where it fills its last segment.
 const ESCAPES: u32 = 8;
 
 /// `GET / HTTP/1.1`, two line ends. What is shorter (a websocket's ping, HTTP/2's housekeeping) is
@@ -78,23 +78,23 @@ pub(super) enum Act {
 /// How an attempt has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AttemptEnd {
-    /// The app closed it, once shown that its client has hung up.
+    /// The app closed it when it saw the end of file.
     LetGo,
-    /// The app took no notice of that; we closed it.
+    /// The app ignored the end of file; we closed it.
     Closed,
     /// It went away by itself.
     Gone,
-    /// The client asked and was answered, and yet there was no moment in time.
+    /// The client sent a request and got its answer, but there was no moment to close in time.
     Late,
     /// A request is being worked on for longer than an attempt may take.
     Unanswered,
-    /// Nothing moved, or nothing but rest was waited for.
+    /// Nothing moved, or the attempt waited only for silence.
     Silent,
-    /// It is sent what it did not ask for, or asks before it is answered, or its answer grows on: a
-    /// stream, as it seems. It may be chance: where the cork came within an answer, the client
-    /// acknowledges the part before late.
+    /// The app sends data without a request, or the client sends before it has its answer, or the
+    /// answer grows on: a stream, it seems. It may be chance: where the cork came within an answer,
+    /// the client acknowledges the part before late.
     Streams,
-    /// It does not speak HTTP/1, or its app draws the cork itself: not to be touched again.
+    /// It does not speak HTTP/1, or its app uncorks it: it is not touched again.
     LeftAlone,
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for AttemptEnd {
     }
 }
 
-/// What is known besides of the connection, when it is looked at.
+/// What else is known of the connection at a look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionHints<'a> {
     /// What was seen of its listener.
@@ -123,7 +123,7 @@ pub(super) struct ConnectionHints<'a> {
     /// By the evidence, nothing was in flight at the last look at all connections, and that was
     /// within the last second.
     pub idle: bool,
-    /// This app takes no notice when its client hangs up.
+    /// This app ignores an end of file.
     pub ignores_end: bool,
 }
 
@@ -132,16 +132,16 @@ pub(super) struct ConnectionHints<'a> {
 pub(super) struct Attempt {
     began: Moment,
     /// How long it must have been silent to be shut at rest. Different for each, so that a client
-    /// that asks in a rhythm of a second is met by the cork and not by the end of the silence.
+    /// that sends a request every second meets the cork and not the end of the silence.
     rest: Duration,
     corked: bool,
     state: AttemptState,
     next: Moment,
-    /// The exchange in which the attempt before has ended.
+    /// The exchange in which the attempt before ended.
     carried: Option<OpenExchange>,
 }
 
-/// An exchange that had begun when an attempt ended, and has not when more was received since.
+/// An exchange that had begun when an attempt ended; void if more was received since.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct OpenExchange {
     received: u64,
@@ -167,7 +167,8 @@ struct Watched {
     changed: Moment,
     held_since: Option<Moment>,
     moved: bool,
-    /// The client has asked, so that what is written is an answer; and something was written since.
+    /// The client has sent a request, so that what is written is an answer; and something was
+    /// written since.
     asked: bool,
     answered: bool,
     /// How many answers have left in spite of the cork.
@@ -182,7 +183,7 @@ struct Watched {
 struct Shut {
     seen: Tail,
     changed: Moment,
-    /// A request came in after all, and nothing was written since.
+    /// A request still came in, and nothing was written since.
     asked: bool,
     /// The answer was whole by its size.
     is_sure: bool,
@@ -213,8 +214,8 @@ impl Attempt {
         self.corked
     }
 
-    /// The client has asked or was answered since this began, or is about to be let go: a moment
-    /// may come at any time.
+    /// The client has sent a request or got an answer since this began, or is about to be let go:
+    /// the moment to close may come at any time.
     pub(super) fn is_worth_waiting(&self) -> bool {
         match &self.state {
             AttemptState::New => false,
@@ -334,7 +335,7 @@ impl ConnectionHints<'_> {
         STILL.max(self.pause.saturating_mul(2))
     }
 
-    /// So long that standing still says nothing.
+    /// Pauses are so long that standing still proves nothing.
     fn answers_pause(&self) -> bool {
         self.still() > LONGEST_STILL
     }
@@ -380,7 +381,7 @@ impl Watched {
             return None;
         }
         if came && before.held > 0 || went && !came && !self.asked {
-            // It asks before it has its answer, or it is sent what it did not ask for.
+            // The client sends before it has its answer, or the app sends without a request.
             return Some(AttemptEnd::Streams);
         }
         self.escaped = self.escaped.saturating_add(u32::from(came && self.answered));
@@ -395,13 +396,13 @@ impl Watched {
         is_short.then_some(AttemptEnd::LeftAlone)
     }
 
-    /// What was held has left, and was no answer.
+    /// The held data has left, and was no answer.
     fn flushed(&mut self) {
         self.passed_on();
         self.answered = false;
     }
 
-    /// What was held has left, and was a part of the answer.
+    /// The held data has left, and was a part of the answer.
     fn passed_on(&mut self) {
         self.seen.held = 0;
         self.held_since = None;
@@ -414,7 +415,7 @@ impl Watched {
         rhythm.is_complete(self.seen.received.wrapping_sub(from), answered)
     }
 
-    /// For how long its tail has to stand still; None where that says nothing.
+    /// For how long its tail has to stand still; None where that proves nothing.
     fn has_to_stand_still(&self, hints: &ConnectionHints) -> Option<Duration> {
         if self.is_complete(hints) {
             Some(STILL.max(hints.pause.min(STILL_UNKNOWN)))
@@ -435,7 +436,7 @@ impl Watched {
             && self.seen.written.wrapping_sub(self.answer_from) == CONTINUE
     }
 
-    /// The answer is there, and its tail with us.
+    /// The answer is written, and its tail is held.
     fn is_whole(&self, now: Moment, hints: &ConnectionHints) -> bool {
         let held = 0 < self.seen.held && self.seen.held < self.seen.mss;
         let still = self.has_to_stand_still(hints);

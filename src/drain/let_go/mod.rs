@@ -1,7 +1,7 @@
-//! Letting clients go: those with kept connections straight to the app, who would ask on and on as
-//! nobody tells them to leave. [`protocol`] knows who may be touched at all, [`schedule`] when each
-//! begins, and [`connection`] how it is closed between two of its requests; these are pure. What
-//! they decide is done by [`act`].
+//! Letting clients go: those with keep-alive connections straight to the app, which would go on
+//! sending requests. [`protocol`] decides which connections may be closed at all, [`schedule`] when
+//! each attempt begins, and [`connection`] how one is closed between two of its requests. These are
+//! pure; [`act`] does what they decide.
 
 mod act;
 mod connection;

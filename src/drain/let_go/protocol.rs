@@ -1,14 +1,14 @@
-//! Who may be let go: connections that are known to speak HTTP/1, since a session of SQL or SMTP
-//! looks answered between any two of its commands, and HTTP/2 and websockets do between any two
-//! frames. Known by a request line that was seen unread, by a readiness check over http, or because
-//! the port was named. Pure.
+//! Which connections may be closed: those that are known to speak HTTP/1. A session of SQL or SMTP
+//! looks answered between any two commands, and HTTP/2 and websockets between any two frames.
+//! HTTP/1 is known from a request line that was seen unread, from a readiness check over http, or
+//! because the port was named. Pure.
 
 use std::collections::{HashMap, HashSet};
 
 /// As many bytes as are looked at.
 pub(super) const ENOUGH: usize = 512;
 
-/// What the first bytes of a request, or whatever it is, tell.
+/// What the first unread bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Speaks {
     Http1,
@@ -96,7 +96,7 @@ impl Knowledge {
         }
     }
 
-    /// Whether it is worth finding out what is spoken on this port.
+    /// Whether the protocol of this port is still to be found out.
     pub(super) fn is_open(&self, port: u16) -> bool {
         !self.only_named && !self.is_known(port)
     }
@@ -105,8 +105,8 @@ impl Knowledge {
         self.named.contains(&port) || self.http1.contains_key(&port)
     }
 
-    /// Whether it is known of this very connection, at rest, that it speaks HTTP/1: a websocket or
-    /// HTTP/2 that was opened before the stop looks the same.
+    /// Whether this very connection, at rest, is known to speak HTTP/1: a websocket or HTTP/2 that
+    /// was opened before the stop looks the same.
     pub(super) fn is_shown(&self, cookie: u64, port: u16) -> bool {
         self.asked.contains(&cookie) || self.only_named && self.named.contains(&port)
     }

@@ -1,5 +1,5 @@
-//! When each connection begins to be let go, and how many are on their way at once. Pure: looks and
-//! times are told.
+//! When the attempt at each connection begins, and how many run at once. Pure: callers pass looks
+//! and times.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
-/// Who comes later begins within this.
+/// A connection that comes later begins within this.
 const SPREAD_LATER: Duration = Duration::from_millis(200);
 
-/// How many are corked at a time, and how many in all are on their way.
+/// How many are corked at a time, and how many attempts run at a time.
 const CORKED: usize = 64;
 const ACTIVE: usize = 256;
 
-/// A connection that was silent for so long, and is judged idle, is at rest; where it is watched
-/// for that, up to twice as long.
+/// A connection that was silent for this long and is judged idle is at rest; an attempt waits up to
+/// twice as long for that.
 pub(super) const REST: Duration = Duration::from_millis(1000);
 
 /// Between two attempts at one connection.
@@ -26,10 +26,10 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How often a connection may look like a stream until it is taken for one.
 const STREAMS: u32 = 3;
 
-/// How many connections must take no notice of their end until the app is known for it.
+/// After this many connections whose end of file the app ignored, it is known to ignore it.
 const IGNORING: u32 = 3;
 
-/// What a look at all connections knows of one of them.
+/// A connection that may be let go, from a look at all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Offer {
     pub cookie: u64,
@@ -48,8 +48,8 @@ pub(super) struct Offer {
 pub(super) struct Count {
     /// Connections let go.
     pub let_go: u32,
-    /// Connections that cannot be let go by this way: streams, clients that ask before they are
-    /// answered.
+    /// Connections that cannot be let go in this way: streams, and clients that send before they
+    /// have their answer.
     pub left_alone: u32,
 }
 
@@ -61,8 +61,7 @@ struct Closing {
     /// When it was judged.
     judged: Moment,
     look: u64,
-    /// Not yet let go, though it should be: it has asked or been answered lately, or not had its
-    /// chance.
+    /// Still to be let go: it had a request or an answer lately, or no attempt yet.
     owed: bool,
     /// How often it has looked like a stream.
     streams: u32,
@@ -81,12 +80,12 @@ enum ClosingState {
     Done,
 }
 
-/// Whom to let go, and when. Times are told.
+/// Which connections to let go, and when.
 #[derive(Debug)]
 pub(super) struct CloseSchedule {
     spread_until: Moment,
     entries: HashMap<u64, Closing>,
-    /// Who waits for its beginning.
+    /// Connections that wait for their attempt.
     queue: BTreeSet<(Moment, u64)>,
     active: BTreeSet<u64>,
     corked: usize,
@@ -162,8 +161,8 @@ impl CloseSchedule {
         self.spread_until.since(now).max(SPREAD_LATER)
     }
 
-    /// The look has ended: who was not offered is gone. Those on their way are left to their own
-    /// looks.
+    /// The look has ended: connections that were not offered are gone, except those with a running
+    /// attempt.
     pub(super) fn end_look(&mut self) {
         let look = self.look;
         let unseen = |entry: &Closing| entry.look != look && !matches!(entry.state, ClosingState::Active(_));
@@ -189,8 +188,8 @@ impl CloseSchedule {
         }
     }
 
-    /// Connections that have asked or been answered lately and still have to be let go: worth
-    /// waiting for.
+    /// How many connections had a request or an answer lately and are still to be let go, so that
+    /// the drain waits for them.
     pub(super) fn owed(&self) -> usize {
         self.owed
     }
@@ -217,7 +216,7 @@ impl CloseSchedule {
         self.corked < CORKED && self.active.len() < ACTIVE
     }
 
-    /// Those that are corked by now, which are looked at next, come what may.
+    /// The connections whose next look is due.
     pub(super) fn due(&self, now: Moment) -> Vec<u64> {
         self.attempts().filter(|(_, attempt)| attempt.next() <= now).map(|(cookie, _)| cookie).collect()
     }
@@ -287,7 +286,7 @@ impl CloseSchedule {
     fn end(&mut self, now: Moment, cookie: u64, end: AttemptEnd) {
         self.active.remove(&cookie);
         if end == AttemptEnd::Gone {
-            // Should it still be there, the next look at all connections will say so.
+            // If it is still there, the next look at all connections offers it again.
             return self.remove(cookie);
         }
         let again = now + AGAIN + self.chance.within(AGAIN.saturating_mul(2));
@@ -323,8 +322,7 @@ impl CloseSchedule {
         }
     }
 
-    /// The drain is over: these are still corked, and have to be uncorked now. Nothing more is
-    /// decided.
+    /// The drain is over. Returns those that are still corked and must be uncorked now.
     pub(super) fn finish(&mut self) -> Vec<u64> {
         let corked = self.attempts().filter(|(_, attempt)| attempt.is_corked());
         let corked = corked.map(|(cookie, _)| cookie).collect();
@@ -352,7 +350,7 @@ fn hints<'a>(
     }
 }
 
-/// Chance enough to spread beginnings (SplitMix64).
+/// Random enough to spread beginnings (SplitMix64).
 #[derive(Debug)]
 struct Chance(u64);
 

@@ -19,9 +19,9 @@ const STACK_SIZE: usize = 64 * 1024;
 /// Where a helper's child has the pipe for its errno.
 const REPORT_AT: RawFd = 3;
 
-/// All that the child needs, made ready beforehand.
+/// Everything that the child needs, prepared before clone.
 pub(super) struct Child {
-    /// Where the command may be, in the order in which it is looked for there.
+    /// Where the command may be, in the order of the search.
     pub candidates: Vec<CString>,
     pub argv: Vec<*const c_char>,
     /// The same behind a shell, for a script without `#!`.
@@ -44,8 +44,8 @@ pub(super) struct Child {
     pub exec_errno: AtomicI32,
 }
 
-/// Starts `child` on its way. Where it shares our memory, `child` and the stack must live until it
-/// has called exec or ended.
+/// Starts `child`. Where it shares our memory, `child` and the stack must live until it has called
+/// exec or ended.
 pub(super) fn clone(child: *mut Child, stack: &Stack, flags: c_int) -> Result<Pid, Errno> {
     // SAFETY: the child runs on a stack of its own; what it reads lives as long as the caller says.
     // std and nix offer no such clone.

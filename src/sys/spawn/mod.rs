@@ -1,9 +1,9 @@
 //! Starting processes: the app, and the helpers that hooks and checks run.
 //!
-//! Nobody waits for an exec for long, since on a file system that does not answer it can hang. The
+//! adieu waits for no exec for long, since on a file system that does not answer it can hang. The
 //! app's child borrows our memory until exec (CLONE_VM, as posix_spawn(3) does), so that no page
-//! table is copied, but does not hold us up (no CLONE_VFORK); a helper's child has a copy. How exec
-//! went comes through a pipe: an errno where it failed, an end of file where it has closed the
+//! table is copied, but does not block us (no CLONE_VFORK); a helper's child has a copy. The result
+//! of exec comes through a pipe: an errno if it failed, an end of file once exec has closed the
 //! child's end. All signals stay blocked until the child's own mask is set, last of all.
 
 mod child;
@@ -28,8 +28,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// How long, in milliseconds, the app's exec is waited for with nothing else done. One that takes
-/// longer is waited for in the loop.
+/// How long, in milliseconds, adieu blocks for the app's exec. The loop waits for one that takes
+/// longer.
 const PATIENCE: u8 = 100;
 
 /// Why a process could not be started.
@@ -88,7 +88,7 @@ struct Lent {
 /// dispositions.
 ///
 /// # Errors
-/// What clone(2) says, and what execve(2) says where that is soon known.
+/// What clone(2) says, and what execve(2) says if it fails soon.
 pub fn app(start: AppStart) -> Result<Started, SpawnError> {
     let fork = |errno: Errno| SpawnError::Fork(errno.into());
     // Where no descriptor is left we are held up until exec, and its errno is left in memory.
@@ -202,7 +202,7 @@ impl Drop for Exec {
     }
 }
 
-/// Takes away a child that could not become the command, which is about to end.
+/// Reaps a child whose exec failed, and which is about to end.
 fn exec_failed(pid: Pid, error: io::Error) -> SpawnError {
     super::reap::forget(pid);
     SpawnError::Exec(error)
@@ -270,13 +270,13 @@ pub fn helper(argv: &[OsString], variables: &[(String, String)]) -> io::Result<H
         exec_errno: AtomicI32::new(0),
     };
     let pid = child::clone(&raw mut child, &Stack::new()?, 0)?;
-    // The child does the same: whoever comes first, it can be killed as a group from now on. An
+    // The child does the same. Whichever comes first, it can be killed as a group from now on. An
     // error means that it is past exec or has ended.
     let _ = nix::unistd::setpgid(NixPid::from_raw(pid.number()), NixPid::from_raw(pid.number()));
     Ok(Helper { pid, failure })
 }
 
-/// adieu's own descriptors may stand at 0 and 1, where the child needs its own.
+/// adieu's own descriptors may be 0 and 1, where the child needs its own.
 fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);

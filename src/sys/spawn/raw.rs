@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int, c_long};
 use std::os::fd::RawFd;
 
-/// Whether a call can be made without errno here. Where not, nobody may go on beside the child.
+/// Whether a call can be made without errno here. If not, the parent must not run beside the child.
 pub(super) const LEAVES_ERRNO_ALONE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// The largest number that the kernel returns for an error.
@@ -49,7 +49,7 @@ pub(super) unsafe fn execute(path: &CStr, argv: &[*const c_char], envp: &[*const
     executed.err().unwrap_or(Errno::UnknownErrno)
 }
 
-/// Writes; nobody is there to be told that a pipe's first write failed.
+/// Writes; a failure of a pipe's first write could not be reported.
 pub(super) fn write(to: RawFd, bytes: &[u8]) {
     // SAFETY: the kernel reads as many bytes as there are.
     let _ = unsafe { call(libc::SYS_write, [to as usize, addr(bytes.as_ptr()), bytes.len()]) };

@@ -136,7 +136,7 @@ fn check_starts_nothing_and_shows_the_stop() {
     assert_eq!((end, err), (End::Exited(0), Vec::new()));
     assert!(!touched.exists());
     let page = out.join("\n");
-    let mut at = page.find("asks for a stop").expect("a timeline");
+    let mut at = page.find("requests a stop").expect("a timeline");
     for part in ["0s  pre-stop", "5s  draining", "QUIT/3s/TERM", "19s  killing", "20s  the platform kills"] {
         let found =
             page[at..].find(part).unwrap_or_else(|| panic!("no '{part}' after the others in:\n{page}"));

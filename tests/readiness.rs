@@ -45,7 +45,8 @@ fn is_ready(address: SocketAddr) -> bool {
 #[test]
 fn readiness_fails_with_the_stop_request_while_the_app_goes_on() {
     require!(harness::pid_namespaces());
-    let (mut run, address) = serving(Launch::pid1(Init::Adieu).options(FOR_EVER));
+    let launch = Launch::pid1(Init::Adieu).options(FOR_EVER).option("--on-exit").option("exec:true a-secret");
+    let (mut run, address) = serving(launch);
     run.expect("ready");
     until("it is ready", || is_ready(address));
     assert_eq!(get(address, "/livez"), (200, "alive\n".to_string()));
@@ -55,6 +56,7 @@ fn readiness_fails_with_the_stop_request_while_the_app_goes_on() {
     assert_eq!(status, 503, "{reason}");
     assert_eq!(get(address, "/livez").0, 200);
     let (_, status) = get(address, "/status");
+    assert!(!status.contains("a-secret"), "commands and URLs are nobody else's: {status}");
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["phase"], "pre-stop");
     assert_eq!(status["ready"], false);

@@ -279,7 +279,7 @@ impl Supervisor {
             let_go: self.services.draining.let_go(),
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
-            settings: &self.settings.shown,
+            settings: &self.settings.published,
         };
         self.services.sockets.answer(self.now, &view);
     }

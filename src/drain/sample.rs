@@ -182,7 +182,10 @@ impl Sampler {
     }
 
     fn fall_back(&mut self, error: &Error) {
-        log::info!("drain: no sock_diag ({error}): every open connection counts as in flight");
+        log::info!(
+            "drain: no sock_diag ({}): every open connection counts as in flight",
+            sys::describe(error)
+        );
         self.via = Via::ProcNet;
     }
 

@@ -171,7 +171,7 @@ pub(crate) fn become_program(args: &[OsString]) -> io::Result<()> {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
         let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>)
-            .map_err(|error| io::Error::other(format!("cannot mount /proc: {error}")))?;
+            .map_err(|error| io::Error::other(format!("cannot mount /proc: {}", error.desc())))?;
     }
     if let Some((uid, gid)) = read_ids(&ids) {
         // Root in the first user namespace was needed only for the mount. In a second one the app

@@ -70,7 +70,7 @@ pub(crate) struct Options {
     pub(crate) format: Format,
 
     /// The least severity that makes --lint fail: error, warning, note or never.
-    #[arg(long, value_name = "WEIGHT", value_parser = weight, default_value = "warning", help_heading = "Lint")]
+    #[arg(long, value_name = "SEVERITY", value_parser = weight, default_value = "warning", help_heading = "Lint")]
     pub(crate) fail_on: FailOn,
 
     /// Skip a rule of --lint; repeatable.

@@ -133,7 +133,7 @@ impl Supervisor {
         descriptors::close_inherited(&own);
         // So that the file system in which adieu was started can be unmounted.
         if let Err(error) = std::env::set_current_dir("/") {
-            debug!("cannot change to '/': {error}");
+            debug!("cannot change to '/': {}", describe(&error));
         }
         let report = Report::new(&settings.command, settings.platform.name());
         let services = Services::new(&settings, sockets, app.group());

@@ -608,6 +608,10 @@ mod tests {
         other.history.reads(Reading::Yes);
         assert_eq!(other.waits(1_999).look(&mut rhythm), Evidence::MayGoOn);
         assert_eq!(other.waits(1).look(&mut rhythm), Evidence::Answered);
+        // That this one did not read when its request was open is not known.
+        let mut unseen = Client::kept(5000, 1);
+        unseen.history.reads(Reading::Yes);
+        assert_eq!(unseen.waits(6_199).look(&mut rhythm), Evidence::MayGoOn);
         // Whose thread does something else has not finished.
         let mut pausing = Client::kept(5000, 20);
         pausing.history.reads(Reading::Elsewhere);
@@ -881,6 +885,95 @@ mod tests {
     }
 
     #[test]
+    fn each_evidence_answers_the_questions_of_the_drain() {
+        // In flight; most likely at rest; after an answer; in flight by caution alone.
+        let answers = |e: Evidence| [e.in_flight(), e.is_doubt(), e.follows_an_answer(), e.is_caution()];
+        let rows = [
+            (Evidence::Unread, [true, false, false, false]),
+            (Evidence::Unsent, [true, false, false, false]),
+            (Evidence::Unaccepted, [true, false, false, false]),
+            (Evidence::Newborn, [true, false, false, true]),
+            (Evidence::Unanswered, [true, false, false, false]),
+            (Evidence::Continue, [true, false, false, false]),
+            (Evidence::JustSent, [true, false, true, true]),
+            (Evidence::MayGoOn, [true, true, true, true]),
+            (Evidence::Handshake, [true, true, true, false]),
+            (Evidence::Tie, [true, true, false, false]),
+            (Evidence::Established, [true, false, false, false]),
+            (Evidence::NeverAsked, [false; 4]),
+            (Evidence::Answered, [false, false, true, false]),
+            (Evidence::Routine, [false, false, true, false]),
+            (Evidence::OldTie, [false; 4]),
+            (Evidence::RestsOpen, [false; 4]),
+            (Evidence::Closed, [false; 4]),
+        ];
+        for (evidence, expected) in rows {
+            assert_eq!(answers(evidence), expected, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_is_never_a_question_and_rests_when_it_is_over() {
+        let greeting = |received, sent| open(TcpInfo { data_in: 0, ..info(received, sent, sent) });
+        assert_eq!(first_sight(greeting(5, 50)), Evidence::JustSent, "nothing ever came");
+        assert_eq!(first_sight(greeting(5, 999)), Evidence::JustSent);
+        assert_eq!(first_sight(greeting(5, 1_000)), Evidence::NeverAsked);
+    }
+
+    #[test]
+    fn the_order_of_the_last_data_decides_where_there_is_one() {
+        let kept =
+            |received, sent, acked| open(TcpInfo { data_in: 2, data_out: 2, ..info(received, sent, acked) });
+        assert_eq!(first_sight(kept(100, 50, 100)), Evidence::JustSent);
+        assert_eq!(first_sight(kept(100, 100, 100)), Evidence::Tie);
+        // No acknowledgement was kept back for so long, and none was sent apart.
+        assert_eq!(first_sight(kept(300, 300, 300)), Evidence::JustSent);
+    }
+
+    #[test]
+    fn an_answer_to_a_first_segment_alone_shows_that_there_is_no_tls() {
+        let shows = |bytes_in, sent| {
+            let mut rhythm = Rhythm::default();
+            let sample = open(TcpInfo { bytes_in, ..info(sent + 5, sent, sent) });
+            History::default().observe(moment(0), &sample, &mut rhythm, &PATIENCE);
+            rhythm.speaks_plainly()
+        };
+        assert!(shows(SMALLEST_HELLO - 1, 250) && !shows(SMALLEST_HELLO - 1, 249));
+        assert!(shows(SMALLEST_HELLO, 3_000) && !shows(SMALLEST_HELLO, 2_999), "it may be a slow hello");
+    }
+
+    #[test]
+    fn what_may_go_on_is_no_rest() {
+        let mut history = History::default();
+        history.observe(moment(0), &open(info(25, 20, 20)), &mut Rhythm::default(), &PATIENCE);
+        assert_eq!(history.rested_at, None);
+        history.observe(moment(0), &open(info(255, 250, 250)), &mut Rhythm::default(), &PATIENCE);
+        assert_eq!(history.rested_at, Some((1, 1)));
+    }
+
+    #[test]
+    fn a_first_exchange_of_another_kind_is_unknown_where_others_are_steady() {
+        let mut rhythm = Rhythm::default();
+        let mut client = Client::connects(0);
+        client.look(&mut rhythm);
+        (0..20).for_each(|_| client.exchange(80, 8, 170, &mut rhythm));
+        let mut other = Client::connects(5_000);
+        other.look(&mut rhythm);
+        other.asks(250).look(&mut rhythm);
+        other.waits(8).hears(9_000).look(&mut rhythm);
+        // It may be a handshake until it has been silent for longer than one rests.
+        assert_eq!(other.waits(2_999).look(&mut rhythm), Evidence::MayGoOn);
+        assert_eq!(other.waits(1).look(&mut rhythm), Evidence::Answered);
+    }
+
+    #[test]
+    fn of_a_query_without_details_unread_bytes_are_all_that_tells() {
+        let bare = Sample { info: None, ..open(info(5, 5, 5)) };
+        assert_eq!(judge_outbound(&bare, &PATIENCE), Evidence::Established);
+        assert_eq!(judge_outbound(&Sample { unread: 1, ..bare }, &PATIENCE), Evidence::Unread);
+    }
+
+    #[test]
     fn a_query_is_in_flight_until_its_answer_comes() {
         let outbound = |info| judge_outbound(&open(info), &PATIENCE);
         assert_eq!(outbound(info(5000, 3000, 2960)), Evidence::Unanswered);
@@ -898,6 +991,8 @@ mod tests {
         assert_eq!(outbound(info(100, 100, 100)), Evidence::Tie);
         assert_eq!(outbound(info(900, 900, 860)), Evidence::Tie);
         assert_eq!(outbound(info(900, 900, 900)), Evidence::Answered);
+        assert_eq!(outbound(info(249, 249, 249)), Evidence::Tie);
+        assert_eq!(outbound(info(250, 250, 250)), Evidence::Answered);
         assert_eq!(outbound(info(10_000, 10_000, 9_960)), Evidence::OldTie);
     }
 

@@ -126,6 +126,34 @@ mod tests {
         assert_eq!(looks.take(at, true, sight(true)), Verdict::Idle);
     }
 
+    /// A hundred requests a second on connections that stay.
+    fn stream() -> LookSummary {
+        let traffic = Traffic { came: 100, urgent: 1, ..Traffic::default() };
+        LookSummary { traffic, ..sight(false) }
+    }
+
+    #[test]
+    fn clients_that_never_stop_asking_are_pinned_unless_something_else_is_in_flight() {
+        use Verdict::{Busy, Pinned};
+        assert_eq!(verdicts(&[(true, stream()); 4]), [Busy, Busy, Busy, Pinned]);
+        let beside = LookSummary { unix: 1, ..stream() };
+        assert_eq!(verdicts(&[(true, beside); 4]), [Busy; 4], "a unix connection may be slow");
+        let mut rests = [(true, stream()); 4];
+        rests[3].1.idle = true;
+        assert_eq!(verdicts(&rests), [Busy; 4], "idle once, which the next look confirms");
+    }
+
+    #[test]
+    fn requests_before_the_drain_are_no_sign_of_pinned_clients() {
+        let mut looks = Looks::default();
+        let at = |second| Moment::at(Duration::from_secs(second));
+        for second in 0..3 {
+            assert_eq!(looks.take(at(second), true, stream()), Verdict::Busy);
+        }
+        looks.begin();
+        assert_eq!(looks.take(at(3), true, stream()), Verdict::Busy);
+    }
+
     #[test]
     fn blind_is_never_idle() {
         let mut looks = Looks::default();

@@ -129,10 +129,13 @@ fn below(root: i32) -> Vec<LiveProcess> {
     ours
 }
 
-/// The process and its parent; `None` when it has ended.
+/// Of a process that is about to end; it closes what it holds (PF_EXITING, linux/sched.h).
+const EXITING: u32 = 4;
+
+/// The process and its parent; `None` when it ends or has ended.
 fn seen(process: &Process) -> Option<(LiveProcess, i32)> {
     let stat = process.stat().ok()?;
-    if matches!(stat.state, 'Z' | 'X' | 'x') {
+    if matches!(stat.state, 'Z' | 'X' | 'x') || stat.flags & EXITING != 0 {
         return None;
     }
     Some((LiveProcess { pid: stat.pid, name: stat.comm }, stat.ppid))
@@ -162,6 +165,19 @@ impl Observer {
     }
 
     pub(crate) fn snapshot(&mut self) -> Snapshot {
+        let mut snapshot = self.look();
+        // What a process closed by ending must not look as if it had closed it before.
+        for _ in 0..3 {
+            let lives = |known: &LiveProcess| Process::new(known.pid).is_ok_and(|now| seen(&now).is_some());
+            if snapshot.processes.iter().all(lives) {
+                break;
+            }
+            snapshot = self.look();
+        }
+        snapshot
+    }
+
+    fn look(&mut self) -> Snapshot {
         let processes = match &self.members {
             Members::Namespace { link } => in_namespace(link, &mut self.foreign),
             Members::Below { root } => below(*root),

@@ -5,18 +5,6 @@
 //! at a stop request goes on beside the stop hooks. When a command ends, its whole process group is
 //! killed, so a hook that hangs or forks leaves nothing behind.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::collections::VecDeque;
 use std::time::Duration;
 

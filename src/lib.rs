@@ -40,7 +40,22 @@
 
 // Private by default, so that the compiler finds what neither the binaries nor the tests use.
 #![warn(unreachable_pub, missing_docs)]
+// A panic aborts, and takes the container along where this is PID 1: whatever comes from outside is
+// checked first.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
+// Read before anything is started, and fuzzed with overflow checks.
+#[allow(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects)]
 pub mod settings;
 mod supervise;
 

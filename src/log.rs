@@ -5,18 +5,6 @@
 //! "stopped", status = 0; "...")`). Writing never waits: lines that nobody reads are dropped and
 //! counted (see [`crate::sys::stderr`]).
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use crate::moment::Moment;
 use crate::sys::Clock;
 use crate::sys::stderr::{LONGEST_LINE, Stderr};

@@ -1,18 +1,6 @@
 //! Processes as the kernel names them: by a number while they live, by an exit once they have
 //! ended. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::fmt;
 
 use crate::signal::Signal;

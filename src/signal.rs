@@ -1,17 +1,5 @@
 //! Signals by number and name, and a signal that has arrived. Pure.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use std::fmt;
 use std::str::FromStr;
 

@@ -3,18 +3,6 @@
 //! three forms: as JSON (`--report`), as one line in the log, and as the message that Kubernetes
 //! shows for a terminated container.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 use crate::hooks::{self, point_name};
 use crate::lifecycle::Phase;
 use crate::moment::{Moment, show_measured};

@@ -5,18 +5,6 @@
 //! due, so that no flood of the one can delay the other. There is one wait, with one absolute
 //! deadline; an idle adieu never wakes up.
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 mod app;
 mod draining;
 mod notices;

@@ -27,18 +27,6 @@
 //! | tcsetpgrp, tcgetpgrp | - | SIGTTOU is blocked |
 //! | exit | the memory and descriptors of ours | a socket of a process that exits does not linger |
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::indexing_slicing,
-        clippy::string_slice,
-        clippy::arithmetic_side_effects,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic
-    )
-)]
-
 pub mod aside;
 pub mod descriptors;
 pub mod duplicate;

@@ -2,9 +2,12 @@
 //! and their connections to databases.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,8 +20,10 @@ use adieu::sys::tcp::Family;
 /// Which processes belong to the app.
 #[derive(Clone, Debug)]
 pub(crate) enum Members {
-    /// All processes in the PID namespace with this link.
-    Namespace { link: PathBuf },
+    /// All processes in the PID namespace with this link. The namespace is held open: the kernel
+    /// would give its number to the next one as soon as the last process has ended, and the
+    /// processes of another rehearsal would be taken for ours.
+    Namespace { link: PathBuf, _held: Option<Arc<File>> },
     /// All descendants of this process, without itself.
     Below { root: i32 },
 }
@@ -50,12 +55,17 @@ pub(crate) struct Snapshot {
 
 impl Members {
     pub(crate) fn of_namespace(main: Pid) -> Members {
-        let link_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let held = File::open(format!("/proc/{main}/ns/pid")).ok().map(Arc::new);
+        let link_of = |path: &str| std::fs::read_link(path).ok();
         // If the process is gone and another one has its number, the link may be that of our own
         // namespace. Then there are no members, rather than all processes of this machine.
-        let link = link_of(&main.to_string()).filter(|link| Some(link) != link_of("self").as_ref());
-        Members::Namespace { link: link.unwrap_or_default() }
+        let link = held
+            .as_ref()
+            .and_then(|held| link_of(&format!("/proc/self/fd/{}", held.as_raw_fd())))
+            .filter(|link| Some(link) != link_of("/proc/self/ns/pid").as_ref());
+        Members::Namespace { link: link.unwrap_or_default(), _held: held }
     }
+
     pub(crate) fn below(root: Pid) -> Members {
         Members::Below { root: root.as_raw() }
     }
@@ -78,7 +88,7 @@ impl Members {
 /// All processes of the app that are alive; zombies are not.
 pub(crate) fn processes(members: &Members) -> Vec<LiveProcess> {
     match members {
-        Members::Namespace { link } => in_namespace(link, &mut HashSet::new()),
+        Members::Namespace { link, .. } => in_namespace(link, &mut HashSet::new()),
         Members::Below { root } => below(*root),
     }
 }
@@ -179,7 +189,7 @@ impl Observer {
 
     fn look(&mut self) -> Snapshot {
         let processes = match &self.members {
-            Members::Namespace { link } => in_namespace(link, &mut self.foreign),
+            Members::Namespace { link, .. } => in_namespace(link, &mut self.foreign),
             Members::Below { root } => below(*root),
         };
         let mut snapshot = Snapshot { processes, ..Snapshot::default() };
@@ -255,4 +265,50 @@ fn inodes(processes: &[LiveProcess]) -> HashMap<u64, i32> {
         }
     }
     inodes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A process in a PID namespace of its own, and the members of that namespace.
+    fn namespace() -> (Child, Members) {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--fork", "sleep", "60"]);
+        let outer = command.spawn().expect("unshare of util-linux");
+        let children = format!("/proc/{0}/task/{0}/children", outer.id());
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let inner = std::fs::read_to_string(&children).ok().and_then(|pid| pid.trim().parse().ok());
+            let members = inner.map(|pid| Members::of_namespace(Pid::from_raw(pid)));
+            if let Some(members) = members.filter(|members| !processes(members).is_empty()) {
+                return (outer, members);
+            }
+            assert!(Instant::now() < until, "no PID namespace can be created here");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn end(mut outer: Child, members: &Members) {
+        members.kill_all();
+        outer.wait().expect("it ends with its child");
+        // The kernel frees the number of a namespace a little after its last process.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
+    #[test]
+    fn the_next_namespace_is_not_taken_for_one_that_has_ended() {
+        let (first, ended) = namespace();
+        end(first, &ended);
+        for _ in 0..10 {
+            let (next, alive) = namespace();
+            ended.kill_all();
+            let lives = !processes(&alive).is_empty();
+            end(next, &alive);
+            assert!(lives, "the namespace that has ended gave its number away");
+        }
+    }
 }

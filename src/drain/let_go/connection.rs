@@ -27,9 +27,11 @@ use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
-/// How long one attempt may take, and how much of it goes into waiting for the tail.
+/// How long one attempt may take, and how much of it goes into waiting for the tail: more, if a
+/// tail is held just then, since a client that gets it may ask for something long at once.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(3);
-const WATCHED_FOR: Duration = Duration::from_millis(2750);
+const WATCHED_FOR: Duration = Duration::from_millis(2600);
+const WATCHED_FOR_HELD: Duration = Duration::from_millis(2750);
 
 /// How long a tail must have stood still, where no longer pause inside answers was seen.
 const STILL: Duration = Duration::from_millis(10);
@@ -301,7 +303,8 @@ impl Attempt {
         if self.corked && held_for > Some(STREAM) {
             return self.end(AttemptEnd::Streams);
         }
-        if now.since(self.began) >= WATCHED_FOR {
+        let is_held = self.corked && watched.held_since.is_some();
+        if now.since(self.began) >= if is_held { WATCHED_FOR_HELD } else { WATCHED_FOR } {
             let end = match watched {
                 Watched { asked: true, answered: false, .. } => AttemptEnd::Unanswered,
                 Watched { moved: true, asked: false, .. } if self.corked => AttemptEnd::Streams,
@@ -549,7 +552,7 @@ mod tests {
     fn what_is_no_whole_tail_is_let_go_of_in_the_end() {
         let whole = held(asked(answered(30)), 150);
         assert_eq!(first_act(whole, &HINTS), (18, Act::ShutRead, None));
-        let late = (2751, Act::Uncork, Some(AttemptEnd::Unanswered));
+        let late = (2601, Act::Uncork, Some(AttemptEnd::Unanswered));
         assert_eq!(first_act(asked(answered(30)), &HINTS), late, "no answer");
         let stream = (159, Act::Uncork, Some(AttemptEnd::Streams));
         assert_eq!(first_act(Tail { unread: 1, ..whole }, &HINTS), stream, "not everything read");
@@ -619,6 +622,17 @@ mod tests {
             next.look(at(3000), &rest, &hints);
             assert_eq!(next.look(at(3060), &rest, &hints), (act, None));
         }
+    }
+
+    #[test]
+    fn a_tail_that_is_held_when_the_time_is_over_still_gets_its_moment() {
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &answered(30), &HINTS);
+        attempt.look(at(3), &asked(answered(30)), &HINTS);
+        let tail = held(asked(answered(30)), 150);
+        assert_eq!(attempt.look(at(2598), &tail, &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(2601), &tail, &HINTS), (Act::Nothing, None));
+        assert_eq!(attempt.look(at(2608), &tail, &HINTS), (Act::ShutRead, None));
     }
 
     #[test]

@@ -1,159 +1,16 @@
-//! Docker for real: a daemon of the test's own (no network, its files in the test's folder), images
-//! FROM scratch, and the commands that people type. Everything is bounded: a command by its limit,
-//! a wait by the watchdog, the daemon by its end.
+//! Docker for real: a daemon of the test's own, images FROM scratch, and the commands that people
+//! type.
 
 mod harness;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::io::Write;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use harness::{Companion, Launch, Running, Scratch};
+use harness::docker::{Docker, LIMIT, docker_runs_here};
 
-/// For one command of Docker's.
-const LIMIT: Duration = Duration::from_secs(90);
-const DOCKER: &str = "/usr/bin/docker";
 const CTRL_C: &str = "\x03";
-
-fn docker_runs_here() -> Result<(), String> {
-    harness::root()?;
-    harness::program("dockerd")?;
-    let there = Path::new(DOCKER).exists();
-    if there { Ok(()) } else { Err(format!("no {DOCKER}")) }
-}
-
-/// A daemon of this file's own, shared by the tests that run at the same time; with the last of
-/// them it ends.
-struct Docker {
-    scratch: Scratch,
-    _daemon: Companion,
-    /// What started the daemon ends after it: a companion dies with the thread that started it.
-    _keeper: Sender<()>,
-}
-
-impl Docker {
-    fn shared() -> Arc<Docker> {
-        static SHARED: Mutex<Weak<Docker>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let docker = Arc::new(Docker::start());
-            *shared = Arc::downgrade(&docker);
-            docker
-        })
-    }
-
-    /// `docker-init` is adieu, as an administrator would install it.
-    fn start() -> Docker {
-        let scratch = Scratch::new();
-        let (adieu, _) = harness::static_programs();
-        std::os::unix::fs::symlink(adieu, scratch.path("docker-init")).expect("a new name");
-        let path = |name: &str| scratch.path(name).display().to_string();
-        let mut daemon = Command::new("dockerd");
-        daemon.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]);
-        for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-            daemon.arg(flag).arg(path(name));
-        }
-        daemon.args(["--host", &format!("unix://{}", path("socket")), "--init-path", &path("docker-init")]);
-        daemon.stdin(Stdio::null()).stdout(Stdio::null());
-        daemon.stderr(std::fs::File::create(scratch.path("log")).expect("a new file"));
-        let (keeper, over) = channel();
-        let (sender, started) = channel();
-        std::thread::spawn(move || {
-            let _ = sender.send(Companion::start(&mut daemon)); // the test waits for it below
-            while over.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {}
-        });
-        let daemon = started.recv_timeout(LIMIT).expect("dockerd is there").asked_with(libc::SIGTERM);
-        let docker = Docker { scratch, _daemon: daemon, _keeper: keeper };
-        harness::until("the daemon answers", || {
-            harness::output(docker.command().args(["version"]), LIMIT).status.success()
-        });
-        docker
-    }
-
-    /// Docker's own command, which knows no other daemon.
-    fn command(&self) -> Command {
-        let mut docker = Command::new(DOCKER);
-        docker.env_clear().envs(self.environment());
-        docker
-    }
-
-    fn environment(&self) -> [(&'static str, String); 4] {
-        [
-            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("DOCKER_HOST", format!("unix://{}", self.scratch.path("socket").display())),
-            ("DOCKER_CONFIG", self.scratch.path("config").display().to_string()),
-            ("DOCKER_BUILDKIT", "0".to_owned()),
-        ]
-    }
-
-    /// What the command prints, when it exits 0.
-    fn run(&self, words: &[&str]) -> String {
-        let output = harness::output(self.command().args(words), LIMIT);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker {words:?}: {error}\n{}", self.log());
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.scratch.path("log")).unwrap_or_default();
-        log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
-    }
-
-    /// An image of adieu and the app, with these lines at the end of its Dockerfile.
-    fn build(&self, name: &str, lines: &str) {
-        let (_, probe) = harness::static_programs();
-        self.build_with(&std::fs::read(probe).expect("the app"), name, lines);
-    }
-
-    fn build_with(&self, app: &[u8], name: &str, lines: &str) {
-        let folder = self.scratch.path(name);
-        std::fs::create_dir(&folder).expect("a name of its own");
-        std::fs::copy(harness::static_programs().0, folder.join("adieu")).expect("room for a copy");
-        let file = folder.join("app");
-        std::fs::write(&file, app).expect("room for a copy");
-        std::fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("one's own file");
-        std::fs::write(folder.join("Dockerfile"), format!("FROM scratch\nCOPY . /\n{lines}\n"))
-            .expect("room");
-        self.run(&["build", "--quiet", "--tag", name, &folder.display().to_string()]);
-    }
-
-    /// `docker run` on this test's pipes or terminal.
-    fn launch(&self, words: &[&str]) -> Launch {
-        let launch = Launch::program(Path::new(DOCKER)).no_env().options("run --network none");
-        let launch =
-            self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
-        words.iter().fold(launch, harness::launch::Launch::option)
-    }
-
-    fn logs(&self, container: &str) -> Running {
-        let launch = Launch::program(Path::new(DOCKER)).no_env().options("logs -f").option(container);
-        self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value)).start()
-    }
-
-    fn inspect(&self, container: &str, what: &str) -> String {
-        self.run(&["inspect", &format!("--format={{{{{what}}}}}"), container])
-    }
-
-    fn pid(&self, container: &str) -> i32 {
-        self.inspect(container, ".State.Pid").parse().expect("a pid")
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        // The shims of containers outlive the daemon, so nothing may run when it ends.
-        let left = harness::output(self.command().args(["ps", "--quiet", "--all"]), LIMIT);
-        let left = String::from_utf8_lossy(&left.stdout).into_owned();
-        if !left.trim().is_empty() {
-            harness::output(self.command().args(["rm", "--force"]).args(left.split_whitespace()), LIMIT);
-        }
-    }
-}
-
 const ADIEU: &str = "ENTRYPOINT [\"/adieu\", \"--\"]";
 
 /// What a person tries first, with the defaults: the app serves on while balancers would notice,
@@ -287,4 +144,62 @@ fn a_foreign_app_is_126_and_says_why() {
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(126), "{said}");
     assert!(said.contains("exec format error") && said.contains("/app"), "{said}");
+}
+
+/// The engine's own seccomp profile refuses pidfd_getfd(2) to a container without SYS_PTRACE.
+#[test]
+fn the_default_profile_lets_clients_go_only_with_a_capability() {
+    require!(docker_runs_here());
+    let docker = Docker::shared();
+    assert!(docker.run(&["info", "--format", "{{.SecurityOptions}}"]).contains("seccomp"));
+    // That the port speaks HTTP/1 is then known from the start.
+    let ready = "ADIEU_READY=http://127.0.0.1:8080/";
+    docker.build("pinned", &format!("{ADIEU}\nENV ADIEU_PRE_STOP=1s ADIEU_GRACE=30s {ready}"));
+    for (name, option) in [("permitted", Some("--cap-add=SYS_PTRACE")), ("refused", None)] {
+        let run = ["run", "--detach", "--name", name, "--network", "none"].into_iter().chain(option);
+        let run: Vec<_> = run.chain(["pinned", "/app", "serve", "8080", "5"]).collect();
+        docker.run(&run);
+        let mut logs = docker.logs(name);
+        logs.expect("ready 8080");
+        let (client, answered) = client_that_stays(docker.pid(name), 8080);
+        answered.recv_timeout(LIMIT).expect("an answer");
+        docker.run(&["stop", "-t", "30", name]);
+        let closed = client.join().expect("no panic");
+        let said = logs.all_errors();
+        let count = |part: &str| said.iter().filter(|line| line.contains(part)).count();
+        let refused = "cannot let clients go: ";
+        if option.is_some() {
+            assert!(closed.is_ok(), "{closed:?}: {said:#?}");
+            assert_eq!((count("let 1 client go"), count(refused)), (1, 0), "{said:#?}");
+        } else {
+            assert_eq!((count("let 1 client go"), count(refused)), (0, 1), "said once: {said:#?}");
+            let line = said.iter().find(|line| line.contains(refused)).expect("it was counted");
+            assert!(line.contains("pidfd_getfd") && line.contains("SYS_PTRACE"), "{line}");
+        }
+    }
+}
+
+/// Asks again and again on one connection, and sends a word for its first answer. Ok when that is
+/// closed right behind an answer, where nothing is lost.
+fn client_that_stays(pid: i32, port: u16) -> (JoinHandle<std::io::Result<()>>, Receiver<()>) {
+    let network = std::fs::File::open(format!("/proc/{pid}/ns/net")).expect("the process lives");
+    let (sender, answered) = channel();
+    let client = std::thread::spawn(move || {
+        nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        let mut stream = harness::try_connect(("127.0.0.1", port))?;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nadieu";
+        loop {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: keep-alive\r\n\r\n")?;
+            harness::try_exactly(&mut stream, answer.len())?;
+            // Only the first one is waited for.
+            let _ = sender.send(());
+            // A pause as between two clicks, in which the end shows.
+            stream.set_read_timeout(Some(Duration::from_millis(30)))?;
+            if stream.peek(&mut [0]).is_ok_and(|left| left == 0) {
+                return Ok(());
+            }
+            stream.set_read_timeout(Some(LIMIT))?;
+        }
+    });
+    (client, answered)
 }

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unused_macros)] // each test file uses its own part
 
 pub mod companion;
+pub mod docker;
 pub mod launch;
 pub mod pipe;
 pub mod running;
@@ -220,18 +221,17 @@ pub fn example(name: &str, source: &str) -> PathBuf {
 /// adieu and the probe without a libc to load, as a FROM scratch image has them: adieu from
 /// `ADIEU_STATIC`, where the static build stands, or built here once.
 pub fn static_programs() -> (PathBuf, PathBuf) {
-    const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/static");
     static BUILT: Once = Once::new();
     let given = std::env::var_os("ADIEU_STATIC")
         .map(|path| std::fs::canonicalize(path).expect("ADIEU_STATIC exists"));
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let folder = Path::new(TARGET).join(&triple).join("release");
+    let target = repository().join("target/static");
+    let folder = target.join(&triple).join("release");
     let build = |manifest: &str, package: &str, program: &str| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--release", "--package", package, "--bin", program]);
         build.args(["--target", &triple]);
-        build.args(["--target-dir", TARGET, "--manifest-path"]);
-        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest));
+        build.arg("--target-dir").arg(&target).arg("--manifest-path").arg(repository().join(manifest));
         build.env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
         builds(&mut build, program);
     };
@@ -242,6 +242,12 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
         }
     });
     (given.unwrap_or_else(|| folder.join("adieu")), folder.join("probe"))
+}
+
+/// The root of the repository, from a test of any package in it.
+fn repository() -> &'static Path {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("tests/probe/Cargo.toml").exists()).expect("a whole checkout")
 }
 
 /// A build may have to wait for another one.

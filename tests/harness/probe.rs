@@ -314,7 +314,7 @@ fn in_child(wait: bool, life: impl FnOnce()) {
 }
 
 /// A server that was never told about signals: no handler, default actions, one thread for each
-/// connection.
+/// connection, which is kept while the client asks for that.
 fn serve(port: u16, milliseconds: u64) -> ! {
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
     println!("ready {}", listener.local_addr().expect("an address").port());
@@ -324,13 +324,17 @@ fn serve(port: u16, milliseconds: u64) -> ! {
         };
         std::thread::spawn(move || {
             let mut request = [0; 4096];
-            let got = client.read(&mut request).unwrap_or(0);
-            if got > 0 {
+            while let Ok(got @ 1..) = client.read(&mut request) {
                 println!("request");
                 std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+                let keep = request[..got].windows(10).any(|part| part == b"keep-alive");
+                let after = if keep { "keep-alive" } else { "close" };
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: {after}\r\n\r\nadieu");
                 // A client that has gone away is its own business.
-                let _ = client
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nadieu");
+                if client.write_all(answer.as_bytes()).is_err() || !keep {
+                    break;
+                }
             }
         });
     }

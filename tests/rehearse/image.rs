@@ -1,5 +1,6 @@
-//! `--image`: a container by podman and runc, with the image's own entry point, STOPSIGNAL and
-//! HEALTHCHECK. Its network has only a loopback interface, so requests come from inside.
+//! `--image`: a container by podman and runc, or by docker, with the image's own entry point,
+//! STOPSIGNAL and HEALTHCHECK. Its network has only a loopback interface, so requests come from
+//! inside.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -9,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use harness::docker::{Docker, docker_runs_here};
 use harness::{Companion, Scratch};
 use serde_json::Value;
 
@@ -44,16 +46,8 @@ impl Image {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("localhost/adieu-rehearse-test:{}-{number}", std::process::id());
-        let scratch = Scratch::new();
-        let root = scratch.path("root");
-        std::fs::create_dir_all(&root).expect("a folder");
-        for (from, to) in files() {
-            let to = root.join(to.strip_prefix("/").expect("an absolute path"));
-            std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
-            std::fs::copy(from, to).expect("room for a copy");
-        }
-        std::fs::hard_link(root.join("app"), root.join("adieu")).expect("a second name");
-        let file = scratch.file("Containerfile", &format!("FROM scratch\nCOPY root /\n{lines}\n"));
+        let scratch = build_context(lines);
+        let file = scratch.path("Containerfile");
         let (file, folder) = (file.display().to_string(), scratch.path("").display().to_string());
         // HEALTHCHECK is docker's, not OCI's.
         let words = ["build", "--format=docker", "--quiet", "--tag", &name, "--file", &file, &folder];
@@ -67,6 +61,21 @@ impl Drop for Image {
     fn drop(&mut self) {
         let _at_worst_megabytes_stay = podman(&["rmi", "--force", &self.name]);
     }
+}
+
+/// A folder from which the image is built, with these lines at the end of its Containerfile.
+fn build_context(lines: &str) -> Scratch {
+    let scratch = Scratch::new();
+    let root = scratch.path("root");
+    std::fs::create_dir_all(&root).expect("a folder");
+    for (from, to) in files() {
+        let to = root.join(to.strip_prefix("/").expect("an absolute path"));
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        std::fs::copy(from, to).expect("room for a copy");
+    }
+    std::fs::hard_link(root.join("app"), root.join("adieu")).expect("a second name");
+    scratch.file("Containerfile", &format!("FROM scratch\nCOPY root /\n{lines}\n"));
+    scratch
 }
 
 /// The tool and its shared libraries, at the paths where the loader looks for them.
@@ -169,4 +178,44 @@ fn an_interrupt_leaves_no_container() {
     assert_eq!(tool.end(PATIENCE).code(), Some(130));
     assert_eq!(containers_of(&image), "");
     assert!(Path::new(&log).exists());
+}
+
+/// The other engine: its daemon does the health checks, and its commands differ in places.
+#[test]
+fn docker_is_an_engine_too() {
+    require!(docker_runs_here());
+    let docker = Docker::shared();
+    let rehearse = |image: &str, lines: &str, grace: &str| {
+        let context = build_context(lines);
+        let file = context.path("Containerfile").display().to_string();
+        let folder = context.path("").display().to_string();
+        docker.run(&["build", "--quiet", "--tag", image, "--file", &file, &folder]);
+        let mut tool = Command::new(TOOL);
+        tool.envs(docker.environment()).args(["-q", "--json", "--image", image, "--engine", "docker"]);
+        tool.args(["--run-option=--network=none", "--url", "/fast", "--url", "/slow", "--removal", "0.5s"]);
+        let output = harness::output(tool.args(["--grace", grace]).stdin(Stdio::null()), PATIENCE);
+        let page: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), page, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+
+    let lines = "ENV ADIEU_HEALTH=0.0.0.0:9090 ADIEU_GRACE=10s ADIEU_PRE_STOP=1s\n\
+                 HEALTHCHECK --interval=1s CMD [\"/adieu\", \"--probe\", \"readyz\"]\n\
+                 ENTRYPOINT [\"/adieu\", \"--\"]\nCMD [\"/app\", \"--as-legacy-app\"]";
+    let (status, page, error) = rehearse("wrapped", lines, "10s");
+    assert_eq!(status, Some(0), "{page:#}{error}");
+    let recording = &page["runs"][0]["recording"];
+    assert_eq!((&recording["mode"], &recording["isolation"]["kind"]), (&"adieu".into(), &"container".into()));
+    assert!(recording["readiness"]["url"].as_str().expect("an address").ends_with(":9090/readyz"));
+    for point in ["fails-readiness-first", "finishes-requests", "exits-in-time"] {
+        assert_eq!(outcome(&page, point), "pass", "{point}: {page:#}");
+    }
+
+    let lines = "STOPSIGNAL SIGINT\nENTRYPOINT [\"/app\", \"--as-legacy-app\"]";
+    let (status, page, error) = rehearse("bare", lines, "2s");
+    assert_eq!(status, Some(1), "{page:#}{error}");
+    let recording = &page["runs"][0]["recording"];
+    assert_eq!((&recording["mode"], &recording["limits"]["stop_signal"]), (&"bare".into(), &"INT".into()));
+    assert_eq!(recording["end"]["exit"]["status"], 137);
+    assert!(recording["killed"].as_i64().expect("it was killed") >= 2000, "{recording:#}");
+    assert_eq!(docker.run(&["ps", "--all", "--quiet"]), "", "each container is gone");
 }

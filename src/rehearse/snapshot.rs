@@ -281,15 +281,16 @@ mod tests {
         let outer = command.spawn().expect("unshare of util-linux");
         let children = format!("/proc/{0}/task/{0}/children", outer.id());
         let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            let inner = std::fs::read_to_string(&children).ok().and_then(|pid| pid.trim().parse().ok());
-            let members = inner.map(|pid| Members::of_namespace(Pid::from_raw(pid)));
-            if let Some(members) = members.filter(|members| !processes(members).is_empty()) {
-                return (outer, members);
-            }
-            assert!(Instant::now() < until, "no PID namespace can be created here");
+        let members = || {
+            let inner = std::fs::read_to_string(&children).ok()?.trim().parse().ok()?;
+            Some(Members::of_namespace(Pid::from_raw(inner))).filter(|members| !processes(members).is_empty())
+        };
+        let mut found = members();
+        while found.is_none() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
+            found = members();
         }
+        (outer, found.expect("a PID namespace can be created here"))
     }
 
     fn end(mut outer: Child, members: &Members) {

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
+use harness::seccomp::Refused;
 use harness::{End, Init, Launch, Running};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -57,6 +58,21 @@ fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
     require!(harness::pid_namespaces());
     let (_reader, writer) = full_pipe();
     live(talkative().stderr(writer));
+}
+
+#[test]
+fn a_full_pipe_holds_nothing_up_where_the_kernel_knows_no_write_without_waiting() {
+    require!(harness::pid_namespaces());
+    for errno in [libc::EOPNOTSUPP, libc::ENOSYS] {
+        let (_reader, writer) = full_pipe();
+        let refused = [Refused::call(libc::SYS_pwritev2, errno)];
+        live(talkative().refusing(&refused).stderr(writer));
+        let mut run = Launch::pid1(Init::Adieu).options("--pre-stop 0").refusing(&refused).start();
+        run.expect("ready");
+        assert!(run.log("version ").contains("platform "), "the line comes all the same");
+        run.say("exit 0");
+        run.expect_exit(0);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@
 //! | reads of /proc | a lock of the process that is looked at | the kernel's own short sections; /proc/PID/cmdline and environ, which can wait for that process's memory, are not read |
 //! | kill, sigqueue, waitpid with WNOHANG, getpid, prctl | - | - |
 //! | waitpid after a failed exec of the app | the child's end | it has called _exit |
-//! | write to stderr | its reader | O_NONBLOCK, MSG_DONTWAIT or poll first; dropped and counted ([`stderr`]) |
+//! | write to stderr | its reader | RWF_NOWAIT, O_NONBLOCK, MSG_DONTWAIT or poll first; dropped and counted ([`stderr`]) |
 //! | open, write, rename, unlink of the ready file and the report | the file system that the operator named | nothing; pipes and devices are opened with O_NONBLOCK, and what the app puts there is never followed ([`files`]) |
 //! | tcsetpgrp, tcgetpgrp | - | SIGTTOU is blocked |
 //! | exit | the memory and descriptors of ours | a socket of a process that exits does not linger |

@@ -1,15 +1,17 @@
 //! Lines to stderr that never hold adieu up.
 //!
 //! Descriptor 2 is shared with the app and others, so it may not be switched to non-blocking. A
-//! pipe, FIFO or terminal is opened once more, non-blocking, through /proc; a socket is sent to
-//! with MSG_DONTWAIT; where neither works, adieu asks poll(2) before it writes. What cannot be
-//! written at once is dropped and counted.
+//! pipe or FIFO is written to with RWF_NOWAIT (since Linux 6.4). Where the kernel does not take
+//! that, and for a terminal, descriptor 2 is opened once more, non-blocking, through /proc. A
+//! socket is sent to with MSG_DONTWAIT. Where none of these works, adieu asks poll(2) before it
+//! writes. What cannot be written at once is dropped and counted.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A write of at most this many bytes to a pipe is whole or does not happen (PIPE_BUF, pipe(7)).
@@ -27,6 +29,8 @@ pub struct Stderr {
 enum Destination {
     /// Nothing to write to.
     Closed,
+    /// Shared, and written to with RWF_NOWAIT.
+    NoWait,
     /// A description of our own, non-blocking. It lives as long as the process.
     Own(&'static OwnedFd),
     Socket,
@@ -68,7 +72,8 @@ impl Stderr {
                 let own: &'static OwnedFd = own;
                 Some(own.as_fd())
             }
-            Some(Destination::Closed | Destination::Socket | Destination::Shared) | None => None,
+            Some(Destination::Closed | Destination::NoWait | Destination::Socket | Destination::Shared)
+            | None => None,
         }
     }
 }
@@ -80,18 +85,28 @@ impl Destination {
         };
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => Destination::Socket,
-            SFlag::S_IFIFO | SFlag::S_IFCHR => {
-                let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-                open("/proc/self/fd/2", flags, Mode::empty())
-                    .map_or(Destination::Shared, |own| Destination::Own(Box::leak(Box::new(own))))
-            }
+            SFlag::S_IFIFO | SFlag::S_IFCHR => Destination::NoWait,
             _ => Destination::Shared,
         }
     }
 
-    fn write(&self, line: &[u8]) -> Result<(), Errno> {
+    fn reopened() -> Destination {
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        open("/proc/self/fd/2", flags, Mode::empty())
+            .map_or(Destination::Shared, |own| Destination::Own(Box::leak(Box::new(own))))
+    }
+
+    fn write(&mut self, line: &[u8]) -> Result<(), Errno> {
         match self {
             Destination::Closed => Err(Errno::EBADF),
+            Destination::NoWait => match write_no_wait(line) {
+                // Not known to the kernel, to this kind of file, or to a seccomp profile.
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => {
+                    *self = Destination::reopened();
+                    self.write(line)
+                }
+                written => written,
+            },
             Destination::Own(own) => nix::unistd::write(own, line).map(drop),
             Destination::Socket => {
                 send(descriptor_2().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
@@ -106,6 +121,15 @@ impl Destination {
             }
         }
     }
+}
+
+/// pwritev2(2), which musl 1.2.3 lacks. The offset -1 stands for where the file is.
+fn write_no_wait(line: &[u8]) -> Result<(), Errno> {
+    let slices = [IoSlice::new(line)];
+    let (offset, flags) = (libc::c_long::from(-1_i8), libc::c_long::from(libc::RWF_NOWAIT));
+    // SAFETY: one slice, which lives during the call and has the memory layout of an iovec.
+    let written = unsafe { libc::syscall(libc::SYS_pwritev2, 2, slices.as_ptr(), 1, offset, offset, flags) };
+    Errno::result(written).map(drop)
 }
 
 fn descriptor_2() -> BorrowedFd<'static> {

@@ -53,7 +53,9 @@ impl<'a> Reader<'a> {
         let (signals, ready, log) = (self.signals()?, self.ready()?, self.log(around)?);
         let exit = self.exit(platform == Platform::Systemd && found == Platform::Systemd)?;
         let report = self.path(Id::Report)?;
-        let (shown, published) = self.all_shown();
+        // Collected only for those who look at it, since the time to start counts.
+        let shown = if self.typed.has(Id::Check) { self.all_shown() } else { Vec::new() };
+        let published = if ready.health.is_some() { self.published() } else { Vec::new() };
         Ok(Settings {
             command: self.typed.command.clone(),
             platform,
@@ -109,16 +111,16 @@ impl<'a> Reader<'a> {
         Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
-    /// Every setting with a key in the file, with its value and origin; and the same without
-    /// commands and URLs, which may hold secrets.
-    fn all_shown(&self) -> (Vec<Shown>, Vec<Shown>) {
-        let all = || list::LIST.iter().filter(|setting| setting.key.is_some());
+    /// Every setting with a key in the file, with its value and origin.
+    fn all_shown(&self) -> Vec<Shown> {
+        list::LIST.iter().filter(|setting| setting.key.is_some()).map(|setting| self.show(setting)).collect()
+    }
+
+    /// The same without commands and URLs, which may hold secrets.
+    fn published(&self) -> Vec<Shown> {
         let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
-        let published = all().filter(|setting| !is_target(setting));
-        (
-            all().map(|setting| self.show(setting)).collect(),
-            published.map(|setting| self.show(setting)).collect(),
-        )
+        let published = list::LIST.iter().filter(|setting| setting.key.is_some() && !is_target(setting));
+        published.map(|setting| self.show(setting)).collect()
     }
 
     fn show(&self, setting: &Setting) -> Shown {

@@ -127,7 +127,9 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
     let (mut of_tini, mut entries) = (Vec::new(), Vec::new());
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
-        if let Some(setting) = LIST.iter().find(|setting| setting.tini == Some(name)) {
+        if name.starts_with("TINI_")
+            && let Some(setting) = LIST.iter().find(|setting| setting.tini == Some(name))
+        {
             of_tini.push(from_tini(setting, name, &value));
         }
         if !name.starts_with("ADIEU_") {

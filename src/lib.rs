@@ -130,19 +130,21 @@ fn start(arguments: Vec<OsString>, inherited: sys::signals::Inherited) -> Result
         pid: std::process::id(),
     };
     match settings::task(arguments, std::env::vars_os(), &around)? {
+        Task::Run(settings) => supervise::run(settings, inherited),
         Task::Show(text) => Ok(show(&text)),
         Task::Check(settings) => Ok(show(&settings::timeline(&settings))),
         Task::Wait(settings) => Ok(supervise::wait::run(&settings)),
-        Task::Install(path) => match sys::files::install_own_program(&path) {
-            Ok(()) => Ok(0),
-            Err(error) => {
-                let reason = sys::describe(&error);
-                Err(Refusal(format!("cannot install to '{}': {reason}", path.display())))
-            }
-        },
+        Task::Install(path) => install(&path),
         Task::Probe { address, what } => Ok(ready::probe::run(address, what)),
-        Task::Run(settings) => Ok(supervise::run(*settings, inherited)?),
     }
+}
+
+// Kept out of start's frame, like the other tasks: that frame stays while the app runs.
+#[inline(never)]
+fn install(path: &Path) -> Result<c_int, Refusal> {
+    sys::files::install_own_program(path).map(|()| 0).map_err(|error| {
+        Refusal(format!("cannot install to '{}': {}", path.display(), sys::describe(&error)))
+    })
 }
 
 /// The texts of a file, or of the files in a folder, at most `folders_deep` folders deep. Leaves

@@ -284,6 +284,8 @@ pub struct ReadySettings {
 ///
 /// # Errors
 /// One line for the first error; the exit status is then 125.
+// Its frame is large, and would lie on the stack for as long as adieu runs.
+#[inline(never)]
 pub fn task(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

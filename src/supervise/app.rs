@@ -77,7 +77,6 @@ impl App {
             foreground: hand_over.map(Terminal::descriptor),
         })
         .map_err(|error| explain(&settings.command, error))?;
-        debug!("started '{}' as pid {}", name(&settings.command), started.pid);
         Ok(App {
             pid: Some(started.pid),
             exec: started.exec,
@@ -117,6 +116,21 @@ impl App {
     /// Whether its exec is known to be over.
     pub(super) fn has_begun(&self) -> bool {
         self.exec.is_none()
+    }
+
+    /// Waits a moment for its exec, if that is not over.
+    pub(super) fn settle(&mut self, settings: &Settings) -> Result<(), StartFailure> {
+        let outcome = self.exec.as_mut().zip(self.pid).and_then(|(exec, pid)| exec.settle(pid));
+        let Some(outcome) = outcome else { return Ok(()) };
+        self.exec = None;
+        outcome.map_err(|error| explain(&settings.command, SpawnError::Exec(error)))
+    }
+
+    /// It has become its command.
+    pub(super) fn begun(&self, settings: &Settings) {
+        if let Some(pid) = self.pid {
+            debug!("started '{}' as pid {pid}", name(&settings.command));
+        }
     }
 
     /// How its exec went, once.

@@ -48,7 +48,7 @@ struct Supervisor {
     clock: Clock,
     /// The time when this turn began.
     now: Moment,
-    settings: Settings,
+    settings: Box<Settings>,
     lifecycle: Lifecycle,
     signals: Signals,
     app: App,
@@ -69,7 +69,7 @@ struct Supervisor {
 /// # Errors
 /// What fails before the app is started. A command that cannot be executed is no such error but
 /// exit status 126 or 127.
-pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Refusal> {
+pub(crate) fn run(settings: Box<Settings>, inherited: Inherited) -> Result<c_int, Refusal> {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
     for warning in &settings.warnings {
@@ -86,7 +86,12 @@ pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<c_int, Ref
             return Ok(failure.status);
         }
     };
+    // While the app's exec is under way.
     let mut supervisor = Supervisor::new(settings, sockets, app, clock);
+    if let Err(failure) = supervisor.app.settle(&supervisor.settings) {
+        error!("{}", failure.message);
+        return Ok(failure.status);
+    }
     if supervisor.app.has_begun() {
         supervisor.begin();
     }
@@ -115,7 +120,9 @@ fn settle_in(settings: &Settings) {
 }
 
 impl Supervisor {
-    fn new(settings: Settings, sockets: Sockets, app: App, clock: Clock) -> Supervisor {
+    // Not a part of run's frame, which stays on the stack.
+    #[inline(never)]
+    fn new(settings: Box<Settings>, sockets: Sockets, app: App, clock: Clock) -> Box<Supervisor> {
         let mut own = sockets.descriptors();
         own.extend(crate::log::descriptor().into_iter().chain(app.descriptors()));
         descriptors::close_inherited(&own);
@@ -125,7 +132,7 @@ impl Supervisor {
         }
         let report = Report::new(&settings.command, settings.platform.name());
         let services = Services::new(&settings, sockets, app.group());
-        Supervisor {
+        Box::new(Supervisor {
             clock,
             now: Moment::START,
             services,
@@ -138,11 +145,12 @@ impl Supervisor {
             reaped: 0,
             more_to_reap: false,
             leave: None,
-        }
+        })
     }
 
     /// The app has become its command.
     fn begin(&mut self) {
+        self.app.begun(&self.settings);
         // After an early stop request the line would be out of order.
         if self.lifecycle.phase() == Phase::Starting {
             notices::started(&self.settings);
@@ -331,7 +339,7 @@ impl Supervisor {
 
     /// Writes the report, and returns the exit status. Does not return when adieu dies of the app's
     /// signal.
-    fn leave(mut self, exit: Exit) -> c_int {
+    fn leave(&mut self, exit: Exit) -> c_int {
         let code = self.exit_code(exit);
         self.report.left(code, self.now);
         self.report.counted(self.reaped, crate::log::lines_lost());

@@ -19,6 +19,7 @@ use std::ffi::c_int;
 ///
 /// TERM or INT end it early. KILL may leave connections corked, whose answers then come up to
 /// 200 ms late.
+#[inline(never)]
 pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);

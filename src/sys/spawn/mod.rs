@@ -63,7 +63,7 @@ pub struct AppStart<'a> {
 pub struct Started {
     /// Its pid.
     pub pid: Pid,
-    /// Its exec, where that is not over yet.
+    /// Its exec; `None` where the clone has waited for it.
     pub exec: Option<Exec>,
 }
 
@@ -85,10 +85,10 @@ struct Lent {
 }
 
 /// Starts the app in a process group of its own, with its inherited descriptors, mask and
-/// dispositions.
+/// dispositions. Does not wait for its exec, so that there is time for other things meanwhile.
 ///
 /// # Errors
-/// What clone(2) says, and what execve(2) says if it fails soon.
+/// What clone(2) says; where no descriptor is left, what execve(2) says.
 pub fn app(start: AppStart) -> Result<Started, SpawnError> {
     let fork = |errno: Errno| SpawnError::Fork(errno.into());
     // Where no descriptor is left we are held up until exec, and its errno is left in memory.
@@ -104,7 +104,7 @@ pub fn app(start: AppStart) -> Result<Started, SpawnError> {
         };
     };
     drop(childs);
-    Exec { report, lent: ManuallyDrop::new(lent), over: false }.settle(pid)
+    Ok(Started { pid, exec: Some(Exec { report, lent: ManuallyDrop::new(lent), over: false }) })
 }
 
 fn app_child(start: AppStart) -> Child {
@@ -164,15 +164,16 @@ impl Drop for Lent {
 }
 
 impl Exec {
-    /// Waits a moment.
-    fn settle(mut self, pid: Pid) -> Result<Started, SpawnError> {
+    /// How it went, if it is over within a tenth of a second. A child that could not become the
+    /// app is reaped.
+    pub fn settle(&mut self, pid: Pid) -> Option<io::Result<()>> {
         // An error ends in the loop, which asks again.
         let _ = poll(&mut [PollFd::new(self.report.as_fd(), PollFlags::POLLIN)], PATIENCE);
-        match self.outcome() {
-            None => Ok(Started { pid, exec: Some(self) }),
-            Some(Ok(())) => Ok(Started { pid, exec: None }),
-            Some(Err(error)) => Err(exec_failed(pid, error)),
+        let outcome = self.outcome();
+        if let Some(Err(_)) = outcome {
+            super::reap::forget(pid);
         }
+        outcome
     }
 
     /// How it went, once that is known. Of a child that was killed before, that it went well.
@@ -303,9 +304,12 @@ mod tests {
                 foreground: None,
             })
         };
-        let failure = |command| match start(command) {
-            Err(SpawnError::Exec(error)) => error.kind(),
-            other => panic!("{other:?}"),
+        let failure = |command| {
+            let Started { pid, exec } = start(command).expect("a child");
+            match exec.and_then(|mut exec| exec.settle(pid)) {
+                Some(Err(error)) => error.kind(),
+                other => panic!("{other:?}"),
+            }
         };
         assert_eq!(failure(c"/nowhere/at-all"), io::ErrorKind::NotFound);
         assert_eq!(failure(c"/etc/passwd"), io::ErrorKind::PermissionDenied);

@@ -23,6 +23,8 @@ const KEPT: usize = 32;
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a process may take to drop a message with its descriptors.
 const ASIDE_LIMIT: Duration = Duration::from_secs(1);
+/// How long an app that speaks sd_notify may take to announce a reload itself.
+const OWN_ANSWER: Duration = Duration::from_secs(5);
 /// Messages of the app taken in one turn of the loop.
 const MESSAGES_A_TURN: usize = 64;
 
@@ -36,6 +38,18 @@ pub(crate) struct Outbound {
     watchdog: Option<Watchdog>,
     said_ready: bool,
     said_stopping: bool,
+    /// The app has sent READY=1 itself.
+    app_speaks: bool,
+    reload: Option<Reload>,
+}
+
+/// A reload that nobody has announced yet.
+#[derive(Debug)]
+struct Reload {
+    /// When its signal came, on the kernel's monotonic clock.
+    began: Duration,
+    /// When adieu announces it.
+    announce_at: Moment,
 }
 
 /// The manager expects a ping this often.
@@ -63,6 +77,8 @@ impl Outbound {
             watchdog: None,
             said_ready: false,
             said_stopping: false,
+            app_speaks: false,
+            reload: None,
         })
     }
 
@@ -93,6 +109,7 @@ impl Outbound {
         let mut message = format!("STATUS={}", phase.name());
         if phase.is_stopping() && !self.said_stopping {
             self.said_stopping = true;
+            self.reload = None;
             message.insert_str(0, "STOPPING=1\n");
         }
         if let (Phase::PreStop | Phase::Draining, Some(rest)) = (phase, rest) {
@@ -101,9 +118,20 @@ impl Outbound {
         self.say(message, now);
     }
 
+    /// The app gets the signal of a reload. With Type=notify-reload the manager waits until the
+    /// reload is announced and then over (systemd.service(5)). An app that speaks sd_notify gets
+    /// time to announce it. For any other, all that can be known is that the signal was sent.
+    pub(crate) fn reload(&mut self, began: Duration, now: Moment) {
+        if self.said_ready && !self.said_stopping {
+            let announce_at = if self.app_speaks { now + OWN_ANSWER } else { now };
+            self.reload = Some(Reload { began, announce_at });
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let ping = self.watchdog.as_ref().map(|watchdog| watchdog.next);
-        ping.into_iter().chain(self.try_again).min()
+        let reload = self.reload.as_ref().map(|reload| reload.announce_at);
+        ping.into_iter().chain(reload).chain(self.try_again).min()
     }
 
     pub(crate) fn serve(&mut self, now: Moment) {
@@ -117,6 +145,10 @@ impl Outbound {
             watchdog.next = now + watchdog.every;
             // A lost ping is followed by another one in time.
             let _ = self.send("WATCHDOG=1", &[]);
+        }
+        if let Some(reload) = self.reload.take_if(|reload| now >= reload.announce_at) {
+            self.say(format!("RELOADING=1\nMONOTONIC_USEC={}", reload.began.as_micros()), now);
+            self.say("READY=1".to_owned(), now);
         }
     }
 
@@ -144,6 +176,10 @@ impl Outbound {
         if said.watchdog && self.watchdog.take().is_some() {
             log::debug!("the app feeds the watchdog itself");
         }
+        self.app_speaks |= said.ready;
+        if said.reloading {
+            self.reload = None;
+        }
         let mut message = said.rest.clone();
         if said.ready && self.said_ready && !self.said_stopping {
             message.push_str("READY=1\n");
@@ -161,6 +197,7 @@ impl Outbound {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Notification {
     ready: bool,
+    reloading: bool,
     watchdog: bool,
     /// What the manager may get, a line each.
     rest: String,
@@ -178,6 +215,7 @@ impl Notification {
                 "MAINPID" | "MAINPIDFDID" | "MAINPIDFD" | "STOPPING" | "" => {}
                 _ => {
                     said.watchdog |= line == "WATCHDOG=1";
+                    said.reloading |= line == "RELOADING=1";
                     said.rest.push_str(line);
                     said.rest.push('\n');
                 }
@@ -496,6 +534,48 @@ mod tests {
         tell(&inbound, b"STOPPING=1");
         tell(&inbound, b"READY=1");
         inbound.serve(Some(&mut out), Moment::START);
+        assert_eq!(heard(&manager), ["STOPPING=1\nSTATUS=pre-stop"]);
+    }
+
+    #[test]
+    fn a_reload_is_announced_for_an_app_that_does_not_do_it() {
+        let (manager, mut out) = manager();
+        let mut inbound = Inbound::open().unwrap();
+        let began = Duration::from_micros(1_700_001);
+        let announced = ["RELOADING=1\nMONOTONIC_USEC=1700001", "READY=1"];
+        out.reload(began, at(1));
+        out.serve(at(1));
+        assert_eq!(heard(&manager), [""; 0], "the manager does not know it as ready yet");
+        out.ready(at(1));
+        out.reload(began, at(2));
+        assert_eq!(out.deadline(), Some(at(2)));
+        out.serve(at(2));
+        out.serve(at(20));
+        assert_eq!(heard(&manager), [&["READY=1"], &announced[..]].concat());
+
+        // An app that speaks has its time.
+        tell(&inbound, b"READY=1");
+        inbound.serve(Some(&mut out), at(20));
+        assert_eq!(heard(&manager), ["READY=1\n"]);
+        out.reload(began, at(21));
+        out.serve(at(25));
+        tell(&inbound, b"RELOADING=1\nMONOTONIC_USEC=1700002");
+        tell(&inbound, b"READY=1");
+        inbound.serve(Some(&mut out), at(25));
+        out.serve(at(26));
+        assert_eq!(heard(&manager), ["RELOADING=1\nMONOTONIC_USEC=1700002\n", "READY=1\n"]);
+        assert_eq!(out.deadline(), None);
+        out.reload(began, at(30));
+        out.serve(at(34));
+        assert_eq!(heard(&manager), [""; 0]);
+        out.serve(at(35));
+        assert_eq!(heard(&manager), announced);
+
+        // After the stop request READY=1 would be wrong.
+        out.reload(began, at(36));
+        out.enter(Phase::PreStop, None, at(36));
+        out.reload(began, at(36));
+        out.serve(at(50));
         assert_eq!(heard(&manager), ["STOPPING=1\nSTATUS=pre-stop"]);
     }
 

@@ -119,6 +119,26 @@ fn the_manager_hears_ready_stopping_and_each_phase() {
     run.expect_exit(0);
 }
 
+/// Type=notify-reload: systemd waits for both, and takes only a time that is not before its signal.
+#[test]
+fn a_reload_is_announced_for_an_app_that_knows_no_manager() {
+    require!(harness::pid_namespaces());
+    let manager = Manager::new();
+    let mut run = Launch::pid1(Init::Adieu).env("NOTIFY_SOCKET", &manager.name).start();
+    run.expect("ready");
+    manager.hear_until("READY=1");
+    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+    let asked = std::time::Duration::from(clock.now().expect("a clock")).as_micros();
+    run.signal(libc::SIGHUP);
+    run.expect_signal("HUP");
+    let heard = manager.hear_until("READY=1");
+    let announced = heard.iter().position(|line| line == "RELOADING=1").expect("it is announced");
+    let began = heard[announced + 1].strip_prefix("MONOTONIC_USEC=").expect("with its time");
+    assert!(began.parse::<u128>().expect("a number") >= asked, "{heard:?}, asked at {asked}");
+    run.say("exit 0");
+    run.expect_exit(0);
+}
+
 #[test]
 fn without_a_manager_or_with_a_dead_one_nothing_is_different() {
     require!(harness::pid_namespaces());

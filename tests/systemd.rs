@@ -176,6 +176,26 @@ fn sockets_of_systemd_reach_the_app() {
     machine.run(&["systemctl", "stop", "app.socket", "app"]);
 }
 
+/// What Type=notify-reload waits for. Older managers than 253 do not know that type, but take the
+/// same messages for a reload that the service began by itself.
+#[test]
+fn systemd_sees_the_reload_of_an_app_that_does_not_announce_it() {
+    require!(systemd_boots_here());
+    let unit = service("", "/probe --deaf --exit-on TERM");
+    let machine = Machine::boot(&[("app.service", &unit)]);
+    machine.run(&["systemd-analyze", "log-level", "debug"]);
+    machine.run(&["systemctl", "start", "app"]);
+    machine.run(&["systemctl", "kill", "--signal=HUP", "--kill-who=main", "app"]);
+    let journal = || machine.run(&["journalctl", "--no-pager", "--unit=app"]);
+    harness::until("it reloads and then runs on", || {
+        let journal = journal();
+        let after = journal.split_once("Changed running -> reload").map(|(_, after)| after);
+        after.is_some_and(|after| after.contains(" -> running"))
+    });
+    machine.run(&["systemctl", "stop", "app"]);
+    assert_eq!(machine.result(), "success exited 0");
+}
+
 /// The unit that ships: its settings from a file, its sandbox around adieu and the app. The drain
 /// reads the app's connections by netlink and a request in flight is finished, so nothing that
 /// adieu needs was taken away.

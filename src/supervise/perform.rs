@@ -40,7 +40,10 @@ impl Supervisor {
             Action::Enter(phase, why) => return Some(self.enter(phase, why)),
             Action::Announce(ready) => self.services.announce(ready, self.now),
             Action::AcceptStop(arrival) => return self.accept_stop(arrival),
-            Action::Forward(arrival, signal) => self.app.forward(arrival, signal, self.now),
+            Action::Forward(arrival, signal) => {
+                self.app.forward(arrival, signal, self.now);
+                self.services.sockets.forwarded(arrival.signal, self.now);
+            }
             Action::Ignore(arrival) => {
                 let text = format!("ignored {}", arrival.signal);
                 let (phase, signal) = (self.lifecycle.phase(), Some(arrival.signal));

@@ -9,8 +9,9 @@ use crate::process::Pid;
 use crate::ready::endpoint::Health;
 use crate::ready::pages::View;
 use crate::settings::{Refusal, Settings, Target};
-use crate::sys::describe;
+use crate::signal::Signal;
 use crate::sys::poll::PollFds;
+use crate::sys::{self, describe};
 use log::warn;
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
@@ -108,6 +109,14 @@ impl Sockets {
     pub(super) fn announce_ready(&mut self, now: Moment) {
         if let Some(manager) = &mut self.manager {
             manager.ready(now);
+        }
+    }
+
+    /// The app has got this signal. HUP is the reload of systemd (ReloadSignal= by default) and of
+    /// daemons in general.
+    pub(super) fn forwarded(&mut self, signal: Signal, now: Moment) {
+        if let Some(manager) = self.manager.as_mut().filter(|_| signal == Signal::HUP) {
+            manager.reload(sys::monotonic_time(), now);
         }
     }
 

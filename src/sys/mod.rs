@@ -76,6 +76,12 @@ impl Clock {
     }
 }
 
+/// The kernel's monotonic clock itself, which other processes read too.
+pub(crate) fn monotonic_time() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
 /// adieu's own pid.
 pub fn own_pid() -> Pid {
     let own = nix::unistd::Pid::this().as_raw();

@@ -552,6 +552,31 @@ spec:
 }
 
 #[test]
+fn a_security_context_sets_the_user_and_the_rest_of_it_is_named() {
+    let text = "
+kind: Pod
+spec:
+  securityContext: {runAsUser: 1000, runAsGroup: 50, runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - {name: of-the-pod, command: [app]}
+  - name: its-own
+    command: [app]
+    securityContext: {runAsUser: 7, privileged: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+---
+kind: Pod
+spec:
+  containers: [{name: of-the-image, command: [app], securityContext: {runAsNonRoot: true}}]
+";
+    let workloads = parse(text).expect("a manifest");
+    let users: Vec<Option<&str>> = workloads.iter().map(|workload| workload.user.as_deref()).collect();
+    assert_eq!(users, [Some("1000:50"), Some("7:50"), None]);
+    assert_eq!(said(&workloads[0]), ["not rehearsed of the securityContext: seccompProfile"]);
+    let left_out = "capabilities, readOnlyRootFilesystem, seccompProfile";
+    assert_eq!(said(&workloads[1]), [format!("not rehearsed of the securityContext: {left_out}")]);
+    assert_eq!(said(&workloads[2]), ["the image's user is not known here, so it is rehearsed as you"]);
+}
+
+#[test]
 fn a_compose_service_has_its_files_its_folder_and_its_user() {
     let text = "services: {web: {entrypoint: [dumb-init, --rewrite, '15:2', app], stop_grace_period: 30s, \
                 working_dir: /srv, user: '1000:50', env_file: [{path: app.env}, {path: none, required: false}], \

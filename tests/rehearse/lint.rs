@@ -67,6 +67,29 @@ fn flaws_are_found_where_they_stand() {
     assert_eq!(page.lines().count(), expected.lines().count(), "{page}");
 }
 
+/// The containers of a pod share their ports.
+#[test]
+fn advice_names_a_port_that_is_free_in_the_pod() {
+    let text = "{kind: Pod, metadata: {name: a}, spec: {containers: [
+        {name: web, command: [/adieu, --, app, --metrics=:9090], ports: [{containerPort: 80}]},
+        {name: api, command: [/adieu, --, app], ports: [{containerPort: 81}],
+         readinessProbe: {httpGet: {path: /, port: 81}}},
+        {name: other, command: [app, '9091'], ports: [{containerPort: 82}]}]}}";
+    let source = SourceFile { name: "pod.yaml".to_owned(), text: text.to_owned() };
+    let findings = judge(&[source], &[]).expect("it can be read");
+    let advice = |rule: Rule| -> Vec<&str> {
+        findings
+            .iter()
+            .filter(|finding| finding.rule == rule)
+            .map(|finding| finding.remedy.as_str())
+            .collect()
+    };
+    for remedy in [advice(Rule::ReadinessMissing), advice(Rule::ReadinessNeverFails)].concat() {
+        assert!(remedy.contains("ADIEU_HEALTH=0.0.0.0:9092") && remedy.contains("port 9092"), "{remedy}");
+    }
+    assert_eq!((advice(Rule::ReadinessMissing).len(), advice(Rule::ReadinessNeverFails).len()), (2, 1));
+}
+
 /// A rule that no file here breaks has never been seen to work.
 #[test]
 fn every_rule_is_broken_by_some_file() {

@@ -1,6 +1,7 @@
 //! Kubernetes objects, one at a time: what they set for a stop. `cluster` checks what needs several
 //! objects.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use adieu::settings::{Platform, values};
@@ -10,6 +11,9 @@ use super::finding::{Findings, ObjectRef, Spot};
 use super::rules::{Rule, Severity};
 use super::service::{PreStopHook, Service};
 use super::yaml::Node;
+
+/// The port of adieu's health address in all examples.
+const HEALTH_PORT: u16 = 9090;
 
 /// Collects what an object sets, and checks what needs no other object.
 pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &mut Findings) {
@@ -63,7 +67,7 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         cap_of_liveness(&service, container, findings);
         if serves && has_ports(container) {
             routed = true;
-            check_routing(&service, container, findings);
+            check_routing(&service, pod, container, findings);
         }
         check_liveness(&service, container, findings);
     }
@@ -197,7 +201,7 @@ pub(crate) fn port_number(port: Node, container: Node) -> Option<u64> {
 const READY: [&str; 2] = ["/readyz", "/health/ready"];
 
 /// The rules for a container that gets requests through a service.
-fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
+fn check_routing(service: &Service, pod: Node, container: Node, findings: &mut Findings) {
     let subject = &service.subject;
     if !service.has_adieu() && service.hook.is_none() {
         let message = "it does not keep serving after its endpoint is removed: it has no preStop hook, and adieu is not seen";
@@ -210,7 +214,12 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
         }
     }
     let Some(probe) = container.get("readinessProbe") else {
-        findings.add(Rule::ReadinessMissing, subject, service.place, "it has ports, but no readinessProbe");
+        let port = free_port(pod);
+        findings
+            .add(Rule::ReadinessMissing, subject, service.place, "it has ports, but no readinessProbe")
+            .remedy(format!(
+                "add one; under adieu: ADIEU_HEALTH=0.0.0.0:{port}, and path /readyz on port {port}"
+            ));
         return;
     };
     if !service.has_adieu() {
@@ -221,7 +230,10 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
     let Some(health) = settings.ready.health else {
         let message = "the readiness probe asks the app, and adieu has no health address (ADIEU_HEALTH)";
         if !matches!(&asked, Question::Other(command) if command.contains("--probe")) {
-            findings.add(Rule::ReadinessNeverFails, subject, probe.place(), message);
+            let port = free_port(pod);
+            findings.add(Rule::ReadinessNeverFails, subject, probe.place(), message).remedy(format!(
+                "set ADIEU_HEALTH=0.0.0.0:{port}, and let the probe ask for /readyz on port {port}"
+            ));
         }
         return;
     };
@@ -250,6 +262,17 @@ fn check_routing(service: &Service, container: Node, findings: &mut Findings) {
     findings
         .add(Rule::ReadinessNeverFails, subject, probe.place(), message)
         .remedy(format!("let it ask adieu: port {}, path /readyz", health.port()));
+}
+
+/// A port for adieu's health address: 9090, or the next that nothing in the pod mentions, since its
+/// containers share their ports.
+fn free_port(pod: Node) -> u16 {
+    let mut scalars = Vec::new();
+    pod.scalars("", &mut scalars);
+    let texts: Vec<String> = scalars.into_iter().filter_map(|(_, node)| node.text()).collect();
+    let numbers = texts.iter().flat_map(|text| text.split(|letter: char| !letter.is_ascii_digit()));
+    let mentioned: HashSet<u16> = numbers.filter_map(|number| number.parse().ok()).collect();
+    (HEALTH_PORT..u16::MAX).find(|port| !mentioned.contains(port)).unwrap_or(HEALTH_PORT)
 }
 
 fn check_liveness(service: &Service, container: Node, findings: &mut Findings) {

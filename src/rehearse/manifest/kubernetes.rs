@@ -76,6 +76,7 @@ fn workload<'a>(
     workload.hook = hook.and_then(hook_sleep).unwrap_or_default();
     workload.readiness = readiness.and_then(|probe| http_probe(probe, container));
     workload.directory = container.get("workingDir").and_then(Node::text).map(PathBuf::from);
+    workload.user = user(pod, container);
     // Kubernetes 1.33 and later.
     if let Some(name) = container.at("lifecycle.stopSignal").and_then(Node::text) {
         let why = |why: String| format!("lifecycle.stopSignal of '{}': {why}", workload.name);
@@ -93,8 +94,20 @@ fn workload<'a>(
     if let Some(lifecycle) = container.get("lifecycle") {
         name_dropped(&mut workload, lifecycle, &["postStart"]);
     }
+    note_security(&mut workload, pod, container);
     note_pid_namespace(&mut workload, pod);
     Ok(workload)
+}
+
+/// What the securityContext says: the container's, else the pod's.
+fn security<'a>(pod: Node<'a>, container: Node<'a>, key: &str) -> Option<Node<'a>> {
+    [container, pod].into_iter().find_map(|node| node.get("securityContext")?.get(key))
+}
+
+fn user(pod: Node, container: Node) -> Option<String> {
+    let number = |key: &str| security(pod, container, key).and_then(Node::number);
+    let user = number("runAsUser")?;
+    Some(number("runAsGroup").map_or_else(|| user.to_string(), |group| format!("{user}:{group}")))
 }
 
 /// `command` and `args` with $(NAME) filled in as the kubelet does. `args` without `command` are
@@ -134,6 +147,41 @@ fn http_probe(probe: Node, container: Node) -> Option<Probe> {
     let http = probe.get("httpGet")?;
     let port = u16::try_from(port_number(http.get("port")?, container)?).ok()?;
     Some(Probe { port, path: http.get("path").and_then(Node::text).unwrap_or_else(|| "/".into()) })
+}
+
+/// Names what the rehearsal leaves out of the securityContext, which limits adieu and the app.
+fn note_security(workload: &mut Workload, pod: Node, container: Node) {
+    /// With the value that changes nothing.
+    const LEFT_OUT: [(&str, &str); 11] = [
+        ("allowPrivilegeEscalation", "true"),
+        ("appArmorProfile", ""),
+        ("capabilities", ""),
+        ("fsGroup", ""),
+        ("privileged", "false"),
+        ("procMount", "Default"),
+        ("readOnlyRootFilesystem", "false"),
+        ("seLinuxOptions", ""),
+        ("seccompProfile", ""),
+        ("supplementalGroups", ""),
+        ("sysctls", ""),
+    ];
+    let set = |key: &str| security(pod, container, key);
+    let nonroot = set("runAsNonRoot").and_then(Node::text).as_deref() == Some("true");
+    if workload.user.is_none() && (nonroot || set("runAsGroup").is_some()) {
+        workload.notes.push(ManifestNote::new(
+            "the image's user is not known here, so it is rehearsed as you",
+            "set runAsUser, or rehearse in a container: --image",
+        ));
+    }
+    let differs =
+        |(key, usual): &(&str, &str)| set(key).is_some_and(|node| node.text().as_deref() != Some(usual));
+    let left_out: Vec<&str> = LEFT_OUT.into_iter().filter(differs).map(|(key, _)| key).collect();
+    if !left_out.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("not rehearsed of the securityContext: {}", left_out.join(", ")),
+            "rehearse in a container with options of the same effect: --image, --run-option",
+        ));
+    }
 }
 
 fn note_pid_namespace(workload: &mut Workload, pod: Node) {

@@ -580,6 +580,41 @@ mod tests {
     }
 
     #[test]
+    fn a_first_request_is_known_from_its_beginning_also_where_it_came_before_the_first_look() {
+        let mut rhythm = Rhythm::default();
+        // Gone with its answer, so that this was complete.
+        let mut brief = Client::kept(5000, 1);
+        brief.waits(300).look(&mut rhythm);
+        brief.history.gone(&mut rhythm);
+        let mut busy = Client::connects(5000);
+        busy.history = History::default();
+        assert_eq!(busy.asks(80).look(&mut rhythm), Evidence::Unanswered);
+        busy.waits(8000).hears(170).look(&mut rhythm);
+        let mut answered = Client::kept(13_000, 1);
+        for client in [&mut busy, &mut answered] {
+            client.waits(300).look(&mut rhythm);
+            assert_eq!(client.waits(700).look(&mut rhythm), Evidence::Answered, "as others of this size");
+        }
+        // Of several segments nobody knows where the last request began.
+        let mut kept = Client::kept(5000, 2);
+        kept.look(&mut rhythm);
+        assert_eq!(kept.waits(9_999).look(&mut rhythm), Evidence::MayGoOn);
+    }
+
+    #[test]
+    fn a_request_that_came_before_the_first_look_does_not_show_what_its_client_speaks() {
+        let mut rhythm = Rhythm::default();
+        let mut upgraded = Client::kept(5000, 1);
+        upgraded.look(&mut rhythm);
+        assert!(!upgraded.waits(20_000).look(&mut rhythm).in_flight());
+        assert!(!upgraded.history.speaks_like_http(), "it may be a websocket");
+        let mut seen = Client::connects(5000);
+        seen.look(&mut rhythm);
+        seen.exchange(80, 8, 170, &mut rhythm);
+        assert!(seen.history.speaks_like_http());
+    }
+
+    #[test]
     fn a_connection_kept_through_many_exchanges_is_idle_two_seconds_after_the_usual_sleep() {
         let mut rhythm = Rhythm::default();
         let mut client = Client::kept(5000, 20);

@@ -36,7 +36,7 @@ struct Last {
 /// A request and what was sent for it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Exchange {
-    /// It was seen from its beginning, and no other exchange overlapped it.
+    /// Its beginning is known, and no other exchange overlapped it.
     whole: bool,
     /// The connection's first.
     first: bool,
@@ -102,7 +102,10 @@ impl History {
     pub(super) fn take(&mut self, now: Moment, sample: &Sample, rhythm: &mut Rhythm) {
         let Some(info) = &sample.info else { return };
         let Some(last) = self.last else {
-            let from_birth = self.born_in_sight || info.data_in == 0;
+            self.born_in_sight |= info.data_in == 0;
+            // Of one segment, and of all that is unanswered, nothing came before. Looks at very
+            // many connections are rare, and most requests begin between the stop and the first.
+            let from_birth = self.born_in_sight || info.data_in == 1 || info.data_out == 0;
             self.exchange = Exchange {
                 whole: from_birth,
                 first: from_birth,
@@ -298,10 +301,11 @@ impl History {
         has_asked && !self.brief && self.open_rests == 0
     }
 
-    /// The size of the last request, if it was seen whole.
+    /// The size of the last request, if it came in sight.
     fn last_asked(&self) -> u64 {
         let asked = |last: Last| last.info.bytes_in.saturating_sub(self.exchange.bytes_in);
-        self.last.filter(|_| self.exchange.whole).map_or(0, asked)
+        let in_sight = self.exchange.whole && (self.born_in_sight || !self.exchange.first);
+        self.last.filter(|_| in_sight).map_or(0, asked)
     }
 
     pub(super) fn has_completed(&self) -> bool {

@@ -349,7 +349,8 @@ fn each_connection(family: Family, payload: &[u8], each: &mut impl FnMut(Connect
     let info = NlasIterator::new(payload.get(INET_RESPONSE..).unwrap_or_default())
         .filter_map(Result::ok)
         .find(|attribute| attribute.kind() == INET_DIAG_INFO)
-        .and_then(|attribute| tcp_info(attribute.value()));
+        .and_then(|attribute| tcp_info(attribute.value()))
+        .map(|info| TcpInfo { bytes_in: tcp::bytes_in(header.state, info.bytes_in), ..info });
     let (unread, unsent) = tcp::queues(state, header.recv_queue, header.send_queue);
     let sample = Sample { state, unread, unsent, info };
     let id = socket_id(family, &header.socket_id);

@@ -62,10 +62,9 @@ pub struct TcpInfo {
     pub data_in: u32,
     /// Segments sent without data: acknowledgements of our own, the SYN-ACK.
     pub bare_out: u32,
-    /// Bytes received in order, and bytes that the client has acknowledged; both count SYN and FIN
-    /// as one each.
+    /// Bytes of data received in order.
     pub bytes_in: u64,
-    /// Bytes sent.
+    /// Bytes sent that the client has acknowledged.
     pub bytes_out: u64,
     /// The largest segment that may be sent, in bytes.
     pub mss: u32,
@@ -163,6 +162,15 @@ pub(super) fn queues(state: TcpState, unread: u32, unsent: u32) -> (u32, u32) {
     }
 }
 
+/// Bytes of data received, from the kernel's number, which counts a FIN as one.
+pub(super) fn bytes_in(number: u8, received: u64) -> u64 {
+    use netlink_packet_sock_diag::constants as c;
+    match number {
+        c::TCP_CLOSE_WAIT | c::TCP_CLOSING | c::TCP_LAST_ACK => received.saturating_sub(1),
+        _ => received,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +183,7 @@ mod tests {
         assert_eq!(queues(TcpState::Closing, 0, 1), (0, 0));
         assert_eq!(queues(TcpState::Closing, 0, 8), (0, 7));
         assert_eq!(queues(TcpState::Established, 1, 1), (1, 1));
+        assert_eq!([TCP_ESTABLISHED, TCP_CLOSE_WAIT].map(|state| bytes_in(state, 81)), [81, 80]);
     }
 
     #[test]

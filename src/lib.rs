@@ -54,8 +54,6 @@
     )
 )]
 
-// Read before anything is started, and fuzzed with overflow checks.
-#[allow(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects)]
 pub mod settings;
 mod supervise;
 

@@ -31,7 +31,12 @@ impl Moment {
 
 /// Half of a length.
 pub fn half(length: Duration) -> Duration {
-    length.checked_div(2).unwrap_or_default()
+    part(length, 2)
+}
+
+/// A length, divided into so many equal parts.
+pub fn part(length: Duration, parts: u32) -> Duration {
+    length.checked_div(parts).unwrap_or_default()
 }
 
 impl Add<Duration> for Moment {

@@ -199,7 +199,7 @@ impl Setting {
 /// A setting's row.
 pub fn by_id(id: Id) -> &'static Setting {
     // Rows and ids come from one list, in one order; a test holds that.
-    LIST.get(id as usize).unwrap_or(&LIST[0])
+    ROWS.get(id as usize).unwrap_or(&ROWS[0])
 }
 
 /// What most rows of a section have in common.
@@ -225,7 +225,9 @@ macro_rules! settings {
         pub enum Id { $(#[doc = concat!("The setting `", stringify!($id), "`.")] $id),* }
 
         /// Every setting, in the order of help.
-        pub static LIST: &[Setting] = &[$(Setting { id: Id::$id, ..$row }),*];
+        pub static LIST: &[Setting] = &ROWS;
+
+        static ROWS: [Setting; [$(Id::$id),*].len()] = [$(Setting { id: Id::$id, ..$row }),*];
     };
 }
 

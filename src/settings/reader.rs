@@ -9,7 +9,7 @@ use super::{
     programs, values,
 };
 use crate::lifecycle::{Plan, Rewrites, Schedule, Wait};
-use crate::moment::show_duration;
+use crate::moment::{half, part, show_duration};
 use crate::signal::{Signal, SignalSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         let known = program.as_ref().map(|program| program.value);
         let mut drain = self.drain()?;
         let times = self.times(platform, &drain)?;
-        drain.close.spread = (times.drain.value / 3).min(LONGEST_SPREAD);
+        drain.close.spread = part(times.drain.value, 3).min(LONGEST_SPREAD);
         let hooks = self.hooks(times.grace.value)?;
         let plan = self.plan(platform, program, &times, &hooks, &drain)?;
         let (signals, ready, log) = (self.signals()?, self.ready()?, self.log(around)?);
@@ -89,13 +89,13 @@ impl<'a> Reader<'a> {
         let named = self.value(Id::Platform, Platform::named)?;
         let platform = named.map_or_else(|| Platform::detect(around), |platform| platform.value);
         let grace = self.time(Id::Grace, platform.grace(), Origin::Default)?;
-        let usual = Duration::from_secs(5).min(grace.value / 3);
+        let usual = Duration::from_secs(5).min(part(grace.value, 3));
         let reserve = self.time(Id::Reserve, usual, Origin::Default)?;
         let until = grace.value.saturating_sub(reserve.value);
         if until.is_zero() {
             return Err(clash(Id::Reserve, &reserve, Id::Grace, &grace, "no time would be left to wait"));
         }
-        let usual = Duration::from_secs(5).min(until / 3);
+        let usual = Duration::from_secs(5).min(part(until, 3));
         let usual = if platform.routes_by_readiness() { usual } else { Duration::ZERO };
         let pre_stop = self.time(Id::PreStop, usual, Origin::Default)?;
         if pre_stop.value >= until {
@@ -105,9 +105,9 @@ impl<'a> Reader<'a> {
         let drain_for = self.time(Id::DrainTimeout, until.saturating_sub(pre_stop.value), Origin::Default)?;
         let drain_for = drain_for.value.min(until.saturating_sub(pre_stop.value));
         let mut drain = self.drain()?;
-        drain.close.spread = (drain_for / 3).min(LONGEST_SPREAD);
+        drain.close.spread = part(drain_for, 3).min(LONGEST_SPREAD);
         let own_ports = self.ready()?.health.iter().map(SocketAddr::port).collect();
-        let until = pre_stop.value + drain_for;
+        let until = pre_stop.value.saturating_add(drain_for);
         Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
@@ -194,8 +194,9 @@ impl<'a> Reader<'a> {
         let program = program.as_ref();
         let once = self.stop_once(program)?;
         // Hooks of one point run one after the other, each with its own limit.
-        let together =
-            |targets: &[Target]| (!targets.is_empty()).then(|| hooks.timeout * targets.len() as u32);
+        let together = |targets: &[Target]| {
+            (!targets.is_empty()).then(|| hooks.timeout.saturating_mul(targets.len() as u32))
+        };
         Ok(Plan {
             grace: times.grace.value,
             kill_margin: times.kill_margin.value,
@@ -225,9 +226,9 @@ impl<'a> Reader<'a> {
             )));
         }
         let kill_margin =
-            self.time(Id::KillMargin, Duration::from_secs(1).min(grace.value / 10), Origin::Default)?;
+            self.time(Id::KillMargin, Duration::from_secs(1).min(part(grace.value, 10)), Origin::Default)?;
         let (usual, from) = if platform.routes_by_readiness() {
-            (Duration::from_secs(5).min(grace.value / 3), Origin::Default)
+            (Duration::from_secs(5).min(part(grace.value, 3)), Origin::Default)
         } else {
             (Duration::ZERO, by_platform)
         };
@@ -251,7 +252,8 @@ impl<'a> Reader<'a> {
             return Err(clash(Id::PreStop, &pre_stop, Id::Grace, &grace, &why));
         }
         let rest = kill_at.saturating_sub(pre_stop.value);
-        let usual = (grace.value * 2 / 3).saturating_sub(pre_stop.value).max(rest / 2);
+        let two_thirds = part(grace.value.saturating_mul(2), 3);
+        let usual = two_thirds.saturating_sub(pre_stop.value).max(half(rest));
         let drain_for = self.time(Id::DrainTimeout, usual, Origin::Default)?;
         if drain_for.origin.is_explicit() && drain_for.value >= rest && drain.on {
             let why = format!(
@@ -414,7 +416,7 @@ impl<'a> Reader<'a> {
             }
             target @ (Target::Exec(_) | Target::Http(_)) => Ok(target),
         };
-        let usual = Duration::from_secs(10).min(grace / 3);
+        let usual = Duration::from_secs(10).min(part(grace, 3));
         Ok(HookSettings {
             on_start: self.list(Id::OnStart, hook)?,
             on_stop: self.list(Id::OnStop, hook)?,

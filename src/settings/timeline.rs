@@ -37,7 +37,7 @@ fn moments(settings: &Settings) -> Vec<(Duration, String)> {
     let mut at = plan.pre_stop;
     if let Some(drain) = plan.drain {
         moments.push((at, format!("draining: until nothing is in flight, at most {}", show_duration(drain))));
-        at += drain;
+        at = at.saturating_add(drain);
     }
     let latest = if plan.drain.is_some() { "at the latest, " } else { "" };
     let kill_at = plan.grace.saturating_sub(plan.kill_margin);

@@ -289,7 +289,8 @@ impl File<'_> {
     }
 
     fn line(&self, at: usize) -> usize {
-        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count() + 1
+        let before = self.text.bytes().take(at);
+        before.filter(|byte| *byte == b'\n').count().saturating_add(1)
     }
 }
 

@@ -25,10 +25,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let (mut total, mut rest, mut last_unit) = (0.0, text, f64::INFINITY);
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let unit_end =
-            rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).map_or(rest.len(), |at| at + digits);
-        let unit = match &rest[digits..unit_end] {
+        let (digits, behind) = leading(rest, |c| c.is_ascii_digit() || c == '.');
+        let (name, behind) = leading(behind, |c| c.is_ascii_alphabetic());
+        let unit = match name {
             "h" => 3600.0,
             "m" | "min" => 60.0,
             "s" | "sec" => 1.0,
@@ -39,10 +38,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         if unit >= last_unit {
             return Err(wrong());
         }
-        total += number(&rest[..digits]).map_err(|()| wrong())? * unit;
-        (rest, last_unit) = (&rest[unit_end..], unit);
+        total += number(digits).map_err(|()| wrong())? * unit;
+        (rest, last_unit) = (behind, unit);
     }
     if last_unit.is_infinite() { Err(wrong()) } else { bounded(total).ok_or_else(wrong) }
+}
+
+/// The longest beginning of such characters, and the rest.
+fn leading(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at_checked(text.find(|c| !belongs(c)).unwrap_or(text.len())).unwrap_or((text, ""))
 }
 
 /// Digits with at most one point, and no other notation of Rust's floats.
@@ -118,17 +122,12 @@ pub fn show_schedule(schedule: &Schedule) -> String {
         Schedule::Silent => return "none".to_owned(),
         Schedule::Steps(steps) => steps,
     };
-    let mut text = String::new();
-    for (index, step) in steps.iter().enumerate() {
-        text.push_str(&step.signal.to_string());
-        if index + 1 < steps.len() {
-            text.push_str(&match step.wait {
-                Wait::For(length) => format!("/{}/", show_duration(length)),
-                Wait::UntilBeforeKill(length) => format!("/kill-{}/", show_duration(length)),
-            });
-        }
-    }
-    text
+    let waited = |step: &Step| match step.wait {
+        Wait::For(length) => format!("{}/{}/", step.signal, show_duration(length)),
+        Wait::UntilBeforeKill(length) => format!("{}/kill-{}/", step.signal, show_duration(length)),
+    };
+    let Some((last, others)) = steps.split_last() else { return String::new() };
+    format!("{}{}", others.iter().map(waited).collect::<String>(), last.signal)
 }
 
 /// `USR1:HUP`, numbers as well; `USR1:0` drops it.
@@ -254,12 +253,9 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     let Some(rest) = url.strip_prefix("http://") else {
         return Ok(through_curl(method, url));
     };
-    let (host, path) = match rest.find(['/', '?']) {
-        Some(at) if rest.as_bytes()[at] == b'/' => (&rest[..at], rest[at..].to_owned()),
-        Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
-        None => (rest, "/".to_owned()),
-    };
-    let path = path.split('#').next().unwrap_or("/").to_owned();
+    let (host, path) = leading(rest, |c| c != '/' && c != '?');
+    let path = path.split('#').next().unwrap_or_default();
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let bad = |c: char| c.is_ascii_control() || c == ' ';
     if host.is_empty() || host.contains('@') || url.contains(bad) {
         return Err(format!("'{url}' is no URL; write http://127.0.0.1:8080/health"));

@@ -13,6 +13,9 @@ mod timeline;
 pub mod typed;
 pub mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use platform::{Platform, Surroundings};
 pub use programs::{PROGRAMS, Program, of_command as program_of};
 pub use timeline::timeline;

@@ -429,6 +429,44 @@ mod tests {
         assert_eq!(by_id(Id::Leftovers).text().matches("(default: 2s)").count(), 1);
         assert!(by_id(Id::Platform).text().contains(": systemd, kubernetes, ecs, "));
         assert!(by_id(Id::LogLevel).text().contains("how much to log: off, error"));
+        // The name of its value shows the choices already, and the programs are too many.
+        assert_eq!(by_id(Id::LogFormat).text(), "how to write lines to stderr (default: text)");
+        assert!(by_id(Id::Profile).text().ends_with("none: as an unknown one (default: by COMMAND)"));
+        assert_eq!(by_id(Id::Check).text(), by_id(Id::Check).help);
+    }
+
+    #[test]
+    fn help_shows_each_setting_in_its_section() {
+        let page = help();
+        for (section, first) in [
+            ("The stop", "    --grace TIME "),
+            ("Signals and processes", "-r, --rewrite FROM:TO "),
+            ("Exit status", "-e, --success-exit CODE "),
+            ("Readiness", "    --health ADDR:PORT "),
+            ("Drain", "    --drain auto|off "),
+            ("Hooks", "    --on-start TARGET "),
+            ("Log and report", "    --log-level LEVEL "),
+            ("Other", "    --install PATH "),
+        ] {
+            assert!(page.contains(&format!("\n{section}:\n  {first}")), "{section}: {page}");
+        }
+        for usage in ["    --stop-on SIG ", "    --drain-port PORT ", "-p, --parent-death-signal SIG "] {
+            assert!(page.contains(usage), "{usage}");
+        }
+        for setting in LIST {
+            assert_eq!(page.matches(&format!("  {} ", usage(setting))).count(), 1, "--{}", setting.long);
+        }
+    }
+
+    #[test]
+    fn a_setting_of_one_run_has_no_variable() {
+        let variable = |id| by_id(id).variable();
+        assert_eq!(variable(Id::PreStop).as_deref(), Some("ADIEU_PRE_STOP"));
+        assert_eq!(variable(Id::Config).as_deref(), Some("ADIEU_CONFIG"));
+        assert_eq!(
+            LIST.iter().filter(|setting| setting.key.is_none() && setting.variable().is_some()).count(),
+            1
+        );
     }
 
     /// A default is read as a value that someone typed would be.

@@ -213,6 +213,20 @@ mod tests {
         assert_eq!(guess(&[("container", "podman")], &[]), Platform::Docker);
     }
 
+    /// For the documentation.
+    #[test]
+    fn every_platform_has_a_note_and_all_but_none_have_signs() {
+        for platform in Platform::ALL {
+            assert!(platform.note().len() > 20, "{}", platform.name());
+            let files_or_variables = |sign: &&str| sign.starts_with('/') || **sign == sign.to_uppercase();
+            let odd =
+                platform.signs().into_iter().find(|sign| !files_or_variables(sign) && *sign != "container");
+            assert_eq!(odd, None, "{}", platform.name());
+            assert_eq!(platform.signs().is_empty(), *platform == Platform::None, "{}", platform.name());
+        }
+        assert_eq!(Platform::Docker.signs(), ["/.dockerenv", "/run/.containerenv", "container"]);
+    }
+
     #[test]
     fn every_schedule_in_the_table_is_valid() {
         for platform in Platform::ALL {

@@ -230,6 +230,10 @@ mod tests {
             ("python -X dev -m rq", Some("rq")),
             ("python rq", None),
             ("npx --yes sidekiq", Some("sidekiq")),
+            ("npx -p ruby --package rack sidekiq", Some("sidekiq")),
+            // Behind -- stands the program, whatever its name looks like.
+            ("tini -- -g nginx", None),
+            ("python -- rq", None),
             ("tini --", None),
             ("tini -p", None),
             ("tini tini tini tini tini nginx", None),
@@ -257,6 +261,31 @@ mod tests {
                 assert_eq!(program.stop_once, schedule.is_none(), "{name}");
             }
         }
+    }
+
+    /// The STOPSIGNAL of their images.
+    #[test]
+    fn programs_are_asked_to_stop_by_the_signals_of_their_images() {
+        for (names, asks) in [
+            (
+                "nginx openresty php-fpm unicorn starman hypnotoad nghttpx resque gitlab-runner teleport",
+                Some("QUIT"),
+            ),
+            ("httpd apache2", Some("WINCH")),
+            ("haproxy", Some("USR1")),
+            ("postgres lighttpd pgcat pgdog uwsgi", Some("INT")),
+            ("beanstalkd sidekiq pgbouncer rq buildkite-agent", None),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(by_name(name).unwrap().asks, asks, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_profile_is_a_program_by_its_first_name_or_none() {
+        assert_eq!(choices().len(), PROGRAMS.len() + 1);
+        assert_eq!((choices().first(), choices().last()), (Some(&"nginx"), Some(&"none")));
     }
 
     #[test]

@@ -367,5 +367,45 @@ fn each_task_has_its_words() {
     assert!(refusal("--probe livez").contains("--health"));
     assert!(refusal("--probe tea --health :8086").contains("readyz, livez or status"));
     assert!(refusal("--grace 5s").contains("no COMMAND given"));
+    assert!(refusal("--profile emacs app").contains("'emacs' is no known program; write nginx, httpd, "));
     assert!(refusal("--report= app").contains("needs a value"));
+}
+
+/// Whatever else is wrong, whoever asks for help gets it.
+#[test]
+fn what_only_shows_a_text_reads_no_settings() {
+    for words in ["--help", "--license", "--version"] {
+        assert!(matches!(with(&[("ADIEU_TYPO", "1")]).task(words), Ok(Task::Show(_))), "{words}");
+    }
+}
+
+#[test]
+fn the_timeline_shows_each_phase_of_the_stop() {
+    let page = |words: &str| timeline(&settings(words));
+    let usual = page("--stop QUIT/3s/TERM --on-stop exec:a --on-stop exec:b");
+    let (head, stop) = usual.split_once("\nwhen TERM requests a stop:\n").expect("a timeline");
+    assert!(head.starts_with(&format!("adieu {}: these settings are valid\n\n", env!("CARGO_PKG_VERSION"))));
+    assert!(head.contains("  grace                30s                     default\n"), "{head}");
+    assert_eq!(
+        stop.lines().collect::<Vec<_>>(),
+        [
+            "      0s  pre-stop: readiness fails at once, the app goes on serving, 2 hooks run",
+            "      5s  draining: until nothing is in flight, at most 15s",
+            "     20s  at the latest, stopping: the app gets QUIT/3s/TERM",
+            "     29s  killing: the app and all leftovers get KILL",
+            "     30s  the platform kills",
+        ]
+    );
+    assert!(page("--on-stop exec:a").contains("serving, 1 hook runs\n"));
+    assert!(page("").contains("goes on serving\n"));
+    assert!(page("").contains("stopping: the app gets the signal of the stop request\n"));
+    assert!(page("--stop none").contains("stopping: the app gets no signal from adieu"));
+    let without_drain = page("--drain off --stop-on INT,TERM");
+    assert!(without_drain.contains("when INT or TERM requests a stop:\n"));
+    assert!(without_drain.contains("      5s  stopping: ") && !without_drain.contains("draining: "));
+    assert!(!page("").contains("warning: "));
+    let lacking = timeline(&with(&[]).settings("php-fpm"));
+    assert!(lacking.contains("\nwarning: php-fpm drops its requests"), "{lacking}");
+    let helped = timeline(&with(&[]).settings("uwsgi"));
+    assert!(helped.contains("\nthe app gets UWSGI_HOOK_MASTER_START=unix_signal:2"), "{helped}");
 }

@@ -43,7 +43,7 @@ impl Typed {
         let mut typed = Typed { layers: [flags, Vec::new(), Vec::new()], command };
         if !typed.wants_no_settings() {
             typed.layers[1] = variables(environment)?;
-            typed.layers[2] = file(typed.one(Id::Config))?;
+            typed.layers[2] = file(typed.one(Id::Config), Path::new(DEFAULT_FILE))?;
         }
         Ok(typed)
     }
@@ -203,10 +203,10 @@ fn split(setting: &Setting, value: &OsStr) -> Vec<OsString> {
     }
 }
 
-fn file(named: Option<&Entry>) -> Result<Vec<Entry>, Refusal> {
+fn file(named: Option<&Entry>, usual: &Path) -> Result<Vec<Entry>, Refusal> {
     let (path, must_exist) = match named {
         Some(entry) => (PathBuf::from(&entry.value), true),
-        None => (PathBuf::from(DEFAULT_FILE), false),
+        None => (usual.to_owned(), false),
     };
     match std::fs::read_to_string(&path) {
         Ok(text) => File { path: &path, text: &text }.entries(),
@@ -319,6 +319,130 @@ pub fn written_as(id: Id, origin: &Origin) -> String {
         }
         Origin::Flag(_) | Origin::Default | Origin::Detected | Origin::Platform(_) | Origin::Program(_) => {
             format!("--{}", setting.long)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_variables(given: &[(&str, &str)]) -> Result<Vec<Entry>, Refusal> {
+        variables(given.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// The kubelet's variables of a service called adieu, and the hooks' own.
+    #[test]
+    fn variables_that_others_set_are_no_settings() {
+        for (name, value) in [
+            ("ADIEU_SERVICE_HOST", "10.0.0.1"),
+            ("ADIEU_SERVICE_PORT", "80"),
+            ("ADIEU_SERVICE_PORT_HTTP", "80"),
+            ("ADIEU_PORT", "tcp://10.0.0.1:80"),
+            ("ADIEU_DRAIN_PORT", "tcp://10.0.0.1:80"),
+            ("ADIEU_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("ADIEU_PORT_80_TCP_PROTO", "tcp"),
+            ("ADIEU_PORT_53_UDP_PORT", "53"),
+            ("ADIEU_PHASE", "draining"),
+            ("ADIEU_APP_PID", "7"),
+            ("ADIEU_EXIT_STATUS", "0"),
+            ("ADIEU_STOP_SIGNAL", "TERM"),
+            ("ADIEU_GRACE", ""),
+            ("ADIEUX", "x"),
+        ] {
+            assert_eq!(in_variables(&[(name, value)]).unwrap().len(), 0, "{name}");
+        }
+        // These look alike, and are typos.
+        for (name, value) in [
+            ("ADIEU_PORT", "80"),
+            ("ADIEU_HOST", "tcp://10.0.0.1:80"),
+            ("ADIEU_PORT_80", "80"),
+            ("ADIEU_80_TCP", "80"),
+            ("ADIEU_80_UDP", "80"),
+            ("ADIEU_PHASES", "x"),
+        ] {
+            let line = in_variables(&[(name, value)]).err().expect(name).0;
+            assert!(line.starts_with(&format!("unknown variable {name}; ")), "{line}");
+        }
+        assert_eq!(in_variables(&[("ADIEU_DRAIN_PORT", "80,81")]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_that_was_meant() {
+        let names = ["grace", "group", "drain", "drain-port"];
+        let near = |typed: &str| nearest(typed, names.into_iter());
+        assert_eq!(near("grce"), Some("grace"));
+        assert_eq!(near("drain-prot"), Some("drain-port"));
+        assert_eq!(near("drian"), Some("drain"));
+        assert_eq!(near("xyz"), None);
+        assert_eq!(unknown(&["--grce"]), "unknown option --grce; did you mean --grace?");
+        assert_eq!(unknown(&["--xyz"]), "unknown option --xyz; see adieu --help");
+    }
+
+    fn unknown(words: &[&str]) -> String {
+        flags(words.iter().map(OsString::from)).err().expect("refused").0
+    }
+
+    fn in_file(text: &str) -> Result<Vec<String>, String> {
+        let file = File { path: Path::new("a.toml"), text };
+        let shown = |entry: &Entry| {
+            format!("{} = {}", written_as(entry.id, &entry.origin), entry.value.to_string_lossy())
+        };
+        file.entries().map(|entries| entries.iter().map(shown).collect()).map_err(|refusal| refusal.0)
+    }
+
+    #[test]
+    fn a_file_has_tables_or_dotted_keys_and_each_value_its_line() {
+        let text = "platform = \"none\"\nstop.grace = 40\n[signals]\ngroup = true\nrewrite = [\"USR1:HUP\",\n                     \"USR2:0\"]\n[drain]\nquiet = 1.5\n";
+        let values = [
+            "a.toml:1: platform = none",
+            "a.toml:2: stop.grace = 40",
+            "a.toml:4: signals.group = true",
+            "a.toml:5: signals.rewrite = USR1:HUP",
+            "a.toml:6: signals.rewrite = USR2:0",
+            "a.toml:8: drain.quiet = 1.5",
+        ];
+        let mut found = in_file(text).unwrap();
+        found.sort();
+        assert_eq!(found, values);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_has_its_line() {
+        for (text, line) in [
+            ("\n[stop]\ngrce = 3\n", "a.toml:3: unknown key stop.grce; did you mean stop.grace?"),
+            ("xyz = 3\n", "a.toml:1: unknown key xyz"),
+            ("[stop]\ngrace = [1]\n", "a.toml:2: stop.grace cannot be an array"),
+            ("[stop]\ngrace = { a = 1 }\n", "a.toml:2: stop.grace cannot be a table"),
+            ("[stop]\n\ngrace = 2026-01-01\n", "a.toml:3: stop.grace cannot be a datetime"),
+        ] {
+            assert_eq!(in_file(text), Err(line.to_owned()), "{text}");
+        }
+        let broken = in_file("[stop]\ngrace = \n").unwrap_err();
+        assert!(broken.starts_with("a.toml:2: "), "{broken}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_named_need_not_exist() {
+        let named = |path: &str| {
+            let entry = Entry { id: Id::Config, value: path.into(), origin: Origin::Flag("config") };
+            file(Some(&entry), Path::new("/")).map(|entries| entries.len())
+        };
+        let usual = |path: &str| file(None, Path::new(path)).map(|entries| entries.len());
+        // The second cannot be looked for, as when no descriptor is left.
+        for path in ["/nowhere/adieu.toml", "/dev/null/adieu.toml"] {
+            assert_eq!(usual(path), Ok(0), "{path}");
+            let line = named(path).unwrap_err().0;
+            assert!(line.starts_with(&format!("cannot read settings file '{path}': no")), "{line}");
+        }
+        // What is there and cannot be read is refused.
+        for refused in [usual("/"), named("/")] {
+            assert_eq!(refused.unwrap_err().0, "cannot read settings file '/': is a directory");
+        }
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/clippy.toml");
+        for refused in [usual(own), named(own)] {
+            let line = refused.unwrap_err().0;
+            assert!(line.contains("clippy.toml:2: unknown key arithmetic-side-effects-allowed"), "{line}");
         }
     }
 }

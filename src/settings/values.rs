@@ -263,7 +263,7 @@ fn http(method: &'static str, url: &str) -> Result<Target, String> {
     // A colon inside an IPv6 address does not begin a port.
     let has_port = host.rsplit_once(':').is_some_and(|(before, port)| {
         let address_is_whole = !before.contains(':') || before.ends_with(']');
-        address_is_whole && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+        address_is_whole && !port.is_empty()
     });
     let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
     match address(&with_port) {
@@ -298,6 +298,9 @@ mod tests {
             ("1h", 3_600_000),
             ("0.25", 250),
             (" 2s ", 2000),
+            ("2min1sec", 121_000),
+            ("2000us", 2),
+            ("8784h", 366 * 24 * 3_600_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -319,6 +322,7 @@ mod tests {
             "5ss",
             "..",
             "99999999999h",
+            "8784h1s",
             "٣s",
         ] {
             assert!(duration(text).is_err(), "{text}");
@@ -354,6 +358,30 @@ mod tests {
     }
 
     #[test]
+    fn some_signals_cannot_be_caught_and_one_cannot_ask_for_a_stop() {
+        for (text, can_be_caught, can_ask) in
+            [("KILL", false, false), ("SIGSTOP", false, false), ("CHLD", true, false), ("15", true, true)]
+        {
+            assert_eq!((catchable(text).is_ok(), request(text).is_ok()), (can_be_caught, can_ask), "{text}");
+        }
+        assert_eq!(rewrite("USR1:HUP"), Ok((Signal::USR1, Some(Signal::HUP))));
+        assert_eq!(rewrite("USR1: 0"), Ok((Signal::USR1, None)));
+        assert!(rewrite("KILL:HUP").is_err() && rewrite("HUP:NOPE").is_err() && rewrite("HUP").is_err());
+    }
+
+    #[test]
+    fn numbers_have_their_bounds() {
+        assert_eq!([port("1"), port(" 65535 ")], [Ok(1), Ok(65535)]);
+        assert_eq!([status("0"), status("255")], [Ok(0), Ok(255)]);
+        for text in ["0", "65536", "-1", "", "http"] {
+            assert!(port(text).is_err(), "{text}");
+        }
+        for text in ["256", "-1", ""] {
+            assert!(status(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn targets_without_a_name_to_look_up_are_asked_by_adieu_itself() {
         let plain = |text: &str| match target(text).unwrap() {
             Target::Http(http) => {
@@ -368,6 +396,7 @@ mod tests {
         assert_eq!(plain("tcp://localhost:5432"), "Tcp(127.0.0.1:5432)");
         assert!(plain("https://example.org/").contains("curl"));
         assert!(plain("http://service.internal:80/").contains("curl"));
+        assert!(plain("http://localhost:/").contains("curl"), "an empty port is the usual one");
     }
 
     #[test]
@@ -382,6 +411,9 @@ mod tests {
             "http://",
             "http:// x/",
             "http://127.0.0.1:99999/",
+            "http://127.0.0.1:8O8O/",
+            "http://[::1]:http/",
+            "http://service.internal:web/",
             "http://a@b/",
         ] {
             assert!(target(text).is_err(), "{text}");

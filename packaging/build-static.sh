@@ -85,6 +85,10 @@ case $target in
         echo "cannot build for $target: 'rustup target add $target', or, on Debian, packaging/musl/install.sh" >&2
         exit 1
     fi
+    if [ -z "$host" ]; then
+        echo "cannot build: no Rust here; install it (https://rustup.rs), or on Debian run packaging/musl/install.sh" >&2
+        exit 1
+    fi
     echo "no musl here (packaging/musl/install.sh on Debian, or 'rustup target add $target'): linking glibc" >&2
     target=$host
     ;;

@@ -256,9 +256,10 @@ fn read_event(line: &str) -> Option<SandboxEvent> {
     }
 }
 
-/// The last line that is not empty.
+/// The last line that is not empty, and is not adieu's at its start, which tells nothing of the app.
 pub(crate) fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("none").to_owned()
+    let tells = |line: &&str| !line.trim().is_empty() && !line.starts_with("adieu: version ");
+    text.lines().rfind(tells).unwrap_or("none").to_owned()
 }

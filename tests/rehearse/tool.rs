@@ -155,6 +155,7 @@ fn what_cannot_be_rehearsed_says_why() {
     cannot("-q -- /no/such/program", "not found");
     cannot("-q --bare -- /no/such/program", "no such file");
     cannot("-q --bare -- sh -c", "ended by itself with status 2");
+    cannot("-q -- true", "ended by itself with status 0 before the stop request; its last output: none");
     cannot("-q --bare --start 1s -- sleep 60", "did not listen on any port within 1 s");
     cannot(
         "-q --start 1s --port 1 -- sleep 60",

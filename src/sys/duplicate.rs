@@ -11,13 +11,15 @@
 //! [SO_COOKIE in socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::describe;
+use super::{aside, describe};
 use crate::process::Pid;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, setsockopt, shutdown};
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 
@@ -38,6 +40,8 @@ pub enum Failure {
     /// Process, descriptor or connection are not there any more, or another socket has the number:
     /// an answer, not an error.
     Gone,
+    /// Its close waits for the client (SO_LINGER in socket(7)), so it is left alone.
+    Lingers,
     /// EPERM: the call is filtered (Docker's default seccomp profile), or the process is another
     /// user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking
     /// again will not help.
@@ -67,6 +71,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Failure::Gone => f.write_str("the connection is gone"),
+            Failure::Lingers => f.write_str("its close waits for the client"),
             Failure::Refused(errno) | Failure::Passing(errno) => f.write_str(&describe(&(*errno).into())),
         }
     }
@@ -86,13 +91,15 @@ impl Process {
 
     /// Duplicates its descriptor `fd`, which must be the socket with this cookie.
     ///
-    /// Errors: `Gone` when it is closed or another socket; `Refused` where that is forbidden.
+    /// Errors: `Gone` when it is closed or another socket; `Lingers`; `Refused` where that is
+    /// forbidden.
     pub fn duplicate(&self, fd: RawFd, cookie: u64) -> Result<Duplicate, Failure> {
         // SAFETY: pidfd_getfd takes three integers; neither nix nor std has it.
         let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
-        let socket = owned(copy)?;
-        match getsockopt(&socket, Cookie) {
-            Ok(found) if found == cookie => Ok(Duplicate(socket)),
+        let copy = Duplicate(ManuallyDrop::new(owned(copy)?));
+        match getsockopt(&*copy.0, Cookie) {
+            Ok(found) if found == cookie && copy.may_wait() => Err(Failure::Lingers),
+            Ok(found) if found == cookie => Ok(copy),
             // The number belongs to something else by now, be it a socket or not (ENOTSOCK).
             Ok(_) | Err(_) => Err(Failure::Gone),
         }
@@ -131,7 +138,7 @@ pub struct Tail {
 
 /// The app's own socket, for as short a time as possible: see above.
 #[derive(Debug)]
-pub struct Duplicate(OwnedFd);
+pub struct Duplicate(ManuallyDrop<OwnedFd>);
 
 impl Duplicate {
     /// Errors: `Gone` when it is no TCP connection.
@@ -159,19 +166,25 @@ impl Duplicate {
         tail(info, u32::try_from(unread).unwrap_or(0)).ok_or(Failure::Refused(Errno::ENOSYS))
     }
 
+    /// Whether its close may sleep: of a socket that lingers, or of what is no socket, such as a file
+    /// on NFS.
+    fn may_wait(&self) -> bool {
+        !getsockopt(&*self.0, Linger).is_ok_and(|linger| linger.l_onoff == 0 || linger.l_linger == 0)
+    }
+
     /// Holds back, from now on, what does not fill a segment.
     pub fn cork(&self) -> Result<(), Failure> {
-        setsockopt(&self.0, Cork, &true).map_err(Failure::of)
+        setsockopt(&*self.0, Cork, &true).map_err(Failure::of)
     }
 
     /// Sends what was held back, and holds back no more.
     pub fn uncork(&self) -> Result<(), Failure> {
-        setsockopt(&self.0, Cork, &false).map_err(Failure::of)
+        setsockopt(&*self.0, Cork, &false).map_err(Failure::of)
     }
 
     /// Whether it is corked, by us or by the app.
     pub fn is_corked(&self) -> Result<bool, Failure> {
-        getsockopt(&self.0, Cork).map_err(Failure::of)
+        getsockopt(&*self.0, Cork).map_err(Failure::of)
     }
 
     /// The app reads end-of-file once it has read what is there, as if its client had hung up.
@@ -196,6 +209,19 @@ impl Duplicate {
             Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
             Err(Errno::EAGAIN) => Ok(&[]),
             Err(errno) => Err(Failure::of(errno)),
+        }
+    }
+}
+
+/// The app may have closed its own descriptor meanwhile: then this is the socket's end.
+impl Drop for Duplicate {
+    fn drop(&mut self) {
+        let may_wait = self.may_wait();
+        // SAFETY: it is taken once, here, and nothing uses it afterwards.
+        let descriptor = unsafe { ManuallyDrop::take(&mut self.0) };
+        if may_wait && let Err((_, unclosed)) = aside::close(vec![descriptor]) {
+            // No process to be had. It stays open until adieu ends, which waits for nobody.
+            let _left_open: Vec<RawFd> = unclosed.into_iter().map(IntoRawFd::into_raw_fd).collect();
         }
     }
 }
@@ -244,7 +270,7 @@ impl Arrivals {
     pub fn watch(&mut self, cookie: u64, socket: Duplicate) -> Result<(), Failure> {
         // Edge-triggered: told for each arrival, whether or not the app has already read it.
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, cookie);
-        self.epoll.add(&socket.0, event).map_err(Failure::of)?;
+        self.epoll.add(&*socket.0, event).map_err(Failure::of)?;
         self.watched.push((cookie, socket));
         Ok(())
     }
@@ -318,6 +344,42 @@ mod tests {
         assert_eq!(process.duplicate(file.as_raw_fd(), cookie).unwrap_err(), Failure::Gone, "no socket");
         assert_eq!(process.duplicate(1_000_000, cookie).unwrap_err(), Failure::Gone, "no descriptor");
         assert_eq!(Process::open(Pid::new(i32::MAX).unwrap()).unwrap_err(), Failure::Gone, "no process");
+    }
+
+    /// The server's end waits for its client when it is closed, which does not read.
+    fn lingering() -> (TcpStream, TcpStream, Duplicate) {
+        let (mut server, client, duplicate) = connected();
+        server.set_nonblocking(true).unwrap();
+        while server.write(&[0; 1 << 16]).is_ok() {}
+        linger_for(&server, 120);
+        (server, client, duplicate)
+    }
+
+    fn linger_for(socket: &TcpStream, seconds: i32) {
+        setsockopt(socket, Linger, &libc::linger { l_onoff: 1, l_linger: seconds }).unwrap();
+    }
+
+    /// As when the app closes a connection that is watched for a request.
+    #[test]
+    fn nobody_waits_for_the_close_of_the_last_descriptor() {
+        let (server, client, duplicate) = lingering();
+        drop(server);
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(duplicate);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("it does not wait for the client");
+        drop(client);
+    }
+
+    #[test]
+    fn what_lingers_is_left_alone() {
+        let (server, _client, _) = connected();
+        for (seconds, is_left) in [(0, false), (1, true)] {
+            linger_for(&server, seconds);
+            assert_eq!(own(&server).err(), is_left.then_some(Failure::Lingers), "{seconds} s");
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@
 //! | execve of a helper | the same | happens in the child; a check's limit gives it up, and no second one is started beside it |
 //! | open of /dev/null, pipe2, socket, bind, listen, signalfd, pidfd_open | - | memory alone |
 //! | connect, accept, read, write, send, recv, shutdown of sockets | the peer | O_NONBLOCK or MSG_DONTWAIT; a number of calls a turn |
-//! | close of our own sockets | the peer, with SO_LINGER | never set on ours; a duplicate of the app's socket is not the last one while the app has it |
-//! | close of descriptors that others passed | the peer, a file server | a process of its own ([`aside`]) |
+//! | close of our own sockets | the peer, with SO_LINGER | never set on ours |
+//! | close of descriptors that others passed, and of duplicates of the app's that linger | the peer, a file server | a process of its own ([`aside`]) |
 //! | sock_diag and other netlink | - | the kernel answers while it is asked; the dump's size is bounded by its reader |
 //! | reads of /proc | a lock of the process that is looked at | the kernel's own short sections; /proc/PID/cmdline and environ, which can wait for that process's memory, are not read |
 //! | kill, sigqueue, waitpid with WNOHANG, getpid, prctl | - | - |

@@ -1,7 +1,7 @@
 //! Acts on the decisions: finds the sockets, looks at them, corks and shuts them, each through a
 //! duplicate that is closed at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -77,6 +77,8 @@ pub(in crate::drain) struct LetGo {
 struct DuplicateSockets {
     places: HashMap<u64, (Pid, RawFd)>,
     processes: HashMap<Pid, Process>,
+    /// The cookies of those that linger.
+    left_alone: HashSet<u64>,
     /// The cookies of those that are still to be found, by inode.
     wanted: HashMap<u32, u64>,
     walk: Option<Walk>,
@@ -164,7 +166,7 @@ impl LetGo {
         let done = self.hear(now).and_then(|()| self.go_on(now));
         let walked = self.sockets.walk_on(now);
         match done.and(walked) {
-            Ok(()) | Err(Failure::Gone) => {}
+            Ok(()) | Err(Failure::Gone | Failure::Lingers) => {}
             Err(Failure::Passing(_)) => self.not_before = now + WANT_PASSES,
             Err(refused @ Failure::Refused(_)) => self.give_up(&refused),
         }
@@ -251,7 +253,7 @@ impl LetGo {
                 self.arrivals = Some(arrivals);
                 self.arrivals_until = now + WATCH_FOR;
             }
-            Err(Failure::Gone | Failure::Passing(_)) => {}
+            Err(Failure::Gone | Failure::Lingers | Failure::Passing(_)) => {}
             Err(refused @ Failure::Refused(_)) => self.give_up(&refused),
         }
     }
@@ -291,7 +293,7 @@ fn settle(
     done: Result<Option<AttemptEnd>, Failure>,
 ) -> Result<(), Failure> {
     let end = match done {
-        Err(Failure::Gone) => schedule.gone(now, cookie),
+        Err(Failure::Gone | Failure::Lingers) => schedule.gone(now, cookie),
         done => done?,
     };
     if let Some(end) = end {
@@ -319,11 +321,18 @@ impl DuplicateSockets {
             std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Process::open(pid)?),
         };
         let socket = process.duplicate(fd, cookie);
-        if socket.as_ref().is_err_and(|failure| *failure == Failure::Gone) {
+        match socket {
             // Closed, or moved to another descriptor, or the process has ended and another may get
             // its pid.
-            self.places.remove(&cookie);
-            self.processes.remove(&pid);
+            Err(Failure::Gone) => {
+                self.places.remove(&cookie);
+                self.processes.remove(&pid);
+            }
+            Err(Failure::Lingers) => {
+                self.places.remove(&cookie);
+                self.left_alone.insert(cookie);
+            }
+            Ok(_) | Err(Failure::Refused(_) | Failure::Passing(_)) => {}
         }
         socket
     }
@@ -333,7 +342,7 @@ impl DuplicateSockets {
         for candidate in candidates {
             match self.duplicate(candidate.cookie).and_then(|socket| arrivals.watch(candidate.cookie, socket))
             {
-                Ok(()) | Err(Failure::Gone) => {}
+                Ok(()) | Err(Failure::Gone | Failure::Lingers) => {}
                 Err(failure) => return Err(failure),
             }
         }
@@ -351,11 +360,15 @@ impl DuplicateSockets {
             return;
         }
         let mut places = std::mem::take(&mut self.places);
+        let left_alone = std::mem::take(&mut self.left_alone);
         self.wanted.clear();
         for candidate in candidates {
             match places.remove(&candidate.cookie) {
                 Some(place) => {
                     self.places.insert(candidate.cookie, place);
+                }
+                None if left_alone.contains(&candidate.cookie) => {
+                    self.left_alone.insert(candidate.cookie);
                 }
                 None => {
                     self.wanted.insert(candidate.inode, candidate.cookie);

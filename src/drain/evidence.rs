@@ -20,9 +20,9 @@
 //! | the same, and threads of the app block in reads on other connections | `MayGoOn`, then `Answered` | for `--drain-longest` |
 //! | the same, where answers of this listener pause | `MayGoOn`, then `Answered` | for longer than the longest pause |
 //! | the same, and nothing like it was seen | `MayGoOn`, then `Answered` | for `--drain-longest` |
-//! | the same, and it may all be a TLS handshake | `Handshake`, then `Answered` | for a minute |
+//! | the same, and it may all be a TLS handshake, or settings of HTTP/2 | `Handshake`, then `Answered` | for a minute |
 //! | any of these, and a thread of the app blocks in a read on this very connection | `MayGoOn`, then `Answered` | for twice `--drain-quiet`, or as if unseen |
-//! | the app sent last, one of short exchanges at even intervals | `Routine` | no |
+//! | the app sent last, one of short exchanges at even intervals, and no small frames but pings of a websocket | `Routine` | no |
 //! | both in one tick of the clock, and it is unknown which was last | `Tie`, then `OldTie` | for `--drain-longest` |
 //! | the same, on a connection that has been through many exchanges | `Tie`, then `OldTie` | for a minute |
 //! | the app has closed it, and all has arrived | `Closed` | no |
@@ -80,7 +80,7 @@ pub(super) enum Evidence {
     JustSent,
     /// Data went out, and answers like this one may pause for longer.
     MayGoOn,
-    /// All that went out may be a TLS handshake, with a request behind it.
+    /// All that went out may be a TLS handshake, or settings of HTTP/2, with a request behind it.
     Handshake,
     /// The last data in and out share a tick, and nothing tells which was first.
     Tie,
@@ -290,8 +290,7 @@ fn awaits_client(
     rhythm: &Rhythm,
     patience: &Patience,
 ) -> Option<Duration> {
-    let brief =
-        history.asks_briefly() || info.bytes_in.checked_div(info.data_in.into()).unwrap_or(0) <= BRIEF;
+    let brief = history.asks_briefly() || sends_small_frames(info);
     if history.reading != Reading::Yes || brief || rhythm.reads_ahead() {
         return None;
     }
@@ -300,6 +299,11 @@ fn awaits_client(
     } else {
         UNSEEN
     })
+}
+
+/// On the whole, the client's segments are too small for requests of HTTP/1.
+fn sends_small_frames(info: &TcpInfo) -> bool {
+    info.bytes_in.checked_div(info.data_in.into()).unwrap_or(0) <= BRIEF
 }
 
 /// The app sent last. Is its answer complete?
@@ -335,6 +339,7 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
         Some((shape, _)) if rhythm.knows(shape) => patience.quiet,
         Some((_, (_, answered))) if !present.first && rhythm.is_steady(answered) => twice,
         _ if present.overlapped => patience.longest,
+        None if sends_small_frames(info) => patience.longest,
         None if history.is_experienced(info, rhythm) && rhythm.is_steady(u64::MAX) => twice,
         None if history.reading == Reading::Elsewhere => patience.longest,
         None if history.is_experienced(info, rhythm) => UNSEEN,
@@ -344,7 +349,8 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
     if let Some(certain) = awaits_client(info, history, rhythm, patience) {
         return Silence { of: of.min(certain), evidence: Evidence::MayGoOn };
     }
-    if of >= patience.longest && may_be_handshake(info, history, rhythm) {
+    let handshake = may_be_handshake(info, history, rhythm) || may_be_http2_settings(info, history);
+    if of >= patience.longest && handshake {
         return Silence { of: LONG_SILENCE.max(patience.longest), evidence: Evidence::Handshake };
     }
     Silence { of, evidence: Evidence::MayGoOn }
@@ -354,14 +360,29 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
 /// the ClientHello, the client's end of the handshake and the request, which within milliseconds is
 /// answered by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
-    const AT_ONCE: Duration = Duration::from_millis(500);
-    let answered_within = info.received_ago.saturating_sub(info.sent_ago);
     !rhythm.speaks_plainly()
         && !history.has_completed()
         && (2..=5).contains(&info.data_in)
         && (2..=8).contains(&info.data_out)
         && has_room_for_handshake(info)
-        && answered_within <= AT_ONCE
+        && was_sent_at_once(info)
+}
+
+/// May the last that was sent be the settings and acknowledgements with which a connection of
+/// HTTP/2 begins, around and behind its first requests?
+fn may_be_http2_settings(info: &TcpInfo, history: &History) -> bool {
+    /// The preface, a frame of settings and the smallest of headers (RFC 9113).
+    const SMALLEST: u64 = 24 + 9 + 10;
+    !history.has_completed()
+        && (2..=5).contains(&info.data_in)
+        && info.bytes_in >= SMALLEST
+        && sends_small_frames(info)
+        && was_sent_at_once(info)
+}
+
+fn was_sent_at_once(info: &TcpInfo) -> bool {
+    const AT_ONCE: Duration = Duration::from_millis(500);
+    info.received_ago.saturating_sub(info.sent_ago) <= AT_ONCE
 }
 
 /// A connection from the app to a service, such as a database: is a query unanswered? The mirror of
@@ -768,6 +789,22 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_http2_are_no_answer_and_pauses_in_small_frames_no_rest() {
+        let sent = |data_in, bytes_in, silent| {
+            let counters = TcpInfo { data_in, data_out: 4, bytes_in, ..info(silent + 8, silent, silent) };
+            first_sight(open(counters))
+        };
+        for silent in [1_000, 9_999, 59_000] {
+            assert_eq!(sent(4, 90, silent), Evidence::Handshake);
+        }
+        assert_eq!(sent(4, 90, 60_000), Evidence::Answered);
+        // Of an older connection, as of any with small requests.
+        assert_eq!(sent(6, 130, 9_999), Evidence::MayGoOn);
+        assert_eq!(sent(6, 130, 10_000), Evidence::Answered);
+        assert_eq!(sent(6, 80 * 6, 6_200), Evidence::Answered, "requests of HTTP/1");
+    }
+
+    #[test]
     fn where_one_segment_was_answered_there_is_no_handshake() {
         let mut rhythm = Rhythm::default();
         let mut plain = Client::connects(0);
@@ -813,6 +850,26 @@ mod tests {
     }
 
     #[test]
+    fn pings_beside_a_request_and_messages_of_a_stream_are_no_health_check() {
+        // HTTP/2's ping, a message and its echo, a message and a window update; a websocket's ping.
+        for (asked, answered, routine) in [(17, 17, false), (34, 34, false), (34, 13, false), (10, 6, true)] {
+            let mut rhythm = Rhythm::default();
+            let mut client = Client::kept(5000, 300);
+            client.look(&mut rhythm);
+            for _ in 0..20 {
+                client.waits(850).exchange(asked, 4, answered, &mut rhythm);
+            }
+            let evidence = client.waits(50).look(&mut rhythm);
+            assert_eq!(evidence == Evidence::Routine, routine, "{asked} {answered}: {evidence:?}");
+            // Nor is a longer exchange on such a connection.
+            for _ in 0..6 {
+                client.waits(850).exchange(90, 4, 170, &mut rhythm);
+            }
+            assert_eq!(client.waits(50).look(&mut rhythm), Evidence::JustSent);
+        }
+    }
+
+    #[test]
     fn a_client_in_a_hurry_has_no_beat() {
         let mut rhythm = Rhythm::default();
         let mut client = Client::kept(5000, 300);
@@ -853,7 +910,7 @@ mod tests {
 
     /// A tie of a connection with several segments, of which no look has seen the beginning.
     fn tie(age: u64, acked: u64, bare_out: u32) -> Sample {
-        open(TcpInfo { data_in: 10, data_out: 9, bare_out, ..info(age, age, acked) })
+        open(TcpInfo { data_in: 10, data_out: 9, bare_out, bytes_in: 800, ..info(age, age, acked) })
     }
 
     #[test]

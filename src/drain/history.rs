@@ -317,12 +317,17 @@ impl History {
         self.open_rests >= 2
     }
 
-    /// The exchange that these counters end continues its even intervals.
+    /// The exchange that these counters end continues its even intervals. Small frames prove
+    /// nothing: HTTP/2's pings come and go beside a request, and so do the messages of a stream.
+    /// Only a websocket's pings do.
     pub(super) fn is_routine(&self, info: &TcpInfo) -> bool {
+        let sizes = self.sizes(info);
+        let brief = self.brief || sizes.0 <= BRIEF;
         self.beat.even >= 1
             && self.exchange.whole
             && !self.overlapped
-            && alike(self.sizes(info), self.beat.sizes)
+            && alike(sizes, self.beat.sizes)
+            && (!brief || sizes == self.beat.sizes && is_websocket_ping(sizes))
     }
 }
 
@@ -342,6 +347,13 @@ pub(super) fn has_room_for_handshake(info: &TcpInfo) -> bool {
 
 /// `HTTP/1.1 100 Continue` and two line ends: no answer but leave to send the body.
 const CONTINUE: u64 = 25;
+
+/// A client's frames carry a mask of four bytes (RFC 6455, section 5.2), and a pong has the payload
+/// of its ping.
+fn is_websocket_ping((asked, answered): (u64, u64)) -> bool {
+    const MASK: u64 = 4;
+    asked == answered.saturating_add(MASK)
+}
 
 fn alike(a: (u64, u64), b: (u64, u64)) -> bool {
     const NEARLY: u64 = 16;

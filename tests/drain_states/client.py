@@ -95,6 +95,13 @@ class Play:
             self.get("/fast"); time.sleep(0.01)
         self.ask(path); self.stop_then_answer()
     def kept(self, exchanges):
+        # The last answer comes later than its request by more than a tick of the kernel's clock.
+        self.open()
+        for _ in range(exchanges - 1):
+            self.get("/fast"); time.sleep(0.01)
+        self.get("/slow/0.02"); self.rest()
+    def kept_fast(self, exchanges):
+        # So fast that request and answer may share a tick, and nothing tells which was last.
         self.open()
         for _ in range(exchanges):
             self.get("/fast"); time.sleep(0.01)
@@ -137,6 +144,16 @@ class Play:
         self.open(); self.ask("/slow/6"); self.s.shutdown(socket.SHUT_WR); self.stop_then_answer()
     def leaked(self):
         self.open(); self.get("/leak"); self.s.close(); self.rest()
+    def backlog(self, seconds):
+        # Behind a request that a server without threads works on, in the queue of its listener.
+        path = f"/slow/{seconds}"
+        plays = [Play(self.state, self.port, self.tls) for _ in range(4)]
+        for play in plays:
+            play.open(); play.ask(path, "Connection: close"); time.sleep(0.2)
+        self.ready()
+        for play in plays:
+            assert play.r.answer() == 200
+        self.done()
     def health(self):
         self.open(); self.get("/fast"); self.rest()
         while True:
@@ -173,13 +190,14 @@ class Play:
                 if kind in (0, 1) and flags & 1: self.answers[stream].set()
         except Exception:
             pass
-    def h2_ask(self, path):
+    def h2_ask(self, path, method="GET"):
         self.stream += 2
         # Method, scheme and most paths by their index, the authority by its own after the first time.
         authority = b"\xbe" if self.stream > 1 else b"\x41\x09localhost"
-        block = b"\x82\x86" + (b"\x84" if path == "/fast" else b"\x04" + bytes([len(path)]) + path.encode()) + authority
+        block = {"GET": b"\x82\x86", "POST": b"\x83\x86"}[method]
+        block += (b"\x84" if path == "/fast" else b"\x04" + bytes([len(path)]) + path.encode()) + authority
         self.answers[self.stream] = threading.Event()
-        self.send(self.frame(1, 5, self.stream, block))
+        self.send(self.frame(1, 5 if method == "GET" else 4, self.stream, block))
         return self.answers[self.stream]
     def h2_get(self, path):
         assert self.h2_ask(path).wait(150)
@@ -189,11 +207,38 @@ class Play:
         self.h2_open(); self.h2_get("/fast"); self.rest()
         while True:
             self.send(self.frame(6, 0, 0, b"12345678")); time.sleep(1)
+    def h2_plain(self, path):
+        self.h2_open(); self.h2_get("/fast")
+        answer = self.h2_ask(path)
+        time.sleep(0.3); self.ready()
+        assert answer.wait(150); self.done()
     def h2_slow(self, seconds):
+        self.h2_plain(f"/slow/{seconds}")
+    def h2_slow_pinging(self, seconds):
+        # As clients with a keep-alive of their own do; the request began before anybody looked.
         self.h2_open(); self.h2_get("/fast")
         slow = self.h2_ask(f"/slow/{seconds}")
-        time.sleep(0.3); self.ready()
-        assert slow.wait(150); self.done()
+        time.sleep(1.5); self.ready()
+        while not slow.wait(0.9):
+            self.send(self.frame(6, 0, 0, b"12345678"))
+        self.done()
+    def h2_upload(self, size, seconds):
+        # The server answers the body with window updates, and works then.
+        self.h2_open(); self.h2_get("/fast")
+        answer = self.h2_ask(f"/upload/{seconds}", "POST")
+        for left in range(size, 0, -15000):
+            self.send(self.frame(0, 1 if left <= 15000 else 0, self.stream, b"x" * min(left, 15000))); time.sleep(0.05)
+        self.ready()
+        assert answer.wait(150); self.done()
+    def h2_stream(self, messages, pause):
+        # Messages both ways on one stream, as in gRPC.
+        self.h2_open()
+        answer = self.h2_ask("/echo", "POST")
+        for n in range(messages):
+            if n == 1: self.ready()
+            self.send(self.frame(0, 0, self.stream, b"\0\0\0\0\x14" + b"m" * 20)); time.sleep(pause)
+        self.send(self.frame(0, 1, self.stream, b""))
+        assert answer.wait(150); self.done()
     def h2_multiplexed(self, seconds):
         self.h2_open(); self.h2_get("/fast")
         slow = self.h2_ask(f"/slow/{seconds}")
@@ -204,7 +249,8 @@ class Play:
 
 PLAYS = {
     "websocket": Play.websocket, "upload": Play.upload, "pipelined": Play.pipelined, "kept": Play.kept,
-    "h2-slow": Play.h2_slow, "h2-multiplexed": Play.h2_multiplexed, "get": Play.plain, "kept-get": Play.on_a_kept_connection,
+    "kept-fast": Play.kept_fast, "backlog": Play.backlog, "h2-slow-pinging": Play.h2_slow_pinging,
+    "h2-get": Play.h2_plain, "h2-upload": Play.h2_upload, "h2-stream": Play.h2_stream, "h2-slow": Play.h2_slow, "h2-multiplexed": Play.h2_multiplexed, "get": Play.plain, "kept-get": Play.on_a_kept_connection,
     "expects": Play.expects, "half-closed": Play.half_closed, "leaked": Play.leaked, "health": Play.health, "silent": Play.silent,
     "h2-idle": Play.h2_idle, "h2-pinging": Play.h2_pinging, "kept-busy-before": Play.kept_busy_before,
 }

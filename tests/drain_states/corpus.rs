@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex};
 
 use super::harness::{self, Scratch, program};
 use super::*;
-use crate::{long, require};
+use crate::{apps, long, require};
 
 const PRE_STOP: Duration = Duration::from_secs(5);
 
@@ -40,6 +40,7 @@ const PYTHON: States = &[
     ("kept-get:/headers/4", "plain", 10),
     ("kept-get:/headers/8", "plain", 10),
     ("silent", "plain", 2),
+    ("backlog:3", "single", 10),
     ("upload:8:2000:0.9:5", "plain", 10),
     ("upload:1:5000000:0:7", "plain", 10),
     ("expects", "plain", 10),
@@ -84,11 +85,12 @@ const NODE: States = &[
     ("get:/hints/8", "plain", 10),
     ("kept:1", "plain", 6),
     ("kept:50", "plain", 2),
+    ("kept-fast:50", "plain", UNTIL_TIMEOUT),
     ("pipelined:6", "plain", 10),
     ("h2-slow:12", "h2c", 10),
     ("h2-multiplexed:9", "h2c", 10),
     ("h2-idle", "h2c", UNTIL_TIMEOUT),
-    ("h2-pinging", "h2c", 10),
+    ("h2-pinging", "h2c", UNTIL_TIMEOUT),
 ];
 
 const NODE_LONG: States = &[
@@ -98,6 +100,71 @@ const NODE_LONG: States = &[
     ("kept-get:/slow/40", "plain", 10),
     ("upload:8:2000:0.9:5", "plain", 10),
     ("kept-busy-before", "tls13", 2),
+];
+
+const GO: States = &[
+    ("get:/slow/12", "plain", 10),
+    ("get:/headers/8", "plain", 10),
+    ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "no-tickets", 10),
+    ("kept:20", "plain", 2),
+    ("h2-slow-pinging:14", "h2c", 10),
+    ("h2-multiplexed:9", "h2c", 10),
+    ("h2-upload:60000:5", "h2c", 10),
+    ("h2-get:/events/2/4", "h2c", 10),
+    ("h2-stream:8:0.9", "h2c", 10),
+];
+
+const GO_LONG: States = &[
+    ("get:/slow/40", "plain", 10),
+    ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "tls12", 10),
+    ("get:/slow/40", "no-tickets", 10),
+    ("get:/part/4", "plain", 10),
+    ("get:/events/2/4", "tls13", 10),
+    ("get:/hints/8", "plain", 10),
+    ("kept:1", "plain", 6),
+    ("kept:20", "tls13", 2),
+    ("kept-get:/slow/12", "plain", 10),
+    ("kept-busy-before", "plain", 2),
+    ("upload:8:2000:0.9:5", "plain", 10),
+    ("expects", "plain", 10),
+    ("pipelined:6", "plain", 10),
+    ("half-closed", "plain", 10),
+    ("h2-slow:40", "h2c", 10),
+    ("h2-get:/headers/8", "h2c", 10),
+    ("h2-stream:5:4", "h2c", 10),
+    ("h2-pinging", "h2c", UNTIL_TIMEOUT),
+];
+
+/// In front of a slow server of Python's, but for `/fast`, which nginx itself answers.
+const NGINX: States = &[
+    ("get:/slow/12", "plain", 10),
+    ("get:/headers/8", "plain", 10),
+    ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "no-tickets", 10),
+    ("get:/slow/8", "tls12", 10),
+    ("kept:20", "plain", 2),
+    ("upload:8:2000:0.9:5", "plain", 10),
+    ("h2-slow:12", "h2c", 10),
+];
+
+const NGINX_LONG: States = &[
+    ("get:/slow/40", "plain", 10),
+    ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "tls12", 10),
+    ("get:/slow/40", "no-tickets", 10),
+    ("get:/part/4", "plain", 10),
+    ("get:/events/2/4", "tls13", 10),
+    ("kept:1", "plain", 6),
+    ("kept:20", "tls13", 2),
+    ("kept-get:/slow/12", "plain", 10),
+    ("kept-busy-before", "plain", 2),
+    ("expects", "plain", 10),
+    ("pipelined:6", "plain", 10),
+    ("h2-slow-pinging:14", "h2c", 10),
+    ("h2-multiplexed:9", "h2c", 10),
+    ("h2-get:/events/2/4", "h2c", 10),
 ];
 
 const JAVA: States = &[
@@ -198,13 +265,18 @@ fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) 
     Outcome { state: format!("{} {speaks}", who.0), lost, why, held, may }
 }
 
-/// Runs the states of one server and prints the table.
-fn corpus(
-    name: &str,
-    argv: &[&str],
-    states: impl Iterator<Item = &'static (&'static str, &'static str, u64)>,
-) {
+/// A server that opens a port for each line, and says which.
+fn told(name: &str, argv: &[&str], states: &[States]) {
     let mut server = Dialogue::start(Command::new(argv[0]).args(&argv[1..]));
+    let pid = Pid::from_raw(server.pid());
+    corpus(name, pid, states, |speaks| {
+        server.say(speaks);
+        server.line().trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {speaks}"))
+    });
+}
+
+/// Plays the states of one server and prints the table. `port` gives each its own.
+fn corpus(name: &str, pid: Pid, states: &[States], mut port: impl FnMut(&str) -> u16) {
     let mut client = Dialogue::start(Command::new("python3").args(["-u", &beside("client.py")]));
     let said = Arc::new(Said::default());
     thread::spawn({
@@ -222,13 +294,10 @@ fn corpus(
             }
         }
     });
-    let pid = Pid::from_raw(server.pid());
     let mut watches = vec![];
-    for &(state, speaks, may) in states {
-        server.say(speaks);
-        let port: u16 =
-            server.line().trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {state}"));
-        let tls = if speaks == "h2c" { "plain" } else { speaks };
+    for &(state, speaks, may) in states.iter().copied().flatten() {
+        let port = port(speaks);
+        let tls = if matches!(speaks, "h2c" | "single") { "plain" } else { speaks };
         client.say(&format!("{state} {port} {tls}"));
         let (who, said) = ((state.to_owned(), port), said.clone());
         watches.push(thread::spawn(move || watch(pid, &who, speaks, may, &said)));
@@ -269,14 +338,18 @@ fn certificate(scratch: &Scratch) -> String {
     pem
 }
 
+/// The rows of a run, those of the long selection where it was asked for.
+fn chosen(always: States, long: States) -> Vec<States> {
+    if harness::full() { vec![always, long] } else { vec![always] }
+}
+
 #[test]
 fn python() {
     require!(program("python3"));
     require!(program("openssl"));
     let scratch = Scratch::new();
     let pem = certificate(&scratch);
-    let more = if harness::full() { PYTHON_LONG } else { &[] };
-    corpus("Python", &["python3", "-u", &beside("server.py"), &pem], PYTHON.iter().chain(more));
+    told("Python", &["python3", "-u", &beside("server.py"), &pem], &chosen(PYTHON, PYTHON_LONG));
 }
 
 #[test]
@@ -285,16 +358,119 @@ fn node() {
     require!(program("openssl"));
     let scratch = Scratch::new();
     let pem = certificate(&scratch);
-    let more = if harness::full() { NODE_LONG } else { &[] };
-    corpus("Node", &["node", &beside("server.js"), &pem], NODE.iter().chain(more));
+    told("Node", &["node", &beside("server.js"), &pem], &chosen(NODE, NODE_LONG));
+}
+
+#[test]
+fn go() {
+    require!(program("openssl"));
+    let built = go_server();
+    require!(built.as_ref().map(|_| ()).map_err(Clone::clone));
+    let (scratch, server) = built.unwrap();
+    told("Go", &[&server, &certificate(&scratch)], &chosen(GO, GO_LONG));
+}
+
+fn go_server() -> Result<(Scratch, String), String> {
+    let toolbox = apps::toolbox()?;
+    let scratch = Scratch::new();
+    let server = scratch.path("server").display().to_string();
+    let mut go = Command::new(toolbox.join("venv/bin/go"));
+    go.args(["build", "-o", &server, &beside("server.go")]).env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+    go.env("GOCACHE", toolbox.join(".gocache")).env("GOPATH", toolbox.join(".gopath"));
+    let built = harness::output(&mut go, WATCHDOG);
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Ok((scratch, server))
+}
+
+#[test]
+fn nginx() {
+    for needed in ["nginx", "python3", "openssl"] {
+        require!(program(needed));
+    }
+    let scratch = Scratch::new();
+    let pem = certificate(&scratch);
+    let mut behind = Dialogue::start(Command::new("python3").args(["-u", &beside("server.py"), &pem]));
+    behind.say("plain");
+    let upstream: u16 = behind.line().trim().parse().unwrap();
+    let states = chosen(NGINX, NGINX_LONG);
+    // nginx cannot be asked for the ports it got; these were free a moment ago.
+    let free: Vec<TcpListener> =
+        states.concat().iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    drop(free);
+    let servers: String = states
+        .concat()
+        .iter()
+        .zip(&ports)
+        .map(|((_, speaks, _), port)| {
+            let listen = match *speaks {
+                "plain" => "",
+                "h2c" => " http2",
+                _ => " ssl",
+            };
+            let tls = match *speaks {
+                "tls12" => "ssl_protocols TLSv1.2;",
+                "no-tickets" => "ssl_protocols TLSv1.3; ssl_session_tickets off;",
+                _ => "",
+            };
+            format!(
+                "server {{ listen 127.0.0.1:{port}{listen}; {tls} location = /fast {{ return 200 ok; }}
+                location / {{ proxy_pass http://127.0.0.1:{upstream}; }} }}\n"
+            )
+        })
+        .collect();
+    let dir = scratch.path("").display().to_string();
+    let config = format!(
+        "daemon off; pid {dir}/pid; error_log {dir}/error; worker_processes 2; events {{}}
+        http {{ access_log off; client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;
+        uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e; ssl_certificate {pem}; ssl_certificate_key {pem};
+        keepalive_timeout 600s; proxy_http_version 1.1; proxy_buffering off;\n{servers} }}"
+    );
+    let config = scratch.file("conf", &config).display().to_string();
+    let nginx =
+        Companion::start(Command::new("nginx").args(["-c", &config, "-p", &dir]).stdin(Stdio::null()));
+    let last = (Ipv4Addr::LOCALHOST, *ports.last().unwrap());
+    harness::until("nginx listens", || harness::try_connect(last).is_ok());
+    let mut ports = ports.into_iter();
+    corpus("nginx", Pid::from_raw(nginx.pid()), &states, |_| ports.next().unwrap());
 }
 
 #[test]
 fn java() {
     long!();
     require!(program("java"));
-    corpus("Java", &["java", &beside("Server.java")], JAVA.iter());
+    told("Java", &["java", &beside("Server.java")], &[JAVA]);
 }
+
+/// On a socket without clocks: a request is waited for, and its idle connection for no longer than
+/// the longest request.
+#[test]
+fn a_request_over_a_unix_socket_is_waited_for() {
+    require!(program("node"));
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let pem = certificate(&scratch);
+    let path = scratch.path("socket").display().to_string();
+    let mut server = Dialogue::start(Command::new("node").args([&beside("server.js"), &pem]));
+    server.say(&path);
+    assert_eq!(server.line(), "path");
+    let mut client = harness::try_connect_unix(&path).unwrap();
+    client.write_all(b"GET /slow/4 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let longest = Duration::from_secs(6);
+    let drain =
+        Drain::new(&DrainSettings { longest, ..settings() }, process(Pid::from_raw(server.pid())), &[]);
+    let mut watcher = Watcher::new(drain);
+    let answered = thread::spawn(move || (until_blank_line(&mut client), client));
+    while !answered.is_finished() {
+        let look = watcher.look();
+        assert!(answered.is_finished() || look.verdict == Verdict::Busy && look.unix >= 1, "{look:?}");
+    }
+    let (whole, _client) = answered.join().unwrap();
+    assert!(whole, "cut off");
+    watcher.becomes_idle();
+}
+
+const AT_REST: Duration = Duration::from_secs(6);
 
 /// Opened before the stop, so that nobody has seen what they speak, beside HTTP/1 on one port.
 #[test]
@@ -311,6 +487,56 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     websocket.write_all(upgrade.as_bytes()).unwrap();
     until_blank_line(&mut websocket);
+    stays_beside_kept_ones(&server, port, || {
+        websocket.write_all(b"\x89\x84\0\0\0\0ping").is_ok()
+            && harness::try_exactly(&mut websocket, 6).is_ok()
+    });
+}
+
+#[test]
+fn http2_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
+    require!(program("openssl"));
+    let built = go_server();
+    require!(built.as_ref().map(|_| ()).map_err(Clone::clone));
+    let (scratch, program) = built.unwrap();
+    let mut server = Dialogue::start(Command::new(program).arg(certificate(&scratch)));
+    server.say("h2c");
+    let port: u16 = server.line().trim().parse().unwrap();
+    let mut client = connect(port);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    assert!(http2_get(&mut client, 1) && http2_get(&mut client, 3));
+    // Nothing more comes, so that it looks like a connection of HTTP/1 at rest.
+    stays_beside_kept_ones(&server, port, || true);
+    assert!(http2_get(&mut client, 5), "it was closed");
+}
+
+/// False when the connection ended before the answer.
+fn http2_get(client: &mut TcpStream, stream: u32) -> bool {
+    // HEADERS with END_STREAM and END_HEADERS: GET, http, `/`, and the authority, which the first
+    // request puts into the table.
+    let block: &[u8] = if stream == 1 { b"\x82\x86\x84\x41\x09localhost" } else { b"\x82\x86\x84\xbe" };
+    let mut frame = vec![0, 0, block.len() as u8, 1, 5];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(block);
+    if client.write_all(&frame).is_err() {
+        return false;
+    }
+    loop {
+        let Ok(head) = harness::try_exactly(client, 9) else { return false };
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        if harness::try_exactly(client, length).is_err() {
+            return false;
+        }
+        // DATA or HEADERS that end our stream.
+        if head[3] <= 1 && head[4] & 1 == 1 && head[5..] == stream.to_be_bytes() {
+            return true;
+        }
+    }
+}
+
+/// A kept connection of HTTP/1 is let go; the one on which `works` does something small is not,
+/// neither while it works nor when it rests.
+fn stays_beside_kept_ones(server: &Dialogue, port: u16, mut works: impl FnMut() -> bool) {
     let kept = connect(port);
     let close = CloseSettings { on: true, spread: Duration::from_millis(100), ..CloseSettings::default() };
     let settings = DrainSettings { ports: vec![port], longest: Duration::from_secs(30), close, ..settings() };
@@ -329,9 +555,7 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
         }
         drain.look(now());
         if next <= Instant::now() {
-            // A ping on the one, a request on the other.
-            websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
-            harness::exactly(&mut websocket, 6);
+            assert!(works(), "it was closed");
             let thread = thread::spawn({
                 let mut kept = kept.try_clone().unwrap();
                 move || {
@@ -353,17 +577,16 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
     assert_eq!(drain.look(now()).let_go, 1);
     // At rest for longer than any kept connection is left alone.
     let rested = Instant::now();
-    while rested.elapsed() < Duration::from_secs(6) {
+    while rested.elapsed() < AT_REST {
         drain.look(now());
         thread::sleep(Duration::from_millis(2));
     }
-    websocket.write_all(b"\x89\x84\0\0\0\0ping").unwrap();
-    assert!(harness::try_exactly(&mut websocket, 6).is_ok(), "the websocket is still open");
+    assert!(works(), "it is still open");
     assert_eq!(drain.look(now()).let_go, 1);
 }
 
 /// False when the connection ended before.
-fn until_blank_line(stream: &mut TcpStream) -> bool {
+fn until_blank_line(stream: &mut impl Read) -> bool {
     let mut text = vec![];
     let mut byte = [0];
     while !text.ends_with(b"\r\n\r\n") {

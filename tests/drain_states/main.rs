@@ -20,6 +20,9 @@ use nix::unistd::Pid;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+#[path = "../roll/apps.rs"]
+#[allow(dead_code)] // only where the apps' libraries are
+mod apps;
 mod corpus;
 mod http;
 mod pinned;

@@ -1,4 +1,4 @@
-// The same as server.py on Node: `plain`, `tls13`, `tls12` and `h2c` on stdin, a port each on stdout.
+// The same as server.py on Node: `plain`, `tls13`, `tls12` and `h2c` on stdin, a port each on stdout; or a path, and `path`.
 const http = require("http"), https = require("https"), http2 = require("http2"), fs = require("fs");
 const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 const pem = fs.readFileSync(process.argv[2]);
@@ -23,6 +23,7 @@ async function serve(request, response) {
 
 require("readline").createInterface({ input: process.stdin }).on("line", (tls) => {
   const options = { key: pem, cert: pem };
+  if (tls.startsWith("/")) return http.createServer(serve).listen(tls, () => console.log("path"));
   if (tls === "tls12") options.maxVersion = "TLSv1.2";
   const server = tls === "plain" ? http.createServer(serve) : tls === "h2c" ? http2.createServer(serve) : https.createServer(options, serve);
   server.keepAliveTimeout = 600000;

@@ -67,8 +67,8 @@ class Server(http.server.ThreadingHTTPServer):
 certificate = sys.argv[1]
 for line in sys.stdin:
     tls = line.strip()
-    server = Server(("127.0.0.1", 0), Handler)
-    if tls != "plain":
+    server = (http.server.HTTPServer if tls == "single" else Server)(("127.0.0.1", 0), Handler)
+    if tls not in ("plain", "single"):
         server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.context.load_cert_chain(certificate)
         if tls == "tls12": server.context.maximum_version = ssl.TLSVersion.TLSv1_2

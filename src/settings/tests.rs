@@ -27,9 +27,10 @@ impl Around<'_> {
         task(words.split_whitespace().map(OsString::from), environment, &around)
     }
 
+    /// Those of `--check`, which alone are shown.
     fn settings(self, words: &str) -> Settings {
-        match self.task(words) {
-            Ok(Task::Run(settings)) => *settings,
+        match self.task(&format!("--check {words}")) {
+            Ok(Task::Check(settings)) => *settings,
             Ok(_) => panic!("{words}: another task"),
             Err(refusal) => panic!("{words}: {refusal}"),
         }
@@ -316,7 +317,9 @@ fn the_log_is_as_loud_as_the_loudest_word_says() {
 
 #[test]
 fn secrets_are_not_published() {
-    let settings = settings("--on-stop http://127.0.0.1/?token=x --drain-check exec:secret --grace 20s");
+    let words = "--on-stop http://127.0.0.1/?token=x --drain-check exec:secret --grace 20s";
+    assert!(settings(words).published.is_empty(), "nobody can ask");
+    let settings = settings(&format!("{words} --health :8086"));
     let names = |all: &[Shown]| all.iter().map(|(name, ..)| *name).collect::<Vec<_>>();
     let (shown, published) = (names(&settings.shown), names(&settings.published));
     assert!(shown.contains(&"on-stop") && shown.contains(&"drain-check") && shown.contains(&"grace"));

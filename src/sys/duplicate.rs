@@ -166,8 +166,8 @@ impl Duplicate {
         tail(info, u32::try_from(unread).unwrap_or(0)).ok_or(Failure::Refused(Errno::ENOSYS))
     }
 
-    /// Whether its close may sleep: of a socket that lingers, or of what is no socket, such as a file
-    /// on NFS.
+    /// Whether its close may sleep: of a socket that lingers, or of what is no socket, such as a
+    /// file on NFS.
     fn may_wait(&self) -> bool {
         !getsockopt(&*self.0, Linger).is_ok_and(|linger| linger.l_onoff == 0 || linger.l_linger == 0)
     }

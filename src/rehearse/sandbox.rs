@@ -256,7 +256,8 @@ fn read_event(line: &str) -> Option<SandboxEvent> {
     }
 }
 
-/// The last line that is not empty, and is not adieu's at its start, which tells nothing of the app.
+/// The last line that is not empty, and is not adieu's at its start, which tells nothing of the
+/// app.
 pub(crate) fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();

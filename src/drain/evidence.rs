@@ -360,10 +360,13 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
 /// the ClientHello, the client's end of the handshake and the request, which within milliseconds is
 /// answered by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
+    // A server that sends its tickets with the handshake, as Go does, or none at all sends nothing
+    // behind the request. Only in a tie could its one segment be the last.
+    let least = if info.sent_ago == info.received_ago { 1 } else { 2 };
     !rhythm.speaks_plainly()
         && !history.has_completed()
         && (2..=5).contains(&info.data_in)
-        && (2..=8).contains(&info.data_out)
+        && (least..=8).contains(&info.data_out)
         && has_room_for_handshake(info)
         && was_sent_at_once(info)
 }
@@ -784,6 +787,11 @@ mod tests {
         let tie = |age| open(TcpInfo { received_ago: ms(age), bare_out: 4, ..handshake(age) });
         assert_eq!(first_sight(tie(45_000)), Evidence::Tie);
         assert_eq!(first_sight(tie(60_000)), Evidence::OldTie);
+        let without = |age| {
+            let counters = TcpInfo { data_out: 1, bytes_in: 685, bytes_out: 1321, ..handshake(age) };
+            open(TcpInfo { received_ago: ms(age), bare_out: 2, ..counters })
+        };
+        assert_eq!(first_sight(without(59_000)), Evidence::Tie, "all of it within one tick");
         let late = TcpInfo { received_ago: ms(12_000), ..handshake(11_000) };
         assert_eq!(first_sight(open(late)), Evidence::Answered, "tickets are sent at once");
     }

@@ -594,6 +594,9 @@ fn a_compose_service_has_its_files_its_folder_and_its_user() {
             "env_file 'none' cannot be read: it is not there"
         ]
     );
+    let limited = text.replace("user:", "cap_drop: [ALL], privileged: false, read_only: true, user:");
+    let limited = &parse(&limited).expect("a manifest")[0];
+    assert!(said(limited).iter().any(|what| what == "not rehearsed of service web: cap_drop, read_only"));
     assert!(parse(&text.replace("app.env", "other")).expect_err("required").contains("env_file 'other'"));
 }
 

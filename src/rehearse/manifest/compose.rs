@@ -5,12 +5,21 @@ use std::path::PathBuf;
 
 use super::ManifestSources;
 use super::variables::{self, Variables};
-use super::workload::{Workload, name_dropped, signal_named};
+use super::workload::{Workload, name_dropped, name_limits, signal_named};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What limits a container, with the value that limits nothing.
+const LIMITS: [(&str, &str); 5] = [
+    ("cap_add", ""),
+    ("cap_drop", ""),
+    ("privileged", "false"),
+    ("read_only", "false"),
+    ("security_opt", ""),
+];
 
 pub(crate) fn read(file: Node, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let services = file.get("services").map(Node::entries).unwrap_or_default();
@@ -24,7 +33,7 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     words.extend(self::words(service.get("command"), &fill)?);
     let object = format!("service {name}");
     let mut workload = Workload::new(name, Platform::Docker, words);
-    workload.object = object;
+    workload.object.clone_from(&object);
     let (mut env, mut notes) = env_files(service, &fill, sources)?;
     let (own, unknown) = environment(service, &fill, sources.variable);
     env.extend(own);
@@ -40,6 +49,7 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     workload.directory = filled("working_dir").map(PathBuf::from);
     workload.user = filled("user");
     note_init(&mut workload, service);
+    name_limits(&mut workload, &object, &LIMITS, |key| service.get(key));
     name_dropped(&mut workload, service, &["extends", "post_start", "pre_stop"]);
     Ok(workload)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::variables::PodVariables;
-use super::workload::{Probe, Workload, name_dropped, signal_named};
+use super::workload::{Probe, Workload, name_dropped, name_limits, signal_named};
 use crate::lint::kubernetes::{self, port_number};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
@@ -152,7 +152,7 @@ fn http_probe(probe: Node, container: Node) -> Option<Probe> {
 /// Names what the rehearsal leaves out of the securityContext, which limits adieu and the app.
 fn note_security(workload: &mut Workload, pod: Node, container: Node) {
     /// With the value that changes nothing.
-    const LEFT_OUT: [(&str, &str); 11] = [
+    const LIMITS: [(&str, &str); 11] = [
         ("allowPrivilegeEscalation", "true"),
         ("appArmorProfile", ""),
         ("capabilities", ""),
@@ -173,15 +173,7 @@ fn note_security(workload: &mut Workload, pod: Node, container: Node) {
             "set runAsUser, or rehearse in a container: --image",
         ));
     }
-    let differs =
-        |(key, usual): &(&str, &str)| set(key).is_some_and(|node| node.text().as_deref() != Some(usual));
-    let left_out: Vec<&str> = LEFT_OUT.into_iter().filter(differs).map(|(key, _)| key).collect();
-    if !left_out.is_empty() {
-        workload.notes.push(ManifestNote::new(
-            format!("not rehearsed of the securityContext: {}", left_out.join(", ")),
-            "rehearse in a container with options of the same effect: --image, --run-option",
-        ));
-    }
+    name_limits(workload, "the securityContext", &LIMITS, set);
 }
 
 fn note_pid_namespace(workload: &mut Workload, pod: Node) {

@@ -200,3 +200,22 @@ pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
         ));
     }
 }
+
+/// Adds one note for all limits of a container that the rehearsal does not set: those of these keys
+/// whose value is not the one that limits nothing.
+pub(super) fn name_limits<'a>(
+    workload: &mut Workload,
+    of: &str,
+    limits: &[(&str, &str)],
+    value: impl Fn(&str) -> Option<Node<'a>>,
+) {
+    let differs =
+        |(key, usual): &&(&str, &str)| value(key).is_some_and(|node| node.text().as_deref() != Some(*usual));
+    let named: Vec<&str> = limits.iter().filter(differs).map(|(key, _)| *key).collect();
+    if !named.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("not rehearsed of {of}: {}", named.join(", ")),
+            "rehearse in a container with options of the same effect: --image, --run-option",
+        ));
+    }
+}

@@ -136,9 +136,10 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// `--report`
     pub report: Option<PathBuf>,
-    /// Every setting, as `--check` shows it.
+    /// Every setting, as `--check` shows it; empty without.
     pub shown: Vec<Shown>,
-    /// The same without commands and URLs, which may hold secrets: for the health endpoint.
+    /// The same without commands and URLs, which may hold secrets: for the health endpoint, if there
+    /// is one.
     pub published: Vec<Shown>,
 }
 

@@ -112,6 +112,8 @@ impl Service {
         if arguments.iter().any(|word| word == "--config") {
             return None;
         }
+        // Only --check collects where each setting comes from.
+        arguments.insert(0, "--check".into());
         arguments.push("--".into());
         arguments.extend(invocation.app.iter().map(OsString::from));
         if invocation.app.is_empty() {

@@ -432,15 +432,29 @@ fn a_busy_machine_is_no_freeze() {
     assert_eq!(life.deadline(), Some(seconds(29.301)));
 }
 
-#[test]
-fn a_frozen_schedule_goes_on_before_the_kill() {
-    let steps = [Signal::QUIT, Signal::TERM].map(|signal| Step { signal, wait: Wait::For(length(4.0)) });
+/// A stop whose QUIT is sent at 5, and TERM so much later.
+fn quit_then_term(wait: f64) -> Lifecycle {
+    let steps = [Signal::QUIT, Signal::TERM].map(|signal| Step { signal, wait: Wait::For(length(wait)) });
     let plan =
         Plan { pre_stop: length(5.0), drain: None, schedule: Schedule::Steps(steps.to_vec()), ..usual() };
     let mut life = Lifecycle::new(plan);
     life.on(Event::Started, seconds(0.0));
     life.on(by(Signal::TERM), seconds(0.0));
     life.on(Event::Tick, seconds(5.0));
+    life
+}
+
+#[test]
+fn a_quick_second_signal_is_no_sign_that_the_app_had_its_time() {
+    let mut life = quit_then_term(0.05);
+    assert_eq!(life.on(Event::Tick, seconds(5.05)), [Action::Stop(Signal::TERM)]);
+    assert_eq!(life.on(Event::Tick, seconds(60.0)), [], "app and adieu were frozen");
+    assert_eq!(life.on(Event::Tick, seconds(60.2)), KILLS);
+}
+
+#[test]
+fn a_frozen_schedule_goes_on_before_the_kill() {
+    let mut life = quit_then_term(4.0);
     assert_eq!(life.on(Event::Tick, seconds(60.0)), [Action::Stop(Signal::TERM)]);
     assert_eq!(life.on(Event::Tick, seconds(60.2)), KILLS);
 }

@@ -41,6 +41,7 @@ pub fn ask(address: SocketAddr, what: &str) -> Result<ProbeAnswer, String> {
 
 /// Asks and prints: the page where a person asked for `status`, else one line of reason to stderr.
 /// Returns the exit status: 0 for yes, 1 for no and for no answer.
+// Kept out of the frame of the task that runs the app.
 #[inline(never)]
 pub fn run(address: SocketAddr, what: &str) -> i32 {
     match ask(address, what) {

@@ -54,8 +54,10 @@ impl<'a> Reader<'a> {
         let exit = self.exit(platform == Platform::Systemd && found == Platform::Systemd)?;
         let report = self.path(Id::Report)?;
         // Collected only for those who look at it, since the time to start counts.
-        let shown = if self.typed.has(Id::Check) { self.all_shown() } else { Vec::new() };
-        let published = if ready.health.is_some() { self.published() } else { Vec::new() };
+        let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
+        let shown = if self.typed.has(Id::Check) { self.shown_of(|_| true) } else { Vec::new() };
+        let published =
+            if ready.health.is_some() { self.shown_of(|setting| !is_target(setting)) } else { Vec::new() };
         Ok(Settings {
             command: self.typed.command.clone(),
             platform,
@@ -111,16 +113,10 @@ impl<'a> Reader<'a> {
         Ok(WaitSettings { pre_stop: pre_stop.value, until, drain, own_ports, log: self.log(around)? })
     }
 
-    /// Every setting with a key in the file, with its value and origin.
-    fn all_shown(&self) -> Vec<Shown> {
-        list::LIST.iter().filter(|setting| setting.key.is_some()).map(|setting| self.show(setting)).collect()
-    }
-
-    /// The same without commands and URLs, which may hold secrets.
-    fn published(&self) -> Vec<Shown> {
-        let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
-        let published = list::LIST.iter().filter(|setting| setting.key.is_some() && !is_target(setting));
-        published.map(|setting| self.show(setting)).collect()
+    /// The wanted ones of the settings with a key in the file, with value and origin.
+    fn shown_of(&self, is_wanted: impl Fn(&Setting) -> bool) -> Vec<Shown> {
+        let wanted = list::LIST.iter().filter(|setting| setting.key.is_some() && is_wanted(setting));
+        wanted.map(|setting| self.show(setting)).collect()
     }
 
     fn show(&self, setting: &Setting) -> Shown {

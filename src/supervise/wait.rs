@@ -19,6 +19,7 @@ use std::ffi::c_int;
 ///
 /// TERM or INT end it early. KILL may leave connections corked, whose answers then come up to
 /// 200 ms late.
+// Kept out of the frame of the task that runs the app.
 #[inline(never)]
 pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();

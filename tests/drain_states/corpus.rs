@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::{Condvar, Mutex};
 
+use nix::poll::{PollFd, PollFlags, poll};
+
 use super::harness::{self, Scratch, program};
 use super::*;
 use crate::{apps, long, require};
@@ -566,12 +568,12 @@ fn stays_beside_kept_ones(server: &Dialogue, port: u16, mut works: impl FnMut() 
             });
             while !thread.is_finished() {
                 drain.look(now());
-                thread::sleep(Duration::from_millis(2));
+                wait(&drain);
             }
             open = thread.join().unwrap();
             next = Instant::now() + Duration::from_millis(200);
         }
-        thread::sleep(Duration::from_millis(2));
+        wait(&drain);
     }
     assert!(draining, "closed before its time");
     assert_eq!(drain.look(now()).let_go, 1);
@@ -583,6 +585,13 @@ fn stays_beside_kept_ones(server: &Dialogue, port: u16, mut works: impl FnMut() 
     }
     assert!(works(), "it is still open");
     assert_eq!(drain.look(now()).let_go, 1);
+}
+
+/// As PID 1 does it: as soon as a request comes in, so that it is seen before the app reads it.
+fn wait(drain: &Drain) {
+    let mut fds: Vec<PollFd> =
+        drain.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into_iter().collect();
+    poll(&mut fds, 2u16).unwrap();
 }
 
 /// False when the connection ended before.

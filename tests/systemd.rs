@@ -5,6 +5,7 @@ mod harness;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use harness::{Launch, Running, Scratch, WATCHDOG};
 
@@ -26,12 +27,19 @@ struct Machine {
 }
 
 impl Machine {
+    /// With this machine's own systemd.
     fn boot(units: &[(&str, &str)]) -> Self {
+        Self::boot_from(Path::new("/"), units)
+    }
+
+    /// With the systemd below this root. A unit's path may be given instead of its name.
+    fn boot_from(root: &Path, units: &[(&str, &str)]) -> Self {
         let (adieu, probe) = harness::static_programs();
         let scratch = Scratch::new();
         let mut launch = Launch::program(Path::new("/usr/bin/systemd-nspawn"))
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
-            .options("--directory=/ --volatile=yes --boot --console=pipe --register=no --keep-unit")
+            .option(format!("--directory={}", root.display()))
+            .options("--volatile=yes --boot --console=pipe --register=no --keep-unit")
             .options("--private-network --quiet")
             .option(format!(
                 "--machine=adieu-{}",
@@ -40,8 +48,10 @@ impl Machine {
             .option(format!("--bind-ro={}:/adieu", adieu.display()))
             .option(format!("--bind-ro={}:/probe", probe.display()));
         for (name, text) in units {
-            let file = scratch.file(name, text);
-            launch = launch.option(format!("--bind-ro={}:/etc/systemd/system/{name}", file.display()));
+            let target = Path::new("/etc/systemd/system").join(name);
+            let name = target.file_name().expect("a file's name").to_string_lossy();
+            let file = scratch.file(&name, text);
+            launch = launch.option(format!("--bind-ro={}:{}", file.display(), target.display()));
         }
         let mut nspawn = launch.option("--").arg("--unit=basic.target").start();
         let mut pid = None;
@@ -104,6 +114,26 @@ impl Drop for Machine {
             self.nspawn.end();
         }
     }
+}
+
+/// Debian 13, whose systemd knows Type=notify-reload and whose podman knows Quadlets, which those of
+/// Debian 12 do not. Made once, below target.
+fn debian_13() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/debian-13");
+        let (root, complete) = (folder.join("root"), folder.join("complete"));
+        if !complete.exists() {
+            let _ = std::fs::remove_dir_all(&folder); // absent the first time
+            std::fs::create_dir_all(&folder).expect("a new folder");
+            let mut make = Command::new("mmdebstrap");
+            make.args(["--variant=minbase", "--include=systemd-sysv,podman,python3-minimal", "trixie"]);
+            let made = harness::output(make.arg(&root), harness::BUILD);
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            std::fs::write(complete, "").expect("a new file");
+        }
+        root
+    })
 }
 
 /// A service of adieu's, with its options and its app.
@@ -196,6 +226,76 @@ fn systemd_sees_the_reload_of_an_app_that_does_not_announce_it() {
     assert_eq!(machine.result(), "success exited 0");
 }
 
+/// `systemctl reload` waits for RELOADING=1 with the time and then for READY=1. adieu says both for
+/// this app; without them the reload would last until TimeoutStartSec and then fail.
+#[test]
+fn a_reload_of_type_notify_reload_ends_for_an_app_that_does_not_speak() {
+    long!();
+    require!(systemd_boots_here());
+    require!(harness::program("mmdebstrap"));
+    let unit = service("", "/probe --deaf --exit-on TERM").replace("Type=notify", "Type=notify-reload");
+    let machine = Machine::boot_from(debian_13(), &[("app.service", &unit)]);
+    machine.run(&["systemctl", "start", "app"]);
+    for reloads in 1..=2 {
+        machine.run(&["systemctl", "reload", "app"]);
+        assert_eq!(machine.property("app", "ActiveState"), "active");
+        let got = || std::fs::read_to_string(machine.file("/run/out")).unwrap_or_default();
+        harness::until("the app got HUP", || got().matches("got HUP ").count() == reloads);
+    }
+    machine.run(&["systemctl", "stop", "app"]);
+    assert_eq!(machine.result(), "success exited 0");
+}
+
+/// The app's own announcement is the only one: the reload ends when the app has reloaded, which it
+/// does late. The watchdog and the store for descriptors work here as on older managers.
+#[test]
+fn a_reload_of_type_notify_reload_lasts_as_long_as_that_of_an_app_that_speaks() {
+    long!();
+    require!(systemd_boots_here());
+    require!(harness::program("mmdebstrap"));
+    let unit = service("--ready notify", "/usr/bin/python3 /etc/systemd/system/speaker.py")
+        .replace("Type=notify", "Type=notify-reload\nWatchdogSec=10\nFileDescriptorStoreMax=2")
+        + "StateDirectory=app\nEnvironment=SLOW_RELOAD=2\n";
+    let machine = Machine::boot_from(debian_13(), &[("app.service", &unit), ("speaker.py", SPEAKER)]);
+    machine.run(&["systemctl", "start", "app"]);
+    let told = || std::fs::read_to_string(machine.file("/var/lib/app/told")).unwrap_or_default();
+    assert_eq!(told(), "descriptors 0\n");
+    assert_eq!(machine.property("app", "NFileDescriptorStore"), "1", "{}", machine.journal());
+
+    machine.run(&["systemctl", "reload", "app"]);
+    assert_eq!(told(), "descriptors 0\nreloaded\n", "systemctl returned before the end of the reload");
+    assert_eq!(machine.property("app", "ActiveState"), "active");
+
+    machine.run(&["systemctl", "restart", "app"]);
+    assert!(told().ends_with("descriptors 1\n"), "the new app gets what the old one stored: {}", told());
+    assert_ne!(machine.property("app", "WatchdogTimestampMonotonic"), "0");
+    machine.run(&["systemctl", "stop", "app"]);
+    assert_eq!(machine.result(), "success exited 0");
+}
+
+/// What podman's generator makes of the Quadlet that ships, read from the manager that ran it.
+#[test]
+fn podman_makes_a_unit_from_the_quadlet() {
+    long!();
+    require!(systemd_boots_here());
+    require!(harness::program("mmdebstrap"));
+    let quadlet = include_str!("../packaging/systemd/adieu-example.container");
+    let path = "/etc/containers/systemd/app.container";
+    let machine = Machine::boot_from(debian_13(), &[(path, quadlet)]);
+    let unit = machine.run(&["systemctl", "cat", "app.service"]);
+    let run = unit.lines().find(|line| line.starts_with("ExecStart=")).expect("a command");
+    let image = " localhost/my-app:1.0 /usr/bin/python3 -m http.server 8080";
+    assert!(run.ends_with(image), "{unit}");
+    // adieu's own messages reach systemd, and podman gives it the time that adieu counts with.
+    for option in ["--sdnotify=container", "--stop-timeout=30", "--env ADIEU_GRACE=30", "--health-cmd"] {
+        assert!(run.contains(option), "no {option} in: {run}");
+    }
+    assert!(!run.contains("--init "), "podman's init would stand in front of adieu: {run}");
+    let properties = ["Type", "NotifyAccess", "TimeoutStopUSec", "KillMode"];
+    let properties = properties.map(|name| machine.property("app.service", name));
+    assert_eq!(properties, ["notify", "all", "35s", "mixed"]);
+}
+
 /// The unit that ships: its settings from a file, its sandbox around adieu and the app. The drain
 /// reads the app's connections by netlink and a request in flight is finished, so nothing that
 /// adieu needs was taken away.
@@ -255,8 +355,9 @@ def tell(text):
         print(text, file=told)
 def reload(number, frame):
     say('RELOADING=1\\nMONOTONIC_USEC=%d' % (time.monotonic_ns() // 1000))
-    say('READY=1')
+    time.sleep(float(os.environ.get('SLOW_RELOAD', 0)))
     tell('reloaded')
+    say('READY=1')
 signal.signal(signal.SIGHUP, reload)
 signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 given = int(os.environ.get('LISTEN_FDS', 0)) if os.environ.get('LISTEN_PID') == str(os.getpid()) else 0

@@ -517,16 +517,47 @@ fn kubernetes_accepts_the_manifests() {
     assert!(!validates("1.37.0", &[&policy.replace("reinvocationPolicy:", "reinvocation:")]));
 }
 
-/// The Python of an environment that has the validator, made once below target.
-fn kubernetes_validate() -> PathBuf {
-    let folder = path("target/kubernetes-validate");
-    let python = folder.join("bin/python");
-    if !folder.join("complete").exists() {
-        succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "kubernetes-validate==1.37.0"]);
-        succeeds_within(&mut install, harness::BUILD);
-        std::fs::write(folder.join("complete"), "").expect("a new file");
+/// What the policy makes of pods, by its own expressions.
+#[test]
+fn the_admission_policy_adds_the_hook_and_nothing_else() {
+    require!(harness::program("python3"));
+    let scratch = Scratch::new();
+    let policy = read("packaging/kubernetes/mutating-policy.yaml");
+    let python = kubernetes_validate();
+    let evaluates = |policy: &str| {
+        let mut evaluate = Command::new(&python);
+        evaluate.arg(path("tests/kubernetes_policy.py")).arg(scratch.file("policy.yaml", policy));
+        harness::output(&mut evaluate, LIMIT)
+    };
+    let output = evaluates(&policy);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // So that it can fail: a field that the API does not have, a list that is replaced, no condition.
+    for (right, wrong) in [
+        ("mountPath: ", "mountpath: "),
+        ("? \"/spec/volumes/-\" : \"/spec/volumes\"", "? \"/spec/volumes\" : \"/spec/volumes\""),
+        ("!has(object.spec.containers[0].lifecycle.preStop)", "true"),
+    ] {
+        assert!(policy.contains(right), "the policy has no {right}");
+        assert!(!evaluates(&policy.replace(right, wrong)).status.success(), "{wrong}");
     }
-    python
+}
+
+/// The Python of an environment that has the validator and an evaluator of CEL, made once below
+/// target.
+fn kubernetes_validate() -> PathBuf {
+    const PACKAGES: [&str; 2] = ["kubernetes-validate==1.37.0", "cel-python==0.5.0"];
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let folder = path("target/kubernetes-validate");
+        let (python, complete) = (folder.join("bin/python"), folder.join("complete"));
+        if std::fs::read_to_string(&complete).ok() != Some(PACKAGES.concat()) {
+            succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+            let mut install = Command::new(&python);
+            install.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES);
+            succeeds_within(&mut install, harness::BUILD);
+            std::fs::write(&complete, PACKAGES.concat()).expect("a new file");
+        }
+        python
+    })
+    .clone()
 }

@@ -504,6 +504,93 @@ fn what_a_rehearsal_does_not_honour_is_named() {
     assert_eq!(said_of(unit).len(), 2, "{:?}", said_of(unit));
 }
 
+/// Nothing is dropped in silence: a key that the rehearsal has never heard of is named, too. What
+/// is the default, what says that something is off, and what does not matter for a stop is not.
+#[test]
+fn whatever_else_a_manifest_sets_is_named() {
+    let said_of = |text: &str| -> Vec<String> {
+        let mut said = said(&parse(text).expect("a manifest")[0]);
+        said.retain(|line| line.starts_with("not rehearsed of "));
+        said
+    };
+    let unit = "[Unit]\nAfter=x\n[Service]\nExecStart=app\nDynamicUser=yes\nProtectSystem=strict\nPrivateTmp=yes\n\
+                PrivateDevices=no\nReadWritePaths=/srv\nCapabilityBoundingSet=CAP_KILL\nCapabilityBoundingSet=\n\
+                NoNewPrivileges=true\nMemoryMax=1G\nStateDirectory=app\nRuntimeDirectory=app\nRestart=always\n\
+                ExecStopPost=/bin/x\nSendSIGKILL=no\nIgnoreSIGPIPE=yes\nNew=thing\n[Install]\nWantedBy=y\n";
+    assert_eq!(
+        said_of(unit),
+        ["not rehearsed of [Service]: DynamicUser, ProtectSystem, PrivateTmp, ReadWritePaths, \
+          CapabilityBoundingSet, NoNewPrivileges, MemoryMax, StateDirectory, RuntimeDirectory, ExecStopPost, \
+          SendSIGKILL, New"]
+    );
+    let pod = "
+kind: Pod
+spec:
+  hostNetwork: true
+  dnsPolicy: ClusterFirst
+  restartPolicy: Always
+  securityContext: {fsGroup: 7, fsGroupChangePolicy: Always}
+  initContainers: [{name: migrate, image: a}]
+  volumes: [{name: data, emptyDir: {}}]
+  containers:
+  - name: web
+    image: a
+    command: [app]
+    tty: true
+    stdin: false
+    resources: {limits: {cpu: 1}}
+    volumeMounts: [{name: data, mountPath: /data}]
+    readinessProbe: {exec: {command: [x]}}
+    securityContext: {privileged: false}
+    lifecycle: {preStart: x}
+    newField: 1
+";
+    assert_eq!(
+        said_of(pod),
+        [
+            "not rehearsed of the securityContext: fsGroup, fsGroupChangePolicy",
+            "not rehearsed of container web: tty, resources, volumeMounts, readinessProbe, newField",
+            "not rehearsed of the pod: hostNetwork, initContainers",
+            "not rehearsed of lifecycle: preStart",
+        ]
+    );
+    let asked = pod.replace("exec: {command: [x]}", "httpGet: {port: 80}");
+    assert!(said_of(&asked).iter().all(|line| !line.contains("readinessProbe")), "{:?}", said_of(&asked));
+    let compose = "
+x-shared: &shared {mem_limit: 1g, tty: false}
+services:
+  web: {<<: *shared, image: a, command: [app], volumes: ['/a:/b'], ports: [80], deploy: {replicas: 2}, x-y: 1, new: 1}
+";
+    assert_eq!(said_of(compose), ["not rehearsed of service web: volumes, deploy, new, mem_limit"]);
+    let quadlet = "[Container]\nImage=a\nExec=app\nVolume=/a:/b\nReadOnly=true\nNoNewPrivileges=false\nHealthCmd=x\n\
+                   PodmanArgs=--stop-timeout=30 --cpus 2 --pid=host\nNew=1\n[Service]\nRestart=always\nExecStartPre=x\n";
+    assert_eq!(
+        said_of(quadlet),
+        [
+            "not rehearsed of [Container]: Volume, ReadOnly, New, PodmanArgs=--cpus, PodmanArgs=--pid",
+            "not rehearsed of [Service]: ExecStartPre",
+        ]
+    );
+}
+
+/// More notes would hide what matters.
+#[test]
+fn of_the_shipped_units_only_their_sandbox_is_named() {
+    let packaging = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd"));
+    let named = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(packaging.join(file)).expect("it ships");
+        let mut said = said(&parse(&text).expect("a unit")[0]);
+        said.retain(|line| line.starts_with("not rehearsed of "));
+        said
+    };
+    assert_eq!(named("adieu-example.container"), Vec::<String>::new());
+    assert_eq!(named("adieu-example.service"), ["not rehearsed of [Service]: DynamicUser"]);
+    let sandbox = named("adieu@.service");
+    assert!(sandbox.len() == 1 && sandbox[0].contains("DynamicUser, "), "{sandbox:?}");
+    let harmless = ["Restart", "Notify", "Watchdog", "Timeout", "Exec"];
+    assert!(!harmless.iter().any(|key| sandbox[0].contains(&format!(", {key}"))), "{sandbox:?}");
+}
+
 #[test]
 fn a_kubernetes_container_has_its_variables_its_folder_and_its_signal() {
     let text = "
@@ -571,7 +658,7 @@ spec:
     let users: Vec<Option<&str>> = workloads.iter().map(|workload| workload.user.as_deref()).collect();
     assert_eq!(users, [Some("1000:50"), Some("7:50"), None]);
     assert_eq!(said(&workloads[0]), ["not rehearsed of the securityContext: seccompProfile"]);
-    let left_out = "capabilities, readOnlyRootFilesystem, seccompProfile";
+    let left_out = "readOnlyRootFilesystem, capabilities, seccompProfile";
     assert_eq!(said(&workloads[1]), [format!("not rehearsed of the securityContext: {left_out}")]);
     assert_eq!(said(&workloads[2]), ["the image's user is not known here, so it is rehearsed as you"]);
 }

@@ -53,6 +53,23 @@ impl<'a> Node<'a> {
         mapping.iter().filter_map(|(key, value)| Some((Node(key).text()?, Node(value)))).collect()
     }
 
+    /// All keys with their values as text, if they are scalars; also those that are merged in.
+    pub(crate) fn settings(self) -> Vec<(String, Option<String>)> {
+        let (merges, own): (Vec<_>, Vec<_>) = self.entries().into_iter().partition(|(key, _)| key == "<<");
+        let merged = merges.into_iter().flat_map(|(_, node)| {
+            let mappings = if node.items().is_empty() { vec![node] } else { node.items() };
+            mappings.into_iter().flat_map(Node::settings).collect::<Vec<_>>()
+        });
+        let mut all: Vec<(String, Option<String>)> =
+            own.into_iter().map(|(key, value)| (key, value.text())).collect();
+        for (key, value) in merged {
+            if !all.iter().any(|(other, _)| *other == key) {
+                all.push((key, value));
+            }
+        }
+        all
+    }
+
     pub(crate) fn text(self) -> Option<String> {
         let scalar = &self.0.data;
         scalar

@@ -5,21 +5,53 @@ use std::path::PathBuf;
 
 use super::ManifestSources;
 use super::variables::{self, Variables};
-use super::workload::{Workload, name_dropped, name_limits, signal_named};
+use super::workload::{Workload, name_dropped, name_rest, signal_named};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What limits a container, with the value that limits nothing.
-const LIMITS: [(&str, &str); 5] = [
-    ("cap_add", ""),
-    ("cap_drop", ""),
-    ("privileged", "false"),
-    ("read_only", "false"),
-    ("security_opt", ""),
+/// What the rehearsal honours, and what it has a note of its own for.
+const HONOURED: [&str; 12] = [
+    "command",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "extends",
+    "init",
+    "post_start",
+    "pre_stop",
+    "stop_grace_period",
+    "stop_signal",
+    "user",
+    "working_dir",
 ];
+/// What does not change how one container starts and stops; the lint judges some of it.
+const WITHOUT_EFFECT: [&str; 19] = [
+    "annotations",
+    "attach",
+    "build",
+    "container_name",
+    "depends_on",
+    "develop",
+    "expose",
+    "healthcheck",
+    "hostname",
+    "image",
+    "labels",
+    "logging",
+    "networks",
+    "platform",
+    "ports",
+    "profiles",
+    "pull_policy",
+    "restart",
+    "scale",
+];
+/// Values that change nothing.
+const USUAL: [(&str, &str); 4] =
+    [("privileged", "false"), ("read_only", "false"), ("stdin_open", "false"), ("tty", "false")];
 
 pub(crate) fn read(file: Node, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let services = file.get("services").map(Node::entries).unwrap_or_default();
@@ -49,7 +81,9 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     workload.directory = filled("working_dir").map(PathBuf::from);
     workload.user = filled("user");
     note_init(&mut workload, service);
-    name_limits(&mut workload, &object, &LIMITS, |key| service.get(key));
+    let mut set = service.settings();
+    set.retain(|(key, _)| !key.starts_with("x-"));
+    name_rest(&mut workload, &object, &set, &[&HONOURED, &WITHOUT_EFFECT], &USUAL);
     name_dropped(&mut workload, service, &["extends", "post_start", "pre_stop"]);
     Ok(workload)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::variables::PodVariables;
-use super::workload::{Probe, Workload, name_dropped, name_limits, signal_named};
+use super::workload::{Probe, Workload, name_dropped, name_rest, signal_named};
 use crate::lint::kubernetes::{self, port_number};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
@@ -96,6 +96,7 @@ fn workload<'a>(
     }
     note_security(&mut workload, pod, container);
     note_pid_namespace(&mut workload, pod);
+    note_rest(&mut workload, pod, container);
     Ok(workload)
 }
 
@@ -151,19 +152,12 @@ fn http_probe(probe: Node, container: Node) -> Option<Probe> {
 
 /// Names what the rehearsal leaves out of the securityContext, which limits adieu and the app.
 fn note_security(workload: &mut Workload, pod: Node, container: Node) {
-    /// With the value that changes nothing.
-    const LIMITS: [(&str, &str); 11] = [
+    const HONOURED: [&str; 3] = ["runAsGroup", "runAsNonRoot", "runAsUser"];
+    const USUAL: [(&str, &str); 4] = [
         ("allowPrivilegeEscalation", "true"),
-        ("appArmorProfile", ""),
-        ("capabilities", ""),
-        ("fsGroup", ""),
         ("privileged", "false"),
         ("procMount", "Default"),
         ("readOnlyRootFilesystem", "false"),
-        ("seLinuxOptions", ""),
-        ("seccompProfile", ""),
-        ("supplementalGroups", ""),
-        ("sysctls", ""),
     ];
     let set = |key: &str| security(pod, container, key);
     let nonroot = set("runAsNonRoot").and_then(Node::text).as_deref() == Some("true");
@@ -173,7 +167,93 @@ fn note_security(workload: &mut Workload, pod: Node, container: Node) {
             "set runAsUser, or rehearse in a container: --image",
         ));
     }
-    name_limits(workload, "the securityContext", &LIMITS, set);
+    let contexts = [container, pod].into_iter().filter_map(|node| node.get("securityContext"));
+    let mut all: Vec<(String, Option<String>)> = Vec::new();
+    for (key, value) in contexts.flat_map(Node::settings) {
+        if !all.iter().any(|(other, _)| *other == key) {
+            all.push((key, value));
+        }
+    }
+    name_rest(workload, "the securityContext", &all, &[&HONOURED], &USUAL);
+}
+
+/// Names whatever else the container and its pod set that the rehearsal leaves out. The lint judges
+/// the probes.
+fn note_rest(workload: &mut Workload, pod: Node, container: Node) {
+    const OF_CONTAINER: [&str; 14] = [
+        "args",
+        "command",
+        "env",
+        "envFrom",
+        "image",
+        "imagePullPolicy",
+        "lifecycle",
+        "livenessProbe",
+        "name",
+        "ports",
+        "securityContext",
+        "startupProbe",
+        "terminationMessagePath",
+        "workingDir",
+    ];
+    /// A probe that does not use HTTP is not rehearsed.
+    const PROBE: [&str; 1] = ["readinessProbe"];
+    const HONOURED_OF_POD: [&str; 5] = [
+        "containers",
+        "hostPID",
+        "securityContext",
+        "shareProcessNamespace",
+        "terminationGracePeriodSeconds",
+    ];
+    /// Where and when a pod runs, not how. A volume has an effect by a volumeMount alone.
+    const WITHOUT_EFFECT: [&str; 25] = [
+        "activeDeadlineSeconds",
+        "affinity",
+        "automountServiceAccountToken",
+        "ephemeralContainers",
+        "hostname",
+        "imagePullSecrets",
+        "nodeName",
+        "nodeSelector",
+        "os",
+        "overhead",
+        "preemptionPolicy",
+        "priority",
+        "priorityClassName",
+        "readinessGates",
+        "resourceClaims",
+        "restartPolicy",
+        "schedulerName",
+        "schedulingGates",
+        "serviceAccount",
+        "serviceAccountName",
+        "setHostnameAsFQDN",
+        "subdomain",
+        "tolerations",
+        "topologySpreadConstraints",
+        "volumes",
+    ];
+    const USUAL: [(&str, &str); 11] = [
+        ("dnsPolicy", "ClusterFirst"),
+        ("enableServiceLinks", "true"),
+        ("enableServiceLinks", "false"),
+        ("hostIPC", "false"),
+        ("hostNetwork", "false"),
+        ("hostUsers", "true"),
+        ("stdin", "false"),
+        ("stdinOnce", "false"),
+        ("terminationMessagePolicy", "File"),
+        ("terminationMessagePolicy", "FallbackToLogsOnError"),
+        ("tty", "false"),
+    ];
+    let probe: &[&str] = if workload.readiness.is_some() { &PROBE } else { &[] };
+    let of = format!("container {}", workload.name);
+    name_rest(workload, &of, &container.settings(), &[&OF_CONTAINER, probe], &USUAL);
+    name_rest(workload, "the pod", &pod.settings(), &[&HONOURED_OF_POD, &WITHOUT_EFFECT], &USUAL);
+    if let Some(lifecycle) = container.get("lifecycle") {
+        let known = ["postStart", "preStop", "stopSignal"];
+        name_rest(workload, "lifecycle", &lifecycle.settings(), &[&known], &[]);
+    }
 }
 
 fn note_pid_namespace(workload: &mut Workload, pod: Node) {

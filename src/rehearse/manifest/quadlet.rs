@@ -4,10 +4,43 @@
 use std::path::PathBuf;
 
 use super::ManifestSources;
-use super::systemd::{all, environment, section, split, user_and_group};
-use super::workload::{Workload, signal_named};
+use super::systemd::{WITHOUT_EFFECT, all, environment, in_effect, section, split, user_and_group};
+use super::workload::{Workload, name_rest, signal_named};
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
+
+/// What the rehearsal honours, and what it has a note of its own for.
+const HONOURED: [&str; 11] = [
+    "Entrypoint",
+    "Environment",
+    "EnvironmentFile",
+    "Exec",
+    "Group",
+    "PodmanArgs",
+    "RunInit",
+    "StopSignal",
+    "StopTimeout",
+    "User",
+    "WorkingDir",
+];
+/// What does not change how the container starts and stops; the lint judges some of it.
+const NAMES_AND_LOGS: [&str; 13] = [
+    "Annotation",
+    "AutoUpdate",
+    "ContainerName",
+    "ExposeHostPort",
+    "HostName",
+    "Image",
+    "Label",
+    "LogDriver",
+    "LogOpt",
+    "NetworkAlias",
+    "Notify",
+    "PublishPort",
+    "Pull",
+];
+/// The section of podman's own service.
+const OF_SERVICE: [&str; 4] = ["KillMode", "TimeoutSec", "TimeoutStopSec", "Type"];
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
     let settings = section(text, "[Container]");
@@ -35,7 +68,27 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
             "to rehearse with an init: --init PATH",
         ));
     }
+    note_rest(&mut workload, &settings, &section(text, "[Service]"));
     Ok(workload)
+}
+
+/// Names whatever else the container and podman's service set that the rehearsal leaves out.
+fn note_rest(workload: &mut Workload, settings: &[(String, String)], service: &[(String, String)]) {
+    let mut set = in_effect(settings);
+    // The lint judges how healthy it is.
+    set.retain(|(key, _)| !key.starts_with("Health"));
+    for option in podman_options(settings) {
+        set.push((format!("PodmanArgs={option}"), None));
+    }
+    name_rest(workload, "[Container]", &set, &[&HONOURED, &NAMES_AND_LOGS], &[]);
+    name_rest(workload, "[Service]", &in_effect(service), &[&OF_SERVICE, &WITHOUT_EFFECT], &[]);
+}
+
+/// The options in PodmanArgs other than --stop-timeout.
+fn podman_options(settings: &[(String, String)]) -> impl Iterator<Item = &str> {
+    let words = all(settings, "PodmanArgs").flat_map(str::split_whitespace);
+    let options = words.filter(|word| word.starts_with('-') && !word.starts_with("--stop-timeout"));
+    options.map(|option| option.split('=').next().unwrap_or(option))
 }
 
 /// A JSON array, or one program.

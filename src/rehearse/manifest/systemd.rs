@@ -7,12 +7,59 @@ use std::time::Duration;
 
 use super::ManifestSources;
 use super::variables::{self, Variables};
-use super::workload::{PreStart, Workload, signal_named};
+use super::workload::{PreStart, Workload, name_rest, signal_named};
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
 
 /// The prefixes of a command that change how systemd starts it, systemd.service(5).
 const PREFIXES: [char; 5] = ['@', '-', ':', '+', '!'];
+
+/// What the rehearsal honours, and what it has a note of its own for; the lint judges KillMode.
+const HONOURED: [&str; 14] = [
+    "Environment",
+    "EnvironmentFile",
+    "ExecStart",
+    "ExecStartPre",
+    "ExecStop",
+    "Group",
+    "KillMode",
+    "KillSignal",
+    "SyslogIdentifier",
+    "TimeoutSec",
+    "TimeoutStopSec",
+    "Type",
+    "User",
+    "WorkingDirectory",
+];
+
+/// What is about a service's start, restart, reload and log, and does not change a stop.
+pub(super) const WITHOUT_EFFECT: [&str; 25] = [
+    "ExecReload",
+    "FileDescriptorStoreMax",
+    "FileDescriptorStorePreserve",
+    "LogLevelMax",
+    "LogNamespace",
+    "LogRateLimitBurst",
+    "LogRateLimitIntervalSec",
+    "NotifyAccess",
+    "OOMPolicy",
+    "OOMScoreAdjust",
+    "ReloadSignal",
+    "Restart",
+    "RestartKillSignal",
+    "RestartMaxDelaySec",
+    "RestartPreventExitStatus",
+    "RestartSec",
+    "RestartSteps",
+    "Slice",
+    "Sockets",
+    "StandardError",
+    "StandardOutput",
+    "SyslogLevel",
+    "SyslogFacility",
+    "TimeoutStartSec",
+    "WatchdogSec",
+];
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
     let settings = section(text, "[Service]");
@@ -47,7 +94,21 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
             "under adieu it can be an --on-stop hook, which is rehearsed",
         ));
     }
+    name_rest(&mut workload, "[Service]", &in_effect(&settings), &[&HONOURED, &WITHOUT_EFFECT], &[]);
     Ok(workload)
+}
+
+/// The settings without those that only say that something is off, as it is anyway.
+pub(super) fn in_effect(settings: &[(String, String)]) -> Vec<(String, Option<String>)> {
+    /// On, unless a unit says no.
+    const ON: [&str; 3] = ["GuessMainPID", "IgnoreSIGPIPE", "SendSIGKILL"];
+    const OFF: [&str; 4] = ["no", "false", "off", "0"];
+    let is_off = |(key, value): &&(String, String)| {
+        let says_off = OFF.contains(&value.as_str());
+        says_off != ON.contains(&key.as_str())
+    };
+    let kept = settings.iter().filter(|setting| !is_off(setting));
+    kept.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
 }
 
 /// `USER` or `USER:GROUP`.
@@ -88,7 +149,7 @@ pub(super) fn environment(
 }
 
 /// The assignments of one section. A backslash at the end of a line continues it on the next,
-/// systemd.syntax(7). An empty value removes earlier ones.
+/// systemd.syntax(7). An empty value removes earlier ones, and all capabilities, systemd.exec(5).
 pub(super) fn section(text: &str, name: &str) -> Vec<(String, String)> {
     let joined = text.replace("\\\n", " ");
     let mut settings: Vec<(String, String)> = Vec::new();
@@ -101,7 +162,8 @@ pub(super) fn section(text: &str, name: &str) -> Vec<(String, String)> {
             let (key, value) = (key.trim(), value.trim());
             if value.is_empty() {
                 settings.retain(|(name, _)| name != key);
-            } else {
+            }
+            if !value.is_empty() || key == "CapabilityBoundingSet" {
                 settings.push((key.to_owned(), value.to_owned()));
             }
         }

@@ -201,21 +201,28 @@ pub(super) fn name_dropped(workload: &mut Workload, node: Node, keys: &[&str]) {
     }
 }
 
-/// Adds one note for all limits of a container that the rehearsal does not set: those of these keys
-/// whose value is not the one that limits nothing.
-pub(super) fn name_limits<'a>(
+/// Adds one note with all that this part of a manifest sets and the rehearsal leaves out: every key
+/// that is not among the known ones and whose value is not the usual one. A key that nobody has
+/// thought of is named, too.
+pub(super) fn name_rest(
     workload: &mut Workload,
     of: &str,
-    limits: &[(&str, &str)],
-    value: impl Fn(&str) -> Option<Node<'a>>,
+    set: &[(String, Option<String>)],
+    known: &[&[&str]],
+    usual: &[(&str, &str)],
 ) {
-    let differs =
-        |(key, usual): &&(&str, &str)| value(key).is_some_and(|node| node.text().as_deref() != Some(*usual));
-    let named: Vec<&str> = limits.iter().filter(differs).map(|(key, _)| *key).collect();
+    let mut named: Vec<&str> = Vec::new();
+    for (key, value) in set {
+        let is_known = known.iter().any(|keys| keys.contains(&key.as_str()));
+        let is_usual = usual.iter().any(|(name, usual)| name == key && value.as_deref() == Some(*usual));
+        if !is_known && !is_usual && !named.contains(&key.as_str()) {
+            named.push(key);
+        }
+    }
     if !named.is_empty() {
         workload.notes.push(ManifestNote::new(
             format!("not rehearsed of {of}: {}", named.join(", ")),
-            "rehearse in a container with options of the same effect: --image, --run-option",
+            "rehearse where they have their effect, or in a container with such options: --image, --run-option",
         ));
     }
 }

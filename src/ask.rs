@@ -621,9 +621,11 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").or_else(|_| TcpListener::bind("127.0.0.1:0")).unwrap();
         let addr = listener.local_addr().unwrap();
         assert_eq!(ask(&Target::Tcp(addr)), Ok(Answer::Accepted));
-        drop(listener);
-        assert_eq!(ask(&Target::Tcp(addr)), Err("cannot connect: connection refused".to_owned()));
-        assert_eq!(ask(&http(addr)), Err("cannot connect: connection refused".to_owned()));
+        // The port of a client listens to nobody, and while the client has it, nobody else can.
+        let client = TcpStream::connect(addr).unwrap();
+        let deaf = client.local_addr().unwrap();
+        assert_eq!(ask(&Target::Tcp(deaf)), Err("cannot connect: connection refused".to_owned()));
+        assert_eq!(ask(&http(deaf)), Err("cannot connect: connection refused".to_owned()));
     }
 
     #[test]

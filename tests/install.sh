@@ -10,6 +10,7 @@ PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman r
 PACKAGES="$PACKAGES haproxy nginx-light redis-server postgresql"
 # Debian's own unless others are there: NodeSource brings npm along, pyenv brings venv.
 command -v npm >/dev/null || PACKAGES="$PACKAGES nodejs npm"
+command -v java >/dev/null || PACKAGES="$PACKAGES default-jre-headless"
 python3 -c "import jsonschema" 2>/dev/null || PACKAGES="$PACKAGES python3-jsonschema"
 python3 -c "import ensurepip" 2>/dev/null || PACKAGES="$PACKAGES python3-venv"
 

@@ -5,8 +5,10 @@
 #
 # TARGET is x86_64-unknown-linux-musl, aarch64-unknown-linux-musl or a glibc one, by default this machine's musl, since a
 # program linked to musl starts several times faster in a virtual machine. In this order it takes
-# - the Rust that is there, where that knows the target: Alpine, or `rustup target add TARGET`;
-# - Debian's rustc-web with the sources of its library, where packaging/musl/install.sh has installed them;
+# - the Rust that is there, where its own libc is musl: Alpine;
+# - Debian's rustc-web with the sources of its library, where packaging/musl/install.sh has installed them. A release is
+#   built so: with the library built along, the program has 580 KB instead of 1.0 MB;
+# - the Rust that is there, after `rustup target add TARGET`;
 # - this machine's own libc, glibc linked statically, when no TARGET was asked for.
 # PROGRAM is adieu, the default, or adieu-rehearse. The same sources make the same bytes, in whichever folder they lie.
 set -eu
@@ -57,16 +59,7 @@ debian_has() {
 
 case $target in
 *-musl)
-    if has_target; then
-        if [ "$target" != "$host" ] && [ "${target%%-*}" != "$machine" ]; then
-            # Rust brings its own lld and musl; no C compiler for the other machine is needed.
-            set -- "$@" --config "target.$target.linker='rust-lld'"
-        fi
-        build "" cargo build "$@"
-        echo "$folder/$target/release/$program"
-        exit
-    fi
-    if debian_has; then
+    if [ "$target" != "$host" ] && debian_has; then
         # The library is built with the init, since Debian has none for musl. Its unwinder is never called (a panic
         # aborts), so packaging/musl/libunwind.a is an archive of nothing. Without force-unwind-tables, separate code
         # and relro there are fewer pages to map and to write at the start. What would walk the stack for a panic's message
@@ -78,6 +71,15 @@ case $target in
         name=$(echo "$target" | tr - _)
         build "$musl" env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 "CC_$name=$compiler" "CFLAGS_$name=-specs=$specs" \
             /usr/bin/cargo build "$@" -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+        echo "$folder/$target/release/$program"
+        exit
+    fi
+    if has_target; then
+        if [ "$target" != "$host" ] && [ "${target%%-*}" != "$machine" ]; then
+            # Rust brings its own lld and musl; no C compiler for the other machine is needed.
+            set -- "$@" --config "target.$target.linker='rust-lld'"
+        fi
+        build "" cargo build "$@"
         echo "$folder/$target/release/$program"
         exit
     fi

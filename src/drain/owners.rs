@@ -5,7 +5,7 @@
 //! namespace counts: better to wait for another program than to cut off a client.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Error, ErrorKind};
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 
@@ -41,7 +41,7 @@ pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
     let processes = match processes() {
         Err(error) if sys::is_passing(&error) => return Err(error),
         Err(_) => return Ok(Survey { blind: true, ..survey }),
-        Ok(None) => return Err(Error::other("/proc shows another PID namespace")),
+        Ok(None) => return Err(proc::another_namespace()),
         Ok(Some(processes)) => processes,
     };
     // The hidepid mount option hides processes; but an app that has ended is not hidden.

@@ -220,6 +220,11 @@ pub fn is_of_another_namespace() -> io::Result<bool> {
     Ok(shows_another(&status, own_pid()))
 }
 
+/// The error for it.
+pub fn another_namespace() -> io::Error {
+    io::Error::other("/proc shows another PID namespace")
+}
+
 /// `NSpid` lists our pid in the namespace of this /proc and in those below it, down to our own;
 /// kernels without PID namespaces have none.
 fn shows_another(status: &str, own: Pid) -> bool {

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::process::Pid;
 use netlink_packet_sock_diag::constants::TCP_LISTEN;
 
+use super::proc;
 use super::tcp::{self, Connection, Family, Listener, Sample, SocketId};
 
 /// One line of the table.
@@ -35,6 +36,10 @@ pub fn read(app: Pid) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
         let table = match (family, fs::read_to_string(path(app, family))) {
             // A kernel without IPv6.
             (Family::V6, Err(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+            // No process has our app's pid there.
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(if proc::is_of_another_namespace()? { proc::another_namespace() } else { error });
+            }
             (_, table) => table?,
         };
         for row in table.lines().skip(1).filter_map(parse) {

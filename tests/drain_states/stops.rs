@@ -63,13 +63,18 @@ fn thousands_of_listening_ports_end_nothing_but_the_app() {
 
 /// The init below another program, which does not pass signals on.
 fn below(program: &str, options: &str) -> Launch {
-    let adieu = Init::Adieu.path();
+    init_in(Launch::program(Path::new(program)).options(options))
+}
+
+fn init_in(outer: Launch) -> Launch {
     let own = "--pre-stop 0 --grace 10m --drain-timeout 4s";
-    Launch::program(Path::new(program)).options(options).option(adieu).options(own).option("--")
+    outer.option(Init::Adieu.path()).options(own).option("--")
 }
 
 fn term_the_child(run: &Running) -> Pid {
-    let child = Pid::from_raw(*harness::children(run.pid).first().expect("the init"));
+    let is_init =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "adieu\n");
+    let child = Pid::from_raw(harness::descendants(run.pid).into_iter().find(is_init).expect("the init"));
     nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGTERM).expect("TERM to the init");
     child
 }
@@ -92,6 +97,12 @@ fn a_proc_of_another_pid_namespace_is_blind_and_not_idle() {
     require!(program("python3"));
     let launch = below("/usr/bin/unshare", "--pid --fork --kill-child");
     blind_until_the_timeout(launch, "another PID namespace");
+    // There, as in a young container, no process has the app's pid.
+    let young = Launch::program(Path::new("/usr/bin/unshare"));
+    let young = young.options("--pid --fork --kill-child --mount-proc sh -c");
+    let young = young.option("/bin/true; /bin/true; unshare --pid --fork --kill-child \"$0\" \"$@\"; exit");
+    let young = init_in(young);
+    blind_until_the_timeout(young, "another PID namespace");
 }
 
 #[test]

@@ -34,7 +34,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use self::connections::JudgedConnection;
-use self::evidence::Patience;
+use self::evidence::{Evidence, Patience};
 use self::let_go::{Candidate, LetGo};
 use self::listeners::Listeners;
 use self::pace::{Due, Pace};
@@ -404,6 +404,7 @@ fn candidate(known: &JudgedConnection, pauses: &HashMap<u16, Duration>) -> Optio
         inode: connection.inode,
         port: connection.id.local.port(),
         idle: !known.evidence.in_flight(),
+        awaited: known.evidence == Evidence::Unanswered,
         exchanges: known.speaks_like_http(),
         silent: info.sent_ago.min(info.received_ago),
         pause: pauses.get(&connection.id.local.port()).copied().unwrap_or_default(),

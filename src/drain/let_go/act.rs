@@ -46,6 +46,8 @@ pub(in crate::drain) struct Candidate {
     pub port: u16,
     /// Judged idle.
     pub idle: bool,
+    /// The client has sent a request that is not answered.
+    pub awaited: bool,
     /// Requests and answers have alternated in sight, as in HTTP/1.
     pub exchanges: bool,
     /// Since data last came or went.
@@ -131,14 +133,14 @@ impl LetGo {
         self.sockets.look_for(now, candidates, pids);
         self.watch_arrivals(now, candidates);
         if let Some(schedule) = &mut self.schedule {
-            schedule.begin_look();
+            schedule.begin_look(candidates.len());
             for candidate in candidates {
-                let Candidate { cookie, port, idle, exchanges, silent, pause, .. } = *candidate;
+                let Candidate { cookie, port, idle, awaited, exchanges, silent, pause, .. } = *candidate;
                 let found = self.sockets.places.contains_key(&cookie);
                 let rests = idle && silent >= REST;
                 let shown = exchanges || self.knowledge.is_shown(cookie, port);
                 if found && self.knowledge.allows(cookie, port) && (shown || !rests) {
-                    schedule.offer(now, Offer { cookie, port, idle: idle && shown, silent, pause });
+                    schedule.offer(now, Offer { cookie, port, idle: idle && shown, awaited, silent, pause });
                 }
             }
             schedule.end_look();

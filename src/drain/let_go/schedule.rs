@@ -9,8 +9,16 @@ use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
 
-/// A connection that comes later begins within this.
-const SPREAD_LATER: Duration = Duration::from_millis(200);
+/// Between two beginnings, on average, as long as the whole spread allows it: a few clients that
+/// come back at once are no load for anybody.
+const APART: Duration = Duration::from_millis(10);
+
+/// A few connections begin within this, and those that come later.
+const LEAST_SPREAD: Duration = Duration::from_millis(200);
+
+/// A request that has been worked on for this long is answered at a moment of its own, which is not
+/// to be missed: its client may ask for something as long at once.
+const LONG: Duration = Duration::from_millis(200);
 
 /// How many are corked at a time, and how many attempts run at a time.
 const CORKED: usize = 64;
@@ -37,6 +45,8 @@ pub(super) struct Offer {
     pub port: u16,
     /// Judged idle: nothing is in flight.
     pub idle: bool,
+    /// The client has sent a request that is not answered.
+    pub awaited: bool,
     /// Since data last came or went.
     pub silent: Duration,
     /// The longest pause that was seen inside an answer of its listener.
@@ -84,6 +94,8 @@ enum ClosingState {
 #[derive(Debug)]
 pub(super) struct CloseSchedule {
     spread_until: Moment,
+    /// How much of it so many connections need.
+    spread: Duration,
     entries: HashMap<u64, Closing>,
     /// Connections that wait for their attempt.
     queue: BTreeSet<(Moment, u64)>,
@@ -104,6 +116,7 @@ impl CloseSchedule {
     pub(super) fn new(now: Moment, spread: Duration, seed: u64) -> CloseSchedule {
         CloseSchedule {
             spread_until: now + spread,
+            spread,
             entries: HashMap::new(),
             queue: BTreeSet::new(),
             active: BTreeSet::new(),
@@ -122,23 +135,33 @@ impl CloseSchedule {
         self.rhythms = rhythms;
     }
 
-    /// A look at all connections begins.
-    pub(super) fn begin_look(&mut self) {
+    /// A look at all connections begins; it has seen so many.
+    pub(super) fn begin_look(&mut self, connections: usize) {
         self.look = self.look.wrapping_add(1);
+        self.spread = APART.saturating_mul(u32::try_from(connections).unwrap_or(u32::MAX));
     }
 
     /// This one is there and may be let go.
     pub(super) fn offer(&mut self, now: Moment, offer: Offer) {
         let at_rest = offer.idle && offer.silent >= REST;
+        let begins_now = at_rest || offer.awaited && offer.silent >= LONG;
         match self.entries.get_mut(&offer.cookie) {
             Some(entry) => {
                 entry.idle = offer.idle;
                 entry.pause = offer.pause;
                 entry.judged = now;
                 entry.look = self.look;
+                if let ClosingState::Queued(at) = &mut entry.state
+                    && begins_now
+                    && *at > now
+                {
+                    self.queue.remove(&(*at, offer.cookie));
+                    self.queue.insert((now, offer.cookie));
+                    *at = now;
+                }
             }
             None => {
-                let at = if at_rest { now } else { now + self.chance.within(self.spread(now)) };
+                let at = if begins_now { now } else { now + self.chance.within(self.spread(now)) };
                 let entry = Closing {
                     port: offer.port,
                     idle: offer.idle,
@@ -158,7 +181,7 @@ impl CloseSchedule {
     }
 
     fn spread(&self, now: Moment) -> Duration {
-        self.spread_until.since(now).max(SPREAD_LATER)
+        self.spread_until.since(now).min(self.spread).max(LEAST_SPREAD)
     }
 
     /// The look has ended: connections that were not offered are gone, except those with a running
@@ -383,11 +406,12 @@ mod tests {
     }
 
     fn offer(cookie: u64, idle: bool, silent: u64) -> Offer {
-        Offer { cookie, port: 80, idle, silent: ms(silent), pause: Duration::ZERO }
+        Offer { cookie, port: 80, idle, awaited: false, silent: ms(silent), pause: Duration::ZERO }
     }
 
     fn look_at_all(schedule: &mut CloseSchedule, now: u64, offers: impl IntoIterator<Item = Offer>) {
-        schedule.begin_look();
+        let offers: Vec<Offer> = offers.into_iter().collect();
+        schedule.begin_look(offers.len());
         offers.into_iter().for_each(|offer| schedule.offer(at(now), offer));
         schedule.end_look();
     }
@@ -413,9 +437,31 @@ mod tests {
         assert!(begins.first() < Some(&at(20)) && begins.last() > Some(&at(1980)));
         assert!(begins.last() < Some(&at(2000)));
         assert_eq!(schedule.owed(), 1000);
-        // Who comes later does not wait as long.
+        // Who comes later does not wait as long, and few do not either.
         look_at_all(&mut schedule, 3000, [offer(2000, false, 0)]);
         assert!(schedule.queue.last().map(|(at, _)| *at) < Some(at(3200)));
+        let mut few = self::schedule();
+        look_at_all(&mut few, 0, (0..50).map(|cookie| offer(cookie, false, 0)));
+        let last = few.queue.last().map(|(at, _)| *at);
+        assert!(last > Some(at(300)) && last < Some(at(500)));
+    }
+
+    #[test]
+    fn a_request_that_takes_long_is_not_made_to_wait_for_its_turn() {
+        let mut schedule = schedule();
+        let look = |schedule: &mut CloseSchedule, now| {
+            let awaited = |cookie, since| Offer { awaited: true, ..offer(cookie, false, now - since) };
+            let others = (10..1000).map(|cookie| offer(cookie, false, 5000));
+            look_at_all(schedule, now, others.chain([awaited(1, 0)]).chain((2..10).map(|n| awaited(n, 160))));
+        };
+        look(&mut schedule, 200);
+        assert_eq!(schedule.next_to_begin(at(200)), Some(1));
+        let later = |schedule: &CloseSchedule| {
+            schedule.queue.iter().filter(|(begins, cookie)| *cookie < 10 && *begins > at(360)).count()
+        };
+        assert!(later(&schedule) > 0);
+        look(&mut schedule, 360);
+        assert_eq!(later(&schedule), 0, "they are still worked on");
     }
 
     #[test]

@@ -146,6 +146,23 @@ fn nothing_sleeps_and_the_init_has_no_threads() {
     }
 }
 
+/// What is looked up below /proc/PID/task holds up whoever reaps the process.
+#[test]
+fn the_threads_of_a_process_are_not_listed() {
+    for (file, text) in sources() {
+        let listed = code_of(&text).filter(|line| line.contains("/task")).find(|line| {
+            let own = ["/proc/{pid}/task/{pid}/children", "/proc/{0}/task/{0}/children"];
+            !own.iter().any(|path| line.contains(path))
+        });
+        assert_eq!(listed, None, "{file}");
+    }
+}
+
+/// The lines that are no comments.
+fn code_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
 /// The modules of the rehearsal that a file of its imports: `use super::plan::Plan` in `ready.rs`
 /// is `plan`.
 fn imports_of(file: &str, text: &str) -> Vec<String> {

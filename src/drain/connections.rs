@@ -90,12 +90,6 @@ impl Connections {
         self.known.values()
     }
 
-    #[allow(dead_code)] // letting clients go builds on it
-    /// The one with this cookie, if the last look saw it.
-    pub(super) fn get(&self, cookie: u64) -> Option<&JudgedConnection> {
-        self.known.get(&cookie)
-    }
-
     /// Whether some connections can be judged better by what the app's threads do.
     pub(super) fn has_doubts(&self) -> bool {
         self.known.values().any(|known| {

@@ -1,22 +1,31 @@
 //! On which connections the app waits. A server with a thread for each connection blocks in a read
 //! between two requests, and the kernel shows that ([proc_pid_syscall(5)]). Such a connection is
 //! idle; one whose thread does something else is not, however long it has been silent. Servers with
-//! an event loop do not show this. A pass over all threads takes many looks, as an app may have
-//! thousands.
+//! an event loop do not show this, and have fewer threads than connections. A pass over all threads
+//! takes many looks, as an app may have thousands.
 //!
 //! [proc_pid_syscall(5)]: https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::process::Pid;
+use crate::sys;
 use crate::sys::proc::{self, Thread};
 use crate::sys::tcp::Connection;
 
 /// How many threads are looked at in one look, at some 10 us each.
 const PIECE: usize = 256;
+
+/// How many numbers are tried in one look, at some 0.2 us each.
+const NUMBERS: usize = 8192;
+
+/// After how many looks that missed threads all numbers are tried, and after how many none any
+/// more. Threads come and go while they are counted.
+const TRY_ALL: u32 = 4;
+const GIVE_UP: u32 = 8;
 
 /// From the end of a pass to the next.
 const APART: Duration = Duration::from_millis(500);
@@ -40,9 +49,9 @@ pub(super) enum Reading {
 
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    /// When this pass began, and the threads still to be looked at.
-    left: Vec<Thread>,
-    begun: Moment,
+    threads: Threads,
+    /// Of this pass, those still to be looked at, and when it began; none while they are searched.
+    left: Option<(Vec<Thread>, Moment)>,
     next: Moment,
     /// When the last complete pass began.
     passed: Option<Moment>,
@@ -54,33 +63,65 @@ pub(super) struct Readers {
     hidden: bool,
 }
 
+/// The threads of the app's processes, found by trying numbers, each of them once.
+#[derive(Debug, Default)]
+struct Threads {
+    /// With their processes.
+    known: HashMap<Thread, Pid>,
+    processes: Vec<Pid>,
+    /// The last number that was tried.
+    tried: i32,
+    /// Where to stop, for once.
+    until: Option<i32>,
+    /// How often some were missed.
+    missed: u32,
+}
+
 impl Readers {
-    /// Looks at some more threads, if it is time. `pids` finds the app's processes.
-    pub(super) fn go_on(&mut self, now: Moment, pids: impl FnOnce() -> io::Result<Vec<Pid>>) {
+    /// Looks at some more threads, if it is time, and if there is one for each of so many
+    /// connections. `pids` finds the app's processes.
+    pub(super) fn go_on(
+        &mut self,
+        now: Moment,
+        connections: usize,
+        pids: impl FnOnce() -> io::Result<Vec<Pid>>,
+    ) {
         if self.hidden || now < self.next {
             return;
         }
-        if self.left.is_empty() {
+        let Some((left, begun)) = &mut self.left else {
             // The next look tries again.
             let Ok(pids) = pids() else { return };
-            self.left = pids.into_iter().filter_map(|pid| proc::threads_of(pid).ok()).flatten().collect();
-            self.begun = now;
-        }
+            let counts = pids.iter().filter_map(|pid| proc::thread_count(*pid).ok());
+            if counts.fold(0, usize::saturating_add) < connections {
+                self.next = now + APART;
+                return;
+            }
+            match self.threads.search(pids) {
+                Ok(true) => self.left = Some((self.threads.all(), now)),
+                Ok(false) => self.hidden = self.threads.missed >= GIVE_UP,
+                Err(error) => self.hidden = !sys::is_passing(&error),
+            }
+            return;
+        };
         for _ in 0..PIECE {
-            let Some(thread) = self.left.pop() else { break };
+            let Some(thread) = left.pop() else { break };
             match thread.reads() {
                 Ok(Some(inode)) => {
                     self.seen.insert(inode, now);
                     self.found = true;
                 }
                 Ok(None) => {}
-                Err(error) => self.hidden = error.kind() == io::ErrorKind::PermissionDenied,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => self.hidden = true,
+                Err(error) if sys::is_passing(&error) => {}
+                Err(_) => self.threads.ended(thread),
             }
         }
-        if self.left.is_empty() {
-            self.passed = Some(self.begun);
+        if left.is_empty() {
+            let begun = *begun;
+            self.passed = Some(begun);
             self.next = now + APART;
-            let begun = self.begun;
+            self.left = None;
             self.seen.retain(|_, seen| *seen >= begun);
         }
     }
@@ -103,6 +144,68 @@ impl Readers {
     }
 }
 
+impl Threads {
+    /// Tries some more numbers. True when all threads of these processes are known, false when it
+    /// is to be called again.
+    ///
+    /// Errors: no descriptor or memory left; a /proc that does not tell.
+    fn search(&mut self, processes: Vec<Pid>) -> io::Result<bool> {
+        let Some(first) = processes.iter().map(|pid| pid.number()).min() else { return Ok(false) };
+        self.processes = processes;
+        if self.tried == 0 && self.until.is_none() {
+            self.tried = first.saturating_sub(1);
+        }
+        let until = self.until.map_or_else(proc::last_number, Ok)?;
+        for _ in 0..NUMBERS {
+            if self.tried >= until {
+                self.until = None;
+                return self.is_complete();
+            }
+            self.tried = self.tried.saturating_add(1);
+            self.try_number();
+        }
+        Ok(false)
+    }
+
+    fn try_number(&mut self) {
+        let Some(number) = Pid::new(self.tried).filter(|number| sys::exists(*number)) else { return };
+        // One that has just ended, or hides.
+        let Ok(process) = Thread(number).process() else { return };
+        if self.processes.contains(&process) {
+            self.known.insert(Thread(number), process);
+        }
+    }
+
+    /// The kernel counts no more than we know. Numbers may have begun anew.
+    fn is_complete(&mut self) -> io::Result<bool> {
+        let mut known: HashMap<Pid, usize> = HashMap::new();
+        for process in self.known.values() {
+            let count = known.entry(*process).or_default();
+            *count = count.saturating_add(1);
+        }
+        let known = |pid: &Pid| known.get(pid).copied().unwrap_or(0);
+        if self.processes.iter().all(|pid| proc::thread_count(*pid).is_ok_and(|count| known(pid) >= count)) {
+            self.missed = 0;
+            return Ok(true);
+        }
+        self.missed = self.missed.saturating_add(1);
+        if self.missed == TRY_ALL {
+            self.known.clear();
+            self.tried = 0;
+            self.until = Some(proc::largest_number()?);
+        }
+        Ok(false)
+    }
+
+    fn all(&self) -> Vec<Thread> {
+        self.known.keys().copied().collect()
+    }
+
+    fn ended(&mut self, thread: Thread) {
+        self.known.remove(&thread);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,8 +225,11 @@ mod tests {
         let mut readers = Readers::default();
         let (own, mut now) = (crate::sys::own_pid(), Moment::START + APART);
         assert_eq!(readers.of_inode(inode, Moment::START), Reading::Unknown);
+        readers.go_on(now, usize::MAX, || Ok(vec![own]));
+        assert!(readers.threads.known.is_empty(), "it has no thread for each connection");
+        now = now + APART;
         while readers.of_inode(inode, Moment::START) != Reading::Yes {
-            readers.go_on(now, || Ok(vec![own]));
+            readers.go_on(now, 1, || Ok(vec![own]));
             now = now + APART;
         }
         assert_eq!(readers.of_inode(inode, now + APART), Reading::Unknown, "data came since");
@@ -132,8 +238,49 @@ mod tests {
         assert_eq!(thread.join().unwrap(), 9);
         for _ in 0..2 {
             now = now + APART;
-            readers.go_on(now, || Ok(vec![own]));
+            readers.go_on(now, 1, || Ok(vec![own]));
         }
         assert_eq!(readers.of_inode(inode, Moment::START), Reading::Elsewhere);
+    }
+
+    #[test]
+    fn threads_are_found_also_where_numbers_have_begun_anew() {
+        let own = crate::sys::own_pid();
+        let mut threads = Threads::default();
+        let search = |threads: &mut Threads| {
+            while !threads.search(vec![own]).unwrap() {
+                assert!(threads.missed < GIVE_UP, "some are missed");
+            }
+            threads.all()
+        };
+        let (sender, end) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            end.recv().is_err()
+        });
+        let late = Thread(Pid::new(told.recv().unwrap()).unwrap());
+        let found = search(&mut threads);
+        assert!(found.contains(&Thread(own)) && found.contains(&late));
+        let mut anew = Threads { tried: i32::MAX, ..Threads::default() };
+        assert!(search(&mut anew).contains(&late));
+        drop(sender);
+        assert!(thread.join().unwrap());
+        assert_eq!(late.reads().unwrap_err().kind(), ErrorKind::NotFound);
+        threads.ended(late);
+        assert!(!threads.all().contains(&late));
+    }
+
+    #[test]
+    fn where_threads_hide_nothing_is_known_of_readers() {
+        let mut readers = Readers::default();
+        // The first process of the machine has threads, and none of them has such a number.
+        readers.threads.tried = i32::MAX;
+        readers.threads.missed = TRY_ALL;
+        for _ in 0..GIVE_UP {
+            readers.go_on(Moment::START + APART, 1, || Ok(vec![crate::sys::own_pid()]));
+        }
+        assert!(readers.hidden);
+        assert_eq!(readers.of_inode(1, Moment::START), Reading::Unknown);
     }
 }

@@ -123,7 +123,8 @@ impl Sampler {
         self.source = source;
         if self.connections.has_doubts() {
             let app = self.app;
-            self.readers.go_on(now, || owners::pids(app));
+            let connections = self.connections.iter().count();
+            self.readers.go_on(now, connections, || owners::pids(app));
         }
         Ok(&self.last)
     }

@@ -1,10 +1,10 @@
 //! Every other process of the container or service: who they are, and how signals reach them.
 //!
 //! As the init of a PID namespace adieu signals all of them in one call. As an ordinary process it
-//! must never do that; it follows the lists of children in /proc. Since adieu is a subreaper then,
-//! every orphan is its child, and none escapes, not even by setsid(2).
+//! must never do that; it looks in /proc who started whom. Since adieu is a subreaper then, every
+//! orphan is its child, and none escapes, not even by setsid(2).
 
-use super::{is_init, own_pid, proc, reap, signals};
+use super::{is_init, own_pid, proc, signals};
 use crate::process::Pid;
 use crate::signal::Signal;
 use std::collections::{HashMap, HashSet};
@@ -50,35 +50,17 @@ pub fn kill() {
     }
 }
 
-/// All processes below us, some of them zombies; empty without /proc.
+/// All processes below us; empty without /proc.
 fn descendants() -> Vec<Pid> {
-    let Some(children) = children() else {
-        return table().map(|table| below(own_pid(), &table)).unwrap_or_default();
-    };
-    // Thousands of our children may be zombies, which have no children.
-    let mut next: Vec<Pid> = children.into_iter().filter(|pid| !reap::has_ended(*pid)).collect();
-    let mut found = HashSet::new();
-    while let Some(pid) = next.pop() {
-        if found.insert(pid) {
-            next.extend(children_of_all_threads(pid));
-        }
-    }
-    found.into_iter().collect()
+    table().map(|table| below(own_pid(), &table)).unwrap_or_default()
 }
 
 /// Our own children, zombies among them. adieu has one thread.
 fn children() -> Option<Vec<Pid>> {
-    let own = own_pid();
-    proc::children(own, &own.to_string()).ok()
+    proc::children(own_pid()).ok()
 }
 
-fn children_of_all_threads(pid: Pid) -> Vec<Pid> {
-    let threads = proc::threads(pid).unwrap_or_default();
-    threads.iter().filter_map(|thread| proc::children(pid, thread).ok()).flatten().collect()
-}
-
-/// Who lives, with its parent, out of every /proc/PID/stat: for a kernel that does not list
-/// children.
+/// Who lives, with its parent, out of every /proc/PID/stat.
 fn table() -> Option<Vec<(Pid, Pid)>> {
     let living_parent = |pid: Pid| proc::stat(pid).ok().filter(|stat| !stat.zombie)?.parent;
     let row = |pid: Pid| Some((pid, living_parent(pid)?));

@@ -51,7 +51,7 @@ pub fn read_any(bytes: &[u8]) {
 }
 
 fn torn(file: &str) -> Error {
-    Error::new(ErrorKind::InvalidData, format!("/proc/PID/{file} is not as expected"))
+    Error::new(ErrorKind::InvalidData, format!("{file} of /proc is not as expected"))
 }
 
 /// The processes of the PID namespace that /proc shows. Names only: one descriptor, closed before
@@ -65,49 +65,64 @@ pub fn pids() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// Whom a thread has started, or taken in ([proc_tid_children(5)], which a kernel may lack).
+/// Whom a process of one thread has started, or taken in ([proc_tid_children(5)], which a kernel
+/// may lack).
 ///
 /// [proc_tid_children(5)]: https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
-pub fn children(pid: Pid, thread: &str) -> io::Result<Vec<Pid>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children"))?;
+pub fn children(pid: Pid) -> io::Result<Vec<Pid>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(text.split_ascii_whitespace().filter_map(|pid| Pid::new(pid.parse().ok()?)).collect())
 }
 
-/// Names of a process's threads.
-pub fn threads(pid: Pid) -> io::Result<Vec<String>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
-    Ok(entries.filter_map(|thread| thread.ok()?.file_name().into_string().ok()).collect())
+/// How many threads a process has.
+pub fn thread_count(pid: Pid) -> io::Result<usize> {
+    status_field(pid, "Threads:").and_then(|count| count.parse().map_err(|_| torn("status")))
 }
 
-/// A thread of a process.
-#[derive(Clone, Debug)]
-pub struct Thread {
-    pid: Pid,
-    name: String,
-}
-
-/// A process's threads.
-pub fn threads_of(pid: Pid) -> io::Result<Vec<Thread>> {
-    Ok(threads(pid)?.into_iter().map(|name| Thread { pid, name }).collect())
-}
+/// A thread, by its number. Its process's own folder is not asked: every name that is looked up
+/// below /proc/PID/task stays in the kernel's cache, to be cleared by the threads when they end and
+/// by whoever reaps the process. They wait for each other, without sleep: on a busy machine with
+/// Linux 6.18, PID 1 was held in waitpid(2) for up to 50 s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Thread(pub Pid);
 
 impl Thread {
+    /// Whose it is. Errors: ENOENT or ESRCH where it has ended.
+    pub fn process(self) -> io::Result<Pid> {
+        let Thread(id) = self;
+        let number = status_field(id, "Tgid:")?;
+        number.parse().ok().and_then(Pid::new).ok_or_else(|| torn("status"))
+    }
+
     /// The inode of the socket on which it blocks in a read ([proc_pid_syscall(5)]); None when it
-    /// does something else, or has ended, or where the kernel does not tell.
+    /// does something else, or where the kernel does not tell.
     ///
-    /// Errors: EACCES where it may not be looked at, as by ptrace.
+    /// Errors: ENOENT or ESRCH where it has ended; EACCES where it may not be looked at, as by
+    /// ptrace.
     ///
     /// [proc_pid_syscall(5)]: https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
-    pub fn reads(&self) -> io::Result<Option<u32>> {
-        let Thread { pid, name } = self;
-        let call = match fs::read_to_string(format!("/proc/{pid}/task/{name}/syscall")) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
-            Err(_) => return Ok(None),
-            Ok(call) => call,
-        };
+    pub fn reads(self) -> io::Result<Option<u32>> {
+        let Thread(id) = self;
+        let call = fs::read_to_string(format!("/proc/{id}/syscall"))?;
         let Some(fd) = read_from(&call) else { return Ok(None) };
-        Ok(fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok().and_then(|target| socket_inode(&target)))
+        Ok(fs::read_link(format!("/proc/{id}/fd/{fd}")).ok().and_then(|target| socket_inode(&target)))
     }
+}
+
+/// The number that a process or thread got last in our PID namespace (`/proc/loadavg` in
+/// [proc(5)]).
+pub fn last_number() -> io::Result<i32> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    load.split_ascii_whitespace()
+        .next_back()
+        .and_then(|last| last.parse().ok())
+        .ok_or_else(|| torn("loadavg"))
+}
+
+/// The largest number that a process or thread may get.
+pub fn largest_number() -> io::Result<i32> {
+    let largest = fs::read_to_string("/proc/sys/kernel/pid_max")?;
+    largest.trim().parse().map_err(|_| torn("pid_max"))
 }
 
 /// The descriptor of a read: `45 0x5 0x7f...`, number and arguments of the call. Of a thread that
@@ -123,9 +138,15 @@ fn read_from(call: &str) -> Option<u32> {
 /// The effective uid, under which its sockets are made; /proc/PID itself would say root for a
 /// process that hides.
 pub fn uid(pid: Pid) -> io::Result<u32> {
+    let uids = status_field(pid, "Uid:")?;
+    uids.split_ascii_whitespace().nth(1).and_then(|uid| uid.parse().ok()).ok_or_else(|| torn("status"))
+}
+
+/// A line of /proc/PID/status, without its name.
+fn status_field(pid: Pid, name: &str) -> io::Result<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    line.and_then(|uids| uids.split_ascii_whitespace().nth(1)?.parse().ok()).ok_or_else(|| torn("status"))
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.map(|value| value.trim().to_owned()).ok_or_else(|| torn("status"))
 }
 
 /// Calls `each` with descriptor and inode of each socket that a process holds open

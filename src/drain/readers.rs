@@ -50,6 +50,8 @@ pub(super) enum Reading {
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     threads: Threads,
+    /// The most connections so far.
+    most: usize,
     /// Of this pass, those still to be looked at, and when it began; none while they are searched.
     left: Option<(Vec<Thread>, Moment)>,
     next: Moment,
@@ -78,8 +80,8 @@ struct Threads {
 }
 
 impl Readers {
-    /// Looks at some more threads, if it is time, and if there is one for each of so many
-    /// connections. `pids` finds the app's processes.
+    /// Looks at some more threads, if it is time, and if there is one for each connection, of which
+    /// there are so many now. `pids` finds the app's processes.
     pub(super) fn go_on(
         &mut self,
         now: Moment,
@@ -93,7 +95,8 @@ impl Readers {
             // The next look tries again.
             let Ok(pids) = pids() else { return };
             let counts = pids.iter().filter_map(|pid| proc::thread_count(*pid).ok());
-            if counts.fold(0, usize::saturating_add) < connections {
+            self.most = self.most.max(connections);
+            if counts.fold(0, usize::saturating_add) < self.most {
                 self.next = now + APART;
                 return;
             }
@@ -225,9 +228,12 @@ mod tests {
         let mut readers = Readers::default();
         let (own, mut now) = (crate::sys::own_pid(), Moment::START + APART);
         assert_eq!(readers.of_inode(inode, Moment::START), Reading::Unknown);
-        readers.go_on(now, usize::MAX, || Ok(vec![own]));
-        assert!(readers.threads.known.is_empty(), "it has no thread for each connection");
-        now = now + APART;
+        let mut other = Readers::default();
+        for connections in [usize::MAX, 1, 1] {
+            other.go_on(now, connections, || Ok(vec![own]));
+            now = now + APART;
+        }
+        assert!(other.threads.known.is_empty(), "it has no thread for each connection");
         while readers.of_inode(inode, Moment::START) != Reading::Yes {
             readers.go_on(now, 1, || Ok(vec![own]));
             now = now + APART;

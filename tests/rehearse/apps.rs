@@ -595,7 +595,8 @@ impl Server {
                 .arg(folder.0.join("data"));
             command
         };
-        let made = harness::output(as_postgres("initdb").args(["-A", "trust"]), TOOL);
+        // In a machine without a locale it would be SQL_ASCII, whose texts Python's driver gives as bytes.
+        let made = harness::output(as_postgres("initdb").args(["-A", "trust", "--encoding=UTF8"]), TOOL);
         if !made.status.success() {
             return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)));
         }

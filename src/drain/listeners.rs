@@ -8,13 +8,18 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::owners::{self, Survey};
+use super::owners::{self, Survey, Walk};
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::sys::tcp::{Family, Listener, NO_UID, UnixSocket};
 
 /// How often to look again for the owner of sockets that belonged to others.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How much processor time a piece of a walk may take, and from one piece to the next: signals are
+/// taken between them.
+const PIECE: Duration = Duration::from_millis(5);
+const GO_ON: Duration = Duration::from_millis(10);
 
 /// How often, at most, to look for the owner of the other end of a connection.
 const FIND_OWNED: Duration = Duration::from_secs(1);
@@ -35,6 +40,9 @@ pub(super) struct Listeners {
     /// Listeners by inode: the app's, or another's.
     known: HashMap<u32, bool>,
     asked: Option<Moment>,
+    /// The walk that is under way, and when it goes on.
+    walk: Option<Walk>,
+    walk_at: Moment,
     /// Connected sockets by inode, likewise.
     owned: HashMap<u32, bool>,
     /// Our own ends of the connections of our checks, the latest last.
@@ -57,6 +65,8 @@ impl Listeners {
             names: HashSet::new(),
             known: HashMap::new(),
             asked: None,
+            walk: None,
+            walk_at: Moment::START,
             owned: HashMap::new(),
             questions: VecDeque::new(),
             found_owned: None,
@@ -79,22 +89,68 @@ impl Listeners {
         if self.is_fixed() {
             return Ok(());
         }
-        let again = self.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN);
         let inodes =
             || listeners.iter().map(|listener| listener.inode).chain(unix.iter().map(|socket| socket.inode));
         let present: HashSet<u32> = inodes().collect();
         self.known.retain(|inode, _| present.contains(inode));
-        let unknown: HashSet<u32> =
-            present.into_iter().filter(|inode| !self.is_known(*inode, again)).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let survey = owners::survey(self.app, &unknown)?;
-        self.asked = Some(now);
+        // Taken out, so that it begins anew if anything goes wrong.
+        let mut walk = match self.walk.take() {
+            Some(walk) => walk,
+            None => {
+                let again = self.asked.is_none_or(|asked| now.since(asked) >= ASK_AGAIN);
+                let unknown: HashSet<u32> =
+                    present.into_iter().filter(|inode| !self.is_known(*inode, again)).collect();
+                if unknown.is_empty() {
+                    return Ok(());
+                }
+                Walk::begin(self.app, unknown)?
+            }
+        };
+        let is_over = walk.go_on(PIECE)?;
         let known = self.known.iter().filter(|(_, ours)| **ours).map(|(inode, _)| *inode);
-        let held = known.chain(survey.held.keys().copied()).collect();
-        self.adopt(listeners, unix, &held, &survey);
+        let held: HashSet<u32> = known.chain(walk.survey().held.keys().copied()).collect();
+        if is_over {
+            self.asked = Some(now);
+            self.adopt(listeners, unix, &held, walk.survey());
+        } else {
+            let found: Vec<Listener> =
+                listeners.iter().filter(|listener| held.contains(&listener.inode)).cloned().collect();
+            let found_unix: Vec<UnixSocket> =
+                unix.iter().filter(|socket| held.contains(&socket.inode)).cloned().collect();
+            self.adopt(&found, &found_unix, &held, &Survey::default());
+            self.walk = Some(walk);
+            self.walk_at = now + GO_ON;
+        }
         Ok(())
+    }
+
+    /// Whether no listener is new.
+    pub(super) fn are_known(&self) -> bool {
+        self.walk.as_ref().is_none_or(|walk| walk.wanted().iter().all(|inode| self.known.contains_key(inode)))
+    }
+
+    /// When the walk goes on. Its result is taken in by the next look.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.walk.as_ref().filter(|walk| !walk.is_over()).map(|_| self.walk_at)
+    }
+
+    /// Goes on with the walk, if it is time.
+    pub(super) fn step(&mut self, now: Moment) {
+        if self.deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        self.walk_at = now + GO_ON;
+        if let Some(walk) = &mut self.walk
+            && walk.go_on(PIECE).is_err()
+        {
+            // The next look begins anew, or says what is wrong.
+            self.walk = None;
+        }
+    }
+
+    /// Closes the walk's descriptor.
+    pub(super) fn close(&mut self) {
+        self.walk = None;
     }
 
     fn is_known(&self, inode: u32, again: bool) -> bool {

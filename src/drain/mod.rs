@@ -246,7 +246,8 @@ impl Drain {
     /// When the next look is due; None while nothing is watched.
     pub fn deadline(&self) -> Option<Moment> {
         let look = self.period.looks().then(|| self.pace.deadline())?;
-        Some(self.let_go.deadline().map_or(look, |act| act.min(look)))
+        let others = self.let_go.deadline().into_iter().chain(self.sampler.deadline());
+        Some(others.fold(look, Moment::min))
     }
 
     /// Readable when letting clients go has work before the deadline.
@@ -263,7 +264,7 @@ impl Drain {
             match self.pace.due(now) {
                 Some(Due::Full) => self.look_at_all(now),
                 Some(Due::Busy) => self.ask_busy(now),
-                None => {}
+                None => self.sampler.step(now),
             }
             self.let_go.step(now);
         }
@@ -350,7 +351,7 @@ impl Drain {
 
     fn judge(&mut self, now: Moment, seen: &Sampled) -> Look {
         let mut look = self.count(seen);
-        let idle = look.in_flight == 0 && look.outbound == 0;
+        let idle = look.in_flight == 0 && look.outbound == 0 && !seen.incomplete;
         // A client that has just been answered is let go first, or it would send again.
         let idle = idle && self.let_go.owed() == 0;
         let sight = LookSummary { idle, traffic: seen.tally.traffic, unix: look.unix };

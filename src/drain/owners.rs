@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
-use std::ops::ControlFlow;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use crate::process::Pid;
 use crate::sys;
-use crate::sys::proc::{self, Stat};
+use crate::sys::proc::{self, Descriptors, Stat};
 use crate::sys::tcp::Listener;
 
 /// What a walk over the app's processes has shown.
@@ -32,37 +32,129 @@ pub(super) struct Holder {
     pub fd: RawFd,
 }
 
-/// Walks the descriptors of the app and its descendants until all of `wanted` are found. Costs some
-/// 10 us for each process of the PID namespace and up to 7 us for each descriptor.
-///
-/// Errors: no descriptor or memory left; a /proc of another PID namespace. No others.
-pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
-    let mut survey = Survey::default();
-    let processes = match processes() {
-        Err(error) if sys::is_passing(&error) => return Err(error),
-        Err(_) => return Ok(Survey { blind: true, ..survey }),
-        Ok(None) => return Err(proc::another_namespace()),
-        Ok(Some(processes)) => processes,
-    };
-    // The hidepid mount option hides processes; but an app that has ended is not hidden.
-    survey.blind = !processes.contains_key(&app) && sys::exists(app);
-    for pid in family(app, adopter(), &processes) {
-        if survey.held.len() == wanted.len() {
-            break;
-        }
-        match hold(pid, wanted, &mut survey.held) {
-            Ok(()) => {}
+/// How many descriptors are looked at between two looks at the clock.
+const DESCRIPTORS: usize = 64;
+
+/// A walk over the descriptors of the app and its descendants until all of `wanted` are found. Costs
+/// some 10 us for each process of the PID namespace and up to 7 us for each descriptor, so it goes
+/// on a piece at a time.
+#[derive(Debug)]
+pub(super) struct Walk {
+    wanted: HashSet<u32>,
+    /// The next one last.
+    left: Vec<Pid>,
+    at: Option<(Pid, Descriptors)>,
+    survey: Survey,
+}
+
+impl Walk {
+    /// Errors: no descriptor or memory left; a /proc of another PID namespace. No others.
+    pub(super) fn begin(app: Pid, wanted: HashSet<u32>) -> io::Result<Walk> {
+        let mut walk = Walk { wanted, left: vec![], at: None, survey: Survey::default() };
+        let processes = match processes() {
             Err(error) if sys::is_passing(&error) => return Err(error),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => match proc::uid(pid) {
-                Ok(uid) => drop(survey.hidden.insert(uid)),
-                Err(error) if sys::is_passing(&error) => return Err(error),
-                Err(_) => survey.blind = true,
-            },
-            // It has just ended.
-            Err(_) => {}
+            Err(_) => {
+                walk.survey.blind = true;
+                return Ok(walk);
+            }
+            Ok(None) => return Err(proc::another_namespace()),
+            Ok(Some(processes)) => processes,
+        };
+        // The hidepid mount option hides processes; but an app that has ended is not hidden.
+        walk.survey.blind = !processes.contains_key(&app) && sys::exists(app);
+        walk.left = family(app, adopter(), &processes);
+        walk.left.reverse();
+        Ok(walk)
+    }
+
+    /// What is looked for.
+    pub(super) fn wanted(&self) -> &HashSet<u32> {
+        &self.wanted
+    }
+
+    /// What it has shown so far.
+    pub(super) fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// Goes on for so much processor time, and a little more. True when it is over.
+    ///
+    /// Errors: no descriptor or memory left. It has to begin anew then.
+    pub(super) fn go_on(&mut self, piece: Duration) -> io::Result<bool> {
+        let begun = sys::processor_time();
+        loop {
+            for _ in 0..DESCRIPTORS {
+                if self.is_over() {
+                    return Ok(true);
+                }
+                self.look_at_next()?;
+            }
+            if sys::processor_time().saturating_sub(begun) >= piece {
+                return Ok(self.is_over());
+            }
         }
     }
-    Ok(survey)
+
+    /// Everything was seen, or found.
+    pub(super) fn is_over(&self) -> bool {
+        self.survey.held.len() == self.wanted.len() || self.left.is_empty() && self.at.is_none()
+    }
+
+    fn look_at_next(&mut self) -> io::Result<()> {
+        let Some((pid, descriptors)) = &mut self.at else {
+            let Some(pid) = self.left.pop() else { return Ok(()) };
+            return match Descriptors::of(pid) {
+                Ok(descriptors) => {
+                    self.at = Some((pid, descriptors));
+                    Ok(())
+                }
+                Err(error) => self.hides(pid, error),
+            };
+        };
+        match descriptors.next() {
+            Some(Ok(Some((fd, inode)))) if self.wanted.contains(&inode) => {
+                self.survey.held.entry(inode).or_insert(Holder { pid: *pid, fd });
+                Ok(())
+            }
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => {
+                let pid = *pid;
+                self.at = None;
+                self.hides(pid, error)
+            }
+            None => {
+                self.at = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// This process does not show its descriptors.
+    fn hides(&mut self, pid: Pid, error: io::Error) -> io::Result<()> {
+        match error {
+            error if sys::is_passing(&error) => Err(error),
+            error if error.kind() == ErrorKind::PermissionDenied => match proc::uid(pid) {
+                Ok(uid) => {
+                    self.survey.hidden.insert(uid);
+                    Ok(())
+                }
+                Err(error) if sys::is_passing(&error) => Err(error),
+                Err(_) => {
+                    self.survey.blind = true;
+                    Ok(())
+                }
+            },
+            // It has just ended.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A whole walk at once, where little is to be found.
+pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
+    let mut walk = Walk::begin(app, wanted.clone())?;
+    while !walk.go_on(Duration::MAX)? {}
+    Ok(walk.survey)
 }
 
 /// The app's processes. Errors: as above.
@@ -138,16 +230,6 @@ fn family(app: Pid, adopter: Option<Pid>, processes: &Processes) -> Vec<Pid> {
     family
 }
 
-/// Adds the wanted sockets that this process holds.
-fn hold(pid: Pid, wanted: &HashSet<u32>, held: &mut HashMap<u32, Holder>) -> io::Result<()> {
-    proc::sockets(pid, |fd, inode| {
-        if wanted.contains(&inode) {
-            held.entry(inode).or_insert(Holder { pid, fd });
-        }
-        if held.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +290,15 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().st_ino();
         let inode = u32::try_from(inode).unwrap();
+        let many: Vec<_> = (0..2 * DESCRIPTORS).map(|_| socket.try_clone().unwrap()).collect();
+        let mut walk = Walk::begin(sys::own_pid(), HashSet::from([inode, u32::MAX])).unwrap();
+        let mut pieces = 1;
+        while !walk.go_on(Duration::ZERO).unwrap() {
+            pieces += 1;
+        }
+        drop(many);
+        assert!(pieces > 1 && walk.is_over());
+        assert!(walk.survey().held.contains_key(&inode));
         let survey = survey(sys::own_pid(), &HashSet::from([inode])).unwrap();
         assert_eq!(
             survey.held,

@@ -38,6 +38,8 @@ pub(super) struct Sampled {
     pub unix: usize,
     /// Queries to other services, not yet answered.
     pub outbound: usize,
+    /// More listeners may be the app's.
+    pub incomplete: bool,
 }
 
 enum Source {
@@ -156,9 +158,20 @@ impl Sampler {
         self.listeners.leave_out(caller);
     }
 
-    /// Closes the descriptor; what is known stays known.
+    /// When looking for the owners of listeners goes on, if it is not over.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.listeners.deadline()
+    }
+
+    /// Looks further for the owners of listeners, if it is time.
+    pub(super) fn step(&mut self, now: Moment) {
+        self.listeners.step(now);
+    }
+
+    /// Closes the descriptors; what is known stays known.
     pub(super) fn close(&mut self) {
         self.source = Source::Closed;
+        self.listeners.close();
     }
 
     /// Forgets all connections.
@@ -214,6 +227,7 @@ impl Sampler {
             tally: self.tally(now, &listeners),
             unix: unix_backlog.saturating_add(self.enter_unix(now, &unix)),
             outbound: self.count_owned(&asking),
+            incomplete: !self.listeners.are_known(),
         })
     }
 
@@ -305,7 +319,12 @@ impl Sampler {
             }
         }
         self.find_owned(now, &asking, &[])?;
-        Ok(Sampled { tally: self.tally(now, &listeners), unix: 0, outbound: self.count_owned(&asking) })
+        Ok(Sampled {
+            tally: self.tally(now, &listeners),
+            unix: 0,
+            outbound: self.count_owned(&asking),
+            incomplete: !self.listeners.are_known(),
+        })
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, Error, ErrorKind};
-use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::path::Path;
 
@@ -149,29 +148,34 @@ fn status_field(pid: Pid, name: &str) -> io::Result<String> {
     line.map(|value| value.trim().to_owned()).ok_or_else(|| torn("status"))
 }
 
-/// Calls `each` with descriptor and inode of each socket that a process holds open
-/// ([proc_pid_fd(5)]), until it says stop.
-///
-/// Errors: EACCES from listing the descriptors, or, with DAC_OVERRIDE but without SYS_PTRACE, from
-/// asking what the first of them is; EMFILE, ENFILE, ENOMEM: then not all were seen.
+/// The descriptors of a process, one after the other, at some microseconds each
+/// ([proc_pid_fd(5)]).
 ///
 /// [proc_pid_fd(5)]: https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html
-pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) -> io::Result<()> {
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let entry = entry?;
-        let target = match fs::read_link(entry.path()) {
-            // Closed while we read.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            target => target?,
-        };
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let (Some(fd), Some(inode)) = (number, socket_inode(&target))
-            && each(fd, inode).is_break()
-        {
-            break;
-        }
+#[derive(Debug)]
+pub struct Descriptors(fs::ReadDir);
+
+impl Descriptors {
+    /// Errors: ENOENT where it has ended; EACCES where it does not show them; EMFILE, ENFILE,
+    /// ENOMEM.
+    pub fn of(pid: Pid) -> io::Result<Descriptors> {
+        fs::read_dir(format!("/proc/{pid}/fd")).map(Descriptors)
     }
-    Ok(())
+}
+
+impl Iterator for Descriptors {
+    /// Number and inode of a socket; None for what is no socket, or was closed while we read.
+    type Item = io::Result<Option<(RawFd, u32)>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.next()?.and_then(|entry| match fs::read_link(entry.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            target => {
+                let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                Ok(number.zip(socket_inode(&target?)))
+            }
+        }))
+    }
 }
 
 /// A walk over the descriptors of some processes ([proc_pid_fd(5)]), to find those of the sockets
@@ -182,7 +186,7 @@ pub fn sockets(pid: Pid, mut each: impl FnMut(RawFd, u32) -> ControlFlow<()>) ->
 #[derive(Debug)]
 pub struct Walk {
     pids: Vec<Pid>,
-    at: Option<(Pid, fs::ReadDir)>,
+    at: Option<(Pid, Descriptors)>,
 }
 
 impl Walk {
@@ -196,33 +200,24 @@ impl Walk {
     /// not show its descriptors, which is then passed over.
     pub fn go_on(&mut self, pieces: usize, mut each: impl FnMut(Pid, RawFd, u32)) -> io::Result<bool> {
         for _ in 0..pieces {
-            let Some((pid, folder)) = &mut self.at else {
+            let Some((pid, descriptors)) = &mut self.at else {
                 let Some(pid) = self.pids.pop() else { return Ok(false) };
-                match fs::read_dir(format!("/proc/{pid}/fd")) {
-                    Ok(folder) => self.at = Some((pid, folder)),
+                match Descriptors::of(pid) {
+                    Ok(descriptors) => self.at = Some((pid, descriptors)),
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
                 continue;
             };
             // Descriptors, and processes, may end while we read.
-            match folder.next() {
-                Some(Ok(entry)) => {
-                    if let Some((fd, inode)) = socket(&entry) {
-                        each(*pid, fd, inode);
-                    }
-                }
+            match descriptors.next() {
+                Some(Ok(Some((fd, inode)))) => each(*pid, fd, inode),
+                Some(Ok(None)) => {}
                 Some(Err(_)) | None => self.at = None,
             }
         }
         Ok(true)
     }
-}
-
-/// Descriptor and inode, if it is a socket that is still open.
-fn socket(entry: &fs::DirEntry) -> Option<(RawFd, u32)> {
-    let inode = socket_inode(&fs::read_link(entry.path()).ok()?)?;
-    Some((entry.file_name().to_str()?.parse().ok()?, inode))
 }
 
 /// `socket:[12345]`

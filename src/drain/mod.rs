@@ -56,6 +56,9 @@ const ASK_ONE: Duration = Duration::from_micros(10);
 /// this much less.
 const TWO_LOOKS: Duration = Duration::from_millis(300);
 
+/// How much processor time one turn may take for a look, about: signals are taken between them.
+const PIECE: Duration = Duration::from_millis(10);
+
 /// How often [`LetGo`] gets what the listeners have shown.
 const LEARN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -84,8 +87,8 @@ pub struct Look {
     pub closed: u64,
     /// Clients that were let go between two of their requests.
     pub let_go: u64,
-    /// False when the look was only at connections that were busy before, so that new requests on
-    /// others are not counted yet.
+    /// False when the look was only at connections that were busy before, or is not over, so that
+    /// new requests on others are not counted yet.
     pub complete: bool,
 }
 
@@ -178,6 +181,8 @@ pub struct Drain {
     on: bool,
     period: Period,
     sampler: Sampler,
+    /// Of the look that is under way.
+    cost: Duration,
     pace: Pace,
     looks: Looks,
     let_go: LetGo,
@@ -209,6 +214,7 @@ impl Drain {
             on: settings.on,
             period: Period::Off,
             sampler: Sampler::new(app, listeners, patience, &settings.outbound, via),
+            cost: Duration::ZERO,
             pace: Pace::default(),
             looks: Looks::default(),
             let_go: LetGo::new(&settings.close),
@@ -262,7 +268,7 @@ impl Drain {
         }
         if self.period.looks() {
             match self.pace.due(now) {
-                Some(Due::Full) => self.look_at_all(now),
+                Some(Due::Full) => self.look_at_all(now, PIECE),
                 Some(Due::Busy) => self.ask_busy(now),
                 None => self.sampler.step(now),
             }
@@ -295,7 +301,7 @@ impl Drain {
                 // What an earlier call has seen is too old.
                 self.sampler.forget();
             }
-            self.look_at_all(now);
+            self.look_at_all(now, Duration::MAX);
             if !self.period.looks() {
                 self.sampler.close();
             }
@@ -317,13 +323,24 @@ impl Drain {
         self.sampler.close();
     }
 
-    fn look_at_all(&mut self, now: Moment) {
+    /// A look that takes long goes on in the next turn.
+    fn look_at_all(&mut self, now: Moment, piece: Duration) {
         let before = sys::processor_time();
-        let seen = self.sampler.look(now).cloned();
+        let seen = self.sampler.look(now, piece).map(Option::<&Sampled>::cloned);
+        let seen = match seen {
+            Ok(None) => {
+                self.cost = self.cost.saturating_add(sys::processor_time().saturating_sub(before));
+                (self.last.complete, self.last.verdict) = (false, Verdict::Busy);
+                return;
+            }
+            Ok(Some(seen)) => Ok(seen),
+            Err(error) => Err(error),
+        };
         if seen.is_ok() && self.period.looks() {
             self.offer(now);
         }
-        let cost = sys::processor_time().saturating_sub(before);
+        let cost = std::mem::take(&mut self.cost);
+        let cost = cost.saturating_add(sys::processor_time().saturating_sub(before));
         let ask_busy = self.sampler.few_busy().map(|few| ASK_ONE.saturating_mul(few));
         self.pace.looked(now, cost, ask_busy);
         self.last = match seen {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Error};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::connections::{Connections, LookTotals};
 use super::evidence::{Patience, judge_outbound};
@@ -61,7 +62,18 @@ pub(super) struct Sampler {
     readers: Readers,
     /// Those found busy, if they are few.
     busy: Vec<SocketId>,
+    underway: Option<Underway>,
     last: Sampled,
+}
+
+/// A look that was begun. What is there to be seen may be taken in over several turns.
+struct Underway {
+    listeners: Vec<Listener>,
+    unix_listeners: Vec<UnixSocket>,
+    ports: Vec<u16>,
+    /// Families whose connections are still to be asked for, and the one that has been asked for.
+    left: Vec<Family>,
+    asked: Option<Family>,
 }
 
 impl Sampler {
@@ -83,6 +95,7 @@ impl Sampler {
             unix: UnixConnections::new(patience.longest),
             readers: Readers::default(),
             busy: vec![],
+            underway: None,
             last: Sampled::default(),
         }
     }
@@ -98,28 +111,40 @@ impl Sampler {
         few.then_some(self.busy.len() as u32)
     }
 
-    /// Looks at everything. Errors: no descriptor left, or no answer from the kernel nor /proc.
-    pub(super) fn look(&mut self, now: Moment) -> io::Result<&Sampled> {
+    /// Looks at everything, for so much processor time at once and a little more. None when it is
+    /// to be called again for the rest.
+    ///
+    /// Errors: no descriptor left, or no answer from the kernel nor /proc.
+    pub(super) fn look(&mut self, now: Moment, piece: Duration) -> io::Result<Option<&Sampled>> {
         // Taken out, so that it is closed if anything goes wrong.
         let mut source = std::mem::replace(&mut self.source, Source::Closed);
         if let Source::Closed = source {
             source = self.open()?;
         }
-        self.connections.begin_look();
-        self.unix.begin_look();
-        self.busy.clear();
-        self.last = match &mut source {
-            Source::SockDiag(sock_diag) => match self.ask_kernel(sock_diag, now) {
+        // Taken out for the same reason.
+        let underway = self.underway.take();
+        if underway.is_none() {
+            self.connections.begin_look();
+            self.unix.begin_look();
+            self.busy.clear();
+        }
+        let seen = match &mut source {
+            Source::SockDiag(sock_diag) => match self.ask_kernel(sock_diag, underway, now, piece) {
                 Err(error) if is_missing(&error) => {
                     self.fall_back(&error);
                     source = Source::ProcNet;
-                    self.read_proc_net(now)?
+                    Some(self.read_proc_net(now)?)
                 }
                 seen => seen?,
             },
-            Source::ProcNet => self.read_proc_net(now)?,
-            Source::Closed => Sampled::default(),
+            Source::ProcNet => Some(self.read_proc_net(now)?),
+            Source::Closed => Some(Sampled::default()),
         };
+        let Some(seen) = seen else {
+            self.source = source;
+            return Ok(None);
+        };
+        self.last = seen;
         self.connections.remove_unseen();
         self.unix.remove_unseen();
         self.source = source;
@@ -128,7 +153,7 @@ impl Sampler {
             let connections = self.connections.iter().count();
             self.readers.go_on(now, connections, || owners::pids(app));
         }
-        Ok(&self.last)
+        Ok(Some(&self.last))
     }
 
     /// Looks again at those connections only that the last look found busy.
@@ -171,6 +196,7 @@ impl Sampler {
     /// Closes the descriptors; what is known stays known.
     pub(super) fn close(&mut self) {
         self.source = Source::Closed;
+        self.underway = None;
         self.listeners.close();
     }
 
@@ -179,6 +205,7 @@ impl Sampler {
         self.connections = Connections::new(self.patience);
         self.unix = UnixConnections::new(self.patience.longest);
         self.busy.clear();
+        self.underway = None;
     }
 
     fn open(&mut self) -> io::Result<Source> {
@@ -203,19 +230,32 @@ impl Sampler {
         self.via = Via::ProcNet;
     }
 
-    fn ask_kernel(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Sampled> {
-        let listeners = sock_diag.listeners()?;
-        // A kernel may lack unix_diag alone.
-        let unix_listeners = if self.listeners.is_fixed() { vec![] } else { if_there(sock_diag.unix(true))? };
-        self.listeners.update(now, &listeners, &unix_listeners)?;
-        let ports = self.listeners.ports();
-        if !ports.is_empty() {
-            for family in self.listeners.families() {
-                sock_diag.connections(family, Ports::Local(&ports), |connection| {
-                    self.enter(now, &connection);
-                })?;
+    /// Begins with what is under way, or anew. None when there is more.
+    fn ask_kernel(
+        &mut self,
+        sock_diag: &mut SockDiag,
+        underway: Option<Underway>,
+        now: Moment,
+        piece: Duration,
+    ) -> io::Result<Option<Sampled>> {
+        let begun = sys::processor_time();
+        let mut underway = match underway {
+            Some(underway) => underway,
+            None => self.begin(sock_diag, now)?,
+        };
+        while let Some(family) = underway.asked.or_else(|| underway.left.pop()) {
+            if underway.asked.is_none() {
+                sock_diag.begin_connections(family, Ports::Local(&underway.ports))?;
+            }
+            let rest = piece.saturating_sub(sys::processor_time().saturating_sub(begun));
+            let all = sock_diag.take_connections(family, rest, |connection| self.enter(now, &connection))?;
+            underway.asked = (!all).then_some(family);
+            if !all {
+                self.underway = Some(underway);
+                return Ok(None);
             }
         }
+        let Underway { listeners, unix_listeners, .. } = underway;
         let asking = self.outbound(sock_diag)?;
         let unix = if self.listeners.has_unix() { if_there(sock_diag.unix(false))? } else { vec![] };
         let unix: Vec<UnixSocket> =
@@ -223,12 +263,22 @@ impl Sampler {
         self.find_owned(now, &asking, &unix)?;
         let unix_backlog = unix_listeners.iter().filter(|socket| self.listeners.contains_name(&socket.name));
         let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
-        Ok(Sampled {
+        Ok(Some(Sampled {
             tally: self.tally(now, &listeners),
             unix: unix_backlog.saturating_add(self.enter_unix(now, &unix)),
             outbound: self.count_owned(&asking),
             incomplete: !self.listeners.are_known(),
-        })
+        }))
+    }
+
+    fn begin(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Underway> {
+        let listeners = sock_diag.listeners()?;
+        // A kernel may lack unix_diag alone.
+        let unix_listeners = if self.listeners.is_fixed() { vec![] } else { if_there(sock_diag.unix(true))? };
+        self.listeners.update(now, &listeners, &unix_listeners)?;
+        let ports = self.listeners.ports();
+        let left = if ports.is_empty() { vec![] } else { self.listeners.families() };
+        Ok(Underway { listeners, unix_listeners, ports, left, asked: None })
     }
 
     fn enter(&mut self, now: Moment, connection: &Connection) {
@@ -338,5 +388,40 @@ fn if_there<T: Default>(found: io::Result<T>) -> io::Result<T> {
     match found {
         Err(error) if is_missing(&error) => Ok(T::default()),
         found => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    #[test]
+    fn a_look_in_pieces_sees_every_connection_once() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = socket.local_addr().unwrap();
+        // More than one answer of the kernel holds.
+        let open: Vec<_> =
+            (0..300).map(|_| (TcpStream::connect(addr).unwrap(), socket.accept().unwrap())).collect();
+        let second = Duration::from_secs(1);
+        let patience = Patience { quiet: second, longest: second };
+        let own = sys::own_pid();
+        let listeners = Listeners::new(own, &[], &[addr.port()]);
+        let mut sampler = Sampler::new(own, listeners, patience, &[], Via::SockDiag);
+        for _ in 0..2 {
+            let mut pieces = 1;
+            let seen = loop {
+                match sampler.look(Moment::START, Duration::ZERO).unwrap() {
+                    Some(seen) => break seen.clone(),
+                    None => pieces += 1,
+                }
+            };
+            assert!(pieces > 1);
+            assert_eq!(seen.tally.connections, open.len());
+        }
+        assert!(sampler.look(Moment::START, Duration::ZERO).unwrap().is_none());
+        sampler.close();
+        let seen = sampler.look(Moment::START, Duration::MAX).unwrap().unwrap();
+        assert_eq!(seen.tally.connections, open.len(), "begun anew");
     }
 }

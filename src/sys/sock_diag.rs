@@ -18,6 +18,7 @@ use netlink_packet_sock_diag::inet::{self, ExtensionFlags, InetRequest, InetResp
 use netlink_packet_sock_diag::unix;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
+use super::processor_time;
 use super::tcp::{self, Connection, Family, Listener, Sample, SocketId, TcpInfo, UnixSocket};
 
 const HEADER: usize = 16;
@@ -79,8 +80,15 @@ impl SockDiag {
         &mut self,
         family: Family,
         ports: Ports,
-        mut each: impl FnMut(Connection),
+        each: impl FnMut(Connection),
     ) -> io::Result<()> {
+        self.begin_connections(family, ports)?;
+        self.take_connections(family, Duration::MAX, each).map(|_| ())
+    }
+
+    /// Asks for all connections of one family on those ports, which are then to be taken to the
+    /// end.
+    pub fn begin_connections(&mut self, family: Family, ports: Ports) -> io::Result<()> {
         let mut id = any_socket(family);
         let mut filter = vec![];
         match ports {
@@ -90,7 +98,18 @@ impl SockDiag {
             Ports::Remote(ports) => filter = program(INET_DIAG_BC_D_GE, INET_DIAG_BC_D_LE, ports),
         }
         let request = inet_request(family, CONNECTED, id, ExtensionFlags::INFO);
-        self.dump(&emit(&request), &filter, |payload| each_connection(family, payload, &mut each))
+        self.ask_for(&emit(&request), &filter, NLM_F_DUMP)
+    }
+
+    /// Takes those that were asked for, for so much processor time and a little more. True when
+    /// there are no more.
+    pub fn take_connections(
+        &mut self,
+        family: Family,
+        piece: Duration,
+        mut each: impl FnMut(Connection),
+    ) -> io::Result<bool> {
+        self.take(NLM_F_DUMP, piece, |payload| each_connection(family, payload, &mut each))
     }
 
     /// One connection, by the name that an earlier look gave; None when it is gone.
@@ -129,18 +148,29 @@ impl SockDiag {
         self.exchange(request, filter, NLM_F_DUMP, each)
     }
 
-    /// Sends a request and hands each answer's payload to `each`. The kernel has the next part
-    /// ready whenever the last was taken, so that EAGAIN is an error and not a reason to wait.
+    /// Sends a request and hands each answer's payload to `each`.
     fn exchange(
         &mut self,
         request: &[u8],
         filter: &[u8],
         flags: u16,
-        mut each: impl FnMut(&[u8]),
+        each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
+        self.ask_for(request, filter, flags)?;
+        self.take(flags, Duration::MAX, each).map(|_| ())
+    }
+
+    fn ask_for(&mut self, request: &[u8], filter: &[u8], flags: u16) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let message = message(request, filter, flags, self.sequence);
         send(self.socket.as_raw_fd(), &message, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// The kernel has the next part ready whenever the last was taken, so that EAGAIN is an error
+    /// and not a reason to wait. True when there is no more.
+    fn take(&mut self, flags: u16, piece: Duration, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+        let begun = processor_time();
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(nix::Error::EINTR) => continue,
@@ -148,9 +178,12 @@ impl SockDiag {
             };
             match read_datagram(self.buffer.get(..length).unwrap_or_default(), self.sequence, &mut each)? {
                 NetlinkReply::More if flags & NLM_F_DUMP != 0 => {}
-                NetlinkReply::More | NetlinkReply::Done => return Ok(()),
+                NetlinkReply::More | NetlinkReply::Done => return Ok(true),
                 // Left over from an exchange that an error ended.
                 NetlinkReply::Stale => {}
+            }
+            if piece < Duration::MAX && processor_time().saturating_sub(begun) >= piece {
+                return Ok(false);
             }
         }
     }

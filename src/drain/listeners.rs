@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::owners::{self, Survey, Walk};
+use super::owners::{self, OwnerWalk, Survey};
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::sys::tcp::{Family, Listener, NO_UID, UnixSocket};
@@ -41,7 +41,7 @@ pub(super) struct Listeners {
     known: HashMap<u32, bool>,
     asked: Option<Moment>,
     /// The walk that is under way, and when it goes on.
-    walk: Option<Walk>,
+    walk: Option<OwnerWalk>,
     walk_at: Moment,
     /// Connected sockets by inode, likewise.
     owned: HashMap<u32, bool>,
@@ -103,7 +103,7 @@ impl Listeners {
                 if unknown.is_empty() {
                     return Ok(());
                 }
-                Walk::begin(self.app, unknown)?
+                OwnerWalk::begin(self.app, unknown)?
             }
         };
         let is_over = walk.go_on(PIECE)?;

@@ -35,11 +35,11 @@ pub(super) struct Holder {
 /// How many descriptors are looked at between two looks at the clock.
 const DESCRIPTORS: usize = 64;
 
-/// A walk over the descriptors of the app and its descendants until all of `wanted` are found. Costs
-/// some 10 us for each process of the PID namespace and up to 7 us for each descriptor, so it goes
-/// on a piece at a time.
+/// A walk over the descriptors of the app and its descendants until all of `wanted` are found. It
+/// costs some 10 us for each process of the PID namespace and up to 7 us for each descriptor, and so
+/// goes on a piece at a time.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct OwnerWalk {
     wanted: HashSet<u32>,
     /// The next one last.
     left: Vec<Pid>,
@@ -47,10 +47,10 @@ pub(super) struct Walk {
     survey: Survey,
 }
 
-impl Walk {
+impl OwnerWalk {
     /// Errors: no descriptor or memory left; a /proc of another PID namespace. No others.
-    pub(super) fn begin(app: Pid, wanted: HashSet<u32>) -> io::Result<Walk> {
-        let mut walk = Walk { wanted, left: vec![], at: None, survey: Survey::default() };
+    pub(super) fn begin(app: Pid, wanted: HashSet<u32>) -> io::Result<OwnerWalk> {
+        let mut walk = OwnerWalk { wanted, left: vec![], at: None, survey: Survey::default() };
         let processes = match processes() {
             Err(error) if sys::is_passing(&error) => return Err(error),
             Err(_) => {
@@ -152,7 +152,7 @@ impl Walk {
 
 /// A whole walk at once, where little is to be found.
 pub(super) fn survey(app: Pid, wanted: &HashSet<u32>) -> io::Result<Survey> {
-    let mut walk = Walk::begin(app, wanted.clone())?;
+    let mut walk = OwnerWalk::begin(app, wanted.clone())?;
     while !walk.go_on(Duration::MAX)? {}
     Ok(walk.survey)
 }
@@ -291,7 +291,7 @@ mod tests {
         let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().st_ino();
         let inode = u32::try_from(inode).unwrap();
         let many: Vec<_> = (0..2 * DESCRIPTORS).map(|_| socket.try_clone().unwrap()).collect();
-        let mut walk = Walk::begin(sys::own_pid(), HashSet::from([inode, u32::MAX])).unwrap();
+        let mut walk = OwnerWalk::begin(sys::own_pid(), HashSet::from([inode, u32::MAX])).unwrap();
         let mut pieces = 1;
         while !walk.go_on(Duration::ZERO).unwrap() {
             pieces += 1;

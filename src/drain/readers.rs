@@ -49,7 +49,7 @@ pub(super) enum Reading {
 
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    threads: Threads,
+    threads: KnownThreads,
     /// The most connections so far.
     most: usize,
     /// Of this pass, those still to be looked at, and when it began; none while they are searched.
@@ -67,7 +67,7 @@ pub(super) struct Readers {
 
 /// The threads of the app's processes, found by trying numbers, each of them once.
 #[derive(Debug, Default)]
-struct Threads {
+struct KnownThreads {
     /// With their processes.
     known: HashMap<Thread, Pid>,
     processes: Vec<Pid>,
@@ -147,7 +147,7 @@ impl Readers {
     }
 }
 
-impl Threads {
+impl KnownThreads {
     /// Tries some more numbers. True when all threads of these processes are known, false when it
     /// is to be called again.
     ///
@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn threads_are_found_also_where_numbers_have_begun_anew() {
         let own = crate::sys::own_pid();
-        let mut threads = Threads::default();
-        let search = |threads: &mut Threads| {
+        let mut threads = KnownThreads::default();
+        let search = |threads: &mut KnownThreads| {
             while !threads.search(vec![own]).unwrap() {
                 assert!(threads.missed < GIVE_UP, "some are missed");
             }
@@ -268,7 +268,7 @@ mod tests {
         let late = Thread(Pid::new(told.recv().unwrap()).unwrap());
         let found = search(&mut threads);
         assert!(found.contains(&Thread(own)) && found.contains(&late));
-        let mut anew = Threads { tried: i32::MAX, ..Threads::default() };
+        let mut anew = KnownThreads { tried: i32::MAX, ..KnownThreads::default() };
         assert!(search(&mut anew).contains(&late));
         drop(sender);
         assert!(thread.join().unwrap());

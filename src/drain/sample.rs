@@ -62,12 +62,12 @@ pub(super) struct Sampler {
     readers: Readers,
     /// Those found busy, if they are few.
     busy: Vec<SocketId>,
-    underway: Option<Underway>,
+    underway: Option<LookUnderway>,
     last: Sampled,
 }
 
 /// A look that was begun. What is there to be seen may be taken in over several turns.
-struct Underway {
+struct LookUnderway {
     listeners: Vec<Listener>,
     unix_listeners: Vec<UnixSocket>,
     ports: Vec<u16>,
@@ -234,7 +234,7 @@ impl Sampler {
     fn ask_kernel(
         &mut self,
         sock_diag: &mut SockDiag,
-        underway: Option<Underway>,
+        underway: Option<LookUnderway>,
         now: Moment,
         piece: Duration,
     ) -> io::Result<Option<Sampled>> {
@@ -255,7 +255,7 @@ impl Sampler {
                 return Ok(None);
             }
         }
-        let Underway { listeners, unix_listeners, .. } = underway;
+        let LookUnderway { listeners, unix_listeners, .. } = underway;
         let asking = self.outbound(sock_diag)?;
         let unix = if self.listeners.has_unix() { if_there(sock_diag.unix(false))? } else { vec![] };
         let unix: Vec<UnixSocket> =
@@ -271,14 +271,14 @@ impl Sampler {
         }))
     }
 
-    fn begin(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<Underway> {
+    fn begin(&mut self, sock_diag: &mut SockDiag, now: Moment) -> io::Result<LookUnderway> {
         let listeners = sock_diag.listeners()?;
         // A kernel may lack unix_diag alone.
         let unix_listeners = if self.listeners.is_fixed() { vec![] } else { if_there(sock_diag.unix(true))? };
         self.listeners.update(now, &listeners, &unix_listeners)?;
         let ports = self.listeners.ports();
         let left = if ports.is_empty() { vec![] } else { self.listeners.families() };
-        Ok(Underway { listeners, unix_listeners, ports, left, asked: None })
+        Ok(LookUnderway { listeners, unix_listeners, ports, left, asked: None })
     }
 
     fn enter(&mut self, now: Moment, connection: &Connection) {

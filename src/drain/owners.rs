@@ -36,8 +36,8 @@ pub(super) struct Holder {
 const DESCRIPTORS: usize = 64;
 
 /// A walk over the descriptors of the app and its descendants until all of `wanted` are found. It
-/// costs some 10 us for each process of the PID namespace and up to 7 us for each descriptor, and so
-/// goes on a piece at a time.
+/// costs some 10 us for each process of the PID namespace and up to 7 us for each descriptor, so
+/// that it goes on a piece at a time.
 #[derive(Debug)]
 pub(super) struct OwnerWalk {
     wanted: HashSet<u32>,

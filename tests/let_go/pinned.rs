@@ -34,6 +34,9 @@ impl Habit {
 
     pub const FAST: &[Habit] = Self::ALL.split_at(7).0;
 
+    pub const MANY: [Habit; 3] =
+        [habit(get!("/fast"), 400, 600), habit(get!("/fast"), 900, 300), habit(POST, 300, 100)];
+
     pub const ALL: [Habit; 12] = [
         habit(get!("/fast"), 0, 3),
         habit(get!("/fast"), 5, 2),

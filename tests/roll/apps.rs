@@ -26,13 +26,20 @@ pub struct App {
 }
 
 impl App {
-    /// By its name in the table; `nginx-proxy` is ours: it needs something to pass requests on to.
+    /// By its name in the table, or one of ours: `nginx-proxy` needs something to pass requests on
+    /// to, `nginx-nopush` and `haproxy` have only fast answers.
     pub fn named(name: &str) -> Self {
-        if name == "nginx-proxy" {
-            let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roll/nginx-proxy.conf");
+        let ours = |file: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roll").join(file);
+        if let "nginx-proxy" | "nginx-nopush" = name {
+            let file = format!("{name}.conf");
             let own = Self::named("nginx");
-            let command = own.command.iter().map(|word| word.replace("nginx.conf", "nginx-proxy.conf"));
-            return Self { command: command.collect(), templates: vec![template], ..own };
+            let command = own.command.iter().map(|word| word.replace("nginx.conf", &file));
+            return Self { command: command.collect(), templates: vec![ours(&file)], ..own };
+        }
+        if name == "haproxy" {
+            let command = ["/usr/sbin/haproxy", "-db", "-f", "{work}/haproxy-app.cfg"].map(String::from);
+            let templates = vec![ours("haproxy-app.cfg")];
+            return Self { command: command.to_vec(), env: BTreeMap::new(), templates };
         }
         let text = std::fs::read_to_string(folder().join("apps.toml")).expect("the table of the apps");
         let mut apps: BTreeMap<String, toml::Table> = toml::from_str(&text).expect("a table of apps");

@@ -96,8 +96,10 @@ pub(super) enum AttemptEnd {
     /// answer grows on: a stream, it seems. It may be chance: where the cork came within an answer,
     /// the client acknowledges the part before late.
     Streams,
-    /// It does not speak HTTP/1, or its app uncorks it: it is not touched again.
+    /// It does not speak HTTP/1: it is not touched again.
     LeftAlone,
+    /// Its app uncorks it with each answer (nginx with `tcp_nopush`): it is not touched again.
+    Escapes,
 }
 
 impl fmt::Display for AttemptEnd {
@@ -110,7 +112,8 @@ impl fmt::Display for AttemptEnd {
             AttemptEnd::Unanswered => "its request takes long",
             AttemptEnd::Silent => "silent",
             AttemptEnd::Streams => "streams, or asks before it is answered",
-            AttemptEnd::LeftAlone => "left alone: no exchange of HTTP/1, or one that cannot be held back",
+            AttemptEnd::LeftAlone => "left alone: no exchange of HTTP/1",
+            AttemptEnd::Escapes => "left alone: its answers cannot be held back",
         })
     }
 }
@@ -127,6 +130,8 @@ pub(super) struct ConnectionHints<'a> {
     pub idle: bool,
     /// This app ignores an end of file.
     pub ignores_end: bool,
+    /// This app uncorks its connections.
+    pub uncorks: bool,
 }
 
 /// An attempt to let it go.
@@ -293,8 +298,8 @@ impl Attempt {
             return (Act::ShutRead, None);
         }
         let held_for = watched.held_since.map(|since| now.since(since));
-        if self.corked && watched.escaped >= ESCAPES {
-            return self.end(AttemptEnd::LeftAlone);
+        if self.corked && watched.escaped >= if hints.uncorks { 1 } else { ESCAPES } {
+            return self.end(AttemptEnd::Escapes);
         }
         if self.corked && hints.answers_pause() && held_for > Some(STILL_UNKNOWN) {
             watched.passed_on();
@@ -477,8 +482,13 @@ mod tests {
     use crate::drain::rhythm::Shape;
     use proptest::prelude::*;
 
-    const HINTS: ConnectionHints =
-        ConnectionHints { rhythm: None, pause: Duration::ZERO, idle: false, ignores_end: false };
+    const HINTS: ConnectionHints = ConnectionHints {
+        rhythm: None,
+        pause: Duration::ZERO,
+        idle: false,
+        ignores_end: false,
+        uncorks: false,
+    };
     const IDLE: ConnectionHints = ConnectionHints { idle: true, ..HINTS };
 
     fn ms(n: u64) -> Duration {

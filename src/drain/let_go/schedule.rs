@@ -37,6 +37,9 @@ const STREAMS: u32 = 3;
 /// After this many connections whose end of file the app ignored, it is known to ignore it.
 const IGNORING: u32 = 3;
 
+/// After this many connections that the app uncorked, and none let go, it is known to uncork them.
+const UNCORKING: u32 = 3;
+
 /// A connection that may be let go, from a look at all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Offer {
@@ -104,6 +107,7 @@ pub(super) struct CloseSchedule {
     owed: usize,
     look: u64,
     ignoring: u32,
+    uncorking: u32,
     /// By listening port.
     rhythms: HashMap<u16, Rhythm>,
     count: Count,
@@ -124,6 +128,7 @@ impl CloseSchedule {
             owed: 0,
             look: 0,
             ignoring: 0,
+            uncorking: 0,
             rhythms: HashMap::new(),
             count: Count::default(),
             chance: Chance(seed),
@@ -251,12 +256,18 @@ impl CloseSchedule {
         (*at <= now && self.has_room()).then_some(*cookie)
     }
 
+    /// Whether the app ignores an end of file, and whether it uncorks its connections.
+    fn habits(&self) -> (bool, bool) {
+        (self.ignoring >= IGNORING, self.uncorking >= UNCORKING && self.count.let_go == 0)
+    }
+
     /// It begins; true when the socket has to be corked now. In any case it is to be looked at
     /// then.
     pub(super) fn begin(&mut self, now: Moment, cookie: u64) -> bool {
         let rest = REST.saturating_add(self.chance.within(REST));
+        let seen = self.habits();
         let Some(entry) = self.entries.get_mut(&cookie) else { return false };
-        let hints = hints(entry, now, self.ignoring, &self.rhythms);
+        let hints = hints(entry, now, seen, &self.rhythms);
         let ClosingState::Queued(at) = entry.state else { return false };
         // What was at rest from the beginning is not made to wait.
         let rest = if entry.owed { rest } else { REST };
@@ -270,8 +281,9 @@ impl CloseSchedule {
 
     /// What a look at it showed; what to do, and how the attempt has ended by that.
     pub(super) fn look(&mut self, now: Moment, cookie: u64, tail: &Tail) -> (Act, Option<AttemptEnd>) {
+        let seen = self.habits();
         let Some(entry) = self.entries.get_mut(&cookie) else { return (Act::Nothing, None) };
-        let hints = hints(entry, now, self.ignoring, &self.rhythms);
+        let hints = hints(entry, now, seen, &self.rhythms);
         let ClosingState::Active(attempt) = &mut entry.state else { return (Act::Nothing, None) };
         let was_corked = attempt.is_corked();
         let (act, end) = attempt.look(now, tail, &hints);
@@ -316,9 +328,11 @@ impl CloseSchedule {
         let Some(entry) = self.entries.get_mut(&cookie) else { return };
         entry.streams = entry.streams.saturating_add(u32::from(end == AttemptEnd::Streams));
         let (next, owed) = match end {
-            AttemptEnd::LetGo | AttemptEnd::Closed | AttemptEnd::Gone | AttemptEnd::LeftAlone => {
-                (None, false)
-            }
+            AttemptEnd::LetGo
+            | AttemptEnd::Closed
+            | AttemptEnd::Gone
+            | AttemptEnd::LeftAlone
+            | AttemptEnd::Escapes => (None, false),
             AttemptEnd::Streams if entry.streams >= STREAMS => (None, false),
             AttemptEnd::Unanswered => (Some(now), true),
             AttemptEnd::Late if entry.open_exchange.is_some() => (Some(now), true),
@@ -338,6 +352,10 @@ impl CloseSchedule {
                 self.ignoring = self.ignoring.saturating_add(1);
             }
             AttemptEnd::LeftAlone => self.count.left_alone = self.count.left_alone.saturating_add(1),
+            AttemptEnd::Escapes => {
+                self.count.left_alone = self.count.left_alone.saturating_add(1);
+                self.uncorking = self.uncorking.saturating_add(1);
+            }
             AttemptEnd::Streams => {
                 self.count.left_alone = self.count.left_alone.saturating_add(u32::from(next.is_none()));
             }
@@ -360,17 +378,12 @@ impl CloseSchedule {
 fn hints<'a>(
     entry: &Closing,
     now: Moment,
-    ignoring: u32,
+    (ignores_end, uncorks): (bool, bool),
     rhythms: &'a HashMap<u16, Rhythm>,
 ) -> ConnectionHints<'a> {
     let fresh = now.since(entry.judged) < REST;
     let rhythm = rhythms.get(&entry.port);
-    ConnectionHints {
-        rhythm,
-        pause: entry.pause,
-        idle: entry.idle && fresh,
-        ignores_end: ignoring >= IGNORING,
-    }
+    ConnectionHints { rhythm, pause: entry.pause, idle: entry.idle && fresh, ignores_end, uncorks }
 }
 
 /// Random enough to spread beginnings (SplitMix64).
@@ -509,6 +522,28 @@ mod tests {
                 assert_eq!(first, (Act::ShutBoth, Some(AttemptEnd::Closed)));
             }
         }
+    }
+
+    #[test]
+    fn an_app_that_uncorks_is_known_after_some() {
+        let mut schedule = schedule();
+        look_at_all(&mut schedule, 0, (0..=u64::from(UNCORKING)).map(|cookie| offer(cookie, false, 0)));
+        for cookie in 0..=u64::from(UNCORKING) {
+            schedule.begin(at(2000), cookie);
+            let mut looks = 0;
+            let end = loop {
+                // One more was asked and answered since the look before, and nothing is held.
+                let tail = Tail { received: 80 * (looks + 1), written: 200 * (looks + 1), ..tail() };
+                looks += 1;
+                assert!(looks < 100);
+                if let (_, Some(end)) = schedule.look(at(2000 + 3 * looks), cookie, &tail) {
+                    break end;
+                }
+            };
+            assert_eq!(end, AttemptEnd::Escapes);
+            assert_eq!(looks < 5, cookie == u64::from(UNCORKING), "after {looks} looks");
+        }
+        assert_eq!((schedule.owed(), schedule.count().left_alone), (0, UNCORKING + 1));
     }
 
     #[test]

@@ -319,8 +319,9 @@ impl Drain {
         if self.period.looks() {
             self.period = Period::Over;
         }
-        self.let_go.finish();
+        // Before the sockets are uncorked, which needs a descriptor.
         self.sampler.close();
+        self.let_go.finish();
     }
 
     /// A look that takes long goes on in the next turn.

@@ -98,7 +98,11 @@ impl Process {
         let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
         let copy = Duplicate(ManuallyDrop::new(owned(copy)?));
         match getsockopt(&*copy.0, Cookie) {
-            Ok(found) if found == cookie && copy.may_wait() => Err(Failure::Lingers),
+            Ok(found) if found == cookie && copy.may_wait() => {
+                // It may have been told to linger after we had corked it.
+                let _ = copy.uncork();
+                Err(Failure::Lingers)
+            }
             Ok(found) if found == cookie => Ok(copy),
             // The number belongs to something else by now, be it a socket or not (ENOTSOCK).
             Ok(_) | Err(_) => Err(Failure::Gone),
@@ -375,10 +379,12 @@ mod tests {
 
     #[test]
     fn what_lingers_is_left_alone() {
-        let (server, _client, _) = connected();
+        let (server, _client, duplicate) = connected();
+        duplicate.cork().unwrap();
         for (seconds, is_left) in [(0, false), (1, true)] {
             linger_for(&server, seconds);
             assert_eq!(own(&server).err(), is_left.then_some(Failure::Lingers), "{seconds} s");
+            assert_eq!(duplicate.is_corked(), Ok(!is_left), "not left with our cork");
         }
     }
 

@@ -191,7 +191,8 @@ impl LetGo {
         if let Some(mut schedule) = self.schedule.take() {
             let count = schedule.count();
             for cookie in schedule.finish() {
-                // The only error is that the socket is gone, and the cork with it.
+                // It fails where the socket is gone, and the cork with it, and where the whole system
+                // has no descriptor left.
                 let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
             }
             self.let_go = count.let_go.into();

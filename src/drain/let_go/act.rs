@@ -21,7 +21,7 @@ use crate::sys::proc::Walk;
 /// none is watched: a duplicate delays the end of its connection.
 const WATCHED: usize = 8;
 const WATCH_FOR: Duration = Duration::from_secs(1);
-const WATCH_AGAIN: Duration = Duration::from_secs(2);
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many descriptors are looked at in one turn of the loop, and when to go on: some two
 /// milliseconds in ten.
@@ -191,8 +191,8 @@ impl LetGo {
         if let Some(mut schedule) = self.schedule.take() {
             let count = schedule.count();
             for cookie in schedule.finish() {
-                // It fails where the socket is gone, and the cork with it, and where the whole system
-                // has no descriptor left.
+                // It fails where the socket is gone, and the cork with it, and where the whole
+                // system has no descriptor left.
                 let _ = self.sockets.duplicate(cookie).and_then(|socket| socket.uncork());
             }
             self.let_go = count.let_go.into();

@@ -205,7 +205,10 @@ impl Sampler {
         self.connections = Connections::new(self.patience);
         self.unix = UnixConnections::new(self.patience.longest);
         self.busy.clear();
-        self.underway = None;
+        if self.underway.take().is_some() {
+            // The kernel still answers, and takes no other question meanwhile.
+            self.source = Source::Closed;
+        }
     }
 
     fn open(&mut self) -> io::Result<Source> {
@@ -419,8 +422,10 @@ mod tests {
             assert!(pieces > 1);
             assert_eq!(seen.tally.connections, open.len());
         }
-        assert!(sampler.look(Moment::START, Duration::ZERO).unwrap().is_none());
-        sampler.close();
+        for give_up in [Sampler::close, Sampler::forget] {
+            assert!(sampler.look(Moment::START, Duration::ZERO).unwrap().is_none());
+            give_up(&mut sampler);
+        }
         let seen = sampler.look(Moment::START, Duration::MAX).unwrap().unwrap();
         assert_eq!(seen.tally.connections, open.len(), "begun anew");
     }

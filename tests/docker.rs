@@ -179,6 +179,35 @@ fn the_default_profile_lets_clients_go_only_with_a_capability() {
     }
 }
 
+/// A preStop hook beside an app that is PID 1 itself, and beside one below tini.
+#[test]
+fn a_hook_by_exec_lets_clients_go_whoever_is_pid_1() {
+    require!(docker_runs_here());
+    require!(harness::program("tini-static"));
+    let docker = Docker::shared();
+    docker.build("waits", "");
+    let tini = "/usr/bin/tini-static:/tini:ro";
+    let below: [&[&str]; 2] = [&[], &["/tini", "--"]];
+    for (name, below) in ["hook-bare", "hook-below-tini"].into_iter().zip(below) {
+        let mut run = vec!["run", "--detach", "--name", name, "--network", "none", "--cap-add=SYS_PTRACE"];
+        run.extend(["--volume", tini, "waits"]);
+        run.extend(below.iter().chain(&["/app", "serve", "8080", "5"]));
+        docker.run(&run);
+        docker.logs(name).expect("ready 8080");
+        let (client, answered) = client_that_stays(docker.pid(name), 8080);
+        answered.recv_timeout(LIMIT).expect("an answer");
+        let hook = ["exec", name, "/adieu", "--wait", "--pre-stop", "1s", "--grace", "30s"];
+        let hook = hook.into_iter().chain(["--close-connections", "8080"]);
+        let waited = harness::output(docker.command().args(hook), LIMIT);
+        let said = String::from_utf8_lossy(&waited.stderr);
+        assert_eq!(waited.status.code(), Some(0), "{name}: {said}");
+        assert!(said.contains("let 1 client go"), "{name}: {said}");
+        let closed = client.join().expect("no panic");
+        assert!(closed.is_ok(), "{name}: {closed:?}: {said}");
+        assert_eq!(docker.inspect(name, ".State.Running"), "true", "{name} was not signalled");
+    }
+}
+
 /// Asks again and again on one connection, and sends a word for its first answer. Ok when that is
 /// closed right behind an answer, where nothing is lost.
 fn client_that_stays(pid: i32, port: u16) -> (JoinHandle<std::io::Result<()>>, Receiver<()>) {

@@ -860,7 +860,15 @@ mod tests {
     #[test]
     fn pings_beside_a_request_and_messages_of_a_stream_are_no_health_check() {
         // HTTP/2's ping, a message and its echo, a message and a window update; a websocket's ping.
-        for (asked, answered, routine) in [(17, 17, false), (34, 34, false), (34, 13, false), (10, 6, true)] {
+        for (asked, answered, routine) in [
+            (17, 17, false),
+            (34, 34, false),
+            (34, 13, false),
+            (43, 36, false),
+            (47, 300, false),
+            (60, 90, false),
+            (10, 6, true),
+        ] {
             let mut rhythm = Rhythm::default();
             let mut client = Client::kept(5000, 300);
             client.look(&mut rhythm);

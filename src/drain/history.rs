@@ -14,6 +14,18 @@ use crate::sys::tcp::{Sample, TcpInfo, TcpState};
 /// do.
 pub(super) const BRIEF: u64 = 36;
 
+/// Too small for a request of HTTP/1, or just what a client of HTTP/2 sends back for what it
+/// receives: one or two WINDOW_UPDATE and PING frames each (RFC 9113, sections 6.7 and 6.9), as
+/// gRPC's clients do for each message of a stream.
+pub(super) fn is_brief(asked: u64) -> bool {
+    const WINDOW_UPDATE: u64 = 13;
+    const PING: u64 = 17;
+    let is_sum = |(updates, pings): (u64, u64)| {
+        asked == WINDOW_UPDATE.saturating_mul(updates).saturating_add(PING.saturating_mul(pings))
+    };
+    asked <= BRIEF || [(2, 1), (1, 2), (2, 2)].into_iter().any(is_sum)
+}
+
 /// Data that a client sends this long after its last, and still without an answer, is no second
 /// part of the same request.
 const APART: Duration = Duration::from_millis(100);
@@ -228,7 +240,7 @@ impl History {
         let info = TcpInfo { bytes_out, ..*asked };
         let Some(shape) = self.shape(&info, rhythm) else { return self.beat = Beat::default() };
         let sizes = self.sizes(&info);
-        self.brief |= sizes.0 <= BRIEF;
+        self.brief |= is_brief(sizes.0);
         if sizes.1 != CONTINUE {
             rhythm.completed(shape, sizes);
         }
@@ -297,7 +309,7 @@ impl History {
     /// Requests on it were answered in sight, were long enough for HTTP/1, and it never rested with
     /// an open request.
     pub(super) fn speaks_like_http(&self) -> bool {
-        let has_asked = self.completed > 0 || self.last_asked() > BRIEF;
+        let has_asked = self.completed > 0 || !is_brief(self.last_asked());
         has_asked && !self.brief && self.open_rests == 0
     }
 
@@ -322,7 +334,7 @@ impl History {
     /// Only a websocket's pings do.
     pub(super) fn is_routine(&self, info: &TcpInfo) -> bool {
         let sizes = self.sizes(info);
-        let brief = self.brief || sizes.0 <= BRIEF;
+        let brief = self.brief || is_brief(sizes.0);
         self.beat.even >= 1
             && self.exchange.whole
             && !self.overlapped

@@ -170,7 +170,7 @@ impl SockDiag {
     /// The kernel has the next part ready whenever the last was taken, so that EAGAIN is an error
     /// and not a reason to wait. True when there is no more.
     fn take(&mut self, flags: u16, piece: Duration, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-        let begun = processor_time();
+        let begun = (piece < Duration::MAX).then(processor_time);
         loop {
             let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Err(nix::Error::EINTR) => continue,
@@ -182,7 +182,7 @@ impl SockDiag {
                 // Left over from an exchange that an error ended.
                 NetlinkReply::Stale => {}
             }
-            if piece < Duration::MAX && processor_time().saturating_sub(begun) >= piece {
+            if begun.is_some_and(|begun| processor_time().saturating_sub(begun) >= piece) {
                 return Ok(false);
             }
         }

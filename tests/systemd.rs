@@ -5,7 +5,7 @@ mod harness;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use harness::{Launch, Running, Scratch, WATCHDOG};
 
@@ -116,24 +116,36 @@ impl Drop for Machine {
     }
 }
 
-/// Debian 13, whose systemd knows Type=notify-reload and whose podman knows Quadlets, which those of
-/// Debian 12 do not. Made once, below target.
-fn debian_13() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/debian-13");
-        let (root, complete) = (folder.join("root"), folder.join("complete"));
-        if !complete.exists() {
-            let _ = std::fs::remove_dir_all(&folder); // absent the first time
-            std::fs::create_dir_all(&folder).expect("a new folder");
-            let mut make = Command::new("mmdebstrap");
-            make.args(["--variant=minbase", "--include=systemd-sysv,podman,python3-minimal", "trixie"]);
-            let made = harness::output(make.arg(&root), harness::BUILD);
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-            std::fs::write(complete, "").expect("a new file");
-        }
-        root
-    })
+/// Its systemd knows Type=notify-reload and its podman knows Quadlets, which those of Debian 12 do
+/// not.
+fn debian_13() -> PathBuf {
+    debian("trixie", "systemd-sysv,podman,python3-minimal")
+}
+
+/// Not released yet. Its systemd has LISTEN_PIDFDID, and wants the reload's signal to be blocked or
+/// caught where the unit is of Type=notify-reload.
+fn debian_14() -> PathBuf {
+    debian("forky", "systemd-sysv,python3-systemd")
+}
+
+/// A root of this suite with these packages. Made once, below target.
+fn debian(suite: &str, packages: &str) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/debian-{suite}"));
+    let (root, complete) = (folder.join("root"), folder.join("complete"));
+    if !complete.exists() {
+        let _ = std::fs::remove_dir_all(&folder); // absent the first time
+        std::fs::create_dir_all(&folder).expect("a new folder");
+        let mut make = Command::new("mmdebstrap");
+        // The index of a suite that is not released is valid for a week, and a mirror may be late.
+        make.args(["--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\""]);
+        make.arg(format!("--include={packages}")).arg(suite);
+        let made = harness::output(make.arg(&root), harness::BUILD);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(complete, "").expect("a new file");
+    }
+    root
 }
 
 /// A service of adieu's, with its options and its app.
@@ -206,6 +218,52 @@ fn sockets_of_systemd_reach_the_app() {
     machine.run(&["systemctl", "stop", "app.socket", "app"]);
 }
 
+/// Only from Linux 6.9 on does a pidfd have an inode of its own, which systemd can name.
+fn pidfds_have_inodes() -> Result<(), String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc");
+    let mut numbers =
+        release.split(|byte: char| !byte.is_ascii_digit()).map_while(|number| number.parse().ok());
+    let version: (u32, u32) = (numbers.next().expect("a version"), numbers.next().unwrap_or(0));
+    if version >= (6, 9) { Ok(()) } else { Err(format!("Linux {} has no pidfs", release.trim())) }
+}
+
+/// systemd 259 and later says by LISTEN_PIDFDID, too, which process the sockets are for, and
+/// libsystemd gives them to no other. So the variable may not reach the app as it reaches adieu.
+#[test]
+fn socket_activation_by_pidfd_reaches_the_app() {
+    long!();
+    require!(systemd_boots_here());
+    require!(harness::program("mmdebstrap"));
+    require!(pidfds_have_inodes());
+    let unit = service("", "/usr/bin/python3 /etc/systemd/system/activated.py");
+    let socket = "[Socket]\nListenStream=127.0.0.1:9000\n";
+    let units = [("app.service", unit.as_str()), ("app.socket", socket), ("activated.py", ACTIVATED)];
+    let machine = Machine::boot_from(&debian_14(), &units);
+    machine.run(&["systemctl", "start", "app.socket"]);
+    // The request starts the app.
+    let answer = machine.request(9000).join().expect("no panic").expect("an answer");
+    assert_eq!(answer, "adieu has it: True, descriptors [3], by adieu's pidfd []", "{}", machine.journal());
+    machine.run(&["systemctl", "stop", "app.socket", "app"]);
+}
+
+/// Tells a client on its socket what libsystemd gives it: with the variables that adieu leaves, and
+/// with adieu's own LISTEN_PIDFDID added.
+const ACTIVATED: &str = "
+import os, signal, socket
+from systemd.daemon import listen_fds
+with open('/proc/%d/environ' % os.getppid()) as environ:
+    adieus = dict(entry.split('=', 1) for entry in environ.read().split('\\0') if entry)
+given = listen_fds(unset_environment=False)
+os.environ['LISTEN_PIDFDID'] = adieus.get('LISTEN_PIDFDID', '')
+by_adieus = listen_fds()
+client, _ = socket.socket(fileno=3).accept()
+client.recv(4096)
+has = 'LISTEN_PIDFDID' in adieus
+client.sendall(f\"adieu has it: {has}, descriptors {given}, by adieu's pidfd {by_adieus}\".encode())
+client.close()
+signal.pause()
+";
+
 /// What Type=notify-reload waits for. Older managers than 253 do not know that type, but take the
 /// same messages for a reload that the service began by itself.
 #[test]
@@ -234,16 +292,18 @@ fn a_reload_of_type_notify_reload_ends_for_an_app_that_does_not_speak() {
     require!(systemd_boots_here());
     require!(harness::program("mmdebstrap"));
     let unit = service("", "/probe --deaf --exit-on TERM").replace("Type=notify", "Type=notify-reload");
-    let machine = Machine::boot_from(debian_13(), &[("app.service", &unit)]);
-    machine.run(&["systemctl", "start", "app"]);
-    for reloads in 1..=2 {
-        machine.run(&["systemctl", "reload", "app"]);
-        assert_eq!(machine.property("app", "ActiveState"), "active");
-        let got = || std::fs::read_to_string(machine.file("/run/out")).unwrap_or_default();
-        harness::until("the app got HUP", || got().matches("got HUP ").count() == reloads);
+    for root in [debian_13(), debian_14()] {
+        let machine = Machine::boot_from(&root, &[("app.service", &unit)]);
+        machine.run(&["systemctl", "start", "app"]);
+        for reloads in 1..=2 {
+            machine.run(&["systemctl", "reload", "app"]);
+            assert_eq!(machine.property("app", "ActiveState"), "active");
+            let got = || std::fs::read_to_string(machine.file("/run/out")).unwrap_or_default();
+            harness::until("the app got HUP", || got().matches("got HUP ").count() == reloads);
+        }
+        machine.run(&["systemctl", "stop", "app"]);
+        assert_eq!(machine.result(), "success exited 0");
     }
-    machine.run(&["systemctl", "stop", "app"]);
-    assert_eq!(machine.result(), "success exited 0");
 }
 
 /// The app's own announcement is the only one: the reload ends when the app has reloaded, which it
@@ -256,21 +316,23 @@ fn a_reload_of_type_notify_reload_lasts_as_long_as_that_of_an_app_that_speaks() 
     let unit = service("--ready notify", "/usr/bin/python3 /etc/systemd/system/speaker.py")
         .replace("Type=notify", "Type=notify-reload\nWatchdogSec=10\nFileDescriptorStoreMax=2")
         + "StateDirectory=app\nEnvironment=SLOW_RELOAD=2\n";
-    let machine = Machine::boot_from(debian_13(), &[("app.service", &unit), ("speaker.py", SPEAKER)]);
-    machine.run(&["systemctl", "start", "app"]);
-    let told = || std::fs::read_to_string(machine.file("/var/lib/app/told")).unwrap_or_default();
-    assert_eq!(told(), "descriptors 0\n");
-    assert_eq!(machine.property("app", "NFileDescriptorStore"), "1", "{}", machine.journal());
+    for root in [debian_13(), debian_14()] {
+        let machine = Machine::boot_from(&root, &[("app.service", &unit), ("speaker.py", SPEAKER)]);
+        machine.run(&["systemctl", "start", "app"]);
+        let told = || std::fs::read_to_string(machine.file("/var/lib/app/told")).unwrap_or_default();
+        assert_eq!(told(), "descriptors 0\n");
+        assert_eq!(machine.property("app", "NFileDescriptorStore"), "1", "{}", machine.journal());
 
-    machine.run(&["systemctl", "reload", "app"]);
-    assert_eq!(told(), "descriptors 0\nreloaded\n", "systemctl returned before the end of the reload");
-    assert_eq!(machine.property("app", "ActiveState"), "active");
+        machine.run(&["systemctl", "reload", "app"]);
+        assert_eq!(told(), "descriptors 0\nreloaded\n", "systemctl returned before the end of the reload");
+        assert_eq!(machine.property("app", "ActiveState"), "active");
 
-    machine.run(&["systemctl", "restart", "app"]);
-    assert!(told().ends_with("descriptors 1\n"), "the new app gets what the old one stored: {}", told());
-    assert_ne!(machine.property("app", "WatchdogTimestampMonotonic"), "0");
-    machine.run(&["systemctl", "stop", "app"]);
-    assert_eq!(machine.result(), "success exited 0");
+        machine.run(&["systemctl", "restart", "app"]);
+        assert!(told().ends_with("descriptors 1\n"), "the new app gets what the old one stored: {}", told());
+        assert_ne!(machine.property("app", "WatchdogTimestampMonotonic"), "0");
+        machine.run(&["systemctl", "stop", "app"]);
+        assert_eq!(machine.result(), "success exited 0");
+    }
 }
 
 /// What podman's generator makes of the Quadlet that ships, read from the manager that ran it.
@@ -281,7 +343,7 @@ fn podman_makes_a_unit_from_the_quadlet() {
     require!(harness::program("mmdebstrap"));
     let quadlet = include_str!("../packaging/systemd/adieu-example.container");
     let path = "/etc/containers/systemd/app.container";
-    let machine = Machine::boot_from(debian_13(), &[(path, quadlet)]);
+    let machine = Machine::boot_from(&debian_13(), &[(path, quadlet)]);
     let unit = machine.run(&["systemctl", "cat", "app.service"]);
     let run = unit.lines().find(|line| line.starts_with("ExecStart=")).expect("a command");
     let image = " localhost/my-app:1.0 /usr/bin/python3 -m http.server 8080";

@@ -199,6 +199,23 @@ fn a_status_of_143_is_a_failure_to_systemd() {
     assert!(machine.try_run(&["systemctl", "is-failed", "app"]).status.success());
 }
 
+/// With PrivatePIDs=, since systemd 257, adieu is PID 1 and the kernel lets it die of no signal of
+/// its own. It says which signal it was by the status, which an option makes a success.
+#[test]
+fn a_unit_with_pids_of_its_own_needs_an_option_to_stop_cleanly() {
+    long!();
+    require!(systemd_boots_here());
+    require!(harness::program("mmdebstrap"));
+    let unit = |options| service(options, "/probe --legacy") + "PrivatePIDs=yes\n";
+    let (plain, told) = (unit(""), unit("--success-on-stop 143"));
+    let machine = Machine::boot_from(&debian_13(), &[("plain.service", &plain), ("told.service", &told)]);
+    for (name, result) in [("plain", "exit-code exited 143"), ("told", "success exited 0")] {
+        machine.run(&["systemctl", "start", name]);
+        machine.run(&["systemctl", "stop", name]);
+        assert_eq!(machine.result(), result, "{}", machine.journal());
+    }
+}
+
 #[test]
 fn sockets_of_systemd_reach_the_app() {
     require!(systemd_boots_here());

@@ -1,11 +1,16 @@
 //! `adieu --wait` as a preStop hook: run by `podman exec` in a container whose PID 1 knows nothing
 //! of adieu.
 
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{SockaddrStorage, getpeername};
 
 use super::client::Fate;
 use super::pinned::{Endpoints, Habit, Pinned};
@@ -58,6 +63,60 @@ impl Drop for Container {
         // It may be gone already.
         let _ = podman(&["rm", "--force", "--time=0", &self.name], &[]);
     }
+}
+
+/// While an answer is awaited on a corked socket, the hook gets TERM.
+pub fn end_in_mid_drain() {
+    net::enter();
+    let words = apps::App::named("http-server").words(8001);
+    let app = Launch::program(Path::new(&words[0])).in_namespace().option(&words[1]).env("PORT", "8001");
+    let app = app.start();
+    super::wait_until_it_answers(8001);
+    let mut client = harness::connect((Ipv4Addr::LOCALHOST, 8001));
+    client
+        .write_all(b"GET /slow?seconds=6 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("it asks");
+    let enter = ["-t", &app.pid.to_string(), "--pid", "--mount", "--"].map(String::from);
+    let enter = enter.iter().fold(Launch::program(Path::new("/usr/bin/nsenter")), Launch::option);
+    let options = "--wait --pre-stop 0 --grace 40s --close-connections 8001 -v";
+    let mut hook = enter.option(Init::Adieu.path()).options(options).start();
+    harness::until("the socket is corked", || corked(app.pid) == [true]);
+    let asked_of = harness::children(hook.pid);
+    let [adieu] = asked_of[..] else { panic!("nsenter waits for {asked_of:?}") };
+    // SAFETY: touches no memory.
+    unsafe { libc::kill(adieu, libc::SIGTERM) };
+    hook.expect_exit(0);
+    assert_eq!(corked(app.pid), [false], "{:?}", hook.all_errors());
+    assert!(hook.all_errors().iter().any(|line| line.ends_with("stopped by a signal")));
+    assert!(harness::rest(&mut client).ends_with("/slow\n"));
+}
+
+/// Of each connection that this process has accepted, whether it is corked.
+fn corked(pid: i32) -> Vec<bool> {
+    let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").flatten();
+    let fds = sockets.filter_map(|fd| fd.file_name().to_str()?.parse().ok());
+    fds.filter_map(|fd| is_corked(pid, fd)).collect()
+}
+
+/// None where it is no connection.
+fn is_corked(pid: i32, fd: i32) -> Option<bool> {
+    // SAFETY: numbers alone go in; what comes back is ours.
+    let socket = unsafe {
+        let process = OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32);
+        let fd = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0);
+        if fd < 0 {
+            return None;
+        }
+        OwnedFd::from_raw_fd(fd as i32)
+    };
+    getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+    let (mut value, mut size) = (0i32, size_of::<i32>() as u32);
+    // SAFETY: the kernel writes at most `size` bytes, which is what `value` has.
+    let got = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CORK, value, &raw mut size)
+    };
+    (got == 0).then_some(value != 0)
 }
 
 /// Two stops, each the hook and then the end of the container; what is wrong, if anything.

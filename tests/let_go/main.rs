@@ -19,6 +19,7 @@ mod pinned;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,7 @@ const HANGS: Duration = Duration::from_secs(60);
 const LET_GO_WITHIN: Duration = Duration::from_secs(8);
 
 /// All that keep connections, and serve.
-const APPS: [&str; 13] = [
+const APPS: [&str; 15] = [
     "http-server",
     "waitress",
     "uvicorn",
@@ -56,6 +57,8 @@ const APPS: [&str; 13] = [
     "nginx-nopush",
     "haproxy",
     "java",
+    "gunicorn-ipv6",
+    "uvicorn-ipv6",
 ];
 
 /// Its answers cannot be held back, so it is soon told to stop with its clients, and closes their
@@ -68,7 +71,11 @@ const FAST_ALONE: [&str; 2] = ["nginx-nopush", "haproxy"];
 /// Two loads at a time are enough: more of them measure how long a busy machine makes apps pause.
 static LOADS: Mutex<()> = Mutex::new(());
 
-const SELECTION: [&str; 3] = ["http-server", "node", "go"];
+const SELECTION: [&str; 4] = ["http-server", "node", "go", "gunicorn-ipv6"];
+
+fn host(app: &str) -> IpAddr {
+    if app.ends_with("-ipv6") { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
+}
 
 fn possible() -> Result<(), String> {
     apps::possible(&["java"])
@@ -120,10 +127,10 @@ fn stop_under(app: &str, habits: &[Habit]) -> Option<String> {
     let start = |port: u16| {
         let options = ["-v", "--pre-stop", "2s", "--grace", "30s"].map(String::from);
         let server = apps::App::named(app).start(Init::Adieu, &options, port, &[]);
-        wait_until_it_serves(&server);
+        wait_until_it_serves(app, &server);
         server
     };
-    let endpoints = Arc::new(Endpoints::default());
+    let endpoints = Arc::new(Endpoints::of(host(app)));
     let mut serving = start(8001);
     endpoints.join(8001);
     let load = Pinned::start(&endpoints, habits);
@@ -219,6 +226,14 @@ fn where_a_socket_cannot_be_duplicated_that_is_said_and_the_stop_goes_on() {
     assert!(said.iter().all(|line| !line.contains("let go, ")), "{said:#?}");
 }
 
+/// An answer that is held back just then leaves at once.
+#[test]
+fn a_hook_that_is_told_to_end_leaves_no_socket_corked() {
+    require!(possible());
+    require!(harness::program("nsenter"));
+    hook::end_in_mid_drain();
+}
+
 /// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients
 /// go.
 #[test]
@@ -301,9 +316,9 @@ fn wait_until_it_answers(port: u16) {
     }
 }
 
-fn wait_until_it_serves(server: &apps::Started) {
+fn wait_until_it_serves(app: &str, server: &apps::Started) {
     let deadline = Instant::now() + HANGS;
-    while Client::new(server.port).get("/fast").0 != Fate::Answered {
+    while Client::of((host(app), server.port).into()).get("/fast").0 != Fate::Answered {
         assert!(Instant::now() < deadline, ":{} does not begin to serve:\n{}", server.port, server.said());
         sleep(Duration::from_millis(20));
     }

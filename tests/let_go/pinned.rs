@@ -1,5 +1,6 @@
 //! Clients that keep to their connection, each on a thread of its own.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -13,10 +14,11 @@ pub struct Habit {
     request: &'static str,
     think: Duration,
     clients: usize,
+    ahead: bool,
 }
 
 const fn habit(request: &'static str, think: u64, clients: usize) -> Habit {
-    Habit { request, think: Duration::from_millis(think), clients }
+    Habit { request, think: Duration::from_millis(think), clients, ahead: false }
 }
 
 macro_rules! get {
@@ -37,7 +39,13 @@ impl Habit {
     pub const MANY: [Habit; 3] =
         [habit(get!("/fast"), 400, 600), habit(get!("/fast"), 900, 300), habit(POST, 300, 100)];
 
-    pub const ALL: [Habit; 12] = [
+    /// Writes half of its next request before it has the answer to the last. What it has only begun
+    /// may be dropped, since the next server gets the whole of it.
+    const fn ahead(self) -> Habit {
+        Habit { ahead: true, ..self }
+    }
+
+    pub const ALL: [Habit; 14] = [
         habit(get!("/fast"), 0, 3),
         habit(get!("/fast"), 5, 2),
         habit(get!("/fast"), 30, 2),
@@ -47,27 +55,54 @@ impl Habit {
         habit(POST, 50, 1),
         habit(get!("/slow?seconds=0.05"), 0, 2),
         habit(get!("/slow?seconds=0.05"), 30, 1),
+        habit(get!("/slow?seconds=0.05"), 0, 1).ahead(),
+        habit(get!("/slow?seconds=0.05"), 30, 1).ahead(),
         habit(get!("/slow?seconds=1"), 100, 1),
         habit(get!("/slow?seconds=2"), 0, 1),
         habit(get!("/slow?seconds=3"), 0, 1),
     ];
 }
 
+impl Habit {
+    /// What to write next, on a connection that was used before or on a new one.
+    fn text(&self, is_kept: bool) -> String {
+        let (first, second) = self.request.split_at(self.request.len() / 2);
+        match (self.ahead, is_kept) {
+            (false, _) => self.request.to_owned(),
+            (true, false) => [self.request, first].concat(),
+            (true, true) => [second, first].concat(),
+        }
+    }
+}
+
 /// Where new connections go, as long as there is one: to the latest.
-#[derive(Default)]
-pub struct Endpoints(Mutex<Vec<u16>>);
+pub struct Endpoints {
+    host: IpAddr,
+    ports: Mutex<Vec<u16>>,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::of(Ipv4Addr::LOCALHOST.into())
+    }
+}
 
 impl Endpoints {
+    pub fn of(host: IpAddr) -> Self {
+        Self { host, ports: Mutex::default() }
+    }
+
     pub fn join(&self, port: u16) {
-        self.0.lock().expect("no client panics").push(port);
+        self.ports.lock().expect("no client panics").push(port);
     }
 
     pub fn leave(&self, port: u16) {
-        self.0.lock().expect("no client panics").retain(|other| *other != port);
+        self.ports.lock().expect("no client panics").retain(|other| *other != port);
     }
 
-    fn one(&self) -> u16 {
-        *self.0.lock().expect("no client panics").last().expect("there is always one")
+    pub fn one(&self) -> SocketAddr {
+        let ports = self.ports.lock().expect("no client panics");
+        (self.host, *ports.last().expect("there is always one")).into()
     }
 }
 
@@ -107,18 +142,19 @@ impl Pinned {
 
 fn ask_on(habit: Habit, endpoints: &Endpoints, over: &AtomicBool) -> Vec<Request> {
     let mut requests: Vec<Request> = vec![];
-    let mut port = endpoints.one();
-    let mut client = Client::new(port);
+    let mut address = endpoints.one();
+    let mut client = Client::of(address);
     while !over.load(Ordering::Relaxed) {
-        if !client.is_kept() {
+        let is_kept = client.is_kept();
+        if !is_kept {
             requests.iter_mut().next_back().into_iter().for_each(|last| last.was_last = true);
-            port = endpoints.one();
-            client = Client::new(port);
+            address = endpoints.one();
+            client = Client::of(address);
         }
         let begun = Instant::now();
-        let (fate, _) = client.ask(habit.request);
+        let (fate, _) = client.ask(&habit.text(is_kept));
         let name = habit.request.split(" HTTP").next().unwrap_or("");
-        let (habit_of, ended) = ((name, habit.think), Instant::now());
+        let (habit_of, port, ended) = ((name, habit.think), address.port(), Instant::now());
         requests.push(Request { habit: habit_of, port, begun, ended, fate, was_last: false });
         sleep(habit.think);
     }

@@ -26,8 +26,8 @@ pub struct App {
 }
 
 impl App {
-    /// By its name in the table, or one of ours: `nginx-proxy` needs something to pass requests on
-    /// to, `nginx-nopush` and `haproxy` have only fast answers.
+    /// By its name in the table, also with `-ipv6`, or one of ours: `nginx-proxy` needs something to
+    /// pass requests on to, `nginx-nopush` and `haproxy` have only fast answers.
     pub fn named(name: &str) -> Self {
         let ours = |file: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/roll").join(file);
         if let "nginx-proxy" | "nginx-nopush" = name {
@@ -35,6 +35,15 @@ impl App {
             let own = Self::named("nginx");
             let command = own.command.iter().map(|word| word.replace("nginx.conf", &file));
             return Self { command: command.collect(), templates: vec![ours(&file)], ..own };
+        }
+        if let Some(name) = name.strip_suffix("-ipv6") {
+            let own = Self::named(name);
+            let over = |word: &String| match word.strip_prefix("127.0.0.1") {
+                Some("") => "::1".into(),
+                Some(port) => format!("[::1]{port}"),
+                None => word.clone(),
+            };
+            return Self { command: own.command.iter().map(over).collect(), ..own };
         }
         if name == "haproxy" {
             let command = ["/usr/sbin/haproxy", "-db", "-f", "{work}/haproxy-app.cfg"].map(String::from);

@@ -55,7 +55,11 @@ pub struct Client {
 
 impl Client {
     pub fn new(port: u16) -> Self {
-        Self { address: (Ipv4Addr::LOCALHOST, port).into(), kept: None }
+        Self::of((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    pub fn of(address: SocketAddr) -> Self {
+        Self { address, kept: None }
     }
 
     /// Asks once; what became of it, and what the balancer said about who answered.

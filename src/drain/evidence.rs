@@ -885,6 +885,20 @@ mod tests {
         }
     }
 
+    /// As in gRPC, the first time that it is seen.
+    #[test]
+    fn a_message_of_a_stream_after_a_rest_is_known_by_what_the_client_sends_back() {
+        for (sends_back, holds) in
+            [(43, Evidence::MayGoOn), (17, Evidence::MayGoOn), (80, Evidence::Answered)]
+        {
+            let mut rhythm = Rhythm::default();
+            let mut client = Client::kept(5000, 20);
+            client.waits(100).asks(60).waits(6000).look(&mut rhythm);
+            client.waits(1000).hears(46).asks(sends_back).waits(4).hears(17).look(&mut rhythm);
+            assert_eq!(client.waits(8000).look(&mut rhythm), holds, "{sends_back}");
+        }
+    }
+
     #[test]
     fn a_client_in_a_hurry_has_no_beat() {
         let mut rhythm = Rhythm::default();

@@ -18,12 +18,16 @@ pub(super) const BRIEF: u64 = 36;
 /// receives: one or two WINDOW_UPDATE and PING frames each (RFC 9113, sections 6.7 and 6.9), as
 /// gRPC's clients do for each message of a stream.
 pub(super) fn is_brief(asked: u64) -> bool {
+    asked <= BRIEF || is_housekeeping(asked)
+}
+
+fn is_housekeeping(bytes: u64) -> bool {
     const WINDOW_UPDATE: u64 = 13;
     const PING: u64 = 17;
-    let is_sum = |(updates, pings): (u64, u64)| {
-        asked == WINDOW_UPDATE.saturating_mul(updates).saturating_add(PING.saturating_mul(pings))
+    let sum = |updates: u64, pings: u64| {
+        WINDOW_UPDATE.saturating_mul(updates).saturating_add(PING.saturating_mul(pings))
     };
-    asked <= BRIEF || [(2, 1), (1, 2), (2, 2)].into_iter().any(is_sum)
+    bytes > 0 && (0..=2).any(|updates| (0..=2).any(|pings| sum(updates, pings) == bytes))
 }
 
 /// Data that a client sends this long after its last, and still without an answer, is no second
@@ -137,6 +141,10 @@ impl History {
         }
         self.bare_before = Some(last.info.bare_out);
         self.acknowledged_apart = false;
+        // After a rest, the app sent a message of a stream.
+        let rested = last.info.received_ago.min(last.info.sent_ago) >= REST;
+        let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
+        self.brief |= rested && came == 1 && went > 0 && is_housekeeping(asked);
         match last.speaker {
             Speaker::Server if came > 0 => self.asked_again(now, info, &last, rhythm),
             Speaker::Server => self.answer_goes_on(now, info, &last, rhythm),

@@ -181,6 +181,27 @@ const JAVA: States = &[
     ("upload:8:2000:0.9:5", "plain", 10),
 ];
 
+/// By a library as services use it, with pings and windows of its own.
+const GRPC: States = &[
+    ("unary:8", "h2c", 10),
+    ("stream:8:0.5", "h2c", 10),
+    ("stream:5:1.5", "h2c", 10),
+    ("stream:3:4", "h2c", 10),
+    ("both-ways:6:0.9", "h2c", UNTIL_TIMEOUT),
+    ("beside:12", "h2c", 10),
+    ("idle:5", "h2c", UNTIL_TIMEOUT),
+];
+
+const GRPC_LONG: States = &[
+    ("unary:4", "h2c", 10),
+    ("unary:40", "h2c", 10),
+    ("stream:20:0.5:2000", "h2c", 10),
+    ("stream:5:1:40000", "h2c", 10),
+    ("stream:3:8", "h2c", 10),
+    ("both-ways:4:4", "h2c", UNTIL_TIMEOUT),
+    ("idle:50", "h2c", UNTIL_TIMEOUT),
+];
+
 /// When a client has said what.
 #[derive(Default)]
 struct Said {
@@ -271,15 +292,22 @@ fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) 
 fn told(name: &str, argv: &[&str], states: &[States]) {
     let mut server = Dialogue::start(Command::new(argv[0]).args(&argv[1..]));
     let pid = Pid::from_raw(server.pid());
-    corpus(name, pid, states, |speaks| {
-        server.say(speaks);
-        server.line().trim().parse().unwrap_or_else(|_| panic!("{name} gave no port for {speaks}"))
-    });
+    corpus(name, pid, states, |speaks| port_of(&mut server, speaks));
+}
+
+fn port_of(server: &mut Dialogue, speaks: &str) -> u16 {
+    server.say(speaks);
+    server.line().trim().parse().unwrap_or_else(|_| panic!("no port for {speaks}"))
 }
 
 /// Plays the states of one server and prints the table. `port` gives each its own.
-fn corpus(name: &str, pid: Pid, states: &[States], mut port: impl FnMut(&str) -> u16) {
-    let mut client = Dialogue::start(Command::new("python3").args(["-u", &beside("client.py")]));
+fn corpus(name: &str, pid: Pid, states: &[States], port: impl FnMut(&str) -> u16) {
+    played(name, pid, &["python3", "-u", &beside("client.py")], states, port);
+}
+
+/// The same with clients of another program.
+fn played(name: &str, pid: Pid, client: &[&str], states: &[States], mut port: impl FnMut(&str) -> u16) {
+    let mut client = Dialogue::start(Command::new(client[0]).args(&client[1..]));
     let said = Arc::new(Said::default());
     thread::spawn({
         let (said, lines) = (said.clone(), client.all_lines());
@@ -382,6 +410,17 @@ fn go_server() -> Result<(Scratch, String), String> {
     let built = harness::output(&mut go, WATCHDOG);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     Ok((scratch, server))
+}
+
+#[test]
+fn grpc() {
+    let toolbox = apps::toolbox();
+    require!(toolbox.as_ref().map(|_| ()).map_err(Clone::clone));
+    let python = toolbox.unwrap().join("venv/bin/python").display().to_string();
+    let mut server = Dialogue::start(Command::new(&python).args(["-u", &beside("grpc_server.py")]));
+    let (pid, client) = (Pid::from_raw(server.pid()), [&python, "-u", &beside("grpc_client.py")]);
+    let states = chosen(GRPC, GRPC_LONG);
+    played("gRPC", pid, &client, &states, |speaks| port_of(&mut server, speaks));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::evidence::{Evidence, Patience};
 use super::history::History;
+use super::let_go::ShutConnection;
 use super::pinned::{Traffic, WINDOW};
 use super::readers::Reading;
 use super::rhythm::Rhythm;
@@ -24,11 +25,16 @@ pub(super) struct JudgedConnection {
     pub since: Moment,
     history: History,
     look: u64,
+    /// What its client had sent when we shut it behind its answer.
+    shut_at: Option<u64>,
 }
 
 impl JudgedConnection {
+    /// It would be cut off if it ended now.
     fn is_asking(&self) -> bool {
-        self.evidence.in_flight() && !self.evidence.is_caution()
+        let asked = self.connection.sample.info.map(|info| info.bytes_in);
+        let is_answered = self.shut_at.is_some() && asked <= self.shut_at;
+        self.evidence.in_flight() && !self.evidence.is_caution() && !is_answered
     }
 
     /// Requests and answers have alternated in sight, as in HTTP/1.
@@ -125,6 +131,7 @@ impl Connections {
             moved: now,
             since: now,
             look: 0,
+            shut_at: None,
         };
         let known = self.known.entry(connection.id.cookie).or_insert(fresh);
         let asked = |sample: &Sample| sample.info.is_some_and(|info| info.data_in > 0);
@@ -150,6 +157,13 @@ impl Connections {
         let answered = was_asking && known.evidence.follows_an_answer();
         self.answered = self.answered.saturating_add(turns.max(answered.into()));
         known.evidence.in_flight()
+    }
+
+    /// It was shut by us, so that its end is no surprise.
+    pub(super) fn was_shut(&mut self, shut: &ShutConnection) {
+        if let Some(known) = self.known.get_mut(&shut.cookie) {
+            known.shut_at = Some(shut.received);
+        }
     }
 
     /// It is gone.
@@ -244,6 +258,28 @@ mod tests {
             Traffic { came: 0, urgent: 0, slow: 0, newcomers: 0 },
             "just answered: caution alone"
         );
+    }
+
+    #[test]
+    fn a_connection_that_was_let_go_has_not_closed_in_flight_unless_it_asked_again() {
+        let mut connections = Connections::new(PATIENCE);
+        let asking = |cookie, bytes_in| {
+            let mut asking = sample(cookie, 80, 100, 5000, 3);
+            asking.sample.info.as_mut().unwrap().bytes_in = bytes_in;
+            asking
+        };
+        connections.begin_look();
+        for cookie in 7..=9 {
+            connections.enter(at(1), &asking(cookie, 240), Reading::Unknown);
+        }
+        connections.was_shut(&ShutConnection { cookie: 7, received: 240 });
+        connections.was_shut(&ShutConnection { cookie: 8, received: 240 });
+        connections.begin_look();
+        connections.enter(at(1), &asking(8, 320), Reading::Unknown);
+        connections.remove_unseen();
+        assert_eq!(connections.tally(at(1)).closed, 1, "9 was not let go");
+        connections.remove(8);
+        assert_eq!(connections.tally(at(1)).closed, 1);
     }
 
     #[test]

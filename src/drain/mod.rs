@@ -83,7 +83,8 @@ pub struct Look {
     pub connections: usize,
     /// Requests that were seen answered since the stop request.
     pub answered: u64,
-    /// Connections that closed with a request in flight since the stop request.
+    /// Connections that closed with a request in flight since the stop request, those that were let
+    /// go not counted.
     pub closed: u64,
     /// Clients that were let go between two of their requests.
     pub let_go: u64,
@@ -273,6 +274,9 @@ impl Drain {
                 None => self.sampler.step(now),
             }
             self.let_go.step(now);
+            for shut in self.let_go.take_shut() {
+                self.sampler.was_shut(&shut);
+            }
         }
         self.last.let_go = self.let_go.let_go();
         self.last.clone()

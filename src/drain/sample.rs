@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connections::{Connections, LookTotals};
 use super::evidence::{Patience, judge_outbound};
+use super::let_go::ShutConnection;
 use super::listeners::Listeners;
 use super::owners;
 use super::readers::{Readers, Reading};
@@ -176,6 +177,11 @@ impl Sampler {
         self.busy = still;
         self.last.tally = self.connections.tally(now);
         Ok(&self.last)
+    }
+
+    /// A connection was shut by us.
+    pub(super) fn was_shut(&mut self, shut: &ShutConnection) {
+        self.connections.was_shut(shut);
     }
 
     /// Connections from this address are not counted.

@@ -70,8 +70,18 @@ pub(in crate::drain) struct LetGo {
     arrivals_until: Moment,
     ports: HashMap<u64, u16>,
     not_before: Moment,
+    /// Shut since they were last asked for.
+    shut: Vec<ShutConnection>,
     /// How many were let go, once the drain is over.
     let_go: u64,
+}
+
+/// A connection that was shut behind an answer, or at rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::drain) struct ShutConnection {
+    pub cookie: u64,
+    /// All bytes that its client had sent by then.
+    pub received: u64,
 }
 
 /// Where the sockets are.
@@ -101,6 +111,7 @@ impl LetGo {
             arrivals_until: Moment::START,
             ports: HashMap::new(),
             not_before: Moment::START,
+            shut: vec![],
             let_go: 0,
         }
     }
@@ -182,6 +193,11 @@ impl LetGo {
     /// How many clients were let go so far.
     pub(in crate::drain) fn let_go(&self) -> u64 {
         self.schedule.as_ref().map_or(self.let_go, |schedule| schedule.count().let_go.into())
+    }
+
+    /// The connections that were shut since the last call.
+    pub(in crate::drain) fn take_shut(&mut self) -> Vec<ShutConnection> {
+        std::mem::take(&mut self.shut)
     }
 
     /// The drain is over. No socket is left corked.
@@ -266,11 +282,9 @@ impl LetGo {
             return Ok(());
         };
         for cookie in schedule.due(now) {
-            let looked = self.sockets.duplicate(cookie).and_then(|socket| {
-                let (act, end) = schedule.look(now, cookie, &socket.look()?);
-                perform(&socket, act).map(|()| end)
-            });
-            settle(schedule, now, cookie, looked)?;
+            let socket = self.sockets.duplicate(cookie);
+            let looked = socket.and_then(|socket| look(schedule, now, cookie, &socket));
+            self.shut.extend(settle(schedule, now, cookie, looked)?);
         }
         for _ in 0..BEGIN_AT_A_TIME {
             let Some(cookie) = schedule.next_to_begin(now) else {
@@ -280,29 +294,44 @@ impl LetGo {
                 if schedule.begin(now, cookie) {
                     socket.cork()?;
                 }
-                let (act, end) = schedule.look(now, cookie, &socket.look()?);
-                perform(&socket, act).map(|()| end)
+                look(schedule, now, cookie, &socket)
             });
-            settle(schedule, now, cookie, begun)?;
+            self.shut.extend(settle(schedule, now, cookie, begun)?);
         }
         Ok(())
     }
+}
+
+/// What a look at a socket has led to.
+type Looked = (Option<ShutConnection>, Option<AttemptEnd>);
+
+fn look(
+    schedule: &mut CloseSchedule,
+    now: Moment,
+    cookie: u64,
+    socket: &Duplicate,
+) -> Result<Looked, Failure> {
+    let tail = socket.look()?;
+    let (act, end) = schedule.look(now, cookie, &tail);
+    perform(socket, act)?;
+    let shuts = matches!(act, Act::ShutRead | Act::ShutBoth);
+    Ok((shuts.then_some(ShutConnection { cookie, received: tail.received }), end))
 }
 
 fn settle(
     schedule: &mut CloseSchedule,
     now: Moment,
     cookie: u64,
-    done: Result<Option<AttemptEnd>, Failure>,
-) -> Result<(), Failure> {
-    let end = match done {
-        Err(Failure::Gone | Failure::Lingers) => schedule.gone(now, cookie),
+    done: Result<Looked, Failure>,
+) -> Result<Option<ShutConnection>, Failure> {
+    let (shut, end) = match done {
+        Err(Failure::Gone | Failure::Lingers) => (None, schedule.gone(now, cookie)),
         done => done?,
     };
     if let Some(end) = end {
         log::debug!("drain: connection {cookie}: {end}");
     }
-    Ok(())
+    Ok(shut)
 }
 
 fn perform(socket: &Duplicate, act: Act) -> Result<(), Failure> {

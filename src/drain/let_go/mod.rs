@@ -8,4 +8,4 @@ mod connection;
 mod protocol;
 mod schedule;
 
-pub(super) use self::act::{Candidate, LetGo};
+pub(super) use self::act::{Candidate, LetGo, ShutConnection};

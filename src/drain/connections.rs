@@ -42,10 +42,18 @@ impl JudgedConnection {
         self.history.speaks_like_http()
     }
 
-    fn gone(&mut self, rhythms: &mut HashMap<u16, Rhythm>) {
+    /// Takes its end in; how many of its requests were answered by that, and how many may have been
+    /// cut off.
+    fn gone(&mut self, rhythms: &mut HashMap<u16, Rhythm>) -> (u32, u32) {
+        let (asking, shut) = (self.is_asking(), self.shut_at.is_some());
+        let before = self.history.answered();
         if let Some(rhythm) = rhythms.get_mut(&self.connection.id.local.port()) {
             self.history.gone(rhythm);
         }
+        // Its whole answer was there when it was shut.
+        let behind_answer = shut && !asking && self.evidence == Evidence::Unanswered;
+        let answered = self.history.answered().wrapping_sub(before).max(behind_answer.into());
+        if asking { (0, 1) } else { (answered, 0) }
     }
 }
 
@@ -148,14 +156,13 @@ impl Connections {
                 self.came = self.came.saturating_add(turns);
             }
         }
-        let was_asking = known.look != 0 && known.evidence == Evidence::Unanswered;
         known.connection = *connection;
+        let answered = known.history.answered();
         let rhythm = self.rhythms.entry(connection.id.local.port()).or_default();
         known.history.reads(reading);
         known.evidence = known.history.observe(now, sample, rhythm, &self.patience);
         known.look = self.look;
-        let answered = was_asking && known.evidence.follows_an_answer();
-        self.answered = self.answered.saturating_add(turns.max(answered.into()));
+        self.answered = self.answered.saturating_add(known.history.answered().wrapping_sub(answered));
         known.evidence.in_flight()
     }
 
@@ -169,22 +176,26 @@ impl Connections {
     /// It is gone.
     pub(super) fn remove(&mut self, cookie: u64) {
         if let Some(mut known) = self.known.remove(&cookie) {
-            self.closed = self.closed.saturating_add(known.is_asking().into());
-            known.gone(&mut self.rhythms);
+            let (answered, closed) = known.gone(&mut self.rhythms);
+            self.answered = self.answered.saturating_add(answered);
+            self.closed = self.closed.saturating_add(closed);
         }
     }
 
     /// The full look has ended: what it did not see is gone.
     pub(super) fn remove_unseen(&mut self) {
-        let (look, rhythms, closed) = (self.look, &mut self.rhythms, &mut self.closed);
+        let (look, rhythms) = (self.look, &mut self.rhythms);
+        let (mut answered, mut closed) = (self.answered, self.closed);
         self.known.retain(|_, known| {
             let seen = known.look == look;
             if !seen {
-                *closed = closed.saturating_add(known.is_asking().into());
-                known.gone(rhythms);
+                let gone = known.gone(rhythms);
+                answered = answered.saturating_add(gone.0);
+                closed = closed.saturating_add(gone.1);
             }
             seen
         });
+        (self.answered, self.closed) = (answered, closed);
     }
 
     /// Sums up, and starts new counts.
@@ -277,9 +288,59 @@ mod tests {
         connections.begin_look();
         connections.enter(at(1), &asking(8, 320), Reading::Unknown);
         connections.remove_unseen();
-        assert_eq!(connections.tally(at(1)).closed, 1, "9 was not let go");
+        let tally = connections.tally(at(1));
+        assert_eq!((tally.closed, tally.answered), (1, 1), "9 was not let go");
         connections.remove(8);
         assert_eq!(connections.tally(at(1)).closed, 1);
+    }
+
+    /// Looks at one connection of a listener, with the times since data came and went, and the
+    /// segments and bytes each way.
+    fn answered(looks: &[(u64, u64, [u32; 2], [u64; 2])], in_sight: bool) -> u32 {
+        let mut connections = Connections::new(PATIENCE);
+        let mut sum = 0;
+        if in_sight {
+            connections.begin_look();
+        }
+        for (second, (received, sent, segments, bytes)) in looks.iter().enumerate() {
+            let mut seen = sample(7, 80, *received, *sent, 1);
+            if let Some(info) = &mut seen.sample.info {
+                [info.data_in, info.data_out] = *segments;
+                [info.bytes_in, info.bytes_out] = *bytes;
+            }
+            connections.begin_look();
+            connections.enter(at(second as u64), &seen, Reading::Unknown);
+            sum += connections.tally(at(second as u64)).answered;
+        }
+        connections.begin_look();
+        connections.remove_unseen();
+        sum + connections.tally(at(60)).answered
+    }
+
+    #[test]
+    fn a_handshake_and_a_first_part_are_no_answers() {
+        // Session tickets come behind the request; then it ends.
+        let handshake = (900, 895, [2, 4], [750, 2000]);
+        assert_eq!(answered(&[handshake, (1900, 1895, [2, 4], [750, 2000])], true), 0);
+        let request = (100, 1900, [3, 4], [850, 2000]);
+        assert_eq!(answered(&[handshake, request], true), 0, "the handshake is no answer");
+        assert_eq!(answered(&[handshake, request, (1100, 1050, [3, 5], [850, 2200])], true), 1);
+        // Headers, and the rest 2 s later.
+        let part = (100, 90, [1, 1], [80, 120]);
+        assert_eq!(
+            answered(&[part, (1100, 1090, [1, 1], [80, 120]), (2100, 20, [1, 2], [80, 500])], true),
+            1
+        );
+    }
+
+    #[test]
+    fn each_request_that_ends_in_sight_is_counted_once() {
+        let before = [(9000, 8990, [40, 40], [3200, 6800]), (10_000, 9990, [40, 40], [3200, 6800])];
+        assert_eq!(answered(&before, false), 0, "answered before the stop");
+        let then = (500, 490, [50, 50], [4000, 8500]);
+        assert_eq!(answered(&[before[0], then], false), 10, "the last by its end");
+        assert_eq!(answered(&[before[0], then, (20_000, 19_990, [50, 50], [4000, 8500])], false), 10);
+        assert_eq!(answered(&[before[0], (10, 490, [50, 49], [4000, 8330])], false), 9, "one is open");
     }
 
     #[test]

@@ -130,18 +130,6 @@ impl Evidence {
         matches!(self, Evidence::MayGoOn | Evidence::Handshake | Evidence::Tie)
     }
 
-    /// The app has sent after the client.
-    pub(super) fn follows_an_answer(self) -> bool {
-        matches!(
-            self,
-            Evidence::JustSent
-                | Evidence::MayGoOn
-                | Evidence::Handshake
-                | Evidence::Answered
-                | Evidence::Routine
-        )
-    }
-
     /// In flight by caution alone: most likely the client has its whole answer.
     pub(super) fn is_caution(self) -> bool {
         match self {
@@ -194,7 +182,7 @@ impl History {
         }
         let evidence = judge(sample, self, rhythm, patience);
         rhythm.reading(self.reading, evidence);
-        self.judged(now, sample, speaker, !evidence.in_flight());
+        self.judged(now, sample, speaker, !evidence.in_flight(), rhythm);
         evidence
     }
 }
@@ -1008,26 +996,26 @@ mod tests {
 
     #[test]
     fn each_evidence_answers_the_questions_of_the_drain() {
-        // In flight; most likely at rest; after an answer; in flight by caution alone.
-        let answers = |e: Evidence| [e.in_flight(), e.is_doubt(), e.follows_an_answer(), e.is_caution()];
+        // In flight; most likely at rest; in flight by caution alone.
+        let answers = |e: Evidence| [e.in_flight(), e.is_doubt(), e.is_caution()];
         let rows = [
-            (Evidence::Unread, [true, false, false, false]),
-            (Evidence::Unsent, [true, false, false, false]),
-            (Evidence::Unaccepted, [true, false, false, false]),
-            (Evidence::Newborn, [true, false, false, true]),
-            (Evidence::Unanswered, [true, false, false, false]),
-            (Evidence::Continue, [true, false, false, false]),
-            (Evidence::JustSent, [true, false, true, true]),
-            (Evidence::MayGoOn, [true, true, true, true]),
-            (Evidence::Handshake, [true, true, true, false]),
-            (Evidence::Tie, [true, true, false, false]),
-            (Evidence::Established, [true, false, false, false]),
-            (Evidence::NeverAsked, [false; 4]),
-            (Evidence::Answered, [false, false, true, false]),
-            (Evidence::Routine, [false, false, true, false]),
-            (Evidence::OldTie, [false; 4]),
-            (Evidence::RestsOpen, [false; 4]),
-            (Evidence::Closed, [false; 4]),
+            (Evidence::Unread, [true, false, false]),
+            (Evidence::Unsent, [true, false, false]),
+            (Evidence::Unaccepted, [true, false, false]),
+            (Evidence::Newborn, [true, false, true]),
+            (Evidence::Unanswered, [true, false, false]),
+            (Evidence::Continue, [true, false, false]),
+            (Evidence::JustSent, [true, false, true]),
+            (Evidence::MayGoOn, [true, true, true]),
+            (Evidence::Handshake, [true, true, false]),
+            (Evidence::Tie, [true, true, false]),
+            (Evidence::Established, [true, false, false]),
+            (Evidence::NeverAsked, [false; 3]),
+            (Evidence::Answered, [false; 3]),
+            (Evidence::Routine, [false; 3]),
+            (Evidence::OldTie, [false; 3]),
+            (Evidence::RestsOpen, [false; 3]),
+            (Evidence::Closed, [false; 3]),
         ];
         for (evidence, expected) in rows {
             assert_eq!(answers(evidence), expected, "{evidence:?}");

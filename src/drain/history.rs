@@ -34,6 +34,9 @@ fn is_housekeeping(bytes: u64) -> bool {
 /// part of the same request.
 const APART: Duration = Duration::from_millis(100);
 
+/// The segments from a client in a TLS handshake, with the request behind it.
+const HANDSHAKE: u32 = 5;
+
 /// A connection that is silent for this long rests.
 const REST: Duration = Duration::from_millis(500);
 
@@ -78,6 +81,9 @@ pub(super) struct History {
     exchange: Exchange,
     /// Exchanges that were completed in sight.
     completed: u32,
+    /// Requests that were seen answered to the end, and whether the last one is among them.
+    answered: u32,
+    is_counted: bool,
     /// The client sent more while its request was open, as in HTTP/2: an answer may be to either,
     /// and another may still come.
     overlapped: bool,
@@ -156,8 +162,16 @@ impl History {
     }
 
     /// Notes the judgement, so that the next look can tell what has changed.
-    pub(super) fn judged(&mut self, now: Moment, sample: &Sample, speaker: Speaker, idle: bool) {
+    pub(super) fn judged(
+        &mut self,
+        now: Moment,
+        sample: &Sample,
+        speaker: Speaker,
+        idle: bool,
+        rhythm: &Rhythm,
+    ) {
         let Some(info) = sample.info else { return };
+        self.count(&info, speaker, idle, rhythm);
         self.last = Some(Last { at: now, info, speaker, unsent: sample.unsent });
         if speaker == Speaker::Client {
             self.open_at = Some(info.bytes_out);
@@ -167,6 +181,46 @@ impl History {
         if at_rest && speaker != Speaker::Either && speaker != Speaker::Client {
             self.rested_at = Some((info.data_in, info.data_out));
         }
+    }
+
+    /// Counts requests that were answered to the end since the last look. What may be a TLS
+    /// handshake, or frames of HTTP/2, counts only once it is followed by rest or by a request.
+    fn count(&mut self, info: &TcpInfo, speaker: Speaker, idle: bool, rhythm: &Rhythm) {
+        let Some(last) = self.last else {
+            // Nobody knows when an old connection was answered.
+            self.is_counted = !self.born_in_sight && speaker != Speaker::Client;
+            return;
+        };
+        let came = info.data_in.wrapping_sub(last.info.data_in);
+        let went = info.data_out.wrapping_sub(last.info.data_out);
+        if came > 0 {
+            let may_be_handshake = !rhythm.speaks_plainly() && last.info.data_in <= HANDSHAKE;
+            let ended = last.speaker == Speaker::Server
+                && !self.is_counted
+                && !(may_be_handshake && has_room_for_handshake(&last.info));
+            let asked = came.saturating_add((last.speaker == Speaker::Client).into());
+            let between = match speaker {
+                _ if may_be_handshake || self.brief => 0,
+                Speaker::Client => asked.saturating_sub(1).min(went),
+                Speaker::Server | Speaker::Either => asked.min(went).saturating_sub(1),
+                Speaker::Nobody => 0,
+            };
+            self.answered = self.answered.saturating_add(u32::from(ended)).saturating_add(between);
+            self.is_counted = false;
+        }
+        if idle && speaker == Speaker::Server && info.data_in > 0 {
+            self.count_last();
+        }
+    }
+
+    fn count_last(&mut self) {
+        self.answered = self.answered.saturating_add((!self.is_counted).into());
+        self.is_counted = true;
+    }
+
+    /// Requests that were seen answered to the end.
+    pub(super) fn answered(&self) -> u32 {
+        self.answered
     }
 
     /// How many requests were answered since the last look, if each takes a segment each way. An
@@ -287,6 +341,9 @@ impl History {
     pub(super) fn gone(&mut self, rhythm: &mut Rhythm) {
         if let Some(Last { speaker: Speaker::Server, unsent: 0, info, .. }) = self.last {
             self.complete(&info, info.bytes_out, rhythm);
+            if info.data_in > 0 {
+                self.count_last();
+            }
         }
     }
 

@@ -220,6 +220,11 @@ impl Listeners {
         self.questions.iter().any(|own| own.port() == client.port() && own.ip().to_canonical() == addr)
     }
 
+    /// Whether there is any to watch.
+    pub(super) fn has_any(&self) -> bool {
+        self.has_unix() || !self.places.is_empty()
+    }
+
     pub(super) fn has_unix(&self) -> bool {
         !self.names.is_empty()
     }

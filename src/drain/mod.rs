@@ -18,7 +18,6 @@ mod connections;
 mod evidence;
 mod history;
 mod rhythm;
-mod unix;
 
 mod let_go;
 mod pinned;
@@ -88,6 +87,8 @@ pub struct Look {
     pub closed: u64,
     /// Clients that were let go between two of their requests.
     pub let_go: u64,
+    /// The app listens on a socket that is watched.
+    pub listens: bool,
     /// False when the look was only at connections that were busy before, or is not over, so that
     /// new requests on others are not counted yet.
     pub complete: bool,
@@ -106,6 +107,7 @@ impl Look {
             answered: 0,
             closed: 0,
             let_go: 0,
+            listens: false,
             complete: true,
         }
     }
@@ -125,6 +127,7 @@ impl Look {
             answered: 0,
             closed: 0,
             let_go: 0,
+            listens: seen.listens,
             complete: true,
         }
     }

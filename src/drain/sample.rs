@@ -13,7 +13,6 @@ use super::let_go::ShutConnection;
 use super::listeners::Listeners;
 use super::owners;
 use super::readers::{Readers, Reading};
-use super::unix::UnixConnections;
 use crate::moment::Moment;
 use crate::process::Pid;
 use crate::sys::sock_diag::{Ports, SockDiag};
@@ -40,6 +39,8 @@ pub(super) struct Sampled {
     pub unix: usize,
     /// Queries to other services, not yet answered.
     pub outbound: usize,
+    /// The app listens on a socket that is watched.
+    pub listens: bool,
     /// More listeners may be the app's.
     pub incomplete: bool,
 }
@@ -59,7 +60,6 @@ pub(super) struct Sampler {
     source: Source,
     listeners: Listeners,
     connections: Connections,
-    unix: UnixConnections,
     readers: Readers,
     /// Those found busy, if they are few.
     busy: Vec<SocketId>,
@@ -93,7 +93,6 @@ impl Sampler {
             source: Source::Closed,
             listeners,
             connections: Connections::new(patience),
-            unix: UnixConnections::new(patience.longest),
             readers: Readers::default(),
             busy: vec![],
             underway: None,
@@ -126,7 +125,6 @@ impl Sampler {
         let underway = self.underway.take();
         if underway.is_none() {
             self.connections.begin_look();
-            self.unix.begin_look();
             self.busy.clear();
         }
         let seen = match &mut source {
@@ -147,7 +145,6 @@ impl Sampler {
         };
         self.last = seen;
         self.connections.remove_unseen();
-        self.unix.remove_unseen();
         self.source = source;
         if self.connections.has_doubts() {
             let app = self.app;
@@ -209,7 +206,6 @@ impl Sampler {
     /// Forgets all connections.
     pub(super) fn forget(&mut self) {
         self.connections = Connections::new(self.patience);
-        self.unix = UnixConnections::new(self.patience.longest);
         self.busy.clear();
         if self.underway.take().is_some() {
             // The kernel still answers, and takes no other question meanwhile.
@@ -274,8 +270,9 @@ impl Sampler {
         let unix_backlog: usize = unix_backlog.map(|socket| socket.unread as usize).sum();
         Ok(Some(Sampled {
             tally: self.tally(now, &listeners),
-            unix: unix_backlog.saturating_add(self.enter_unix(now, &unix)),
+            unix: unix_backlog.saturating_add(self.count_unix(&unix)),
             outbound: self.count_owned(&asking),
+            listens: self.listeners.has_any(),
             incomplete: !self.listeners.are_known(),
         }))
     }
@@ -330,13 +327,15 @@ impl Sampler {
         asking.keys().filter(|inode| self.listeners.is_owned(**inode) != Some(false)).count()
     }
 
-    /// Counts the unix connections in flight, without those that the app has with itself.
-    fn enter_unix(&mut self, now: Moment, sockets: &[UnixSocket]) -> usize {
-        let (listeners, unix) = (&self.listeners, &mut self.unix);
-        let within =
-            |socket: &&UnixSocket| socket.peer.is_some_and(|peer| listeners.is_owned(peer) == Some(true));
+    /// Counts the unix connections in flight, without those that the app has with itself. These
+    /// sockets have queues but no clocks, so that an open one may be waiting for its answer. Without
+    /// a peer no client can get one.
+    fn count_unix(&self, sockets: &[UnixSocket]) -> usize {
+        let within = |socket: &&UnixSocket| {
+            socket.peer.is_some_and(|peer| self.listeners.is_owned(peer) == Some(true))
+        };
         let accepted = sockets.iter().filter(|socket| socket.inode != 0 && !within(socket));
-        accepted.filter(|socket| unix.enter(now, socket)).count()
+        accepted.filter(|socket| socket.unread > 0 || socket.peer.is_some()).count()
     }
 
     /// Sums up. Where an accept queue is longer than what the dump showed in flight, the queue
@@ -382,6 +381,7 @@ impl Sampler {
             tally: self.tally(now, &listeners),
             unix: 0,
             outbound: self.count_owned(&asking),
+            listens: self.listeners.has_any(),
             incomplete: !self.listeners.are_known(),
         })
     }

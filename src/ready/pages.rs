@@ -26,8 +26,14 @@ pub struct View<'a> {
     pub app_alive: bool,
     /// Requests in flight at the last look; `None` without one.
     pub in_flight: Option<usize>,
+    /// Connections judged idle at the last look; `None` without one.
+    pub judged_idle: Option<usize>,
+    /// The last look could see nothing.
+    pub not_seen: bool,
     /// Requests seen answered since the stop request.
     pub answered: u64,
+    /// Connections that closed with a request in flight since the stop request.
+    pub closed: u64,
     /// Clients let go between two of their requests.
     pub let_go: u64,
     /// Orphans reaped since the start.
@@ -112,7 +118,10 @@ struct Status<'a> {
     app_pid: Option<i32>,
     app_alive: bool,
     in_flight: Option<usize>,
+    judged_idle: Option<usize>,
+    not_seen: bool,
     answered: u64,
+    closed: u64,
     let_go: u64,
     reaped: u64,
     signals_forwarded: u64,
@@ -148,7 +157,10 @@ fn status(now: Moment, view: &View) -> String {
         app_pid: view.app,
         app_alive: view.app_alive,
         in_flight: view.in_flight,
+        judged_idle: view.judged_idle,
+        not_seen: view.not_seen,
         answered: view.answered,
+        closed: view.closed,
         let_go: view.let_go,
         reaped: view.reaped,
         signals_forwarded: view.signals_forwarded,
@@ -180,8 +192,20 @@ fn metrics(now: Moment, view: &View) -> String {
     if let Some(in_flight) = view.in_flight {
         put("adieu_in_flight", "gauge", "Requests in flight at the last look.", in_flight as f64);
     }
+    if let Some(idle) = view.judged_idle {
+        put("adieu_judged_idle", "gauge", "Connections judged idle at the last look.", idle as f64);
+    }
+    let not_seen = f64::from(u8::from(view.not_seen));
+    put("adieu_not_seen", "gauge", "Whether the last look could see no connections.", not_seen);
     let answered = view.answered as f64;
     put("adieu_answered_total", "counter", "Requests seen answered since the stop request.", answered);
+    let closed = view.closed as f64;
+    put(
+        "adieu_closed_in_flight_total",
+        "counter",
+        "Connections that closed with a request in flight.",
+        closed,
+    );
     let let_go = view.let_go as f64;
     put("adieu_let_go_total", "counter", "Clients let go between two of their requests.", let_go);
     put("adieu_reaped_total", "counter", "Orphans reaped.", view.reaped as f64);
@@ -214,7 +238,10 @@ mod tests {
             app: Some(7),
             app_alive: true,
             in_flight: Some(3),
+            judged_idle: Some(6),
+            not_seen: false,
             answered: 8,
+            closed: 1,
             let_go: 5,
             reaped: 12,
             signals_forwarded: 2,
@@ -232,8 +259,8 @@ mod tests {
         assert_eq!(
             body,
             "{\"phase\":\"pre-stop\",\"since_seconds\":2.5,\"uptime_seconds\":4.0,\"ready\":false,\
-             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"answered\":8,\"let_go\":5,\"reaped\":12,\
-             \"signals_forwarded\":2,\"version\":\"0.1.0\",\
+             \"reason\":\"stopping \\\"now\\\"\",\"app_pid\":7,\"app_alive\":true,\"in_flight\":3,\"judged_idle\":6,\"not_seen\":false,\
+             \"answered\":8,\"closed\":1,\"let_go\":5,\"reaped\":12,\"signals_forwarded\":2,\"version\":\"0.1.0\",\
              \"settings\":{\"stop.grace\":{\"value\":\"30s\",\"origin\":\"default\"},\
              \"x\":{\"value\":\"20s\",\"origin\":\"flag --x\"}}}\n"
         );
@@ -243,7 +270,9 @@ mod tests {
     fn metrics_tell_one_phase_and_each_name_once() {
         let (_, _, body) = Page::Metrics.render(Moment::at(Duration::from_secs(4)), &view(&[]));
         assert!(body.contains("\nadieu_in_flight 3\n"), "{body}");
-        assert!(body.contains("\nadieu_let_go_total 5\n"), "{body}");
+        for line in ["judged_idle 6", "not_seen 0", "let_go_total 5", "closed_in_flight_total 1"] {
+            assert!(body.contains(&format!("\nadieu_{line}\n")), "{body}");
+        }
         assert!(body.contains("\nadieu_phase{phase=\"pre-stop\"} 1\n"), "{body}");
         let phases = body.lines().filter(|line| line.starts_with("adieu_phase{") && line.ends_with(" 1"));
         assert_eq!(phases.count(), 1);

@@ -72,6 +72,8 @@ struct ConnectionCounts {
     /// Connections that were open and judged idle when the stop signal was sent; null without a
     /// look, or if nothing could be seen.
     judged_idle: Option<usize>,
+    /// The app was seen to listen on a TCP or unix socket, so that its clients could be seen.
+    listened: bool,
     /// When the stop signal was sent, requests in flight could not be seen.
     not_seen: bool,
 }
@@ -100,6 +102,8 @@ pub struct Seen {
     pub closed: u64,
     /// Clients that were let go between two of their requests.
     pub let_go: u64,
+    /// The app listens on a socket that is watched.
+    pub listens: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -257,6 +261,7 @@ impl Report {
             self.connections.closed = seen.closed;
             self.connections.let_go = seen.let_go;
             self.connections.judged_idle = Some(seen.idle);
+            self.connections.listened |= seen.listens;
         }
         self.in_flight(seen.in_flight, now);
     }
@@ -441,9 +446,10 @@ impl Report {
     }
 
     /// An idle connection is judged by its silence: only where none was open is it certain that
-    /// nobody was cut off.
+    /// nobody was cut off. Of an app that listens on no socket nobody knows what it works on.
     fn nothing_in_flight(&self) -> String {
         match self.connections.judged_idle.unwrap_or(0) {
+            0 if !self.connections.listened => "no listening socket was seen".to_owned(),
             0 => "nothing cut off".to_owned(),
             1 => "nothing in flight, 1 connection judged idle".to_owned(),
             count => format!("nothing in flight, {count} connections judged idle"),
@@ -521,7 +527,7 @@ mod tests {
     fn stopped(in_flight: &[(u64, usize)], exit: Exit) -> Report {
         let mut story = Report::new(&["web".into(), "--port=80".into()], "kubernetes");
         let mut samples = in_flight.iter().copied().peekable();
-        let mut seen = Seen::default();
+        let mut seen = Seen { listens: true, ..Seen::default() };
         let mut look = |story: &mut Report, until: u64| {
             while let Some((ms, count)) = samples.next_if(|(ms, _)| *ms <= until) {
                 seen.answered += seen.in_flight.saturating_sub(count) as u64;
@@ -613,12 +619,14 @@ mod tests {
 
     #[test]
     fn nothing_cut_off_is_said_only_where_that_is_known() {
-        let idle = |idle| Sight::Seen(Seen { idle, ..Seen::default() });
+        let idle = |idle| Sight::Seen(Seen { idle, listens: true, ..Seen::default() });
         let line = |looks: &[Sight]| drained(looks).summary_line();
         assert!(line(&[idle(0)]).contains("; nothing cut off; "));
         assert!(line(&[idle(3)]).contains("; nothing in flight, 3 connections judged idle; "));
         assert!(line(&[idle(0), Sight::Blind]).contains("; what was in flight was not seen; "));
         assert!(!line(&[Sight::NoLook]).contains("cut off"));
+        let worker = line(&[Sight::Seen(Seen::default())]);
+        assert!(worker.contains("; no listening socket was seen; "), "{worker}");
         assert!(!line(&[Sight::Blind, idle(1)]).contains("not seen"), "only the last look counts");
         let blind: serde_json::Value =
             serde_json::from_str(&drained(&[idle(0), Sight::Blind]).to_json()).unwrap();

@@ -107,17 +107,7 @@ impl Draining {
         }
     }
 
-    /// Requests seen answered since the stop request.
-    pub(super) fn answered(&self) -> u64 {
-        self.last_look.as_ref().map_or(0, |look| look.answered)
-    }
-
-    /// Clients let go between two of their requests.
-    pub(super) fn let_go(&self) -> u64 {
-        self.last_look.as_ref().map_or(0, |look| look.let_go)
-    }
-
-    /// The last look, for the report.
+    /// The last look, for the report and the pages.
     pub(super) fn sight(&self) -> Sight {
         match &self.last_look {
             None => Sight::NoLook,
@@ -128,6 +118,7 @@ impl Draining {
                 answered: look.answered,
                 closed: look.closed,
                 let_go: look.let_go,
+                listens: look.listens,
             }),
         }
     }
@@ -135,11 +126,6 @@ impl Draining {
     /// How many requests a kill cuts off now, by a fresh look if it is due.
     pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
         self.drain.cut_now(now)
-    }
-
-    /// How many requests the last look saw in flight; `None` without a look, or if it saw nothing.
-    pub(super) fn in_flight(&self) -> Option<usize> {
-        self.last_look.as_ref().filter(|look| look.verdict != Verdict::Blind).map(|look| look.in_flight)
     }
 
     /// Takes the end of a process; true when it was the check's.

@@ -17,7 +17,7 @@ pub(crate) mod wait;
 use crate::lifecycle::{Event, Lifecycle, Phase};
 use crate::moment::Moment;
 use crate::process::{Exit, Pid};
-use crate::report::Report;
+use crate::report::{Report, Sight};
 use crate::signal::{Arrival, Signal};
 
 use crate::ready::pages::View;
@@ -264,15 +264,21 @@ impl Supervisor {
             return;
         }
         let reason = self.unready_because();
+        let sight = self.services.draining.sight();
+        let seen = if let Sight::Seen(seen) = sight { Some(seen) } else { None };
+        let counts = seen.unwrap_or_default();
         let view = View {
             phase: self.lifecycle.phase(),
             since: self.since,
             ready: if self.lifecycle.is_ready() { Ok(()) } else { Err(&reason) },
             app: self.app.pid().map(Pid::number),
             app_alive: self.app.pid().is_some(),
-            in_flight: self.services.draining.in_flight(),
-            answered: self.services.draining.answered(),
-            let_go: self.services.draining.let_go(),
+            in_flight: seen.map(|seen| seen.in_flight),
+            judged_idle: seen.map(|seen| seen.idle),
+            not_seen: sight == Sight::Blind,
+            answered: counts.answered,
+            closed: counts.closed,
+            let_go: counts.let_go,
             reaped: self.reaped,
             signals_forwarded: self.app.signals_sent(),
             settings: &self.settings.published,

@@ -8,7 +8,7 @@ use super::*;
 use crate::require;
 
 /// Listens on as many ports as it is told to, takes connections on the first and answers each
-/// request after so many seconds.
+/// request after so many seconds, with its first half at once where it is told to.
 const SERVER: &str = "
 import resource, socket, sys, threading, time
 count, delay = int(sys.argv[1]), float(sys.argv[2])
@@ -24,8 +24,10 @@ print('port', listeners[0].getsockname()[1], flush=True)
 def serve(c):
     c.recv(1 << 16)
     print('asked', flush=True)
+    half = len(sys.argv) > 3
+    if half: c.sendall(b'ans')
     time.sleep(delay)
-    c.sendall(b'answer')
+    c.sendall(b'wer' if half else b'answer')
 while True:
     c, _ = listeners[0].accept()
     threading.Thread(target=serve, args=(c,), daemon=True).start()
@@ -33,7 +35,11 @@ while True:
 
 /// The server below adieu as PID 1, and a client whose request it has taken.
 fn asked(launch: Launch, ports: usize, delay: &str) -> (Running, TcpStream) {
-    let mut run = launch.command(["python3", "-c", SERVER, &ports.to_string(), delay]).start();
+    asked_of(launch.command(["python3", "-c", SERVER, &ports.to_string(), delay]))
+}
+
+fn asked_of(launch: Launch) -> (Running, TcpStream) {
+    let mut run = launch.start();
     let line = run.find("port ");
     let port = line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
     let mut client = connect(port);
@@ -59,6 +65,30 @@ fn thousands_of_listening_ports_end_nothing_but_the_app() {
     let told = run.log("stopped by TERM");
     assert!(told.contains("exit 143"), "{told}");
     run.expect_exit(128 + libc::SIGTERM);
+}
+
+#[test]
+fn half_of_an_answer_is_none() {
+    require!(harness::pid_namespaces());
+    require!(program("python3"));
+    let launch = Launch::pid1(Init::Adieu).options("--pre-stop 2s --grace 10m --drain-timeout 2s");
+    let (mut run, mut client) = asked_of(launch.command(["python3", "-c", SERVER, "1", "600", "half"]));
+    harness::exactly(&mut client, 3);
+    run.term();
+    let told = run.log("stopped by TERM");
+    assert!(told.contains("1 request still in flight") && !told.contains("answered"), "{told}");
+}
+
+/// Of what it works on nobody knows.
+#[test]
+fn an_app_that_listens_nowhere_is_not_said_to_have_lost_nothing() {
+    require!(harness::pid_namespaces());
+    let mut run =
+        Launch::pid1(Init::Adieu).options("--pre-stop 0 --grace 10m").args("--exit-on TERM").start();
+    run.expect("ready");
+    run.term();
+    let told = run.log("stopped by TERM");
+    assert!(told.contains("; no listening socket was seen; ") && !told.contains("cut off"), "{told}");
 }
 
 /// The init below another program, which does not pass signals on.

@@ -926,6 +926,43 @@ mod tests {
         assert_eq!(client.waits(90_000).look(&mut rhythm), Evidence::Unanswered);
     }
 
+    #[test]
+    fn a_client_that_asks_again_at_once_has_not_shown_that_it_rests() {
+        let mut rhythm = Rhythm::default();
+        let mut client = Client::connects(5000);
+        client.look(&mut rhythm);
+        client.asks(80).look(&mut rhythm);
+        for _ in 0..6 {
+            // The answer and the next request in one tick.
+            client.hears(170).asks(80).waits(20).look(&mut rhythm);
+            client.info.bare_out += 1;
+            client.waits(50).look(&mut rhythm);
+            assert_eq!(client.waits(550).look(&mut rhythm), Evidence::Unanswered);
+        }
+        assert_eq!(client.waits(30_000).look(&mut rhythm), Evidence::Unanswered);
+    }
+
+    #[test]
+    fn the_rest_of_an_answer_right_before_the_next_request_is_a_pause() {
+        let mut rhythm = known_listener();
+        let mut client = Client::connects(5000);
+        client.look(&mut rhythm);
+        client.exchange(80, 8, 170, &mut rhythm);
+        for _ in 0..3 {
+            client.asks(80).look(&mut rhythm);
+            client.waits(300).hears(120).look(&mut rhythm);
+            assert!(client.waits(1450).look(&mut rhythm).in_flight());
+            client.waits(50).hears(50).waits(4);
+        }
+        client.asks(80).look(&mut rhythm);
+        let mut other = Client::connects(20_000);
+        other.look(&mut rhythm);
+        other.exchange(80, 8, 170, &mut rhythm);
+        other.asks(80).look(&mut rhythm);
+        other.waits(8).hears(120).look(&mut rhythm);
+        assert_eq!(other.waits(2_400).look(&mut rhythm), Evidence::MayGoOn);
+    }
+
     /// A tie of a connection with several segments, of which no look has seen the beginning.
     fn tie(age: u64, acked: u64, bare_out: u32) -> Sample {
         open(TcpInfo { data_in: 10, data_out: 9, bare_out, bytes_in: 800, ..info(age, age, acked) })
@@ -1196,21 +1233,21 @@ mod tests {
             prop_assert_eq!(again.in_flight(), first.in_flight());
         }
 
-        /// A simulated connection, its kernel and its clock of 4 ms: a request in flight is never
-        /// called idle.
+        /// A simulated connection, its kernel and its clock, of 1000, 250 or 100 ticks a second: a
+        /// request in flight is never called idle.
         #[test]
         fn a_simulated_connection_is_never_called_idle_while_a_request_is_in_flight(
             story in prop::collection::vec((0u64..60, 0u64..60, any::<bool>()), 1..40), looks in prop::collection::vec(1u64..700, 200),
+            tick in prop::sample::select(vec![1, 4, 10]),
         ) {
-            simulate(&story, &looks);
+            simulate(&story, &looks, tick);
         }
     }
 
     /// Plays `story`: the client waits, asks, the server takes its time and answers; and looks at
     /// the sampled times. Time in milliseconds. The kernel acknowledges a request by itself 40 ms
     /// after it, unless an answer went out before.
-    fn simulate(story: &[(u64, u64, bool)], looks: &[u64]) {
-        const TICK: u64 = 4;
+    fn simulate(story: &[(u64, u64, bool)], looks: &[u64], tick: u64) {
         let mut events = vec![];
         let mut now = 10_000u64;
         for &(pause, work, slow) in story {
@@ -1236,15 +1273,15 @@ mod tests {
         for look in looks {
             at += look;
             while next < events.len() && events[next].0 <= at {
-                let tick = events[next].0 / TICK * TICK;
+                let then = events[next].0 / tick * tick;
                 match events[next].1 {
-                    "ask" => (received, acked, data_in, busy) = (tick, tick, data_in + 1, true),
+                    "ask" => (received, acked, data_in, busy) = (then, then, data_in + 1, true),
                     "ack" => bare_out += 1,
-                    _ => (sent, data_out, busy) = (tick, data_out + 1, false),
+                    _ => (sent, data_out, busy) = (then, data_out + 1, false),
                 }
                 next += 1;
             }
-            let clock = at / TICK * TICK;
+            let clock = at / tick * tick;
             let ago = |then: u64| ms(clock - then);
             let clocks = TcpInfo {
                 sent_ago: ago(sent),

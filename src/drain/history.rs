@@ -152,7 +152,7 @@ impl History {
         let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
         self.brief |= rested && came == 1 && went > 0 && is_housekeeping(asked);
         match last.speaker {
-            Speaker::Server if came > 0 => self.asked_again(now, info, &last, rhythm),
+            Speaker::Server if came > 0 => self.asked_again(now, sample, info, &last, rhythm),
             Speaker::Server => self.answer_goes_on(now, info, &last, rhythm),
             Speaker::Client => self.after_question(now, sample, info, &last, rhythm),
             Speaker::Either => self.exchange.whole = false,
@@ -231,15 +231,44 @@ impl History {
         now.data_in.wrapping_sub(data_in).min(now.data_out.wrapping_sub(data_out))
     }
 
-    /// Everything was answered at the last look: so the answer was complete.
-    fn asked_again(&mut self, now: Moment, info: &TcpInfo, last: &Last, rhythm: &mut Rhythm) {
+    /// Everything was answered at the last look: so the answer was complete, unless more of it went
+    /// out before the request came.
+    fn asked_again(
+        &mut self,
+        now: Moment,
+        sample: &Sample,
+        info: &TcpInfo,
+        last: &Last,
+        rhythm: &mut Rhythm,
+    ) {
+        let went = info.data_out != last.info.data_out;
+        let came_one = info.data_in.wrapping_sub(last.info.data_in) == 1;
+        if went && came_one && info.received_ago < info.sent_ago {
+            self.answer_goes_on(now, info, last, rhythm);
+            self.next_request(now, sample, info, last, rhythm);
+            return;
+        }
         if last.unsent == 0 {
             self.complete(&last.info, last.info.bytes_out, rhythm);
         }
-        let went = info.data_out != last.info.data_out;
-        let came_one = info.data_in.wrapping_sub(last.info.data_in) == 1;
         self.begin(now, info, last, last.info.bytes_out);
         self.exchange.whole = last.unsent == 0 && (!went || came_one && info.sent_ago <= info.received_ago);
+    }
+
+    /// All that went out was for the request before.
+    fn next_request(
+        &mut self,
+        now: Moment,
+        sample: &Sample,
+        info: &TcpInfo,
+        last: &Last,
+        rhythm: &mut Rhythm,
+    ) {
+        if sample.unsent == 0 {
+            self.complete(&last.info, info.bytes_out, rhythm);
+        }
+        self.begin(now, info, last, info.bytes_out);
+        self.exchange.whole = sample.unsent == 0;
     }
 
     fn answer_goes_on(&mut self, now: Moment, info: &TcpInfo, last: &Last, rhythm: &mut Rhythm) {
@@ -275,14 +304,14 @@ impl History {
             (_, 0) => self.went_on(rested),
             // The answer, and then the next request.
             (1, _) if info.received_ago < info.sent_ago => {
-                if sample.unsent == 0 {
-                    self.complete(&last.info, info.bytes_out, rhythm);
-                }
-                self.begin(now, info, last, info.bytes_out);
-                self.exchange.whole = sample.unsent == 0;
+                self.next_request(now, sample, info, last, rhythm);
             }
-            // One segment each: the request's was first.
-            (1, 1) => self.went_on(rested),
+            // One segment each: the request's was first, or in one tick perhaps the answer's.
+            (1, 1) if info.sent_ago < info.received_ago => self.went_on(rested),
+            (1, 1) => {
+                self.overlapped |= rested >= APART;
+                self.exchange.whole = false;
+            }
             _ => self.exchange.whole = false,
         }
     }

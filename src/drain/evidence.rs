@@ -23,8 +23,7 @@
 //! | the same, and it may all be a TLS handshake, or settings of HTTP/2 | `Handshake`, then `Answered` | for a minute |
 //! | any of these, and a thread of the app blocks in a read on this very connection | `MayGoOn`, then `Answered` | for twice `--drain-quiet`, or as if unseen |
 //! | the app sent last, one of short exchanges at even intervals, and no small frames but pings of a websocket | `Routine` | no |
-//! | both in one tick of the clock, and it is unknown which was last | `Tie`, then `OldTie` | for `--drain-longest` |
-//! | the same, on a connection that has been through many exchanges | `Tie`, then `OldTie` | for a minute |
+//! | both in one tick of the clock, and it is unknown which was last | `Tie`, then `OldTie` | for a minute |
 //! | the app has closed it, and all has arrived | `Closed` | no |
 //! | no more than that it is there (/proc/net) | `Established` | yes, always |
 
@@ -57,7 +56,7 @@ const UNSEEN: Duration = Duration::from_millis(6_200);
 pub(super) struct Patience {
     /// `--drain-quiet`: the shortest silence after which an answer counts as complete.
     pub quiet: Duration,
-    /// `--drain-longest`: the longest such silence, and how long a tie counts as in flight.
+    /// `--drain-longest`: the longest such silence.
     pub longest: Duration,
 }
 
@@ -259,12 +258,11 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     Speaker::Either
 }
 
-/// On a connection with many exchanges the client acknowledges an answer later than it came, so a
-/// tie is most likely a request. So is a tie in a TLS handshake, whose tickets come at the same
-/// time as the request. Otherwise nothing is known.
+/// In most exchanges an acknowledgement tells who was last, so that what it leaves open is most
+/// likely a request: the client's own comes later than the answer, and an answer carries ours. So is
+/// a tie in a TLS handshake, whose tickets come at the same time as the request.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
-    let likely = history.is_experienced(info, rhythm) || may_be_handshake(info, history, rhythm);
-    let lasts = if likely { LONG_SILENCE.max(patience.longest) } else { patience.longest };
+    let lasts = LONG_SILENCE.max(patience.longest);
     lasts.min(awaits_client(info, history, rhythm, patience).unwrap_or(lasts))
 }
 
@@ -349,12 +347,11 @@ fn silence(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patien
 /// answered by tickets only.
 fn may_be_handshake(info: &TcpInfo, history: &History, rhythm: &Rhythm) -> bool {
     // A server that sends its tickets with the handshake, as Go does, or none at all sends nothing
-    // behind the request. Only in a tie could its one segment be the last.
-    let least = if info.sent_ago == info.received_ago { 1 } else { 2 };
+    // behind the request.
     !rhythm.speaks_plainly()
         && !history.has_completed()
         && (2..=5).contains(&info.data_in)
-        && (least..=8).contains(&info.data_out)
+        && (2..=8).contains(&info.data_out)
         && has_room_for_handshake(info)
         && was_sent_at_once(info)
 }
@@ -978,9 +975,10 @@ mod tests {
             "clients delay acknowledgements by now"
         );
         assert_eq!(first_sight(tie(60_000, 60_000, 7)), Evidence::OldTie);
-        let early = |age| open(TcpInfo { data_in: 2, data_out: 2, bare_out: 7, ..info(age, age, age) });
-        assert_eq!(first_sight(early(9_999)), Evidence::Tie);
-        assert_eq!(first_sight(early(10_000)), Evidence::OldTie);
+        // A slow request right behind a first, fast one.
+        let early = |age| open(TcpInfo { data_in: 2, bare_out: 2, ..info(age, age, age) });
+        assert_eq!(first_sight(early(59_999)), Evidence::Tie);
+        assert_eq!(first_sight(early(60_000)), Evidence::OldTie);
     }
 
     #[test]

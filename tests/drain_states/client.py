@@ -94,6 +94,10 @@ class Play:
         for _ in range(before):
             self.get("/fast"); time.sleep(0.01)
         self.ask(path); self.stop_then_answer()
+    def second(self, path):
+        # So soon after the first answer that both may share a tick of the kernel's clock.
+        self.open(); self.get("/fast")
+        self.ask(path); self.stop_then_answer()
     def kept(self, exchanges):
         # The last answer comes later than its request by more than a tick of the kernel's clock.
         self.open()
@@ -249,7 +253,7 @@ class Play:
 
 PLAYS = {
     "websocket": Play.websocket, "upload": Play.upload, "pipelined": Play.pipelined, "kept": Play.kept,
-    "kept-fast": Play.kept_fast, "backlog": Play.backlog, "h2-slow-pinging": Play.h2_slow_pinging,
+    "kept-fast": Play.kept_fast, "second": Play.second, "backlog": Play.backlog, "h2-slow-pinging": Play.h2_slow_pinging,
     "h2-get": Play.h2_plain, "h2-upload": Play.h2_upload, "h2-stream": Play.h2_stream, "h2-slow": Play.h2_slow, "h2-multiplexed": Play.h2_multiplexed, "get": Play.plain, "kept-get": Play.on_a_kept_connection,
     "expects": Play.expects, "half-closed": Play.half_closed, "leaked": Play.leaked, "health": Play.health, "silent": Play.silent,
     "h2-idle": Play.h2_idle, "h2-pinging": Play.h2_pinging, "kept-busy-before": Play.kept_busy_before,

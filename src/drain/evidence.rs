@@ -259,8 +259,8 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
 }
 
 /// In most exchanges an acknowledgement tells who was last, so that what it leaves open is most
-/// likely a request: the client's own comes later than the answer, and an answer carries ours. So is
-/// a tie in a TLS handshake, whose tickets come at the same time as the request.
+/// likely a request: the client's own comes later than the answer, and an answer carries ours. So
+/// is a tie in a TLS handshake, whose tickets come at the same time as the request.
 fn tie_lasts(info: &TcpInfo, history: &History, rhythm: &Rhythm, patience: &Patience) -> Duration {
     let lasts = LONG_SILENCE.max(patience.longest);
     lasts.min(awaits_client(info, history, rhythm, patience).unwrap_or(lasts))

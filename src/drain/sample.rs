@@ -328,8 +328,8 @@ impl Sampler {
     }
 
     /// Counts the unix connections in flight, without those that the app has with itself. These
-    /// sockets have queues but no clocks, so that an open one may be waiting for its answer. Without
-    /// a peer no client can get one.
+    /// sockets have queues but no clocks, so an open one may wait for its answer. Without a peer no
+    /// client can get one.
     fn count_unix(&self, sockets: &[UnixSocket]) -> usize {
         let within = |socket: &&UnixSocket| {
             socket.peer.is_some_and(|peer| self.listeners.is_owned(peer) == Some(true))

@@ -1,6 +1,6 @@
 //! What several looks mean together. One look may fall between an answer and the next request, so
-//! two looks in a row must find nothing in flight. Where nothing can be seen, only the drain
-//! timeout ends the wait. Pure.
+//! two looks in a row must find nothing in flight, and no balancer may still open connections.
+//! Where nothing can be seen, only the drain timeout ends the wait. Pure.
 
 use super::pinned::{Pinned, Traffic};
 use crate::lifecycle::Event;
@@ -11,7 +11,8 @@ use crate::moment::Moment;
 pub enum Verdict {
     /// Something is in flight, or it is too early to say.
     Busy,
-    /// Nothing was in flight at two looks in a row, the last of them since draining began.
+    /// Nothing was in flight at two looks in a row, the last of them since draining began, and new
+    /// connections no longer come.
     Idle,
     /// Requests keep coming at the same rate and few are in flight now: end the drain, since
     /// waiting cannot help.
@@ -65,7 +66,7 @@ impl Looks {
             return Verdict::Busy;
         }
         let pinned = self.pinned.look(now, sight.traffic) && sight.unix == 0;
-        if self.idle_in_a_row >= IDLE_LOOKS {
+        if self.idle_in_a_row >= IDLE_LOOKS && !self.pinned.has_newcomers() {
             Verdict::Idle
         } else if pinned && !sight.idle {
             Verdict::Pinned
@@ -141,6 +142,20 @@ mod tests {
         let mut rests = [(true, stream()); 4];
         rests[3].1.idle = true;
         assert_eq!(verdicts(&rests), [Busy; 4], "idle once, which the next look confirms");
+    }
+
+    #[test]
+    fn a_balancer_that_still_opens_connections_is_waited_for_and_a_health_check_is_not() {
+        let came = |newcomers| {
+            let traffic = Traffic { newcomers, ..Traffic::default() };
+            (true, LookSummary { traffic, ..sight(true) })
+        };
+        let idle = |newcomers: &[u32]| {
+            let looks: Vec<(bool, LookSummary)> = newcomers.iter().map(|count| came(*count)).collect();
+            verdicts(&looks).iter().map(|verdict| *verdict == Verdict::Idle).collect::<Vec<bool>>()
+        };
+        assert_eq!(idle(&[0, 2, 2, 2, 0, 0, 0, 0]), [false, true, false, false, false, false, false, true]);
+        assert_eq!(idle(&[0, 1, 0, 1, 0, 1, 0]), [false, true, true, true, true, true, true]);
     }
 
     #[test]

@@ -364,11 +364,8 @@ fn a_unix_socket_is_reached() {
 
 #[test]
 fn a_request_of_forty_seconds_is_waited_for() {
+    long!();
     require!(able());
-    if !harness::full() {
-        eprintln!("part of the long selection (./tests/run.sh full)");
-        return;
-    }
     let script = format!("{ROOT}/tests/rehearse/apps/orderly.py");
     let rehearsal = Rehearsal::of(&["python3", &script], free_port());
     let said = rehearsal.with("--bare --url /slow?seconds=40 --clients 1 --grace 60s --removal 0.5s").run();

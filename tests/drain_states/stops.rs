@@ -89,6 +89,44 @@ fn an_app_that_listens_nowhere_is_not_said_to_have_lost_nothing() {
     run.term();
     let told = run.log("stopped by TERM");
     assert!(told.contains("; no listening socket was seen; ") && !told.contains("cut off"), "{told}");
+
+/// Says when it has asked, and what it was answered. That MPTCP is spoken, and not TCP in its
+/// place, shows in MPTCP_INFO (linux/mptcp.h), which only MPTCP has.
+const MPTCP_CLIENT: &str = "
+import socket, sys
+c = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+c.connect(('127.0.0.1', int(sys.argv[1])))
+c.sendall(b'question')
+c.getsockopt(284, 1, 256)
+print('asked', flush=True)
+print(c.recv(100).decode(), flush=True)
+";
+
+fn mptcp() -> Result<(), String> {
+    program("python3")?;
+    let open = "import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)";
+    let opened = harness::output(Command::new("python3").args(["-c", open]), WATCHDOG);
+    let error = || String::from_utf8_lossy(&opened.stderr).lines().last().unwrap_or_default().to_string();
+    if opened.status.success() { Ok(()) } else { Err(format!("no MPTCP here: {}", error())) }
+}
+
+/// Its connection stands among TCP's with the listener's port, below a socket of its own kind.
+#[test]
+fn a_request_over_mptcp_is_waited_for() {
+    require!(harness::pid_namespaces());
+    require!(mptcp());
+    let server = SERVER.replace("socket.socket()", "socket.socket(proto=262)");
+    let launch = Launch::pid1(Init::Adieu).options("--pre-stop 0 --grace 10m");
+    let mut run = launch.command(["python3", "-c", &server, "1", "1.5"]).start();
+    let line = run.find("port ");
+    let port = line.rsplit(' ').next().expect("a port");
+    let mut client = Dialogue::start(Command::new("python3").args(["-c", MPTCP_CLIENT, port]));
+    assert_eq!(client.line(), "asked");
+    run.expect("asked");
+    run.term();
+    run.log("1 request in flight");
+    assert_eq!(client.line(), "answer");
+    run.expect_exit(128 + libc::SIGTERM);
 }
 
 /// The init below another program, which does not pass signals on.

@@ -88,6 +88,39 @@ fn works(launch: Launch, refused: Profile, errno: i32, orphans: bool) {
     supervisor.finish();
 }
 
+/// Without sock_diag an open connection is all that is seen: it is waited for, and whether its
+/// request was cut off is not claimed to be known.
+#[test]
+fn without_netlink_an_open_request_is_waited_for() {
+    require!(harness::pid_namespaces());
+    let (_, refused) = PROFILES[0];
+    for errno in ERRNOS {
+        for (takes, drain, answer) in [("1500", "30s", "adieu"), ("60000", "1s", "")] {
+            let (launch, supervisor) = Launch::pid1(Init::Adieu)
+                .options("--pre-stop 0 --grace 50s --drain-timeout")
+                .options(drain)
+                .args("serve 0")
+                .arg(takes)
+                .judged(move |call| refused(call).then_some(errno));
+            let mut run = launch.start();
+            let line = run.find("ready ");
+            let port: u16 = line["ready ".len()..].parse().expect("a port");
+            let mut client = harness::connect(("127.0.0.1", port));
+            client.write_all(b"question").expect("it reads");
+            run.expect("request");
+            run.term();
+            // A reset is an end as well.
+            let got = harness::stream::try_rest(&mut client).unwrap_or_default();
+            assert!(got.ends_with(answer) && got.is_empty() == answer.is_empty(), "{got}");
+            let told = run.log("stopped by TERM");
+            assert!(!answer.is_empty() || !told.contains("nothing cut off"), "nobody saw that: {told}");
+            assert!(told.contains("draining "), "{told}");
+            run.expect_exit(128 + libc::SIGTERM);
+            supervisor.finish();
+        }
+    }
+}
+
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port")
 }

@@ -62,7 +62,7 @@ const APPS: [&str; 15] = [
 ];
 
 /// Its answers cannot be held back, so it is soon told to stop with its clients, and closes their
-/// connections itself: some ask at that moment, and are counted and not judged.
+/// connections itself: some ask at that moment, each of which may lose that one request.
 const UNCORKS: &str = "nginx-nopush";
 
 /// Those that answer nothing slowly.
@@ -184,7 +184,10 @@ fn stop_under(app: &str, habits: &[Habit]) -> Option<String> {
     }
     // A machine may stand still for once.
     let slow = stops.iter().filter(|(took, ..)| *took > LET_GO_WITHIN + Habit::LONGEST).count() > 1;
-    (slow || !failed.is_empty() && app != UNCORKS).then(story)
+    let spared = |port| if app == UNCORKS && port < serving.port { Habit::clients(habits) } else { 0 };
+    let lost = |port| failed.iter().filter(|request| request.port == port).count();
+    let too_many = (8001..=serving.port).any(|port| lost(port) > spared(port));
+    (slow || too_many).then(story)
 }
 
 /// As many as a busy service behind a ClusterIP has.

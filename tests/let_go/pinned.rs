@@ -64,6 +64,11 @@ impl Habit {
 }
 
 impl Habit {
+    /// How many have these habits, each with one connection at a time.
+    pub fn clients(habits: &[Habit]) -> usize {
+        habits.iter().map(|habit| habit.clients).sum()
+    }
+
     /// What to write next, on a connection that was used before or on a new one.
     fn text(&self, is_kept: bool) -> String {
         let (first, second) = self.request.split_at(self.request.len() / 2);

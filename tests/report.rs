@@ -3,8 +3,11 @@
 mod harness;
 
 use std::ffi::CString;
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use harness::{Init, Launch, Scratch};
 use serde_json::Value;
@@ -121,9 +124,9 @@ fn a_report_may_go_to_stderr() {
 }
 
 /// Kubernetes mounts a file of its own over /dev/termination-log; so does this.
-fn in_kubernetes(file: &Path) -> Launch {
+fn in_kubernetes(file: &Path, options: &str) -> Launch {
     let file = CString::new(file.as_os_str().as_bytes()).unwrap();
-    Launch::pid1(Init::Adieu).options(AT_ONCE).env("KUBERNETES_SERVICE_HOST", "10.0.0.1").before_exec(
+    Launch::pid1(Init::Adieu).options(options).env("KUBERNETES_SERVICE_HOST", "10.0.0.1").before_exec(
         move || {
             use nix::mount::{MsFlags, mount};
             let none = None::<&std::ffi::CStr>;
@@ -144,7 +147,7 @@ fn kubernetes_is_told_in_its_own_place() {
     require!(harness::pid_namespaces());
     let scratch = Scratch::new();
     let file = scratch.file("termination-log", "");
-    let mut run = in_kubernetes(&file).start();
+    let mut run = in_kubernetes(&file, AT_ONCE).start();
     run.expect("ready");
     run.term();
     run.expect_signal("TERM");
@@ -159,11 +162,99 @@ fn what_the_app_told_kubernetes_stays() {
     require!(harness::pid_namespaces());
     let scratch = Scratch::new();
     let file = scratch.file("termination-log", "");
-    let mut run = in_kubernetes(&file)
+    let mut run = in_kubernetes(&file, AT_ONCE)
         .command(["sh", "-c", "echo out of luck > /dev/termination-log; echo said; read line; exit 3"])
         .start();
     run.expect("said");
     run.say("go");
     run.expect_exit(3);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "out of luck\n");
+}
+
+/// Answers at once, or after so many seconds, in a connection that it keeps if it may.
+const SERVER: &str = "
+import http.server, time
+class Http(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def do_GET(self):
+        print('asked', self.path, flush=True)
+        time.sleep(float(self.path[1:]))
+        self.send_response(200)
+        self.send_header('Content-Length', '2')
+        self.end_headers()
+        self.wfile.write(b'ok')
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Http)
+print('port', server.server_address[1], flush=True)
+server.serve_forever()
+";
+
+fn ask(client: &mut TcpStream, seconds: &str, connection: &str) {
+    let request = format!("GET /{seconds} HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n");
+    client.write_all(request.as_bytes()).expect("it reads");
+}
+
+fn is_answered(client: &mut TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok") {
+        answer.extend(harness::exactly(client, 1));
+    }
+}
+
+/// Asks on and on until the connection is closed, and panics where that is not between two
+/// requests.
+fn keep_asking(mut client: TcpStream) {
+    loop {
+        ask(&mut client, "0", "keep-alive");
+        is_answered(&mut client);
+        client.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        match client.peek(&mut [0]) {
+            Ok(0) => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("neither silent nor closed: {other:?}"),
+        }
+    }
+}
+
+/// One client is let go, one is cut off at the drain timeout, and one is answered meanwhile: the
+/// report, the summary and the message for Kubernetes tell the same of them.
+#[test]
+fn what_became_of_connections_is_told_alike_everywhere() {
+    require!(harness::pid_namespaces());
+    require!(harness::program("python3"));
+    let scratch = Scratch::new();
+    let (path, file) = (scratch.path("report.json"), scratch.file("termination-log", ""));
+    let mut run = in_kubernetes(&file, "--pre-stop 1s --grace 50s --drain-timeout 4s --report")
+        .option(&path)
+        .command(["python3", "-c", SERVER])
+        .start();
+    let line = run.find("port ");
+    let port: u16 = line["port ".len()..].parse().expect("a port");
+    let connect = || harness::connect(("127.0.0.1", port));
+    let (mut cut, mut answered) = (connect(), connect());
+    ask(&mut cut, "600", "close");
+    run.find("asked /600");
+    ask(&mut answered, "1.5", "keep-alive");
+    run.find("asked /1.5");
+    let kept = connect();
+    let kept = std::thread::spawn(move || keep_asking(kept));
+    run.find("asked /0");
+    run.term();
+    kept.join().expect("it is let go between two requests");
+    is_answered(&mut answered);
+    // A reset is an end as well.
+    assert_eq!(harness::stream::try_rest(&mut cut).unwrap_or_default(), "");
+    run.expect_exit(128 + libc::SIGTERM);
+    let summary = run.log("stopped by TERM");
+    let report = read(&path);
+    assert_eq!(report["connections"]["let_go"], 1, "{report}");
+    assert!(report["connections"]["answered"].as_u64() >= Some(1), "{report}");
+    assert_eq!(report["cut_off"]["at_stopping"], 1, "{report}");
+    assert_eq!(report["cut_off"]["at_killing"], Value::Null, "{report}");
+    assert!(summary.contains("1 client let go)"), "{summary}");
+    assert!(summary.contains("; 1 request still in flight when the app was told to stop; "), "{summary}");
+    assert!(!summary.contains("nothing cut off"), "{summary}");
+    let message = std::fs::read_to_string(&file).expect("the message");
+    assert!(summary.ends_with(message.trim_end()) && message.starts_with("stopped by TERM"), "{message}");
 }

@@ -19,11 +19,11 @@ mod services;
 mod table;
 
 use std::sync::Arc;
-use std::thread::scope;
-use std::time::Instant;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
 
-use client::Fate;
-use harness::Init;
+use client::{Client, Fate};
+use harness::{End, Init};
 use load::{BACK_TO_BACK, LONG, Load, MIXED, RELENTLESS, Servers, Target};
 use outcome::Outcome;
 use rolling::{Plan, Way};
@@ -156,6 +156,55 @@ fn leave_relentless_clients(app: &str, seed: u64) {
     let said = server.said();
     assert!(said.contains("stopping: clients never stop sending requests"), "{app}, seed {seed}:\n{said}");
     assert!(cut <= 4, "{app}: {cut} requests were cut off on 4 connections, seed {seed}:\n{said}");
+}
+
+/// A balancer that hears of the stop late: it opens ten new connections a second to the server that
+/// leaves. Some requests overlap, so that one is always in flight: then adieu waits, where the grace
+/// leaves room for it, until no more of them come. (A gap between them would end the drain.)
+#[test]
+fn a_slow_balancer_loses_nothing() {
+    require!(possible());
+    scope(|all| {
+        for app in ["http-server", "node", "go"] {
+            all.spawn(move || stop_behind_a_slow_balancer(app));
+        }
+    });
+}
+
+fn stop_behind_a_slow_balancer(app: &str) {
+    const HEARS_AFTER: Duration = Duration::from_secs(12);
+    const BETWEEN: Duration = Duration::from_millis(100);
+    net::enter();
+    let options = ["-v", "--platform", "kubernetes", "--grace", "60s"].map(String::from);
+    let mut server = apps::App::named(app).start(Init::Adieu, &options, 8001, &[]);
+    rolling::wait_until_it_serves(&server);
+    let asked = Instant::now();
+    server.running.term();
+    let port = server.port;
+    let fates: Vec<(Duration, Fate)> = scope(|all| {
+        let times = (0..).map(|number| BETWEEN * number).take_while(|at| *at < HEARS_AFTER);
+        let clients: Vec<_> = times
+            .map(|at| {
+                sleep((asked + at).saturating_duration_since(Instant::now()));
+                let path = if at.as_millis() % 200 == 0 { "/slow?seconds=0.5" } else { "/fast" };
+                (at, all.spawn(move || Client::new(port).get(path).0))
+            })
+            .collect();
+        clients.into_iter().map(|(at, client)| (at, client.join().expect("no client panics"))).collect()
+    });
+    harness::until("the server has ended", || server.running.has_ended());
+    let took = asked.elapsed();
+    let failed: Vec<_> = fates.iter().filter(|(_, fate)| *fate != Fate::Answered).collect();
+    table::say(&format!(
+        "{app}: {} new connections behind a slow balancer, {} failed, left after {:.1} s\n",
+        fates.len(),
+        failed.len(),
+        took.as_secs_f64()
+    ));
+    let said = server.said();
+    assert!(failed.is_empty(), "{app}: {failed:?}\n{said}");
+    assert!(took >= HEARS_AFTER - BETWEEN, "{app} left early:\n{said}");
+    assert_ne!(server.running.end(), End::Exited(137), "{app} was killed:\n{said}");
 }
 
 /// A worker is asked to stop in the midst of a job that takes longer than the pre-stop sleep, three

@@ -275,6 +275,37 @@ fn a_slow_balancer_finds_what_a_quick_one_does_not() {
 }
 
 #[test]
+fn under_adieu_a_balancer_slower_than_the_pre_stop_sleep_loses_nothing() {
+    require!(able());
+    let script = format!("{ROOT}/tests/rehearse/apps/closes_too_early.py");
+    let said = Rehearsal::of(&["python3", &script], free_port())
+        .with("--url /fast --pre-stop 1s --warm-up 0.8s --grace 20s --removal 2.5s")
+        .run();
+    said.fails_exactly(&[]);
+    assert_eq!(said.lost(), 0, "{}", said.explained());
+    let requests = said.run()["recording"]["requests"].as_array().expect("requests");
+    let new = requests.iter().filter(|request| request["connection"] == "new");
+    let late = new.filter(|request| request["from"].as_i64().is_some_and(|from| from > 1500)).count();
+    assert!(late > 0, "no new connection came after the pre-stop sleep: {}", said.explained());
+}
+
+/// The app itself would drop them with requests on them.
+#[test]
+fn under_adieu_pinned_clients_are_let_go() {
+    require!(able());
+    let script = format!("{ROOT}/tests/rehearse/apps/streams.py");
+    let said = Rehearsal::of(&["python3", &script], free_port())
+        .with("--url /slow?0.2 --pinned 2 --pre-stop 1s --warm-up 0.8s --grace 20s --removal 0.5s")
+        .env("RUDE", "keep")
+        .run();
+    said.fails_exactly(&[]);
+    said.passes("lets-connections-go");
+    said.all_answered("pinned");
+    let moved_on = &said.run()["recording"]["moved_on"];
+    assert_eq!(moved_on.as_array().map(Vec::len), Some(2), "{}", said.explained());
+}
+
+#[test]
 fn tls_is_spoken_in_both_versions() {
     require!(able().and_then(|()| program("openssl")));
     let folder = tempfolder::Folder::new();

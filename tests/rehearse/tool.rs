@@ -439,17 +439,25 @@ while True:
     if said in seen and not typed:
         typed = True
         os.write(terminal, b"\x03")
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed, repr(seen.decode()[-200:]))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed, repr(seen.decode()))
 "#;
 
 #[test]
 fn ctrl_c_on_a_terminal_means_interrupted_at_any_time() {
     require!(pid_namespaces().and_then(|()| program("python3")));
-    let folder = folder("interrupted");
-    let temporary = folder.join("tmp");
-    std::fs::create_dir_all(&temporary).expect("a folder");
-    for said in ["starting", "load begins", "asked to stop"] {
-        let (svg, junit) = (folder.join("no.svg"), folder.join("no.xml"));
+    let (temporary, results) = (folder("interrupted/tmp"), folder("interrupted/results"));
+    for old in std::fs::read_dir(&results).expect("the folder").flatten() {
+        std::fs::remove_file(old.path()).expect("the folder is ours");
+    }
+    let files = |folder| std::fs::read_dir(folder).expect("the folder").count();
+    let second = "under adieu: asked to stop";
+    for (said, more) in [
+        ("starting", &["--json"][..]),
+        ("load begins", &[]),
+        ("asked to stop", &["--json"]),
+        (second, &["--compare"]),
+        (second, &["--compare", "--json"]),
+    ] {
         let mut command = undisturbed(Command::new("python3"));
         command.env("TMPDIR", &temporary).args([
             "-c",
@@ -461,13 +469,19 @@ fn ctrl_c_on_a_terminal_means_interrupted_at_any_time() {
             "--url",
             "/fast",
         ]);
-        command.arg("--svg").arg(&svg).arg("--junit").arg(&junit).args(["--", TOOL, "--as-legacy-app"]);
+        for result in ["--report", "--html", "--svg", "--junit"] {
+            command.arg(result).arg(results.join(result));
+        }
+        command.args(more).args(["--", TOOL, "--as-legacy-app"]);
         let (_, page, error) = heard(&mut command);
         assert!(page.starts_with("130 True"), "{said}: {page}{error}");
-        assert!(page.contains("interrupted") && !page.contains("lost"), "{said}: {page}");
-        assert!(!svg.exists() && !junit.exists(), "{said}: no files of an unfinished rehearsal");
-        let left = std::fs::read_dir(&temporary).expect("the folder").count();
-        assert_eq!(left, 0, "{said}: a temporary folder is left");
+        assert!(page.contains("interrupted"), "{said}: {page}");
+        // In a text and in JSON.
+        for verdict in ["fails readiness first", "fails-readiness-first"] {
+            assert!(!page.contains(verdict), "{said} {more:?}: {page}");
+        }
+        assert_eq!(files(&results), 0, "{said}: no files of an unfinished rehearsal");
+        assert_eq!(files(&temporary), 0, "{said}: a temporary folder is left");
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
             let looks: Vec<(bool, LookSummary)> = newcomers.iter().map(|count| came(*count)).collect();
             verdicts(&looks).iter().map(|verdict| *verdict == Verdict::Idle).collect::<Vec<bool>>()
         };
-        assert_eq!(idle(&[0, 2, 2, 2, 0, 0, 0, 0]), [false, true, false, false, false, false, false, true]);
+        assert_eq!(idle(&[0, 2, 2, 2, 0, 0, 0, 0]), [false, true, false, false, false, true, true, true]);
         assert_eq!(idle(&[0, 1, 0, 1, 0, 1, 0]), [false, true, true, true, true, true, true]);
     }
 

@@ -89,6 +89,7 @@ fn an_app_that_listens_nowhere_is_not_said_to_have_lost_nothing() {
     run.term();
     let told = run.log("stopped by TERM");
     assert!(told.contains("; no listening socket was seen; ") && !told.contains("cut off"), "{told}");
+}
 
 /// Says when it has asked, and what it was answered. That MPTCP is spoken, and not TCP in its
 /// place, shows in MPTCP_INFO (linux/mptcp.h), which only MPTCP has.

@@ -235,7 +235,7 @@ fn what_became_of_connections_is_told_alike_everywhere() {
     let (mut cut, mut answered) = (connect(), connect());
     ask(&mut cut, "600", "close");
     run.find("asked /600");
-    ask(&mut answered, "1.5", "keep-alive");
+    ask(&mut answered, "1.5", "close");
     run.find("asked /1.5");
     let kept = connect();
     let kept = std::thread::spawn(move || keep_asking(kept));

@@ -149,7 +149,8 @@ impl Connections {
             known.moved = now;
         }
         if !had_asked && asked(sample) {
-            self.newcomers = self.newcomers.saturating_add(1);
+            // What the first look finds may have been there for long.
+            self.newcomers = self.newcomers.saturating_add(u32::from(self.look > 1));
         } else if now.since(known.since) >= WINDOW {
             // Frames of a multiplexed connection come and go beside a slow request.
             if !known.history.asks_briefly() {

@@ -17,10 +17,6 @@ pub(super) const WINDOW: Duration = Duration::from_secs(3);
 /// Fewer requests than this within the window come from a scraper or a health check.
 const FEWEST: u64 = 6;
 
-/// As many new connections within the window come from a balancer. One that is answered between two
-/// looks is not seen.
-const MANY_NEWCOMERS: u64 = 3;
-
 /// The requests that a look saw.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Traffic {
@@ -63,13 +59,6 @@ impl Pinned {
         // A balancer still sends.
         let newcomers = self.looks.iter().skip(1).any(|look| look.newcomers > 0);
         traffic.slow == 0 && !newcomers && traffic.urgent <= fewest && self.keeps_coming(now)
-    }
-
-    /// New connections with a request come so often that no health check explains them: a balancer
-    /// still sends.
-    pub(super) fn has_newcomers(&self) -> bool {
-        let newcomers = self.looks.iter().skip(1).map(|look| u64::from(look.newcomers));
-        newcomers.sum::<u64>() >= MANY_NEWCOMERS
     }
 
     /// Has the rate held? Compares the thirds of the window.

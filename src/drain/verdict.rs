@@ -2,6 +2,9 @@
 //! two looks in a row must find nothing in flight, and no balancer may still open connections.
 //! Where nothing can be seen, only the drain timeout ends the wait. Pure.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use super::pinned::{Pinned, Traffic};
 use crate::lifecycle::Event;
 use crate::moment::Moment;
@@ -37,11 +40,18 @@ impl Verdict {
 /// How many looks in a row must have seen nothing in flight.
 const IDLE_LOOKS: u32 = 2;
 
+/// So many new connections with a request, within this time, come from a balancer and from no
+/// health check. One that is answered between two looks is not seen.
+const MANY_NEWCOMERS: u32 = 3;
+const LATELY: Duration = Duration::from_millis(1500);
+
 /// What the next verdict needs of the looks so far.
 #[derive(Default, Debug)]
 pub(super) struct Looks {
     idle_in_a_row: u32,
     pinned: Pinned,
+    /// The looks that have seen new connections lately.
+    newcomers: VecDeque<(Moment, u32)>,
 }
 
 /// What one look at everything has seen.
@@ -62,17 +72,31 @@ impl Looks {
     /// Takes in a look at everything.
     pub(super) fn take(&mut self, now: Moment, draining: bool, sight: LookSummary) -> Verdict {
         self.idle_in_a_row = if sight.idle { self.idle_in_a_row.saturating_add(1) } else { 0 };
+        let balanced = self.balancer_sends(now, sight.traffic.newcomers);
         if !draining {
             return Verdict::Busy;
         }
         let pinned = self.pinned.look(now, sight.traffic) && sight.unix == 0;
-        if self.idle_in_a_row >= IDLE_LOOKS && !self.pinned.has_newcomers() {
+        if self.idle_in_a_row >= IDLE_LOOKS && !balanced {
             Verdict::Idle
         } else if pinned && !sight.idle {
             Verdict::Pinned
         } else {
             Verdict::Busy
         }
+    }
+
+    /// Takes in how many connections have brought their first request; true if so many have lately
+    /// that a balancer still sends.
+    fn balancer_sends(&mut self, now: Moment, newcomers: u32) -> bool {
+        while self.newcomers.front().is_some_and(|(at, _)| now.since(*at) > LATELY) {
+            self.newcomers.pop_front();
+        }
+        if newcomers > 0 {
+            self.newcomers.push_back((now, newcomers));
+        }
+        let all = self.newcomers.iter().fold(0u32, |sum, (_, count)| sum.saturating_add(*count));
+        all >= MANY_NEWCOMERS
     }
 
     /// The connections that were busy at the last full look are idle now. The others were idle
@@ -154,8 +178,8 @@ mod tests {
             let looks: Vec<(bool, LookSummary)> = newcomers.iter().map(|count| came(*count)).collect();
             verdicts(&looks).iter().map(|verdict| *verdict == Verdict::Idle).collect::<Vec<bool>>()
         };
-        assert_eq!(idle(&[0, 2, 2, 2, 0, 0, 0, 0]), [false, true, false, false, false, true, true, true]);
-        assert_eq!(idle(&[0, 1, 0, 1, 0, 1, 0]), [false, true, true, true, true, true, true]);
+        assert_eq!(idle(&[0, 0, 2, 2, 2, 0, 0]), [false, true, true, false, false, true, true]);
+        assert_eq!(idle(&[0, 1, 1, 1, 1]), [false, true, true, true, true]);
     }
 
     #[test]

@@ -178,6 +178,8 @@ struct Watched {
     /// written since.
     asked: bool,
     answered: bool,
+    /// It is unknown whether the client sent last before we watched: both shared a tick.
+    in_doubt: bool,
     /// How many answers have left in spite of the cork.
     escaped: u32,
     /// What was received before this request, if it came while we watched; what was written before
@@ -364,6 +366,7 @@ impl Watched {
             // Nothing was held before the cork, but for what Nagle's algorithm holds behind the
             // same answer.
             answered: tail.held > 0,
+            in_doubt: tail.received_ago == tail.sent_ago && tail.held == 0 && tail.unread == 0,
             escaped: 0,
             request_from: carried.map(|exchange| exchange.request_from),
             answer_from: carried.map_or(tail.written, |exchange| exchange.answer_from),
@@ -393,12 +396,13 @@ impl Watched {
             return Some(AttemptEnd::Streams);
         }
         self.escaped = self.escaped.saturating_add(u32::from(came && self.answered));
-        if came && (self.answered || !self.asked) {
+        if came && (self.answered || !self.asked || self.in_doubt) {
             self.request_from = Some(before.received);
             self.answer_from = before.written;
         }
         self.answered = went || self.answered && !came;
         self.asked = true;
+        self.in_doubt = false;
         let request = self.request_from.map(|from| tail.received.wrapping_sub(from));
         let is_short = self.answered && request.is_some_and(|length| length < SHORTEST_REQUEST);
         is_short.then_some(AttemptEnd::LeftAlone)
@@ -704,6 +708,15 @@ mod tests {
         let mut attempt = begun(&HINTS);
         attempt.look(at(0), &answered(30), &HINTS);
         let ping = Tail { received: 86, received_ago: ms(0), ..answered(30) };
+        assert_eq!(attempt.look(at(3), &held(ping, 6), &HINTS), (Act::Uncork, Some(AttemptEnd::LeftAlone)));
+    }
+
+    #[test]
+    fn a_ping_after_one_whose_answer_shared_its_tick_is_no_request_either() {
+        let tie = Tail { received_ago: ms(300), sent_ago: ms(300), ..answered(300) };
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &tie, &HINTS);
+        let ping = Tail { received: 86, received_ago: ms(0), ..tie };
         assert_eq!(attempt.look(at(3), &held(ping, 6), &HINTS), (Act::Uncork, Some(AttemptEnd::LeftAlone)));
     }
 

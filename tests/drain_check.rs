@@ -90,6 +90,6 @@ fn the_question_itself_is_no_request_in_flight() {
     run.expect("ready");
     run.term();
     let told = run.log("stopped by TERM");
-    assert!(!told.contains("finished"), "no client ever asked: {told}");
+    assert!(!told.contains("answered"), "no client ever asked: {told}");
     run.expect_exit(128 + libc::SIGTERM);
 }

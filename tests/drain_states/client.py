@@ -83,6 +83,10 @@ class Play:
     def rest(self):
         self.done()
         self.ready()
+    def returns(self, exchange):
+        # Rests, and works still when the stop is long over.
+        self.rest(); time.sleep(15); exchange()
+        say("works", self.state, self.port)
     def keep(self):
         time.sleep(600)
 
@@ -110,6 +114,30 @@ class Play:
         for _ in range(exchanges):
             self.get("/fast"); time.sleep(0.01)
         self.rest()
+    def kept_until_closed(self, exchanges):
+        # Closed between two requests, if at all.
+        self.kept(exchanges)
+        while not self.is_closed(): pass
+        say("closed", self.state, self.port)
+    def kept_returning(self, exchanges):
+        self.kept(exchanges - 1); self.returns(lambda: self.get("/fast"))
+    def asks_until_closed(self):
+        # What is closed behind an answer is known to be before the next request.
+        self.open(); self.get("/fast"); self.ready()
+        while not self.is_closed():
+            self.get("/fast")
+        self.done(); say("closed", self.state, self.port)
+    def is_closed(self):
+        self.s.settimeout(0.03)
+        try:
+            return self.s.recv(1) == b""
+        except TimeoutError:
+            return False
+        except ssl.SSLError:
+            # OpenSSL's alert about an end of file without one of TLS's own.
+            return True
+        finally:
+            self.s.settimeout(150)
     def kept_busy_before(self):
         # Asks until a second into the stop, as through a balancer that then turns away.
         self.open(); self.get("/fast"); self.ready()
@@ -144,6 +172,14 @@ class Play:
         self.send(head("/fast") + head(f"/slow/{seconds}"))
         assert self.r.answer() == 200
         self.stop_then_answer()
+    def reads_slowly(self, size):
+        # In small pieces over some seconds, with little room for what was not read yet.
+        self.s = socket.socket(); self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+        self.s.connect(("127.0.0.1", self.port)); self.s.settimeout(150); self.r = Reader(self.s)
+        self.ask(f"/size/{size}"); self.r.until(b"\r\n\r\n"); self.ready()
+        for _ in range(100):
+            self.r.exactly(size // 100); time.sleep(0.05)
+        self.done()
     def half_closed(self):
         self.open(); self.ask("/slow/6"); self.s.shutdown(socket.SHUT_WR); self.stop_then_answer()
     def leaked(self):
@@ -170,6 +206,9 @@ class Play:
         ping = b"\x89\x84\0\0\0\0ping"
         if last == "server":
             self.send(ping); self.r.exactly(6); self.rest()
+        elif last == "returning":
+            self.send(ping); self.r.exactly(6)
+            self.returns(lambda: (self.send(ping), self.r.exactly(6)))
         elif last == "client":
             self.send(b"\x81\x84\0\0\0\0text"); time.sleep(0.3); self.rest()
         else:
@@ -207,6 +246,9 @@ class Play:
         assert self.h2_ask(path).wait(150)
     def h2_idle(self):
         self.h2_open(); [self.h2_get("/fast") for _ in range(5)]; time.sleep(0.3); self.rest()
+    def h2_returning(self):
+        self.h2_open(); [self.h2_get("/fast") for _ in range(5)]
+        self.returns(lambda: self.h2_get("/fast"))
     def h2_pinging(self):
         self.h2_open(); self.h2_get("/fast"); self.rest()
         while True:
@@ -257,6 +299,8 @@ PLAYS = {
     "h2-get": Play.h2_plain, "h2-upload": Play.h2_upload, "h2-stream": Play.h2_stream, "h2-slow": Play.h2_slow, "h2-multiplexed": Play.h2_multiplexed, "get": Play.plain, "kept-get": Play.on_a_kept_connection,
     "expects": Play.expects, "half-closed": Play.half_closed, "leaked": Play.leaked, "health": Play.health, "silent": Play.silent,
     "h2-idle": Play.h2_idle, "h2-pinging": Play.h2_pinging, "kept-busy-before": Play.kept_busy_before,
+    "kept-until-closed": Play.kept_until_closed, "reads-slowly": Play.reads_slowly, "h2-returning": Play.h2_returning,
+    "kept-returning": Play.kept_returning, "asks-until-closed": Play.asks_until_closed,
 }
 
 def play(state, port, tls):

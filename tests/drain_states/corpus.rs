@@ -14,11 +14,20 @@ use super::harness::{self, Scratch, program};
 use super::*;
 use crate::{apps, long, require};
 
-const PRE_STOP: Duration = Duration::from_secs(5);
+/// How a stop goes.
+#[derive(Clone, Copy)]
+pub struct Stop {
+    pub pre_stop: Duration,
+    /// What may be closed on the port of a state.
+    pub close: fn(u16) -> CloseSettings,
+}
+
+/// Waits alone.
+const WAITS: Stop = Stop { pre_stop: Duration::from_secs(5), close: |_| CloseSettings::default() };
 
 /// The states of one server, each with what it speaks and how many seconds its connection may hold
 /// the stop once nothing is owed.
-type States = &'static [(&'static str, &'static str, u64)];
+pub type States = &'static [(&'static str, &'static str, u64)];
 
 /// Held until the drain timeout: nothing tells it from a request.
 const UNTIL_TIMEOUT: u64 = u64::MAX;
@@ -235,30 +244,38 @@ fn find(lines: &Lines, who: &(String, u16), word: &str) -> Option<Instant> {
     lines.get(who)?.iter().find(|(said, _)| said.starts_with(word)).map(|(_, at)| *at)
 }
 
-fn beside(name: &str) -> String {
+pub fn beside(name: &str) -> String {
     format!("{}/tests/drain_states/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-struct Outcome {
-    state: String,
+pub struct Outcome {
+    pub state: String,
     lost: bool,
     /// What the client said.
-    why: String,
+    pub why: String,
     /// Longer than needed: since the pre-stop sleep was over and nothing was owed. None: longer
     /// than was watched.
-    held: Option<Duration>,
+    pub held: Option<Duration>,
     may: u64,
+    pub let_go: u64,
+}
+
+/// What the client of a state says when the stop is over.
+fn said_at_last(state: &str) -> Option<&'static str> {
+    let words = [("returning", "works"), ("until-closed", "closed")];
+    words.into_iter().find(|(part, _)| state.contains(part)).map(|(_, word)| word)
 }
 
 /// How long a connection that nothing ends is watched once nothing is owed.
 const ENOUGH: Duration = Duration::from_secs(18);
 
-fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) -> Outcome {
+fn watch(server: Pid, who: &(String, u16), (speaks, may): (&str, u64), stop: Stop, said: &Said) -> Outcome {
     said.wait(who, "ready");
     let settings = DrainSettings {
         ports: vec![who.1],
         quiet: Duration::from_secs(1),
         longest: Duration::from_secs(10),
+        close: (stop.close)(who.1),
         ..settings()
     };
     let mut drain = Drain::new(&settings, process(server), &[]);
@@ -269,7 +286,7 @@ fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) 
     let verdict = loop {
         let due = drain.deadline().expect("it is watched");
         thread::sleep(due.since(now()));
-        if !draining && start.elapsed() >= PRE_STOP {
+        if !draining && start.elapsed() >= stop.pre_stop {
             draining = true;
             drain.begin(now());
         }
@@ -277,38 +294,56 @@ fn watch(server: Pid, who: &(String, u16), speaks: &str, may: u64, said: &Said) 
         if look.verdict != Verdict::Busy {
             break Some(look.verdict);
         }
-        let owed_until = said.at(who, "done").map(|done| done.max(start + PRE_STOP));
+        let owed_until = said.at(who, "done").map(|done| done.max(start + stop.pre_stop));
         if owed_until.is_some_and(|until| until.elapsed() > ENOUGH) || said.at(who, "lost").is_some() {
             break None;
         }
         assert!(start.elapsed() < 2 * WATCHDOG, "{who:?} does not end");
     };
+    drain.close();
+    let let_go = drain.look(now()).let_go;
     let done = said.at(who, "done");
+    let held = done.filter(|_| verdict.is_some()).map(|done| done.max(start + stop.pre_stop).elapsed());
+    if let Some(word) = said_at_last(&who.0) {
+        said.wait(who, word);
+    }
     let lost = said.at(who, "lost").is_some() || done.is_none() && verdict.is_some();
-    let held = done.filter(|_| verdict.is_some()).map(|done| done.max(start + PRE_STOP).elapsed());
     let why = format!("{verdict:?}, {:?}", said.lines.lock().unwrap().get(who));
-    Outcome { state: format!("{} {speaks}", who.0), lost, why, held, may }
+    Outcome { state: format!("{} {speaks}", who.0), lost, why, held, may, let_go }
 }
 
 /// A server that opens a port for each line, and says which.
-fn told(name: &str, argv: &[&str], states: &[States]) {
+pub fn told(name: &str, argv: &[&str], states: &[States], stop: Stop) -> Vec<Outcome> {
     let mut server = Dialogue::start(Command::new(argv[0]).args(&argv[1..]));
     let pid = Pid::from_raw(server.pid());
-    corpus(name, pid, states, |speaks| port_of(&mut server, speaks));
+    corpus(name, pid, states, stop, |speaks| port_of(&mut server, speaks))
 }
 
-fn port_of(server: &mut Dialogue, speaks: &str) -> u16 {
+pub fn port_of(server: &mut Dialogue, speaks: &str) -> u16 {
     server.say(speaks);
     server.line().trim().parse().unwrap_or_else(|_| panic!("no port for {speaks}"))
 }
 
 /// Plays the states of one server and prints the table. `port` gives each its own.
-fn corpus(name: &str, pid: Pid, states: &[States], port: impl FnMut(&str) -> u16) {
-    played(name, pid, &["python3", "-u", &beside("client.py")], states, port);
+fn corpus(
+    name: &str,
+    pid: Pid,
+    states: &[States],
+    stop: Stop,
+    port: impl FnMut(&str) -> u16,
+) -> Vec<Outcome> {
+    played(name, pid, &["python3", "-u", &beside("client.py")], states, stop, port)
 }
 
 /// The same with clients of another program.
-fn played(name: &str, pid: Pid, client: &[&str], states: &[States], mut port: impl FnMut(&str) -> u16) {
+fn played(
+    name: &str,
+    pid: Pid,
+    client: &[&str],
+    states: &[States],
+    stop: Stop,
+    mut port: impl FnMut(&str) -> u16,
+) -> Vec<Outcome> {
     let mut client = Dialogue::start(Command::new(client[0]).args(&client[1..]));
     let said = Arc::new(Said::default());
     thread::spawn({
@@ -332,7 +367,7 @@ fn played(name: &str, pid: Pid, client: &[&str], states: &[States], mut port: im
         let tls = if matches!(speaks, "h2c" | "single") { "plain" } else { speaks };
         client.say(&format!("{state} {port} {tls}"));
         let (who, said) = ((state.to_owned(), port), said.clone());
-        watches.push(thread::spawn(move || watch(pid, &who, speaks, may, &said)));
+        watches.push(thread::spawn(move || watch(pid, &who, (speaks, may), stop, &said)));
     }
     let outcomes: Vec<Outcome> = watches.into_iter().map(|watch| watch.join().unwrap()).collect();
     let table = table(name, &outcomes);
@@ -344,6 +379,7 @@ fn played(name: &str, pid: Pid, client: &[&str], states: &[States], mut port: im
         let in_time = outcome.held.map_or(outcome.may == UNTIL_TIMEOUT, |held| held < most);
         assert!(in_time, "{} held the stop for {:?}\n{table}", outcome.state, outcome.held);
     }
+    outcomes
 }
 
 fn table(name: &str, outcomes: &[Outcome]) -> String {
@@ -358,7 +394,7 @@ fn table(name: &str, outcomes: &[Outcome]) -> String {
     table
 }
 
-fn certificate(scratch: &Scratch) -> String {
+pub fn certificate(scratch: &Scratch) -> String {
     let (key, pem) = (scratch.path("key"), scratch.path("pem"));
     let (key, pem) = (key.display().to_string(), pem.display().to_string());
     let words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout";
@@ -381,7 +417,7 @@ fn python() {
     require!(program("openssl"));
     let scratch = Scratch::new();
     let pem = certificate(&scratch);
-    told("Python", &["python3", "-u", &beside("server.py"), &pem], &chosen(PYTHON, PYTHON_LONG));
+    told("Python", &["python3", "-u", &beside("server.py"), &pem], &chosen(PYTHON, PYTHON_LONG), WAITS);
 }
 
 #[test]
@@ -390,7 +426,7 @@ fn node() {
     require!(program("openssl"));
     let scratch = Scratch::new();
     let pem = certificate(&scratch);
-    told("Node", &["node", &beside("server.js"), &pem], &chosen(NODE, NODE_LONG));
+    told("Node", &["node", &beside("server.js"), &pem], &chosen(NODE, NODE_LONG), WAITS);
 }
 
 #[test]
@@ -399,10 +435,10 @@ fn go() {
     let built = go_server();
     require!(built.as_ref().map(|_| ()).map_err(Clone::clone));
     let (scratch, server) = built.unwrap();
-    told("Go", &[&server, &certificate(&scratch)], &chosen(GO, GO_LONG));
+    told("Go", &[&server, &certificate(&scratch)], &chosen(GO, GO_LONG), WAITS);
 }
 
-fn go_server() -> Result<(Scratch, String), String> {
+pub fn go_server() -> Result<(Scratch, String), String> {
     let toolbox = apps::toolbox()?;
     let scratch = Scratch::new();
     let server = scratch.path("server").display().to_string();
@@ -422,7 +458,7 @@ fn grpc() {
     let mut server = Dialogue::start(Command::new(&python).args(["-u", &beside("grpc_server.py")]));
     let (pid, client) = (Pid::from_raw(server.pid()), [&python, "-u", &beside("grpc_client.py")]);
     let states = chosen(GRPC, GRPC_LONG);
-    played("gRPC", pid, &client, &states, |speaks| port_of(&mut server, speaks));
+    played("gRPC", pid, &client, &states, WAITS, |speaks| port_of(&mut server, speaks));
 }
 
 #[test]
@@ -475,14 +511,14 @@ fn nginx() {
     let last = (Ipv4Addr::LOCALHOST, *ports.last().unwrap());
     harness::until("nginx listens", || harness::try_connect(last).is_ok());
     let mut ports = ports.into_iter();
-    corpus("nginx", Pid::from_raw(nginx.pid()), &states, |_| ports.next().unwrap());
+    corpus("nginx", Pid::from_raw(nginx.pid()), &states, WAITS, |_| ports.next().unwrap());
 }
 
 #[test]
 fn java() {
     long!();
     require!(program("java"));
-    told("Java", &["java", &beside("Server.java")], &[JAVA]);
+    told("Java", &["java", &beside("Server.java")], &[JAVA], WAITS);
 }
 
 /// On a socket without clocks: a request is waited for, also one that is longer than most, and its
@@ -531,7 +567,7 @@ fn a_websocket_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     websocket.write_all(upgrade.as_bytes()).unwrap();
     until_blank_line(&mut websocket);
-    stays_beside_kept_ones(&server, port, || {
+    stays_beside_kept_ones(&server, &[port], || {
         websocket.write_all(b"\x89\x84\0\0\0\0ping").is_ok()
             && harness::try_exactly(&mut websocket, 6).is_ok()
     });
@@ -550,7 +586,7 @@ fn http2_that_rests_is_not_let_go_with_the_kept_connections_beside_it() {
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     assert!(http2_get(&mut client, 1) && http2_get(&mut client, 3));
     // Nothing more comes, so that it looks like a connection of HTTP/1 at rest.
-    stays_beside_kept_ones(&server, port, || true);
+    stays_beside_kept_ones(&server, &[port], || true);
     assert!(http2_get(&mut client, 5), "it was closed");
 }
 
@@ -578,12 +614,13 @@ fn http2_get(client: &mut TcpStream, stream: u32) -> bool {
     }
 }
 
-/// A kept connection of HTTP/1 is let go; the one on which `works` does something small is not,
+/// A kept connection of HTTP/1 on the first port is let go; the one on which `works` does something small is not,
 /// neither while it works nor when it rests.
-fn stays_beside_kept_ones(server: &Dialogue, port: u16, mut works: impl FnMut() -> bool) {
-    let kept = connect(port);
+pub fn stays_beside_kept_ones(server: &Dialogue, ports: &[u16], mut works: impl FnMut() -> bool) {
+    let kept = connect(ports[0]);
     let close = CloseSettings { on: true, spread: Duration::from_millis(100), ..CloseSettings::default() };
-    let settings = DrainSettings { ports: vec![port], longest: Duration::from_secs(30), close, ..settings() };
+    let settings =
+        DrainSettings { ports: ports.to_vec(), longest: Duration::from_secs(30), close, ..settings() };
     let server_pid = Pid::from_raw(server.pid());
     let mut drain = Drain::new(&settings, process(server_pid), &[]);
     let start = Instant::now();
@@ -630,7 +667,7 @@ fn stays_beside_kept_ones(server: &Dialogue, port: u16, mut works: impl FnMut() 
 }
 
 /// As PID 1 does it: as soon as a request comes in, so that it is seen before the app reads it.
-fn wait(drain: &Drain) {
+pub fn wait(drain: &Drain) {
     let mut fds: Vec<PollFd> =
         drain.descriptor().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into_iter().collect();
     poll(&mut fds, 2u16).unwrap();

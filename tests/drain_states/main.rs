@@ -23,6 +23,7 @@ mod harness;
 #[path = "../roll/apps.rs"]
 #[allow(dead_code)] // only where the apps' libraries are
 mod apps;
+mod closing;
 mod corpus;
 mod http;
 mod pinned;

@@ -91,6 +91,47 @@ pub fn end_in_mid_drain() {
     assert!(harness::rest(&mut client).ends_with("/slow\n"));
 }
 
+/// `--wait` of which this is the end, with a request in flight that takes longer.
+pub fn end_by_time() {
+    net::enter();
+    let words = apps::App::named("http-server").words(8001);
+    let app = Launch::program(Path::new(&words[0])).in_namespace().option(&words[1]).env("PORT", "8001");
+    let app = app.start();
+    super::wait_until_it_answers(8001);
+    let mut client = harness::connect((Ipv4Addr::LOCALHOST, 8001));
+    client.write_all(b"GET /slow?seconds=30 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it asks");
+    let enter = ["-t", &app.pid.to_string(), "--pid", "--mount", "--"].map(String::from);
+    let enter = enter.iter().fold(Launch::program(Path::new("/usr/bin/nsenter")), Launch::option);
+    let options = "--wait --pre-stop 0 --grace 6s --reserve 2s -v";
+    let asked = Instant::now();
+    let mut hook = enter.option(Init::Adieu.path()).options(options).start();
+    hook.expect_exit(0);
+    assert!(asked.elapsed() >= Duration::from_secs(4), "it ends when its time is over");
+    let said = hook.all_errors();
+    assert!(said.iter().any(|line| line.ends_with("the time is over")), "{said:#?}");
+}
+
+/// The drain of a PID 1 ends while an answer is awaited on a corked socket. Its app ignores TERM.
+pub fn end_as_pid_1(options: &str, why: &str, end: impl FnOnce(&Running)) {
+    net::enter();
+    let launch = Launch::pid1(Init::Adieu).options("-v --pre-stop 0 --grace 50s --close-connections 8001");
+    let command = apps::App::named("ignore-term").words(8001);
+    let mut run = launch.options(options).command(command).env("PORT", "8001").start();
+    super::wait_until_it_answers(8001);
+    let mut client = harness::connect((Ipv4Addr::LOCALHOST, 8001));
+    client
+        .write_all(b"GET /slow?seconds=8 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("it asks");
+    run.term();
+    let app = run.app();
+    harness::until("the socket is corked", || corked(app) == [true]);
+    end(&run);
+    run.log(&format!("stopping: {why}"));
+    assert_eq!(corked(app), [false], "the drain is over");
+    assert!(harness::rest(&mut client).ends_with("/slow\n"));
+    run.signal(libc::SIGQUIT);
+}
+
 /// Of each connection that this process has accepted, whether it is corked.
 fn corked(pid: i32) -> Vec<bool> {
     let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").flatten();

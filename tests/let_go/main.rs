@@ -237,6 +237,25 @@ fn a_hook_that_is_told_to_end_leaves_no_socket_corked() {
     hook::end_in_mid_drain();
 }
 
+#[test]
+fn a_hook_whose_time_is_over_ends_well_and_says_so() {
+    require!(possible());
+    require!(harness::program("nsenter"));
+    hook::end_by_time();
+}
+
+#[test]
+fn a_person_in_a_hurry_leaves_no_socket_corked() {
+    require!(possible());
+    hook::end_as_pid_1("--drain-timeout 40s", "hurried by INT", |run| run.signal(libc::SIGINT));
+}
+
+#[test]
+fn a_drain_that_ends_by_its_timeout_leaves_no_socket_corked() {
+    require!(possible());
+    hook::end_as_pid_1("--drain-timeout 2s", "the drain timeout is over", |_| {});
+}
+
 /// PID 1 is the app itself, or an init that knows nothing of a drain; the hook alone lets clients
 /// go.
 #[test]

@@ -119,8 +119,13 @@ class Play:
         self.kept(exchanges)
         while not self.is_closed(): pass
         say("closed", self.state, self.port)
-    def kept_returning(self, exchanges):
-        self.kept(exchanges - 1); self.returns(lambda: self.get("/fast"))
+    def asks_for(self, seconds):
+        # And is never closed.
+        self.open(); self.get("/fast"); self.ready()
+        end = time.time() + seconds
+        while time.time() < end:
+            self.get("/fast"); assert not self.is_closed()
+        self.done()
     def asks_until_closed(self):
         # What is closed behind an answer is known to be before the next request.
         self.open(); self.get("/fast"); self.ready()
@@ -300,7 +305,7 @@ PLAYS = {
     "expects": Play.expects, "half-closed": Play.half_closed, "leaked": Play.leaked, "health": Play.health, "silent": Play.silent,
     "h2-idle": Play.h2_idle, "h2-pinging": Play.h2_pinging, "kept-busy-before": Play.kept_busy_before,
     "kept-until-closed": Play.kept_until_closed, "reads-slowly": Play.reads_slowly, "h2-returning": Play.h2_returning,
-    "kept-returning": Play.kept_returning, "asks-until-closed": Play.asks_until_closed,
+    "asks-for": Play.asks_for, "asks-until-closed": Play.asks_until_closed,
 }
 
 def play(state, port, tls):

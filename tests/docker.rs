@@ -4,10 +4,12 @@
 mod harness;
 
 use std::io::Write;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use harness::Scratch;
 use harness::docker::{Docker, LIMIT, docker_runs_here};
 
 const CTRL_C: &str = "\x03";
@@ -129,6 +131,38 @@ fn the_engines_own_init_can_be_adieu() {
     run.expect_signal("CONT");
     run.say("exit 5");
     run.expect_exit(5);
+}
+
+/// What the README's Install says: the release's archive is loaded, and a Dockerfile copies from it.
+#[test]
+fn an_image_copies_adieu_from_the_archive_of_the_release() {
+    require!(docker_runs_here());
+    let docker = Docker::shared();
+    let scratch = Scratch::new();
+    let (adieu, archive) = (harness::static_programs().0, scratch.path("oci.tar"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/docker/oci-image.sh");
+    let mut write = Command::new(script);
+    write.arg(&archive).args(["amd64", "arm64"].map(|name| format!("{name}={}", adieu.display())));
+    assert!(harness::output(&mut write, LIMIT).status.success());
+    let archive = archive.display().to_string();
+
+    docker.run(&["load", "--input", &archive]);
+    let version = env!("CARGO_PKG_VERSION");
+    let machine = |name: String| docker.inspect(&name, ".Architecture");
+    assert_eq!(machine(format!("adieu:{version}")), "amd64");
+    assert_eq!(machine(format!("adieu:{version}-amd64")), "amd64");
+    assert_eq!(machine(format!("adieu:{version}-arm64")), "arm64");
+    docker.build("copied", &format!("COPY --from=adieu:{version} /adieu /from-the-release\n{ADIEU}"));
+    let run = ["run", "--rm", "--network", "none", "--entrypoint", "/from-the-release", "copied"];
+    let said = docker.run(&run.into_iter().chain(["--version"]).collect::<Vec<_>>());
+    assert_eq!(said, format!("adieu {version}"));
+
+    // By what Docker 29 loads it with, under the name that Docker looks for.
+    let mut import = docker.containerd();
+    assert!(harness::output(import.args(["images", "import", &archive]), LIMIT).status.success());
+    let images = harness::output(docker.containerd().args(["images", "list", "--quiet"]), LIMIT);
+    let images = String::from_utf8_lossy(&images.stdout).into_owned();
+    assert_eq!(images.trim(), format!("docker.io/library/adieu:{version}"));
 }
 
 /// An app that was built for another processor, in an image that has no shell.

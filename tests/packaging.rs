@@ -320,6 +320,12 @@ fn the_image_of_the_release_runs_and_is_the_same_each_time() {
     let ran =
         succeeds(podman(&scratch).args(run).args(["--entrypoint", "/adieu", image.trim(), "--version"]));
     assert_eq!(ran, concat!("adieu ", env!("CARGO_PKG_VERSION"), "\n"));
+
+    // As the README's Install says; tests/docker.rs does the same by Docker.
+    succeeds(podman(&scratch).args(["load", "--quiet", "--input"]).arg(scratch.path("first.tar")));
+    let copy = concat!("FROM scratch\nCOPY --from=adieu:", env!("CARGO_PKG_VERSION"), " /adieu /adieu\n");
+    let file = scratch.file("Containerfile", copy);
+    succeeds(podman(&scratch).args(["build", "--quiet", "--file"]).arg(file).arg(scratch.path("")));
 }
 
 /// From two folders of different names: all that a release has, built twice.

@@ -78,6 +78,13 @@ impl Docker {
         docker
     }
 
+    /// containerd's own command, on the containerd that the daemon has started.
+    pub fn containerd(&self) -> Command {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(self.scratch.path("exec/containerd/containerd.sock"));
+        ctr
+    }
+
     pub fn environment(&self) -> [(&'static str, String); 4] {
         [
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),

@@ -259,26 +259,34 @@ fn a_unit_is_rehearsed_as_its_user_in_its_folder_after_what_runs_before() {
     cannot(&format!("-q --manifest {}", path.display()), "runs before the app, ended with exit status: 3");
 }
 
-/// The shipped unit, with the line that its comment recommends behind a balancer.
+/// What ships for systemd, with the lines that its comment recommends behind a balancer.
 #[test]
-fn the_shipped_unit_behind_a_balancer_passes_its_rehearsal() {
+fn the_shipped_units_behind_a_balancer_pass_their_rehearsal() {
     require!(pid_namespaces());
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/adieu-example.service");
-    let unit = std::fs::read_to_string(shipped).expect("the unit is there");
-    let behind = unit
-        .replace("#Environment=ADIEU_HEALTH", "Environment=ADIEU_HEALTH")
-        .replace("/usr/bin/python3 -m http.server 8080", &format!("{TOOL} --as-legacy-app"));
-    assert!(behind.contains("\nEnvironment=ADIEU_HEALTH") && behind.contains(TOOL), "{behind}");
-    let path = folder("shipped").join("app.service");
-    std::fs::write(&path, behind).expect("a unit");
-    let options = format!("-q --json --url /fast --url /slow --manifest {}", path.display());
-    let (status, page, error) = run(&options);
-    assert_eq!(status, Some(0), "{page}{error}");
-    let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
-    // Nothing else is said about it.
-    let lints = page["runs"][0]["recording"]["lints"].as_array().expect("a list");
-    let said: Vec<&str> = lints.iter().filter_map(|lint| lint["what"].as_str()).collect();
-    assert_eq!(said, ["not rehearsed of [Service]: DynamicUser"], "{page}");
+    for (name, not_rehearsed) in [
+        ("adieu-example.service", &["not rehearsed of [Service]: DynamicUser"][..]),
+        ("adieu-example.container", &[]),
+    ] {
+        let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd")).join(name);
+        let unit = std::fs::read_to_string(shipped).expect("the unit is there");
+        let behind = unit
+            .replace("#Environment=", "Environment=")
+            .replace("#PublishPort=", "PublishPort=")
+            // The rehearsal gives the app another port.
+            .replace("Environment=ADIEU_READY=tcp://127.0.0.1:8080\n", "")
+            .replace("/usr/bin/python3 -m http.server 8080", &format!("{TOOL} --as-legacy-app"));
+        assert!(behind.contains("\nEnvironment=ADIEU_HEALTH=0.0.0.0") && behind.contains(TOOL), "{behind}");
+        let path = folder("shipped").join(name);
+        std::fs::write(&path, behind).expect("a unit");
+        let options = format!("-q --json --url /fast --url /slow --manifest {}", path.display());
+        let (status, page, error) = run(&options);
+        assert_eq!(status, Some(0), "{name}: {page}{error}");
+        let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        // Nothing else is said about it.
+        let lints = page["runs"][0]["recording"]["lints"].as_array().expect("a list");
+        let said: Vec<&str> = lints.iter().filter_map(|lint| lint["what"].as_str()).collect();
+        assert_eq!(said, not_rehearsed, "{name}: {page}");
+    }
 }
 
 #[test]

@@ -403,6 +403,12 @@ fn the_timeline_shows_each_phase_of_the_stop() {
     assert!(page("").contains("goes on serving\n"));
     assert!(page("").contains("stopping: the app gets the signal of the stop request\n"));
     assert!(page("--stop none").contains("stopping: the app gets no signal from adieu"));
+    assert!(page("--stop none").contains("goes on serving\n"));
+    // Heroku's dyno manager signals the app together with adieu.
+    let heroku = page("--platform heroku");
+    assert!(heroku.contains("      0s  pre-stop: readiness fails at once, the app gets the platform's signal at once\n"));
+    assert!(!heroku.contains("goes on serving"), "{heroku}");
+    assert!(page("--platform heroku --stop none").contains("the platform's signal at once\n"));
     let without_drain = page("--drain off --stop-on INT,TERM");
     assert!(without_drain.contains("when INT or TERM requests a stop:\n"));
     assert!(without_drain.contains("      5s  stopping: ") && !without_drain.contains("draining: "));

@@ -1,7 +1,7 @@
 //! The timeline of a stop, for `--check`.
 
 use super::values::show_schedule;
-use super::{Settings, Target};
+use super::{Platform, Settings, Target};
 use crate::lifecycle::Schedule;
 use crate::moment::show_duration;
 use std::time::Duration;
@@ -32,8 +32,11 @@ pub fn timeline(settings: &Settings) -> String {
 fn moments(settings: &Settings) -> Vec<(Duration, String)> {
     let plan = &settings.plan;
     let hooks = hooks(&settings.hooks.on_stop);
-    let mut moments =
-        vec![(Duration::ZERO, format!("pre-stop: readiness fails at once, the app goes on serving{hooks}"))];
+    let app = match (settings.platform, &plan.schedule) {
+        (Platform::Heroku, Schedule::Silent) => "the app gets the platform's signal at once",
+        _ => "the app goes on serving",
+    };
+    let mut moments = vec![(Duration::ZERO, format!("pre-stop: readiness fails at once, {app}{hooks}"))];
     let mut at = plan.pre_stop;
     if let Some(drain) = plan.drain {
         moments.push((at, format!("draining: until nothing is in flight, at most {}", show_duration(drain))));

@@ -247,6 +247,27 @@ fn json_lines_have_the_fields_of_their_events() {
 }
 
 #[test]
+fn json_lines_count_what_is_in_flight() {
+    require!(harness::pid_namespaces());
+    let options = "--pre-stop 100ms --drain-timeout 500ms --grace 50s --log-format json";
+    let mut run = Launch::pid1(Init::Adieu).options(options).args("serve 0 60000").start();
+    let port = run.find("ready ").rsplit_once(' ').expect("a port").1.parse().expect("a port");
+    let _request = harness::request_in_network_of(run.pid, port);
+    run.expect("request");
+    run.term();
+    run.expect_exit(143);
+    let lines = run.all_errors();
+    let event = |name: &str| -> serde_json::Value {
+        let mut events = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        events.find(|line| line["event"] == name).unwrap_or_else(|| panic!("no {name}: {lines:?}"))
+    };
+    assert_eq!(event("draining")["in_flight"], 1, "{lines:?}");
+    let stopped = event("stopped");
+    assert_eq!(stopped["in_flight"], 1, "{stopped}");
+    assert!(stopped["cut_off"].is_null(), "whether the app finishes it is not seen: {stopped}");
+}
+
+#[test]
 fn nothing_is_said_on_stdout() {
     require!(harness::pid_namespaces());
     let mut run = live(talkative());

@@ -456,6 +456,11 @@ impl Report {
         }
     }
 
+    /// Requests still in flight when the app was told to stop, if they could be seen.
+    pub fn in_flight_at_stopping(&self) -> Option<usize> {
+        self.cut_off.at_stopping
+    }
+
     /// How many requests were lost for certain, as far as it was seen.
     pub fn lost(&self) -> Option<u64> {
         let of = |count: Option<usize>| count.and_then(|count| u64::try_from(count).ok());

@@ -406,7 +406,9 @@ fn the_timeline_shows_each_phase_of_the_stop() {
     assert!(page("--stop none").contains("goes on serving\n"));
     // Heroku's dyno manager signals the app together with adieu.
     let heroku = page("--platform heroku");
-    assert!(heroku.contains("      0s  pre-stop: readiness fails at once, the app gets the platform's signal at once\n"));
+    assert!(heroku.contains(
+        "      0s  pre-stop: readiness fails at once, the app gets the platform's signal at once\n"
+    ));
     assert!(!heroku.contains("goes on serving"), "{heroku}");
     assert!(page("--platform heroku --stop none").contains("the platform's signal at once\n"));
     let without_drain = page("--drain off --stop-on INT,TERM");

@@ -102,7 +102,7 @@ impl Draining {
         let waiting = self.check.as_ref().and_then(DrainCheck::reason);
         let seen = waiting.map_or_else(|| look.to_string(), |reason| format!("{look}; {reason}"));
         if self.logged.as_ref() != Some(&seen) {
-            info!("draining: {seen}");
+            info!(event = "draining", in_flight = look.in_flight; "draining: {seen}");
             self.logged = Some(seen);
         }
     }

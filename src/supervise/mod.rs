@@ -351,9 +351,14 @@ impl Supervisor {
         self.report.counted(self.reaped, crate::log::lines_lost());
         if self.lifecycle.stop_asked_at().is_some() {
             let line = self.report.summary_line();
-            match self.report.lost() {
-                Some(lost) => info!(event = "stopped", status = code, cut_off = lost; "{line}"),
-                None => info!(event = "stopped", status = code; "{line}"),
+            // What was not seen has no field.
+            match (self.report.in_flight_at_stopping(), self.report.lost()) {
+                (Some(count), Some(lost)) => {
+                    info!(event = "stopped", status = code, in_flight = count, cut_off = lost; "{line}");
+                }
+                (Some(count), None) => info!(event = "stopped", status = code, in_flight = count; "{line}"),
+                (None, Some(lost)) => info!(event = "stopped", status = code, cut_off = lost; "{line}"),
+                (None, None) => info!(event = "stopped", status = code; "{line}"),
             }
         }
         self.report();

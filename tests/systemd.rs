@@ -186,6 +186,24 @@ fn a_unit_is_active_when_ready_and_stops_without_losing_a_request() {
     assert!(!machine.try_run(&["systemctl", "is-failed", "app"]).status.success());
 }
 
+/// packaging/systemd/wrap.conf, in front of a service that knows nothing of adieu.
+#[test]
+fn a_dropped_in_adieu_wraps_a_service() {
+    require!(systemd_boots_here());
+    let unit = "[Service]\nType=simple\nKillSignal=SIGINT\nExecStart=/probe --legacy\n";
+    let shipped = include_str!("../packaging/systemd/wrap.conf");
+    let wrap = shipped.replace("/usr/bin/adieu -- /usr/bin/my-app", "/adieu -- /probe --legacy");
+    assert_ne!(shipped, wrap);
+    let drop_in = "/etc/systemd/system/app.service.d/adieu.conf";
+    let machine = Machine::boot(&[("app.service", unit), (drop_in, &wrap)]);
+    machine.run(&["systemctl", "start", "app"]);
+    assert_eq!(machine.property("app", "Type"), "notify");
+    machine.run(&["systemctl", "stop", "app"]);
+    assert_eq!(machine.property("app", "Result"), "success", "{}", machine.journal());
+    let journal = machine.journal();
+    assert!(journal.contains("  stopped by TERM from pid 1 in "), "{journal}");
+}
+
 /// Why adieu dies of the signal: systemd takes the status for a failure. So the test above can
 /// fail.
 #[test]

@@ -308,3 +308,35 @@ fn the_arithmetic_of_the_grace_knows_hook_and_pre_stop() {
     assert_eq!(pod("60", "50s", 10), []);
     assert_eq!(pod("60", "51s", 10), [(Rule::GraceMismatch, 5)]);
 }
+
+/// In a pod, `ports` only informs: a Service needs no more than labels.
+#[test]
+fn a_service_routes_to_pods_without_ports() {
+    let pods = |labels: &str, ports: &str| {
+        format!(
+            "kind: Deployment\nmetadata: {{name: a}}\nspec: {{replicas: 1, template: {{metadata: {{labels: {{{labels}}}}}, spec: {{containers: [\n\
+             {{name: web, command: [/app]}}, {{name: exporter, command: [/exporter]{ports}}}]}}}}}}\n"
+        )
+    };
+    let service = "kind: Service\nmetadata: {name: a}\nspec: {selector: {app: a}, ports: [{port: 80, targetPort: 8080}]}\n---\n";
+    let missing = [(Rule::OneReplica, 7), (Rule::ReadinessMissing, 8), (Rule::NoDelay, 8)];
+    assert_eq!(found_in("a.yaml", &format!("{service}{}", pods("app: a, tier: web", ""))), missing);
+    // A List, with the Service behind its pods; it selects other pods; its port is another
+    // container's.
+    let list = |items: &str| found_in("a.yaml", &format!("kind: List\nitems: [{items}]\n"));
+    let pod = "{kind: Pod, metadata: {labels: {app: a}}, spec: {containers: [{name: a, command: [/a]}]}}";
+    let own = "{kind: Service, spec: {selector: {app: a}, ports: [{port: 80}]}}";
+    assert_eq!(list(&format!("{pod}, {own}")), [(Rule::ReadinessMissing, 2), (Rule::NoDelay, 2)]);
+    assert_eq!(list(&format!("{pod}, {}", own.replace("app: a", "app: b"))), []);
+    assert_eq!(list(&format!("{pod}, {}", own.replace("spec:", "metadata: {namespace: b}, spec:"))), []);
+    let declared = pods("app: a", ", ports: [{containerPort: 8080}]");
+    let found = judge(
+        &[
+            SourceFile { name: "a.yaml".to_owned(), text: declared },
+            SourceFile { name: "b.yaml".to_owned(), text: service.to_owned() },
+        ],
+        &[],
+    );
+    let objects: Vec<String> = found.expect("it can be read").into_iter().map(|one| one.object).collect();
+    assert!(!objects.iter().any(|object| object.ends_with("container web")), "{objects:?}");
+}

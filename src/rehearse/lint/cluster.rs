@@ -15,6 +15,16 @@ pub(crate) struct Cluster {
     pub(crate) budgets: Vec<Disruption>,
     pub(crate) scalers: Vec<Scaler>,
     pub(crate) caps: Vec<Cap>,
+    /// They are read before everything else.
+    pub(crate) routes: Vec<Route>,
+}
+
+/// A Service, which sends requests to the pods that it selects.
+pub(crate) struct Route {
+    pub(crate) namespace: String,
+    pub(crate) selector: Vec<(String, String)>,
+    /// The numbers among its target ports; a name must be one that a container declares.
+    pub(crate) ports: Vec<u64>,
 }
 
 pub(crate) struct WorkloadObject {
@@ -62,6 +72,21 @@ pub(crate) struct Cap {
 }
 
 impl Cluster {
+    /// A Service sends requests to such a pod, on a port that none of its containers declares.
+    pub(crate) fn routes_beside(
+        &self,
+        namespace: &str,
+        labels: &[(String, String)],
+        declared: &[u64],
+    ) -> bool {
+        let selects = |route: &Route| {
+            let all = route.selector.iter().all(|label| labels.contains(label));
+            route.namespace == namespace && all && !route.selector.is_empty()
+        };
+        let undeclared = |route: &Route| route.ports.iter().any(|port| !declared.contains(port));
+        self.routes.iter().any(|route| selects(route) && undeclared(route))
+    }
+
     pub(crate) fn check(&self, findings: &mut Findings) {
         for workload in &self.workloads {
             self.check_caps(workload, findings);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adieu::settings::{Platform, values};
 
-use super::cluster::{Cap, Cluster, Disruption, Scaler, WorkloadObject};
+use super::cluster::{Cap, Cluster, Disruption, Route, Scaler, WorkloadObject};
 use super::finding::{Findings, ObjectRef, Spot};
 use super::rules::{Rule, Severity};
 use super::service::{PreStopHook, Service};
@@ -14,6 +14,23 @@ use super::yaml::Node;
 
 /// The port of adieu's health address in all examples.
 const HEALTH_PORT: u16 = 9090;
+
+/// Collects the Services, which may stand after the pods that they send requests to.
+pub(crate) fn read_routes(object: Node, cluster: &mut Cluster) {
+    for item in object.items_at("items") {
+        read_routes(item, cluster);
+    }
+    if object.text_at("kind").as_deref() != Some("Service") {
+        return;
+    }
+    // Without a target port, the port itself is meant.
+    let target = |port: Node| port.get("targetPort").or_else(|| port.get("port"))?.number();
+    cluster.routes.push(Route {
+        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
+        selector: labels(object.at("spec.selector")),
+        ports: object.items_at("spec.ports").into_iter().filter_map(target).collect(),
+    });
+}
 
 /// Collects what an object sets, and checks what needs no other object.
 pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &mut Findings) {
@@ -59,13 +76,19 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
     let (Some(template), Some(pod)) = (template, pod.filter(|pod| pod.get("containers").is_some())) else {
         return;
     };
+    let namespace = object.text_at("metadata.namespace").unwrap_or_default();
+    let labels = labels(template.at("metadata.labels"));
     let serves = !["Job", "CronJob"].contains(&kind);
+    let containers = pod.items_at("containers");
+    let beside = cluster.routes_beside(&namespace, &labels, &declared_ports(&containers));
+    // `ports` may be left out. Which container listens is not known then, and the first is mostly it.
+    let unnamed = containers.iter().position(|container| beside && !has_ports(*container));
     let mut routed = false;
-    for container in pod.items_at("containers") {
+    for (place, container) in containers.into_iter().enumerate() {
         let service = service(subject, pod, container);
         service.check(findings);
         cap_of_liveness(&service, container, findings);
-        if serves && has_ports(container) {
+        if serves && (has_ports(container) || unnamed == Some(place)) {
             routed = true;
             check_routing(&service, pod, container, findings);
         }
@@ -76,9 +99,9 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         subject: subject.clone(),
         kind: kind.to_owned(),
         name: object.text_at("metadata.name").unwrap_or_default(),
-        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
+        namespace,
         place: object.place(),
-        labels: labels(template.at("metadata.labels")),
+        labels,
         replicas: object.at("spec.replicas").and_then(|node| Some(node.spot(node.number()?))),
         strategy: object.at("spec.strategy.type").and_then(|node| Some(node.spot(node.text()?))),
         unavailable: [
@@ -98,6 +121,11 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
 fn labels(node: Option<Node>) -> Vec<(String, String)> {
     let entries = node.map(Node::entries).unwrap_or_default();
     entries.into_iter().filter_map(|(name, value)| Some((name, value.text()?))).collect()
+}
+
+fn declared_ports(containers: &[Node]) -> Vec<u64> {
+    let ports = containers.iter().flat_map(|container| container.items_at("ports"));
+    ports.filter_map(|port| port.number_at("containerPort")).collect()
 }
 
 fn has_ports(container: Node) -> bool {
@@ -215,11 +243,14 @@ fn check_routing(service: &Service, pod: Node, container: Node, findings: &mut F
     }
     let Some(probe) = container.get("readinessProbe") else {
         let port = free_port(pod);
-        findings
-            .add(Rule::ReadinessMissing, subject, service.place, "it has ports, but no readinessProbe")
-            .remedy(format!(
-                "add one; under adieu: ADIEU_HEALTH=0.0.0.0:{port}, and path /readyz on port {port}"
-            ));
+        let message = if has_ports(container) {
+            "it has ports, but no readinessProbe"
+        } else {
+            "a Service sends it requests, but it has no readinessProbe"
+        };
+        findings.add(Rule::ReadinessMissing, subject, service.place, message).remedy(format!(
+            "add one; under adieu: ADIEU_HEALTH=0.0.0.0:{port}, and path /readyz on port {port}"
+        ));
         return;
     };
     if !service.has_adieu() {

@@ -40,6 +40,9 @@ const ALLOW: &str = "adieu: allow ";
 pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Vec<Finding>, String> {
     let (mut findings, mut cluster) = (Findings::default(), Cluster::default());
     for source in sources {
+        read_routes(source, &mut cluster);
+    }
+    for source in sources {
         let refused = |(place, why): (Position, String)| format!("{}:{}: {why}", source.name, place.line);
         read(source, &mut cluster, &mut findings).map_err(refused)?;
     }
@@ -59,6 +62,13 @@ fn allows(sources: &[SourceFile], finding: &Finding) -> bool {
         .filter_map(|line| line.split_once(ALLOW))
         .filter(|(before, _)| before.trim_end().ends_with('#'));
     named.flat_map(|(_, rest)| rest.split([',', ' ', ':'])).any(|word| word == finding.rule.id())
+}
+
+/// What is not YAML has no Services; `read` names what is wrong with it.
+fn read_routes(source: &SourceFile, cluster: &mut Cluster) {
+    for document in yaml::documents(&source.text).iter().flatten() {
+        kubernetes::read_routes(Node::new(document), cluster);
+    }
 }
 
 fn read(

@@ -57,6 +57,7 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 
 use adieu::errno::describe;
+use adieu::settings::Platform;
 use baseline::Baseline;
 use container::Image;
 use lint::rules::{Rule, Severity};
@@ -277,9 +278,17 @@ fn subject(options: &Options) -> Result<Subject, RehearsalError> {
             command => Subject::Command(command.to_vec()),
         });
     };
-    let mut workload = manifest::read(path, options.container.as_deref()).map_err(RehearsalError::Cannot)?;
+    let mut workload =
+        manifest::read(path, options.container.as_deref(), &options.env).map_err(RehearsalError::Cannot)?;
     if !options.command.is_empty() {
         workload.command.clone_from(&options.command);
+    }
+    if workload.command.is_empty() && workload.platform == Platform::Systemd {
+        let why = format!(
+            "the variables in the ExecStart of '{}' have no value: give them with --env NAME=VALUE, or the command after --",
+            path.display()
+        );
+        return Err(RehearsalError::Cannot(why));
     }
     if workload.command.is_empty() {
         let why = format!(

@@ -368,12 +368,16 @@ fn workload(file: &str, name: &str) -> manifest::workload::Workload {
 
 /// Without environment variables, and with one file beside the manifest.
 fn parse(text: &str) -> Result<Vec<manifest::workload::Workload>, String> {
+    parse_as("app.service", text)
+}
+
+fn parse_as(name: &str, text: &str) -> Result<Vec<manifest::workload::Workload>, String> {
     let file = |name: &str| match name {
-        "app.env" => Ok("A=1\nB=2 # of two\n"
+        "app.env" | "web.env" => Ok("A=1\nB=2 # of two\n"
             .replace(" # of two", if text.contains("services") { " # of two" } else { "" })),
         _ => Err("it is not there".to_owned()),
     };
-    manifest::parse(text, &manifest::ManifestSources { variable: &|_| None, file: &file })
+    manifest::parse(text, &manifest::ManifestSources { name, given: &[], variable: &|_| None, file: &file })
 }
 
 /// Its notes, one line each.
@@ -700,6 +704,40 @@ fn a_unit_has_its_files_its_folder_its_user_and_what_runs_before() {
     assert_eq!(before, [true, false]);
     assert_eq!(service.before[0].command, ["/bin/false", "x"]);
     assert_eq!(said(service), Vec::<String>::new());
+}
+
+/// systemd.service(5), "Command lines".
+#[test]
+fn a_unit_fills_in_its_variables_and_its_name() {
+    let text = "[Service]\nEnvironment=\"OPTIONS=-v 'two words'\" NAME=%i\nEnvironmentFile=%i.env\nExecStartPre=/bin/mkdir /run/%i-${A}\n\
+                ExecStart=/app $OPTIONS ${OPTIONS} x$A --a=${A} $$A 5%% %p ${NONE} $NONE ${NAME}\n";
+    let service = &parse_as("app@web.service", text).expect("a unit")[0];
+    assert_eq!(
+        service.command,
+        ["/app", "-v", "two words", "-v 'two words'", "x$A", "--a=1", "$A", "5%", "app", "", "web"]
+    );
+    assert_eq!(service.before[0].command, ["/bin/mkdir", "/run/web-1"]);
+    assert_eq!(said(service), ["in its command, variables without a value are empty: NONE"]);
+    let plain = &parse("[Service]\nExecStart=:/app $A %H %t/x\n").expect("a unit")[0];
+    assert_eq!(plain.command, ["/app", "$A", "%H", "%t/x"]);
+    assert_eq!(said(plain), ["not filled in: %H, %t"]);
+}
+
+/// Its command is in a file that each instance brings.
+#[test]
+fn the_shipped_template_is_rehearsed_by_its_instance() {
+    let packaging = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd"));
+    let text = std::fs::read_to_string(packaging.join("adieu@.service")).expect("it ships");
+    let file = |name: &str| match name {
+        "/etc/adieu/web.conf" => Ok("COMMAND=/usr/bin/python3 -m http.server 8080\n".to_owned()),
+        _ => Err("it is not there".to_owned()),
+    };
+    let read = |name, given: &[(String, String)]| {
+        let sources = manifest::ManifestSources { name, given, variable: &|_| None, file: &file };
+        manifest::parse(&text, &sources).expect("a unit").swap_remove(0).command
+    };
+    assert_eq!(read("adieu@web.service", &[]), ["/usr/bin/python3", "-m", "http.server", "8080"]);
+    assert_eq!(read("adieu@.service", &[("COMMAND".to_owned(), "a b".to_owned())]), ["a", "b"]);
 }
 
 #[test]

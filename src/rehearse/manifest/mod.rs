@@ -3,6 +3,7 @@
 //! has what they share.
 
 mod compose;
+mod expand;
 mod kubernetes;
 mod quadlet;
 mod systemd;
@@ -23,6 +24,10 @@ const MANIFEST: &str = "manifest";
 
 /// Where a manifest gets values that are not in it.
 pub struct ManifestSources<'a> {
+    /// The name of its file, which is a unit's name too.
+    pub name: &'a str,
+    /// Variables that the rehearsal gets for the app.
+    pub given: &'a [(String, String)],
     /// Looks up an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file that it names, or returns why that fails.
@@ -34,11 +39,14 @@ pub struct ManifestSources<'a> {
 ///
 /// # Errors
 /// It is not a manifest, or does not have that container or service.
-pub fn read(path: &Path, wanted: Option<&str>) -> Result<Workload, String> {
+pub fn read(path: &Path, wanted: Option<&str>, given: &[(String, String)]) -> Result<Workload, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read '{}': {}", path.display(), describe(&error)))?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let sources = ManifestSources {
+        name: &name,
+        given,
         variable: &|name| std::env::var(name).ok(),
         file: &|name| std::fs::read_to_string(folder.join(name)).map_err(|error| describe(&error)),
     };

@@ -1,11 +1,13 @@
 //! systemd units: the [Service] section. What it does not set has systemd's defaults: 90 s, TERM,
 //! and TERM to every process of the service at once (KillMode=control-group, systemd.kill(5)).
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ManifestSources;
+use super::expand::{self, Unfilled, UnitName};
 use super::variables::{self, Variables};
 use super::workload::{PreStart, Workload, name_rest, signal_named};
 use crate::recording::ManifestNote;
@@ -28,6 +30,18 @@ const HONOURED: [&str; 14] = [
     "TimeoutSec",
     "TimeoutStopSec",
     "Type",
+    "User",
+    "WorkingDirectory",
+];
+
+/// Settings that are used here and in which systemd fills in specifiers.
+const FILLED: [&str; 8] = [
+    "Environment",
+    "EnvironmentFile",
+    "ExecStart",
+    "ExecStartPre",
+    "Group",
+    "SyslogIdentifier",
     "User",
     "WorkingDirectory",
 ];
@@ -62,14 +76,17 @@ pub(super) const WITHOUT_EFFECT: [&str; 25] = [
 ];
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
-    let settings = section(text, "[Service]");
+    let (mut unfilled, unit) = (Unfilled::default(), UnitName(sources.name));
+    let mut settings = section(text, "[Service]");
+    for (_, value) in settings.iter_mut().filter(|(key, _)| FILLED.contains(&key.as_str())) {
+        *value = unit.specifiers(value, &mut unfilled);
+    }
     let last = |key: &'static str| all(&settings, key).last();
     let start = last("ExecStart").ok_or("there is no ExecStart in [Service]")?;
-    let words = split(start.trim_start_matches(PREFIXES))?;
+    let (env, unread) = environment(&settings, sources)?;
+    let words = command(start, &env, sources, &mut unfilled)?;
     let name = last("SyslogIdentifier").unwrap_or("service").to_owned();
     let mut workload = Workload::new(name, Platform::Systemd, words);
-    let (env, unread) = environment(&settings, sources)?;
-    workload.set_env(env);
     workload.notes.extend(unread);
     if let Some(timeout) = last("TimeoutStopSec").or(last("TimeoutSec")) {
         workload.grace = seconds(timeout)?;
@@ -81,7 +98,11 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     let directory = last("WorkingDirectory").map(|directory| directory.trim_start_matches('-'));
     workload.directory = directory.map(PathBuf::from);
     workload.user = user_and_group(last("User"), last("Group"));
-    workload.before = all(&settings, "ExecStartPre").map(pre_start).collect::<Result<Vec<_>, _>>()?;
+    workload.before = all(&settings, "ExecStartPre")
+        .map(|line| pre_start(line, &env, sources, &mut unfilled))
+        .collect::<Result<Vec<_>, _>>()?;
+    workload.set_env(env);
+    note_unfilled(&mut workload, &unfilled);
     if last("Type") == Some("forking") {
         workload.notes.push(ManifestNote::new(
             "Type=forking lets the first process end at once, which the rehearsal takes for the end of the app",
@@ -117,10 +138,50 @@ pub(super) fn user_and_group(user: Option<&str>, group: Option<&str>) -> Option<
     Some(group.map_or_else(|| user.to_owned(), |group| format!("{user}:{group}")))
 }
 
-fn pre_start(line: &str) -> Result<PreStart, String> {
-    let command = line.trim_start_matches(PREFIXES);
-    let may_fail = line[..line.len() - command.len()].contains('-');
-    Ok(PreStart { command: split(command)?.into_iter().map(OsString::from).collect(), may_fail })
+fn pre_start(
+    line: &str,
+    env: &Variables,
+    sources: &ManifestSources,
+    unfilled: &mut Unfilled,
+) -> Result<PreStart, String> {
+    let may_fail = prefixes(line).contains('-');
+    let words = command(line, env, sources, unfilled)?;
+    Ok(PreStart { command: words.into_iter().map(OsString::from).collect(), may_fail })
+}
+
+fn prefixes(line: &str) -> &str {
+    &line[..line.len() - line.trim_start_matches(PREFIXES).len()]
+}
+
+/// The words of a command line; a colon in front means that no variables are filled in.
+fn command(
+    line: &str,
+    env: &Variables,
+    sources: &ManifestSources,
+    unfilled: &mut Unfilled,
+) -> Result<Vec<String>, String> {
+    let words = split(line.trim_start_matches(PREFIXES))?;
+    if prefixes(line).contains(':') {
+        return Ok(words);
+    }
+    let all: Variables = env.iter().cloned().chain(sources.given.iter().cloned()).collect();
+    Ok(expand::variables(words, &all, unfilled))
+}
+
+fn note_unfilled(workload: &mut Workload, unfilled: &Unfilled) {
+    let listed = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    if !unfilled.specifiers.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("not filled in: {}", listed(&unfilled.specifiers)),
+            "of a template, rehearse an instance, such as a link to it named NAME@INSTANCE.service",
+        ));
+    }
+    if !unfilled.variables.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("in its command, variables without a value are empty: {}", listed(&unfilled.variables)),
+            "give them with --env NAME=VALUE",
+        ));
+    }
 }
 
 /// The variables of Environment and EnvironmentFile; the files override, systemd.exec(5).

@@ -340,3 +340,34 @@ fn a_service_routes_to_pods_without_ports() {
     let objects: Vec<String> = found.expect("it can be read").into_iter().map(|one| one.object).collect();
     assert!(!objects.iter().any(|object| object.ends_with("container web")), "{objects:?}");
 }
+
+#[test]
+fn a_sleep_in_front_of_other_commands_uses_up_the_grace() {
+    let hook = |line: &str| {
+        let container =
+            format!("{{name: a, command: [/a], lifecycle: {{preStop: {{exec: {{command: {line}}}}}}}}}");
+        let containers = format!("spec: {{containers: [{container}]}}\n");
+        found_in("pod.yaml", &format!("kind: Pod\n{containers}"))
+    };
+    for line in ["sleep 40; /app stop", "/bin/sleep 40 && kill 1", "sleep 40 || true", "sleep 40;"] {
+        assert_eq!(hook(&format!("[/bin/sh, -c, '{line}']")), [(Rule::GraceOverrun, 2)], "{line}");
+    }
+    for line in ["sleep 5; /app stop", "sleep 40 & /app stop", "/app stop; sleep 40", "echo 'sleep 40; x'"] {
+        assert_eq!(hook(&format!("[sh, -c, \"{line}\"]")), [], "{line}");
+    }
+}
+
+/// An init container that restarts always is one of the pod's containers until its end.
+#[test]
+fn native_sidecars_are_judged() {
+    let pod = |policy: &str| {
+        format!(
+            "kind: Pod\nspec:\n  initContainers:\n  - {{name: proxy, {policy}command: [sh, -c, 'npm start'],\n     \
+             lifecycle: {{preStop: {{sleep: {{seconds: 45}}}}}}}}\n  containers: [{{name: web, command: [/app]}}]\n"
+        )
+    };
+    let rules: BTreeSet<Rule> =
+        found_in("pod.yaml", &pod("restartPolicy: Always, ")).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(rules, BTreeSet::from([Rule::GraceOverrun, Rule::ShellPidOne, Rule::NpmPidOne]));
+    assert_eq!(found_in("pod.yaml", &pod("")), []);
+}

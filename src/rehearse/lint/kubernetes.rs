@@ -84,6 +84,13 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
     // `ports` may be left out. Which container listens is not known then, and the first is mostly it.
     let unnamed = containers.iter().position(|container| beside && !has_ports(*container));
     let mut routed = false;
+    for sidecar in pod.items_at("initContainers").into_iter().filter(|one| is_sidecar(*one)) {
+        // The kubelet stops it after the containers, so it needs no delay of its own.
+        let service = service(subject, pod, sidecar);
+        service.check(findings);
+        cap_of_liveness(&service, sidecar, findings);
+        check_liveness(&service, sidecar, findings);
+    }
     for (place, container) in containers.into_iter().enumerate() {
         let service = service(subject, pod, container);
         service.check(findings);
@@ -121,6 +128,11 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
 fn labels(node: Option<Node>) -> Vec<(String, String)> {
     let entries = node.map(Node::entries).unwrap_or_default();
     entries.into_iter().filter_map(|(name, value)| Some((name, value.text()?))).collect()
+}
+
+/// An init container that runs beside the containers.
+fn is_sidecar(container: Node) -> bool {
+    container.text_at("restartPolicy").as_deref() == Some("Always")
 }
 
 fn declared_ports(containers: &[Node]) -> Vec<u64> {
@@ -177,19 +189,34 @@ fn hook(node: Node) -> PreStopHook {
         return PreStopHook::Sleep(Duration::from_secs(seconds));
     }
     let words = node.at("exec.command").map(Node::texts).unwrap_or_default();
-    let line = match words.as_slice() {
-        [shell, flag, line] if shell.ends_with("sh") && flag.ends_with('c') => line.clone(),
-        words => words.join(" "),
+    let (line, rest) = match words.as_slice() {
+        [shell, flag, line] if shell.ends_with("sh") && flag.ends_with('c') => first_command(line),
+        words => (words.join(" "), false),
     };
     let parts: Vec<&str> = line.split_whitespace().collect();
     match parts.as_slice() {
-        [sleep, time] if sleep.rsplit('/').next() == Some("sleep") => {
-            values::duration(time).map_or(PreStopHook::Other, PreStopHook::Sleep)
-        }
+        [sleep, time] if sleep.rsplit('/').next() == Some("sleep") => match values::duration(time) {
+            Ok(time) if rest => PreStopHook::SleepFirst(time),
+            Ok(time) => PreStopHook::Sleep(time),
+            Err(_) => PreStopHook::Other,
+        },
         [adieu, rest @ ..] if adieu.rsplit('/').next() == Some("adieu") && rest.contains(&"--wait") => {
             PreStopHook::Wait
         }
         _ => PreStopHook::Other,
+    }
+}
+
+/// The first command of a shell's line, and whether more follows. The shell does not wait for a
+/// command before a single `&`, so that one is not taken apart.
+fn first_command(line: &str) -> (String, bool) {
+    let ends = [";", "&&", "||", "\n"].iter().filter_map(|end| line.find(end));
+    match ends.min().map(|end| line.split_at(end)) {
+        Some((first, rest)) => {
+            let more = !rest.trim_start_matches([';', '\n', ' ']).is_empty();
+            (first.trim().to_owned(), more)
+        }
+        None => (line.to_owned(), false),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Service {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum PreStopHook {
     Sleep(Duration),
+    /// A sleep, and then something else.
+    SleepFirst(Duration),
     /// `adieu --wait`
     Wait,
     Other,
@@ -140,9 +142,20 @@ impl Service {
 
     pub(crate) fn hook_sleep(&self) -> Duration {
         match self.hook.as_ref().map(|hook| &hook.value) {
-            Some(PreStopHook::Sleep(time)) => *time,
+            Some(PreStopHook::Sleep(time) | PreStopHook::SleepFirst(time)) => *time,
             Some(PreStopHook::Wait | PreStopHook::Other) | None => Duration::ZERO,
         }
+    }
+
+    /// Whether it is known how long the hook takes.
+    fn hook_is_known(&self) -> bool {
+        !matches!(self.hook.as_ref().map(|hook| &hook.value), Some(PreStopHook::SleepFirst(_)))
+    }
+
+    /// The hook may stop the app itself.
+    fn hook_may_stop(&self) -> bool {
+        let hook = self.hook.as_ref().map(|hook| &hook.value);
+        matches!(hook, Some(PreStopHook::SleepFirst(_) | PreStopHook::Other))
     }
 
     pub(crate) fn whole_grace(&self) -> Duration {
@@ -279,7 +292,7 @@ impl Service {
             findings
                 .add(Rule::GraceMismatch, &self.subject, place, message)
                 .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
-        } else if plan.grace < available {
+        } else if plan.grace < available && self.hook_is_known() {
             let message = format!(
                 "adieu plans with a grace of {}, but the platform waits {}: the rest is never used",
                 shown(plan.grace),
@@ -293,7 +306,7 @@ impl Service {
         if let Some(hook) = self.hook.as_ref().filter(|hook| hook.value != PreStopHook::Other) {
             let own = shown(plan.pre_stop);
             let message = match &hook.value {
-                PreStopHook::Sleep(time) => {
+                PreStopHook::Sleep(time) | PreStopHook::SleepFirst(time) => {
                     format!(
                         "the preStop hook sleeps {}, and then adieu's own pre-stop sleep takes {own}",
                         shown(*time)
@@ -395,7 +408,7 @@ impl Service {
             findings.add(Rule::StopSignalKill, &self.subject, place, message);
             return;
         }
-        if self.has_adieu() || self.hook.as_ref().is_some_and(|hook| hook.value == PreStopHook::Other) {
+        if self.has_adieu() || self.hook_may_stop() {
             return;
         }
         let app = self.invocation().app;

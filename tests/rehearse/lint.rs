@@ -371,3 +371,18 @@ fn native_sidecars_are_judged() {
     assert_eq!(rules, BTreeSet::from([Rule::GraceOverrun, Rule::ShellPidOne, Rule::NpmPidOne]));
     assert_eq!(found_in("pod.yaml", &pod("")), []);
 }
+
+/// After exec, the program is PID 1 as if there were no shell.
+#[test]
+fn a_program_behind_exec_is_known() {
+    let dockerfile = |line: &str| found_in("Dockerfile", &format!("FROM debian\n{line}\n"));
+    for line in [
+        "ENTRYPOINT exec npm start",
+        "ENTRYPOINT [\"sh\", \"-c\", \"exec npm start\"]",
+        "CMD cd /app && exec npm start \"$@\"",
+    ] {
+        assert_eq!(dockerfile(line), [(Rule::NpmPidOne, 2)], "{line}");
+    }
+    assert_eq!(dockerfile("ENTRYPOINT exec nginx -g 'daemon off;'"), [(Rule::StopSignalWrong, 2)]);
+    assert_eq!(dockerfile("ENTRYPOINT exec node server.js"), []);
+}

@@ -230,7 +230,7 @@ impl Service {
                 );
             }
         }
-        let words: Vec<String> = line.and_then(|(_, line)| simple(line)).unwrap_or_else(|| app.to_vec());
+        let words = line.and_then(|(_, line)| started_by(line)).unwrap_or_else(|| app.to_vec());
         let name = words.first().map(|word| base_name(word)).unwrap_or_default();
         if ["npm", "yarn", "pnpm", "npx", "pnpx"].contains(&name.as_str()) {
             let message = format!("{} runs the app", words.join(" "));
@@ -412,7 +412,7 @@ impl Service {
             return;
         }
         let app = self.invocation().app;
-        let words = shell_line(&app).and_then(|(_, line)| simple(line)).unwrap_or(app);
+        let words = shell_line(&app).and_then(|(_, line)| started_by(line)).unwrap_or(app);
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let Some(program) = settings::program_of(&words) else { return };
         let Some(right) = program.asks.and_then(|name| name.parse::<Signal>().ok()) else { return };
@@ -453,8 +453,30 @@ fn shell_line(words: &[String]) -> Option<(String, &str)> {
 
 /// The last command of the line replaces the shell.
 fn hands_over(line: &str) -> bool {
-    let last = line.trim().rsplit(['\n', ';', '&', '|']).find(|part| !part.trim().is_empty());
-    last.is_some_and(|last| last.trim_start().starts_with("exec "))
+    handed_over(line).is_some()
+}
+
+/// What `exec` in front of the last command starts.
+fn handed_over(line: &str) -> Option<&str> {
+    let ends = ['\n', ';', '&', '|', ' '];
+    let line = line.trim().trim_end_matches(ends);
+    let mut quote = None;
+    let mut last = 0;
+    for (place, letter) in line.char_indices() {
+        match quote {
+            Some(open) if open == letter => quote = None,
+            Some(_) => {}
+            None if ['"', '\''].contains(&letter) => quote = Some(letter),
+            None if ends.contains(&letter) && letter != ' ' => last = place + 1,
+            None => {}
+        }
+    }
+    line[last..].trim_start().strip_prefix("exec ")
+}
+
+/// The words of the program that the line starts in the shell's place, or alone.
+fn started_by(line: &str) -> Option<Vec<String>> {
+    handed_over(line).and_then(shlex::split).or_else(|| simple(line))
 }
 
 /// The words of a line that needs no shell.

@@ -386,3 +386,16 @@ fn a_program_behind_exec_is_known() {
     assert_eq!(dockerfile("ENTRYPOINT exec nginx -g 'daemon off;'"), [(Rule::StopSignalWrong, 2)]);
     assert_eq!(dockerfile("ENTRYPOINT exec node server.js"), []);
 }
+
+#[test]
+fn the_program_of_a_base_image_is_known() {
+    let dockerfile = |image: &str, more: &str| found_in("Dockerfile", &format!("FROM {image}\n{more}"));
+    for image in ["nginx:1.27", "docker.io/library/httpd", "haproxy:3@sha256:0", "postgres:17", "php:8-fpm"] {
+        assert_eq!(dockerfile(image, ""), [], "{image} has its own STOPSIGNAL");
+        assert_eq!(dockerfile(image, "STOPSIGNAL SIGTERM\n"), [(Rule::StopSignalWrong, 2)], "{image}");
+    }
+    let arguments = "STOPSIGNAL SIGTERM\nCMD [\"-c\", \"max_connections=9\"]\n";
+    assert_eq!(dockerfile("postgres:17", arguments), [(Rule::StopSignalWrong, 2)]);
+    assert_eq!(dockerfile("php:8-cli", "STOPSIGNAL SIGTERM\n"), []);
+    assert_eq!(dockerfile("nginx:1.27", "STOPSIGNAL SIGTERM\nCMD [\"/app\"]\n"), []);
+}

@@ -218,6 +218,9 @@ impl Stage {
             all.extend(self.command.iter().flat_map(|spot| spot.value.clone()));
         }
         let place = entrypoint.or(self.command.as_ref()).map_or(Position::line(self.line), |spot| spot.place);
+        if entrypoint.is_none() && all.first().is_none_or(|first| first.starts_with('-')) {
+            all.splice(..0, program_of_image(&self.base).map(str::to_owned));
+        }
         // Some programs' official images set a STOPSIGNAL and an entry point.
         let words: Vec<std::ffi::OsString> = all.iter().map(std::ffi::OsString::from).collect();
         let image = self.base.rsplit('/').next().unwrap_or_default();
@@ -242,6 +245,16 @@ impl Stage {
             usual_signal: (!own_image).then_some(Signal::TERM),
         }
     }
+}
+
+/// The program that an image of this name runs.
+fn program_of_image(image: &str) -> Option<&'static str> {
+    let image = image.split('@').next().unwrap_or_default();
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let (name, tag) = last.split_once(':').unwrap_or((last, ""));
+    let known = ["nginx", "httpd", "haproxy", "postgres"];
+    let php = (name == "php" && tag.contains("fpm")).then_some("php-fpm");
+    php.or_else(|| known.into_iter().find(|known| *known == name))
 }
 
 fn check_health(service: &Service, stage: &Stage, findings: &mut Findings) {

@@ -449,6 +449,24 @@ fn a_systemd_unit_is_understood_and_its_notes_made() {
     );
 }
 
+const ENTRY_POINT: &str =
+    "adieu is taken for the image's entry point, as its variables show, and args for the command";
+
+#[test]
+fn args_for_an_adieu_in_the_image_are_the_command() {
+    let pod = |args: &str, env: &str| {
+        let container = format!("{{name: a, image: a, args: {args}, env: [{{name: {env}, value: '30'}}]}}");
+        parse(&format!("kind: Pod\nspec: {{containers: [{container}]}}\n")).expect("a pod").swap_remove(0)
+    };
+    let plain = pod("[app, -x]", "ADIEU_GRACE");
+    assert_eq!((plain.command.len(), plain.adieu.as_deref()), (2, Some(&[][..])));
+    assert!(said(&plain).iter().any(|note| note == ENTRY_POINT), "{:?}", said(&plain));
+    let options = pod("[--pre-stop, 2s, --, app]", "ADIEU_GRACE");
+    assert_eq!(options.command, ["app"]);
+    assert_eq!(options.adieu.as_deref(), Some(&["--pre-stop".to_owned(), "2s".to_owned()][..]));
+    assert!(pod("[app, -x]", "GRACE").command.is_empty(), "the entry point may be anything");
+}
+
 /// The shipped examples have only arguments, because adieu is their image's entry point.
 #[test]
 fn adieu_in_an_image_is_known_by_its_variables() {
@@ -459,7 +477,9 @@ fn adieu_in_an_image_is_known_by_its_variables() {
         let workloads = parse(&text).expect("a manifest");
         assert!(workloads.iter().all(|workload| workload.adieu.is_some()), "{file}");
         for workload in &workloads {
-            assert_eq!(said(workload), Vec::<String>::new(), "{file} fits");
+            assert!(!workload.command.is_empty(), "{file} can be rehearsed");
+            let by_args = file.starts_with("kubernetes").then_some(ENTRY_POINT);
+            assert_eq!(said(workload), Vec::from_iter(by_args), "{file} fits");
         }
     }
 }

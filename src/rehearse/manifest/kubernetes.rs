@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::variables::PodVariables;
-use super::workload::{Probe, Workload, name_dropped, name_rest, signal_named};
+use super::workload::{Probe, Workload, adieu_in_image, name_dropped, name_rest, signal_named};
 use crate::lint::kubernetes::{self, port_number};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
@@ -70,6 +70,12 @@ fn workload<'a>(
     let hook = container.at("lifecycle.preStop");
     let readiness = container.get("readinessProbe");
     let mut workload = Workload::new(name, Platform::Kubernetes, command(container, &env));
+    if behind_adieu(container, &env) {
+        workload.notes.push(ManifestNote::new(
+            "adieu is taken for the image's entry point, as its variables show, and args for the command",
+            "give the command after -- if the image has another one",
+        ));
+    }
     workload.set_env(env);
     workload.notes.extend(unknown);
     workload.grace = Duration::from_secs(grace);
@@ -111,14 +117,25 @@ fn user(pod: Node, container: Node) -> Option<String> {
     Some(number("runAsGroup").map_or_else(|| user.to_string(), |group| format!("{user}:{group}")))
 }
 
+/// adieu is the image's entry point, as its variables show, and `args` are the app's command.
+fn behind_adieu(container: Node, env: &[(String, String)]) -> bool {
+    let words = |key: &str| container.get(key).map(Node::texts).unwrap_or_default();
+    words("command").is_empty() && !words("args").is_empty() && adieu_in_image(env).is_some()
+}
+
 /// `command` and `args` with $(NAME) filled in as the kubelet does. `args` without `command` are
-/// for an entry point that only the image knows.
+/// for an entry point that only the image knows, unless it is adieu.
 fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
+    let args = container.get("args").map(Node::texts).unwrap_or_default();
     let mut words = container.get("command").map(Node::texts).unwrap_or_default();
-    if words.is_empty() {
+    if words.is_empty() && !behind_adieu(container, env) {
         return words;
     }
-    words.extend(container.get("args").map(Node::texts).unwrap_or_default());
+    // Options of adieu, or the dashes that end them.
+    if words.is_empty() && args.first().is_some_and(|first| first.starts_with('-')) {
+        words.push("adieu".to_owned());
+    }
+    words.extend(args);
     for word in &mut words {
         for (name, value) in env {
             *word = word.replace(&format!("$({name})"), value);

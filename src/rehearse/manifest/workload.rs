@@ -182,7 +182,7 @@ fn unwrap_adieu(words: Vec<String>) -> (Option<Vec<String>>, Vec<OsString>) {
 
 /// When adieu is the image's entry point, the manifest shows only adieu's variables, and no
 /// options.
-fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
+pub(super) fn adieu_in_image(env: &[(String, String)]) -> Option<Vec<String>> {
     env.iter().any(|(name, _)| name.starts_with("ADIEU_")).then(Vec::new)
 }
 

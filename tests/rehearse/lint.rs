@@ -399,3 +399,33 @@ fn the_program_of_a_base_image_is_known() {
     assert_eq!(dockerfile("php:8-cli", "STOPSIGNAL SIGTERM\n"), []);
     assert_eq!(dockerfile("nginx:1.27", "STOPSIGNAL SIGTERM\nCMD [\"/app\"]\n"), []);
 }
+
+#[test]
+fn a_probe_by_adieu_needs_a_health_address() {
+    let unanswered = |name: &str, text: &str| {
+        let found = found_in(name, text);
+        found.iter().any(|(rule, _)| *rule == Rule::ProbeUnanswered)
+    };
+    let compose = |more: &str, asks: &str| {
+        let service =
+            format!("{{entrypoint: [/adieu, {more}--, app], healthcheck: {{test: [CMD, /adieu, {asks}]}}}}");
+        unanswered("compose.yaml", &format!("services: {{a: {service}}}\n"))
+    };
+    assert!(compose("", "--probe, readyz"));
+    assert!(compose("", "--probe, readyz, --health, ':1'"), "nothing answers");
+    assert!(compose("--health, ':1', ", "--probe, readyz"), "the probe does not know where");
+    assert!(!compose("--health, ':1', ", "--probe, readyz, --health, ':1'"));
+    let pod = |env: &str| {
+        let probe = "livenessProbe: {exec: {command: [/adieu, --probe, livez]}}";
+        let container = format!("{{name: a, command: [/adieu, --, app], {env}{probe}}}");
+        unanswered("pod.yaml", &format!("kind: Pod\nspec: {{containers: [{container}]}}\n"))
+    };
+    assert!(pod(""));
+    assert!(!pod("env: [{name: ADIEU_HEALTH, value: ':9090'}], "));
+    assert!(!pod("envFrom: [{configMapRef: {name: a}}], "), "it may be set there");
+    let image = "FROM debian\nENTRYPOINT [\"/adieu\", \"--\"]\nHEALTHCHECK CMD [\"/adieu\", \"--probe\", \"readyz\"]\n";
+    assert!(unanswered("Dockerfile", image));
+    let quadlet =
+        "[Container]\nEnvironment=ADIEU_GRACE=30\nStopTimeout=30\nHealthCmd=/adieu --probe readyz\n";
+    assert!(unanswered("a.container", quadlet));
+}

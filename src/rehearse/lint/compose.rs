@@ -73,6 +73,7 @@ fn check_own(service: &Service, node: Node, findings: &mut Findings) {
     }
     let Some(test) = node.at("healthcheck.test").filter(|_| service.has_adieu()) else { return };
     let asked = test.text().unwrap_or_else(|| test.texts().join(" "));
+    service.check_probe(&asked, test.place(), findings);
     if !["--probe", "readyz", "/health/ready"].iter().any(|word| asked.contains(word)) {
         findings
             .add(

@@ -259,6 +259,7 @@ fn program_of_image(image: &str) -> Option<&'static str> {
 
 fn check_health(service: &Service, stage: &Stage, findings: &mut Findings) {
     let Some(spot) = stage.healthcheck.as_ref().filter(|_| service.has_adieu()) else { return };
+    service.check_probe(&spot.value, spot.place, findings);
     let asks = ["--probe", "readyz", "/health/ready"].iter().any(|word| spot.value.contains(word));
     if !asks && !spot.value.eq_ignore_ascii_case("NONE") {
         findings

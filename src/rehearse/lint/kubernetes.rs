@@ -89,7 +89,7 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         let service = service(subject, pod, sidecar);
         service.check(findings);
         cap_of_liveness(&service, sidecar, findings);
-        check_liveness(&service, sidecar, findings);
+        check_probes(&service, sidecar, findings);
     }
     for (place, container) in containers.into_iter().enumerate() {
         let service = service(subject, pod, container);
@@ -99,7 +99,7 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
             routed = true;
             check_routing(&service, pod, container, findings);
         }
-        check_liveness(&service, container, findings);
+        check_probes(&service, container, findings);
     }
     let grace = pod.get("terminationGracePeriodSeconds");
     cluster.workloads.push(WorkloadObject {
@@ -333,7 +333,12 @@ fn free_port(pod: Node) -> u16 {
     (HEALTH_PORT..u16::MAX).find(|port| !mentioned.contains(port)).unwrap_or(HEALTH_PORT)
 }
 
-fn check_liveness(service: &Service, container: Node, findings: &mut Findings) {
+fn check_probes(service: &Service, container: Node, findings: &mut Findings) {
+    for key in ["readinessProbe", "livenessProbe", "startupProbe"] {
+        let Some(probe) = container.get(key) else { continue };
+        let command = probe.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
+        service.check_probe(&command, probe.place(), findings);
+    }
     let Some(probe) = container.get("livenessProbe") else { return };
     let liveness = question(probe, container);
     if let Question::Http { path, .. } = &liveness

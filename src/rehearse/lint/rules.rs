@@ -137,6 +137,10 @@ rules! {
     HealthUnreachable: "health-unreachable", Error, "the kubelet cannot reach adieu's health address",
         why: "A probe comes over the pod's network address. adieu listens only on loopback, so the pod never gets ready.",
         remedy: "Let it listen on all addresses: ADIEU_HEALTH=0.0.0.0:9090.";
+    ProbeUnanswered: "probe-unanswered", Error, "a check asks adieu at no health address",
+        why: "adieu --probe asks the adieu of its container at ADIEU_HEALTH, or at the --health of its own command line. \
+            Without one, or when adieu has none to answer on, the check never passes.",
+        remedy: "Set ADIEU_HEALTH=127.0.0.1:9090 for the container: adieu and the check both read it.";
     NoDelay: "no-delay", Warning, "the app gets its stop signal while new requests still arrive",
         why: "A pod gets its stop signal at the moment when its endpoint is removed. Nodes and balancers learn of that \
             some seconds later, and send it new requests until then.",

@@ -244,6 +244,9 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
         subject,
     };
     service.check(findings);
+    if let Some(spot) = own("HealthCmd") {
+        service.check_probe(&spot.value, spot.place, findings);
+    }
     if service.has_adieu()
         && let Some(spot) =
             own("RunInit").filter(|spot| ["true", "yes", "1", "on"].contains(&spot.value.as_str()))

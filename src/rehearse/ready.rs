@@ -52,12 +52,7 @@ pub(crate) fn await_first_answer(
             break found;
         }
         if Instant::now() >= until {
-            let found = observer.snapshot().listening;
-            let found: Vec<String> = found.iter().map(|port| format!(":{port}")).collect();
-            let found = match found.as_slice() {
-                [] => "it listens on no port".to_owned(),
-                found => format!("it listens on {}", found.join(" ")),
-            };
+            let found = listens_on(&observer.snapshot().listening);
             let wanted =
                 endpoints.ports.first().map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
             return Err(RehearsalError::Cannot(format!(
@@ -90,6 +85,14 @@ fn listening_ports(observer: &mut Observer, endpoints: &Endpoints) -> Vec<u16> {
     if endpoints.ports.iter().all(|port| found.contains(port)) { endpoints.ports.clone() } else { Vec::new() }
 }
 
+fn listens_on(ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(|port| format!(":{port}")).collect();
+    if ports.is_empty() {
+        return "it listens on no port".to_owned();
+    }
+    format!("it listens on {}", ports.join(" "))
+}
+
 /// Tries until there is an answer. Each try has a long timeout, for slow requests; it runs in its
 /// own thread, so that an interrupt and the app's end are still noticed.
 fn first_answer(
@@ -109,8 +112,9 @@ fn first_answer(
         match session.join(probe)? {
             Ok(target) => return Ok(target),
             Err(fate) if Instant::now() >= until => {
+                let found = listens_on(&observer(plan, sandbox).snapshot().listening);
                 return Err(RehearsalError::Cannot(format!(
-                    "{url} gave no usable answer: {fate}; name another with --port or --url"
+                    "{url} gave no usable answer: {fate}; {found}; name another with --port or --url"
                 )));
             }
             Err(_) => {}

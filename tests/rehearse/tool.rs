@@ -168,11 +168,13 @@ fn what_cannot_be_rehearsed_says_why() {
 #[test]
 fn a_wrong_port_names_the_right_ones() {
     require!(pid_namespaces());
-    let (status, _, error) = run(&format!("-q --start 1s --port 1 -- {TOOL} --as-legacy-app"));
-    assert_eq!(status, Some(125), "{error}");
-    let named =
-        error.split("it listens on :").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u16>().ok());
-    assert!(named.is_some_and(|port| port > 1), "{error}");
+    for wrong in ["--port 1", "--url http://127.0.0.1:1/fast"] {
+        let (status, _, error) = run(&format!("-q --start 1s {wrong} -- {TOOL} --as-legacy-app"));
+        assert_eq!(status, Some(125), "{error}");
+        let named = error.split("it listens on :").nth(1);
+        let named = named.and_then(|rest| rest.split([' ', ';']).next()?.parse::<u16>().ok());
+        assert!(named.is_some_and(|port| port > 1), "{wrong}: {error}");
+    }
 }
 
 #[test]

@@ -429,3 +429,16 @@ fn a_probe_by_adieu_needs_a_health_address() {
         "[Container]\nEnvironment=ADIEU_GRACE=30\nStopTimeout=30\nHealthCmd=/adieu --probe readyz\n";
     assert!(unanswered("a.container", quadlet));
 }
+
+#[test]
+fn the_sample_in_the_readme_is_real() {
+    let text = "kind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: web\n    command: [/app]\n    \
+                lifecycle: {preStop: {exec: {command: [sh, -c, \"sleep 40; /app stop\"]}}}\n";
+    let scratch = harness::Scratch::new();
+    scratch.file("web.yaml", text);
+    let (status, page, error) = lint(&scratch.path(""), &["--lint", "web.yaml"]);
+    assert_eq!(status, Some(1), "{page}{error}");
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let sample = format!("```console\n$ adieu-rehearse --lint web.yaml\n{page}```\n");
+    assert!(readme.contains(&sample), "{sample}");
+}

@@ -138,8 +138,8 @@ pub struct Settings {
     pub report: Option<PathBuf>,
     /// Every setting, as `--check` shows it; empty without.
     pub shown: Vec<Shown>,
-    /// The same without commands and URLs, which may hold secrets: for the health endpoint, if there
-    /// is one.
+    /// The same without commands and URLs, which may hold secrets: for the health endpoint, if
+    /// there is one.
     pub published: Vec<Shown>,
 }
 

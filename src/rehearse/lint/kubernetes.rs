@@ -81,7 +81,7 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
     let serves = !["Job", "CronJob"].contains(&kind);
     let containers = pod.items_at("containers");
     let beside = cluster.routes_beside(&namespace, &labels, &declared_ports(&containers));
-    // `ports` may be left out. Which container listens is not known then, and the first is mostly it.
+    // `ports` may be left out. Nothing tells then which container listens; mostly it is the first.
     let unnamed = containers.iter().position(|container| beside && !has_ports(*container));
     let mut routed = false;
     for sidecar in pod.items_at("initContainers").into_iter().filter(|one| is_sidecar(*one)) {

@@ -1,5 +1,5 @@
-//! What systemd fills in: specifiers in most settings of a unit (systemd.unit(5), "Specifiers"), and
-//! variables in its command lines (systemd.service(5), "Command lines").
+//! What systemd fills in: specifiers in most settings of a unit (systemd.unit(5), "Specifiers"),
+//! and variables in its command lines (systemd.service(5), "Command lines").
 
 use std::collections::BTreeSet;
 

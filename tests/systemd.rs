@@ -97,7 +97,9 @@ impl Machine {
 
     /// What the unit's `ExecStopPost` has written down of its end.
     fn result(&self) -> String {
-        std::fs::read_to_string(self.file("/run/result")).expect("the unit has ended").trim().to_string()
+        let read = || std::fs::read_to_string(self.file("/run/result")).unwrap_or_default();
+        harness::until("the unit's end is written down", || !read().is_empty());
+        read().trim().to_string()
     }
 
     fn request(&self, port: u16) -> std::thread::JoinHandle<std::io::Result<String>> {

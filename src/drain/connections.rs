@@ -342,6 +342,10 @@ mod tests {
         assert_eq!(answered(&[before[0], then], false), 10, "the last by its end");
         assert_eq!(answered(&[before[0], then, (20_000, 19_990, [50, 50], [4000, 8500])], false), 10);
         assert_eq!(answered(&[before[0], (10, 490, [50, 49], [4000, 8330])], false), 9, "one is open");
+        // Each request and its answer share a tick.
+        let ties: Vec<_> =
+            (1..=6).map(|n| (50, 50, [40 + n, 40 + 2 * n], [3200 + 80 * u64::from(n), 9000])).collect();
+        assert_eq!(answered(&ties, false), 5, "all but the last, of which nobody knows");
     }
 
     #[test]

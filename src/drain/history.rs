@@ -195,7 +195,8 @@ impl History {
         let went = info.data_out.wrapping_sub(last.info.data_out);
         if came > 0 {
             let may_be_handshake = !rhythm.speaks_plainly() && last.info.data_in <= HANDSHAKE;
-            let ended = last.speaker == Speaker::Server
+            // Who asks again has its answer, and in a tie one of the two is answered by now.
+            let ended = matches!(last.speaker, Speaker::Server | Speaker::Either)
                 && !self.is_counted
                 && !(may_be_handshake && has_room_for_handshake(&last.info));
             let asked = came.saturating_add((last.speaker == Speaker::Client).into());

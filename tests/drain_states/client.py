@@ -236,8 +236,9 @@ class Play:
                 payload = self.r.exactly(length)
                 if kind == 4 and not flags & 1: self.send(self.frame(4, 1, 0, b""))
                 if kind in (0, 1) and flags & 1: self.answers[stream].set()
-        except Exception:
-            pass
+        except Exception as error:
+            if not all(answer.is_set() for answer in list(self.answers.values())):
+                say("lost", self.state, self.port, repr(error).replace(" ", "_"))
     def h2_ask(self, path, method="GET"):
         self.stream += 2
         # Method, scheme and most paths by their index, the authority by its own after the first time.

@@ -3,6 +3,7 @@
 
 use super::corpus::{
     Outcome, States, Stop, beside, certificate, go_server, port_of, stays_beside_kept_ones, told,
+    until_readable,
 };
 use super::harness::{Scratch, program};
 use super::*;
@@ -144,8 +145,10 @@ fn a_session_of_another_protocol_is_left_alone_beside_http() {
     let port = port_of(&mut server, "plain");
     harness::until("redis listens", || harness::try_connect(("127.0.0.1", redis)).is_ok());
     let mut session = connect(redis);
-    stays_beside_kept_ones(&server, &[port, redis], || {
-        session.write_all(b"SET name a-value-of-a-usual-length-of-which-there-are-many\r\n").is_ok()
+    stays_beside_kept_ones(&server, &[port, redis], |look| {
+        let command = b"SET name a-value-of-a-usual-length-of-which-there-are-many\r\n";
+        session.write_all(command).is_ok()
+            && until_readable(&session, look)
             && harness::try_exactly(&mut session, 5).is_ok_and(|answer| answer == b"+OK\r\n")
     });
 }

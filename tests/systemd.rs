@@ -5,7 +5,7 @@ mod harness;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use harness::{Launch, Running, Scratch, WATCHDOG};
 
@@ -24,7 +24,12 @@ struct Machine {
     nspawn: Running,
     pid: i32,
     _units: Scratch,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// All machines have the control groups of their units in one tree, and each removes what is empty:
+/// two that have a unit of one name disturb each other.
+static BOOTED: Mutex<()> = Mutex::new(());
 
 impl Machine {
     /// With this machine's own systemd.
@@ -34,6 +39,7 @@ impl Machine {
 
     /// With the systemd below this root. A unit's path may be given instead of its name.
     fn boot_from(root: &Path, units: &[(&str, &str)]) -> Self {
+        let alone = BOOTED.lock().unwrap_or_else(PoisonError::into_inner);
         let (adieu, probe) = harness::static_programs();
         let scratch = Scratch::new();
         let mut launch = Launch::program(Path::new("/usr/bin/systemd-nspawn"))
@@ -63,7 +69,7 @@ impl Machine {
             pid = harness::children(nspawn.pid).into_iter().find(|&child| name(child) == "systemd\n");
             pid.is_some()
         });
-        let machine = Self { nspawn, pid: pid.expect("until has seen it"), _units: scratch };
+        let machine = Self { nspawn, pid: pid.expect("until has seen it"), _units: scratch, _alone: alone };
         harness::until("systemd answers", || {
             machine.try_run(&["systemctl", "is-active", "basic.target"]).status.success()
         });
@@ -97,9 +103,8 @@ impl Machine {
 
     /// What the unit's `ExecStopPost` has written down of its end.
     fn result(&self) -> String {
-        let read = || std::fs::read_to_string(self.file("/run/result")).unwrap_or_default();
-        harness::until("the unit's end is written down", || !read().is_empty());
-        read().trim().to_string()
+        let read = std::fs::read_to_string(self.file("/run/result"));
+        read.unwrap_or_else(|error| panic!("{error}\n{}", self.journal())).trim().to_string()
     }
 
     fn request(&self, port: u16) -> std::thread::JoinHandle<std::io::Result<String>> {

@@ -65,21 +65,32 @@ impl Drop for Container {
     }
 }
 
-/// While an answer is awaited on a corked socket, the hook gets TERM.
-pub fn end_in_mid_drain() {
+/// An app without an init, in a network of the calling thread's own.
+fn app_as_pid_1() -> Running {
     net::enter();
     let words = apps::App::named("http-server").words(8001);
     let app = Launch::program(Path::new(&words[0])).in_namespace().option(&words[1]).env("PORT", "8001");
     let app = app.start();
     super::wait_until_it_answers(8001);
+    app
+}
+
+/// adieu in the namespaces of this app, started by nsenter, which waits for it.
+fn hook_beside(app: &Running, options: &str) -> Running {
+    let enter = ["-t", &app.pid.to_string(), "--pid", "--mount", "--"].map(String::from);
+    let enter = enter.iter().fold(Launch::program(Path::new("/usr/bin/nsenter")), Launch::option);
+    enter.option(Init::Adieu.path()).options(options).start()
+}
+
+/// While an answer is awaited on a corked socket, the hook gets TERM.
+pub fn end_in_mid_drain() {
+    let app = app_as_pid_1();
     let mut client = harness::connect((Ipv4Addr::LOCALHOST, 8001));
     client
         .write_all(b"GET /slow?seconds=6 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .expect("it asks");
-    let enter = ["-t", &app.pid.to_string(), "--pid", "--mount", "--"].map(String::from);
-    let enter = enter.iter().fold(Launch::program(Path::new("/usr/bin/nsenter")), Launch::option);
     let options = "--wait --pre-stop 0 --grace 40s --close-connections 8001 -v";
-    let mut hook = enter.option(Init::Adieu.path()).options(options).start();
+    let mut hook = hook_beside(&app, options);
     harness::until("the socket is corked", || corked(app.pid) == [true]);
     let asked_of = harness::children(hook.pid);
     let [adieu] = asked_of[..] else { panic!("nsenter waits for {asked_of:?}") };
@@ -93,18 +104,12 @@ pub fn end_in_mid_drain() {
 
 /// `--wait` of which this is the end, with a request in flight that takes longer.
 pub fn end_by_time() {
-    net::enter();
-    let words = apps::App::named("http-server").words(8001);
-    let app = Launch::program(Path::new(&words[0])).in_namespace().option(&words[1]).env("PORT", "8001");
-    let app = app.start();
-    super::wait_until_it_answers(8001);
+    let app = app_as_pid_1();
     let mut client = harness::connect((Ipv4Addr::LOCALHOST, 8001));
     client.write_all(b"GET /slow?seconds=30 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it asks");
-    let enter = ["-t", &app.pid.to_string(), "--pid", "--mount", "--"].map(String::from);
-    let enter = enter.iter().fold(Launch::program(Path::new("/usr/bin/nsenter")), Launch::option);
     let options = "--wait --pre-stop 0 --grace 6s --reserve 2s -v";
     let asked = Instant::now();
-    let mut hook = enter.option(Init::Adieu.path()).options(options).start();
+    let mut hook = hook_beside(&app, options);
     hook.expect_exit(0);
     assert!(asked.elapsed() >= Duration::from_secs(4), "it ends when its time is over");
     let said = hook.all_errors();

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::evidence::{Evidence, Patience};
 use super::history::History;
-use super::let_go::ShutConnection;
+use super::let_go::{LastData, ShutConnection};
 use super::pinned::{Traffic, WINDOW};
 use super::readers::Reading;
 use super::rhythm::Rhythm;
 use crate::moment::Moment;
-use crate::sys::tcp::{Connection, Sample};
+use crate::sys::tcp::{Connection, Sample, TcpInfo};
 
 /// A client's connection as the last look saw it, and its evidence.
 #[derive(Debug)]
@@ -35,6 +35,12 @@ impl JudgedConnection {
         let asked = self.connection.sample.info.map(|info| info.bytes_in);
         let is_answered = self.shut_at.is_some() && asked <= self.shut_at;
         self.evidence.in_flight() && !self.evidence.is_caution() && !is_answered
+    }
+
+    /// Who sent last, as `info` of this look has it.
+    pub(super) fn last_data(&self, info: &TcpInfo) -> LastData {
+        let written = info.bytes_out.saturating_add(self.connection.sample.unsent.into());
+        LastData { by: self.history.last_speaker(), received: info.bytes_in, written }
     }
 
     /// Requests and answers have alternated in sight, as in HTTP/1.
@@ -225,7 +231,7 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::tcp::{Family, SocketId, TcpInfo, TcpState};
+    use crate::sys::tcp::{Family, SocketId, TcpState};
     use std::time::Duration;
 
     const PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), longest: Duration::from_secs(10) };
@@ -307,6 +313,7 @@ mod tests {
             let mut seen = sample(7, 80, *received, *sent, 1);
             if let Some(info) = &mut seen.sample.info {
                 [info.data_in, info.data_out] = *segments;
+                info.bare_in = info.data_out;
                 [info.bytes_in, info.bytes_out] = *bytes;
             }
             connections.begin_look();

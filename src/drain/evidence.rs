@@ -236,8 +236,9 @@ fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     if info.acked_ago < info.received_ago {
         return Speaker::Server;
     }
-    // The kernel acknowledged the newest data with a bare segment: no answer carried it.
-    if history.acknowledged_apart {
+    // The client acknowledged the newest answer with its next request, or the kernel the newest
+    // request with a bare segment: no answer carried it.
+    if history.acknowledges || history.acknowledged_apart {
         return Speaker::Client;
     }
     // Of a connection first seen now, the one bare segment may be its SYN-ACK.
@@ -451,13 +452,15 @@ mod tests {
         sent: u64,
         info: TcpInfo,
         history: History,
+        /// It has received what it has not acknowledged: its next request does, or 40 ms.
+        owes: bool,
     }
 
     impl Client {
         /// Connected in sight, at this time in milliseconds.
         fn connects(now: u64) -> Client {
             let info = TcpInfo { data_in: 0, data_out: 0, bytes_in: 0, bytes_out: 0, ..info(0, 0, 0) };
-            Client { now, received: now, sent: now, info, history: History::born_in_sight() }
+            Client { now, received: now, sent: now, info, history: History::born_in_sight(), owes: false }
         }
 
         /// Connected long before, after so many exchanges, the last of them just now.
@@ -465,11 +468,22 @@ mod tests {
             let count = u64::from(exchanges);
             let counters = TcpInfo { data_in: exchanges, data_out: exchanges, ..info(0, 0, 0) };
             let counters = TcpInfo { bytes_in: 80 * count, bytes_out: 170 * count, ..counters };
-            Client { now, received: now - 8, sent: now, info: counters, history: History::default() }
+            Client {
+                now,
+                received: now - 8,
+                sent: now,
+                info: counters,
+                history: History::default(),
+                owes: true,
+            }
         }
 
         fn waits(&mut self, time: u64) -> &mut Client {
             self.now += time;
+            if self.owes && self.now - self.sent >= 40 {
+                self.owes = false;
+                self.info.bare_in += 1;
+            }
             self
         }
 
@@ -477,6 +491,7 @@ mod tests {
             self.received = self.now;
             self.info.data_in += 1;
             self.info.bytes_in += bytes;
+            self.owes = false;
             self
         }
 
@@ -484,6 +499,7 @@ mod tests {
             self.sent = self.now;
             self.info.data_out += 1;
             self.info.bytes_out += bytes;
+            self.owes = true;
             self
         }
 
@@ -962,7 +978,14 @@ mod tests {
 
     /// A tie of a connection with several segments, of which no look has seen the beginning.
     fn tie(age: u64, acked: u64, bare_out: u32) -> Sample {
-        open(TcpInfo { data_in: 10, data_out: 9, bare_out, bytes_in: 800, ..info(age, age, acked) })
+        open(TcpInfo {
+            data_in: 10,
+            data_out: 9,
+            bare_out,
+            bare_in: 9,
+            bytes_in: 800,
+            ..info(age, age, acked)
+        })
     }
 
     #[test]
@@ -998,14 +1021,37 @@ mod tests {
     }
 
     #[test]
+    fn a_tie_is_a_question_when_it_acknowledged_the_answer() {
+        let before = TcpInfo { data_in: 9, data_out: 8, bare_in: 9, ..info(600, 1600, 600) };
+        let then = TcpInfo { bare_in: 9, ..tie(4, 4, 3).info.unwrap() };
+        let bare = TcpInfo { bare_in: 10, ..then };
+        for (info, unsent, evidence) in [
+            (then, 0, Evidence::Unanswered),
+            (bare, 0, Evidence::Tie),
+            // Not yet acknowledged.
+            (then, 20, Evidence::Unsent),
+        ] {
+            let (mut history, mut rhythm) = (History::default(), Rhythm::default());
+            history.observe(moment(0), &open(before), &mut rhythm, &PATIENCE);
+            let seen =
+                history.observe(moment(1000), &Sample { unsent, ..open(info) }, &mut rhythm, &PATIENCE);
+            assert_eq!(seen, evidence);
+            assert_eq!(history.has_completed(), evidence == Evidence::Unanswered);
+            let later = TcpInfo { bare_in: 10, ..info };
+            let seen = history.observe(moment(1050), &open(later), &mut rhythm, &PATIENCE);
+            assert_eq!(seen == Evidence::Unanswered, evidence == Evidence::Unanswered, "a bare one, at last");
+        }
+    }
+
+    #[test]
     fn one_segment_in_and_one_out_since_a_rest_is_an_answered_request() {
         for (data_in, expected) in [(9, Evidence::MayGoOn), (10, Evidence::Tie)] {
             let (mut history, mut rhythm) = (History::default(), Rhythm::default());
             let rest = open(TcpInfo { data_in: 8, data_out: 8, bare_out: 3, ..info(5000, 4000, 3900) });
             history.observe(moment(0), &rest, &mut rhythm, &PATIENCE);
-            let after = open(TcpInfo { data_in, data_out: 9, bare_out: 5, ..info(2500, 2500, 2500) });
+            let after = TcpInfo { data_in, data_out: 9, bare_out: 5, bare_in: 9, ..info(2500, 2500, 2500) };
             for at in [5000, 5001] {
-                let evidence = history.observe(moment(at), &after, &mut rhythm, &PATIENCE);
+                let evidence = history.observe(moment(at), &open(after), &mut rhythm, &PATIENCE);
                 assert_eq!(evidence, expected, "two segments may be two requests");
             }
         }
@@ -1144,10 +1190,10 @@ mod tests {
     prop_compose! {
         fn any_info()(
             sent in 0u64..40_000, received in 0u64..40_000, acked in 0u64..40_000, bytes in 0u64..20_000,
-            data_in in 0u32..9, data_out in 0u32..9, bare_out in 0u32..5, tie in any::<bool>(),
+            data_in in 0u32..9, data_out in 0u32..9, bare_out in 0u32..5, bare_in in 0u32..5, tie in any::<bool>(),
         ) -> TcpInfo {
             let received = if tie { sent } else { received };
-            let counters = TcpInfo { data_in, data_out, bare_out, ..info(received, sent, acked) };
+            let counters = TcpInfo { data_in, data_out, bare_out, bare_in, ..info(received, sent, acked) };
             TcpInfo { bytes_in: bytes, bytes_out: 20_000 - bytes, ..counters }
         }
     }
@@ -1236,16 +1282,16 @@ mod tests {
         #[test]
         fn a_simulated_connection_is_never_called_idle_while_a_request_is_in_flight(
             story in prop::collection::vec((0u64..60, 0u64..60, any::<bool>()), 1..40), looks in prop::collection::vec(1u64..700, 200),
-            tick in prop::sample::select(vec![1, 4, 10]),
+            tick in prop::sample::select(vec![1, 4, 10]), quick in any::<bool>(),
         ) {
-            simulate(&story, &looks, tick);
+            simulate(&story, &looks, tick, quick);
         }
     }
 
     /// Plays `story`: the client waits, asks, the server takes its time and answers; and looks at
     /// the sampled times. Time in milliseconds. The kernel acknowledges a request by itself 40 ms
-    /// after it, unless an answer went out before.
-    fn simulate(story: &[(u64, u64, bool)], looks: &[u64], tick: u64) {
+    /// after it, unless an answer went out before; so does the client's, or at once.
+    fn simulate(story: &[(u64, u64, bool)], looks: &[u64], tick: u64, quick: bool) {
         let mut events = vec![];
         let mut now = 10_000u64;
         for &(pause, work, slow) in story {
@@ -1263,9 +1309,11 @@ mod tests {
             }
             now += work;
             events.push((now, "answer"));
+            events.push((now + if quick { 0 } else { 40 }, "acked"));
         }
+        events.sort_by_key(|(at, _)| *at);
         let (mut sent, mut received, mut acked) = (9_000, 9_000, 9_000);
-        let (mut data_in, mut data_out, mut bare_out) = (0, 0, 1);
+        let (mut data_in, mut data_out, mut bare_in, mut bare_out, mut owes) = (0, 0, 1, 1, false);
         let (mut history, mut rhythm) = (History::default(), Rhythm::default());
         let (mut next, mut busy, mut at) = (0, false, 9_900);
         for look in looks {
@@ -1273,9 +1321,14 @@ mod tests {
             while next < events.len() && events[next].0 <= at {
                 let then = events[next].0 / tick * tick;
                 match events[next].1 {
-                    "ask" => (received, acked, data_in, busy) = (then, then, data_in + 1, true),
+                    "ask" => {
+                        (received, acked, data_in) = (then, then, data_in + 1);
+                        (busy, owes) = (true, false);
+                    }
                     "ack" => bare_out += 1,
-                    _ => (sent, data_out, busy) = (then, data_out + 1, false),
+                    "acked" if owes => (acked, bare_in, owes) = (then, bare_in + 1, false),
+                    "acked" => {}
+                    _ => (sent, data_out, busy, owes) = (then, data_out + 1, false, true),
                 }
                 next += 1;
             }
@@ -1287,11 +1340,13 @@ mod tests {
                 acked_ago: ago(acked),
                 data_out,
                 data_in,
+                bare_in,
                 bare_out,
                 ..TcpInfo::default()
             };
             let patience = Patience { quiet: Duration::ZERO, ..PATIENCE };
-            let evidence = history.observe(moment(at), &open(clocks), &mut rhythm, &patience);
+            let sample = Sample { unsent: owes.into(), ..open(clocks) };
+            let evidence = history.observe(moment(at), &sample, &mut rhythm, &patience);
             assert!(evidence.in_flight() || !busy, "{evidence:?} at {at}: {clocks:?}");
         }
     }

@@ -105,6 +105,9 @@ pub(super) struct History {
     /// The kernel has acknowledged the newest data with a bare segment: no answer carried the
     /// acknowledgement.
     pub(super) acknowledged_apart: bool,
+    /// The newest data from the client came with the acknowledgement of the newest that was sent:
+    /// all of it is acknowledged, and no bare segment has come.
+    pub(super) acknowledges: bool,
     /// `data_in` and `data_out` when the connection was last found at rest.
     pub(super) rested_at: Option<(u32, u32)>,
 }
@@ -147,6 +150,7 @@ impl History {
         }
         self.bare_before = Some(last.info.bare_out);
         self.acknowledged_apart = false;
+        self.acknowledges = came > 0 && went > 0 && sample.unsent == 0 && info.bare_in == last.info.bare_in;
         // After a rest, the app sent a message of a stream.
         let rested = last.info.received_ago.min(last.info.sent_ago) >= REST;
         let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
@@ -244,7 +248,9 @@ impl History {
     ) {
         let went = info.data_out != last.info.data_out;
         let came_one = info.data_in.wrapping_sub(last.info.data_in) == 1;
-        if went && came_one && info.received_ago < info.sent_ago {
+        let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
+        self.brief |= came_one && is_brief(asked) && !self.awaits_body(&last.info, rhythm);
+        if went && came_one && self.client_was_last(info) {
             self.answer_goes_on(now, info, last, rhythm);
             self.next_request(now, sample, info, last, rhythm);
             return;
@@ -304,7 +310,7 @@ impl History {
             }
             (_, 0) => self.went_on(rested),
             // The answer, and then the next request.
-            (1, _) if info.received_ago < info.sent_ago => {
+            (1, _) if self.client_was_last(info) => {
                 self.next_request(now, sample, info, last, rhythm);
             }
             // One segment each: the request's was first, or in one tick perhaps the answer's.
@@ -315,6 +321,11 @@ impl History {
             }
             _ => self.exchange.whole = false,
         }
+    }
+
+    /// Of data that came and went since the last look.
+    fn client_was_last(&self, info: &TcpInfo) -> bool {
+        info.received_ago < info.sent_ago || info.received_ago == info.sent_ago && self.acknowledges
     }
 
     fn went_on(&mut self, rested: Duration) {
@@ -390,6 +401,11 @@ impl History {
         let since_open = self.open_at.map(|bytes_out| info.bytes_out.wrapping_sub(bytes_out));
         let known = self.present(info, rhythm).known.is_some_and(|(_, (_, answered))| answered == CONTINUE);
         (known || unseen_first || since_open == Some(CONTINUE)) && !self.brief
+    }
+
+    /// At the last look.
+    pub(super) fn last_speaker(&self) -> Speaker {
+        self.last.map_or(Speaker::Nobody, |last| last.speaker)
     }
 
     /// A request was seen open, and something was sent since.

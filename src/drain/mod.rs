@@ -431,6 +431,7 @@ fn candidate(known: &JudgedConnection, pauses: &HashMap<u16, Duration>) -> Optio
         port: connection.id.local.port(),
         idle: !known.evidence.in_flight(),
         awaited: known.evidence == Evidence::Unanswered,
+        last_data: known.last_data(&info),
         exchanges: known.speaks_like_http(),
         silent: info.sent_ago.min(info.received_ago),
         pause: pauses.get(&connection.id.local.port()).copied().unwrap_or_default(),

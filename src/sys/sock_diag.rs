@@ -400,14 +400,16 @@ fn tcp_info(info: &[u8]) -> Option<TcpInfo> {
     let word = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
     let long = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
     let ago = |offset| word(offset).map(|ms| Duration::from_millis(ms.into()));
-    let (segs_out, data_out) = (word(136)?, word(156)?);
+    let (segs_out, segs_in) = (word(136)?, word(140)?);
+    let (data_in, data_out) = (word(152)?, word(156)?);
     Some(TcpInfo {
         sent_ago: ago(44)?,
         received_ago: ago(52)?,
         acked_ago: ago(56)?,
-        data_in: word(152)?,
+        data_in,
         data_out,
         bare_out: segs_out.wrapping_sub(data_out),
+        bare_in: segs_in.wrapping_sub(data_in),
         bytes_in: long(128)?,
         bytes_out: long(120)?,
         mss: word(16)?,

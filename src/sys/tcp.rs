@@ -62,6 +62,8 @@ pub struct TcpInfo {
     pub data_in: u32,
     /// Segments sent without data: acknowledgements of our own, the SYN-ACK.
     pub bare_out: u32,
+    /// Segments received without data.
+    pub bare_in: u32,
     /// Bytes of data received in order.
     pub bytes_in: u64,
     /// Bytes sent that the client has acknowledged.

@@ -2,8 +2,8 @@
 //! most eager: from the beginning of the drain, on ports that are named.
 
 use super::corpus::{
-    Outcome, States, Stop, beside, certificate, go_server, port_of, stays_beside_kept_ones, told,
-    until_readable,
+    Outcome, States, Stop, UNTIL_TIMEOUT, beside, certificate, go_server, port_of, stays_beside_kept_ones,
+    told, until_readable,
 };
 use super::harness::{Scratch, program};
 use super::*;
@@ -43,6 +43,14 @@ const IN_FLIGHT: States = &[
     ("get:/part/4", "tls13", MAY),
 ];
 
+/// Nobody has seen an answer pause on this port.
+const EVENTS: States = &[
+    ("get:/events/2/4", "plain", MAY),
+    ("kept-get:/events/2/4", "plain", MAY),
+    ("get:/events/2/4", "tls12", MAY),
+    ("get:/events/2/4", "tls13", MAY),
+];
+
 /// Node answers `100 Continue` by itself, Go when the body is read.
 const EXPECTS: States = &[("expects", "plain", MAY)];
 
@@ -55,12 +63,20 @@ const KEPT: States = &[
     ("asks-until-closed", "tls13", MAY),
 ];
 
-const WEBSOCKETS: States = &[("websocket:pinging", "plain", MAY), ("websocket:returning", "plain", u64::MAX)];
+const WEBSOCKETS: States =
+    &[("websocket:pinging", "plain", MAY), ("websocket:returning", "plain", UNTIL_TIMEOUT)];
 
 const HTTP2: States = &[("h2-slow:4", "h2c", MAY), ("h2-upload:60000:4", "h2c", MAY)];
 
+/// The last frames of the stream may share a tick.
+const HTTP2_STREAMS: States = &[
+    ("h2-multiplexed:6", "h2c", MAY),
+    ("h2-get:/events/2/4", "h2c", MAY),
+    ("h2-stream:8:0.9", "h2c", UNTIL_TIMEOUT),
+];
+
 /// Held until the drain timeout, since the client sent last.
-const HTTP2_AT_REST: States = &[("h2-returning", "h2c", u64::MAX)];
+const HTTP2_AT_REST: States = &[("h2-returning", "h2c", UNTIL_TIMEOUT)];
 
 #[test]
 fn python() {
@@ -82,6 +98,17 @@ fn node() {
     told("Node", &server, &[IN_FLIGHT], NAMED);
 }
 
+#[test]
+fn events_before_any_pause_was_seen() {
+    require!(program("python3"));
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let server = ["python3", "-u", &beside("server.py"), &certificate(&scratch)];
+    for alone in EVENTS.chunks(1) {
+        told("Python", &server, &[alone], NAMED);
+    }
+}
+
 /// A port that is named is said to speak HTTP/1 alone, so that these are on one that is checked.
 #[test]
 fn websockets() {
@@ -98,12 +125,12 @@ fn http2_of_node() {
     require!(program("openssl"));
     let scratch = Scratch::new();
     let server = ["node", &beside("server.js"), &certificate(&scratch)];
-    told("Node", &server, &[HTTP2, HTTP2_AT_REST], CHECKED);
+    told("Node", &server, &[HTTP2, HTTP2_STREAMS, HTTP2_AT_REST], CHECKED);
 }
 
 #[test]
 fn http2_of_go() {
-    http2_go(&[HTTP2, HTTP2_AT_REST]);
+    http2_go(&[HTTP2, HTTP2_STREAMS, HTTP2_AT_REST]);
 }
 
 fn http2_go(states: &[States]) {

@@ -379,7 +379,7 @@ fn played(
         // A look, two of them, and a machine that has other things to do.
         let most = Duration::from_secs(outcome.may.saturating_add(8));
         let in_time = outcome.held.map_or(outcome.may == UNTIL_TIMEOUT, |held| held < most);
-        assert!(in_time, "{} held the stop for {:?}\n{table}", outcome.state, outcome.held);
+        assert!(in_time, "{} held the stop for {:?}: {}\n{table}", outcome.state, outcome.held, outcome.why);
     }
     outcomes
 }

@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
-use super::connection::{Act, AttemptEnd};
+use super::connection::{Act, AttemptEnd, LastData};
 use super::protocol::{self, Knowledge};
-use super::schedule::{CloseSchedule, Offer, REST};
+use super::schedule::{CloseSchedule, Offer};
 use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::process::Pid;
@@ -48,6 +48,7 @@ pub(in crate::drain) struct Candidate {
     pub idle: bool,
     /// The client has sent a request that is not answered.
     pub awaited: bool,
+    pub last_data: LastData,
     /// Requests and answers have alternated in sight, as in HTTP/1.
     pub exchanges: bool,
     /// Since data last came or went.
@@ -146,12 +147,12 @@ impl LetGo {
         if let Some(schedule) = &mut self.schedule {
             schedule.begin_look(candidates.len());
             for candidate in candidates {
-                let Candidate { cookie, port, idle, awaited, exchanges, silent, pause, .. } = *candidate;
+                let Candidate { cookie, port, idle, awaited, last_data, exchanges, silent, pause, .. } =
+                    *candidate;
                 let found = self.sockets.places.contains_key(&cookie);
-                let rests = idle && silent >= REST;
                 let shown = exchanges || self.knowledge.is_shown(cookie, port);
-                if found && self.knowledge.allows(cookie, port) && (shown || !rests) {
-                    schedule.offer(now, Offer { cookie, port, idle: idle && shown, awaited, silent, pause });
+                if found && self.knowledge.allows(cookie, port) && shown {
+                    schedule.offer(now, Offer { cookie, port, idle, awaited, last_data, silent, pause });
                 }
             }
             schedule.end_look();

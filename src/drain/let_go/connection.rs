@@ -10,7 +10,7 @@
 //! | corked | nothing for a second or more, and judged idle | shut for reading |
 //! | corked | the whole tail: request and answer seen, everything read and acknowledged, less than a segment held, standing still | shut for reading |
 //! | corked, where answers pause | the same, and of sizes of which other exchanges were complete and none paused | shut for reading |
-//! | the same | a tail of other sizes that stands still | flush, stay corked |
+//! | the same, and where it is unknown if the client had asked | another tail that stands still | flush, stay corked |
 //! | corked | exactly a 100-continue held | flush, stay corked |
 //! | corked | data without a request; a tail that grows on; a request before the answer has left | uncork, try again later, but not often |
 //! | corked | a request that is too short; answers that escape | uncork, leave alone |
@@ -23,6 +23,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::drain::evidence::Speaker;
 use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
@@ -118,6 +119,16 @@ impl fmt::Display for AttemptEnd {
     }
 }
 
+/// Who sent last, by the evidence of a look at all connections, which may know it where the kernel's
+/// clocks do not tell: with these counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::drain) struct LastData {
+    pub by: Speaker,
+    /// Bytes received, and bytes written by the app, in the connection's life.
+    pub received: u64,
+    pub written: u64,
+}
+
 /// What else is known of the connection at a look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionHints<'a> {
@@ -132,6 +143,7 @@ pub(super) struct ConnectionHints<'a> {
     pub ignores_end: bool,
     /// This app uncorks its connections.
     pub uncorks: bool,
+    pub last_data: LastData,
 }
 
 /// An attempt to let it go.
@@ -178,7 +190,8 @@ struct Watched {
     /// written since.
     asked: bool,
     answered: bool,
-    /// It is unknown whether the client sent last before we watched: both shared a tick.
+    /// It is unknown whether the client sent last before we watched, since both shared a tick: what
+    /// is written next may be an answer, or an event of a stream.
     in_doubt: bool,
     /// How many answers have left in spite of the cork.
     escaped: u32,
@@ -259,10 +272,12 @@ impl Attempt {
             return self.end(self.gone());
         }
         match &mut self.state {
-            AttemptState::New => self.state = AttemptState::Watched(Watched::new(now, tail, self.carried)),
+            AttemptState::New => {
+                self.state = AttemptState::Watched(Watched::new(now, tail, hints, self.carried));
+            }
             AttemptState::Watched(watched) => {
                 // Without a cork, what is held is held by the network.
-                let end = watched.take_in(now, tail, hints.answers_pause());
+                let end = watched.take_in(now, tail, hints);
                 if let Some(end) = end.filter(|_| self.corked) {
                     return self.end(end);
                 }
@@ -303,7 +318,8 @@ impl Attempt {
         if self.corked && watched.escaped >= if hints.uncorks { 1 } else { ESCAPES } {
             return self.end(AttemptEnd::Escapes);
         }
-        if self.corked && hints.answers_pause() && held_for > Some(STILL_UNKNOWN) {
+        let proves_nothing = hints.answers_pause() || watched.in_doubt;
+        if self.corked && proves_nothing && held_for > Some(STILL_UNKNOWN) {
             watched.passed_on();
             return (Act::Flush, None);
         }
@@ -345,6 +361,12 @@ impl ConnectionHints<'_> {
         STILL.max(self.pause.saturating_mul(2))
     }
 
+    /// Who sent last, as far as a look saw all that this one sees.
+    fn last_speaker(&self, tail: &Tail) -> Speaker {
+        let LastData { by, received, written } = self.last_data;
+        if (received, written) == (tail.received, tail.written) { by } else { Speaker::Either }
+    }
+
     /// Pauses are so long that standing still proves nothing.
     fn answers_pause(&self) -> bool {
         self.still() > LONGEST_STILL
@@ -352,9 +374,10 @@ impl ConnectionHints<'_> {
 }
 
 impl Watched {
-    fn new(now: Moment, tail: &Tail, carried: Option<OpenExchange>) -> Watched {
+    fn new(now: Moment, tail: &Tail, hints: &ConnectionHints, carried: Option<OpenExchange>) -> Watched {
         let carried = carried.filter(|exchange| exchange.received == tail.received);
-        Watched {
+        let is_tie = tail.received_ago == tail.sent_ago && tail.held == 0 && tail.unread == 0;
+        let mut watched = Watched {
             seen: *tail,
             changed: now,
             held_since: (tail.held > 0).then_some(now),
@@ -366,15 +389,30 @@ impl Watched {
             // Nothing was held before the cork, but for what Nagle's algorithm holds behind the
             // same answer.
             answered: tail.held > 0,
-            in_doubt: tail.received_ago == tail.sent_ago && tail.held == 0 && tail.unread == 0,
+            in_doubt: is_tie && tail.received > 0 && carried.is_none(),
             escaped: 0,
             request_from: carried.map(|exchange| exchange.request_from),
             answer_from: carried.map_or(tail.written, |exchange| exchange.answer_from),
+        };
+        watched.settle_doubt(hints);
+        watched
+    }
+
+    /// Unless a look at all connections knows who sent last, the doubt stays.
+    fn settle_doubt(&mut self, hints: &ConnectionHints) {
+        if !self.in_doubt || self.moved {
+            return;
+        }
+        match hints.last_speaker(&self.seen) {
+            Speaker::Client => self.in_doubt = false,
+            Speaker::Server => (self.in_doubt, self.asked) = (false, false),
+            Speaker::Nobody | Speaker::Either => {}
         }
     }
 
     /// Compares with the look before; an end when this is nothing to be let go.
-    fn take_in(&mut self, now: Moment, tail: &Tail, answers_pause: bool) -> Option<AttemptEnd> {
+    fn take_in(&mut self, now: Moment, tail: &Tail, hints: &ConnectionHints) -> Option<AttemptEnd> {
+        self.settle_doubt(hints);
         let before = std::mem::replace(&mut self.seen, *tail);
         let (came, went) = (tail.received != before.received, tail.written != before.written);
         if tail.held == 0 {
@@ -387,7 +425,7 @@ impl Watched {
         }
         self.changed = now;
         self.moved = true;
-        if went && !came && !self.asked && answers_pause {
+        if went && !came && !self.asked && hints.answers_pause() {
             // The rest of an answer that had begun before.
             return None;
         }
@@ -402,7 +440,7 @@ impl Watched {
         }
         self.answered = went || self.answered && !came;
         self.asked = true;
-        self.in_doubt = false;
+        self.in_doubt &= !came;
         let request = self.request_from.map(|from| tail.received.wrapping_sub(from));
         let is_short = self.answered && request.is_some_and(|length| length < SHORTEST_REQUEST);
         is_short.then_some(AttemptEnd::LeftAlone)
@@ -431,7 +469,7 @@ impl Watched {
     fn has_to_stand_still(&self, hints: &ConnectionHints) -> Option<Duration> {
         if self.is_complete(hints) {
             Some(STILL.max(hints.pause.min(STILL_UNKNOWN)))
-        } else if hints.answers_pause() {
+        } else if hints.answers_pause() || self.in_doubt {
             None
         } else {
             Some(hints.still().max(if hints.rhythm.is_some() { STILL_UNKNOWN } else { STILL }))
@@ -492,6 +530,7 @@ mod tests {
         idle: false,
         ignores_end: false,
         uncorks: false,
+        last_data: LastData { by: Speaker::Either, received: 0, written: 0 },
     };
     const IDLE: ConnectionHints = ConnectionHints { idle: true, ..HINTS };
 
@@ -713,11 +752,59 @@ mod tests {
 
     #[test]
     fn a_ping_after_one_whose_answer_shared_its_tick_is_no_request_either() {
-        let tie = Tail { received_ago: ms(300), sent_ago: ms(300), ..answered(300) };
         let mut attempt = begun(&HINTS);
-        attempt.look(at(0), &tie, &HINTS);
-        let ping = Tail { received: 86, received_ago: ms(0), ..tie };
+        attempt.look(at(0), &tie(), &HINTS);
+        let ping = Tail { received: 86, received_ago: ms(0), ..tie() };
         assert_eq!(attempt.look(at(3), &held(ping, 6), &HINTS), (Act::Uncork, Some(AttemptEnd::LeftAlone)));
+    }
+
+    /// Request and answer, or the answer before and a request, shared a tick.
+    fn tie() -> Tail {
+        Tail { received_ago: ms(300), sent_ago: ms(300), ..answered(300) }
+    }
+
+    fn said(by: Speaker) -> ConnectionHints<'static> {
+        let Tail { received, written, .. } = tie();
+        ConnectionHints { last_data: LastData { by, received, written }, ..HINTS }
+    }
+
+    /// What follows after so many milliseconds of the same.
+    fn stands(attempt: &mut Attempt, from: u64, tail: &Tail, hints: &ConnectionHints) -> (u64, Act) {
+        let mut looks =
+            (from..from + 3000).step_by(3).map(|now| (now - from, attempt.look(at(now), tail, hints).0));
+        looks.find(|(_, act)| *act != Act::Nothing).unwrap()
+    }
+
+    #[test]
+    fn what_follows_a_tie_is_an_answer_if_the_client_was_last_and_a_stream_if_the_app_was() {
+        for (hints, then) in [(said(Speaker::Client), Act::ShutRead), (said(Speaker::Server), Act::Uncork)] {
+            let mut attempt = begun(&hints);
+            assert_eq!(attempt.look(at(0), &tie(), &hints), (Act::Nothing, None));
+            assert_eq!(stands(&mut attempt, 3, &held(tie(), 40), &hints).1, then);
+        }
+        // It was found out while we watched.
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &tie(), &HINTS);
+        attempt.look(at(3), &tie(), &said(Speaker::Server));
+        let event = attempt.look(at(6), &held(tie(), 40), &HINTS);
+        assert_eq!(event, (Act::Uncork, Some(AttemptEnd::Streams)));
+        // More has come since that look.
+        let later = Tail { received: 160, ..tie() };
+        let mut attempt = begun(&said(Speaker::Server));
+        attempt.look(at(0), &later, &said(Speaker::Server));
+        assert_eq!(stands(&mut attempt, 3, &held(later, 40), &HINTS), (63, Act::Flush));
+    }
+
+    #[test]
+    fn where_nobody_knows_who_was_last_only_the_next_answer_counts() {
+        let mut attempt = begun(&HINTS);
+        attempt.look(at(0), &tie(), &HINTS);
+        for from in [3, 500] {
+            assert_eq!(stands(&mut attempt, from, &held(tie(), 40), &HINTS), (63, Act::Flush), "events");
+        }
+        let sent = Tail { held: 0, sent_ago: ms(0), ..held(tie(), 40) };
+        attempt.look(at(600), &asked(sent), &HINTS);
+        assert_eq!(stands(&mut attempt, 603, &held(asked(sent), 150), &HINTS), (12, Act::ShutRead));
     }
 
     #[test]

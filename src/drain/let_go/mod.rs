@@ -9,3 +9,4 @@ mod protocol;
 mod schedule;
 
 pub(super) use self::act::{Candidate, LetGo, ShutConnection};
+pub(super) use self::connection::LastData;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::connection::{Act, Attempt, AttemptEnd, ConnectionHints, OpenExchange};
+use super::connection::{Act, Attempt, AttemptEnd, ConnectionHints, LastData, OpenExchange};
 use crate::drain::rhythm::Rhythm;
 use crate::moment::Moment;
 use crate::sys::duplicate::Tail;
@@ -50,6 +50,7 @@ pub(super) struct Offer {
     pub idle: bool,
     /// The client has sent a request that is not answered.
     pub awaited: bool,
+    pub last_data: LastData,
     /// Since data last came or went.
     pub silent: Duration,
     /// The longest pause that was seen inside an answer of its listener.
@@ -71,6 +72,7 @@ struct Closing {
     port: u16,
     idle: bool,
     pause: Duration,
+    last_data: LastData,
     /// When it was judged.
     judged: Moment,
     look: u64,
@@ -154,6 +156,7 @@ impl CloseSchedule {
             Some(entry) => {
                 entry.idle = offer.idle;
                 entry.pause = offer.pause;
+                entry.last_data = offer.last_data;
                 entry.judged = now;
                 entry.look = self.look;
                 if let ClosingState::Queued(at) = &mut entry.state
@@ -171,6 +174,7 @@ impl CloseSchedule {
                     port: offer.port,
                     idle: offer.idle,
                     pause: offer.pause,
+                    last_data: offer.last_data,
                     judged: now,
                     look: self.look,
                     owed: !at_rest,
@@ -383,7 +387,8 @@ fn hints<'a>(
 ) -> ConnectionHints<'a> {
     let fresh = now.since(entry.judged) < REST;
     let rhythm = rhythms.get(&entry.port);
-    ConnectionHints { rhythm, pause: entry.pause, idle: entry.idle && fresh, ignores_end, uncorks }
+    let Closing { pause, last_data, .. } = *entry;
+    ConnectionHints { rhythm, pause, idle: entry.idle && fresh, ignores_end, uncorks, last_data }
 }
 
 /// Random enough to spread beginnings (SplitMix64).
@@ -403,6 +408,7 @@ impl Chance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::evidence::Speaker;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -419,7 +425,9 @@ mod tests {
     }
 
     fn offer(cookie: u64, idle: bool, silent: u64) -> Offer {
-        Offer { cookie, port: 80, idle, awaited: false, silent: ms(silent), pause: Duration::ZERO }
+        let last_data = LastData { by: Speaker::Either, received: 0, written: 0 };
+        let silent = ms(silent);
+        Offer { cookie, port: 80, idle, awaited: false, last_data, silent, pause: Duration::ZERO }
     }
 
     fn look_at_all(schedule: &mut CloseSchedule, now: u64, offers: impl IntoIterator<Item = Offer>) {

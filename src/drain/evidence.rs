@@ -640,6 +640,35 @@ mod tests {
     }
 
     #[test]
+    fn messages_in_turn_show_http_also_within_ticks_and_small_ones_do_not() {
+        for (size, at_once, shown) in [(59, 1, true), (59, 500, true), (36, 1, false), (34, 500, false)] {
+            let mut rhythm = Rhythm::default();
+            let mut client = Client::kept(5000, 7);
+            // The answer and the next request, and so on.
+            client.hears(170).asks(size).waits(300).look(&mut rhythm);
+            assert!(!client.history.speaks_like_http(), "nothing has come in sight");
+            for _ in 0..at_once {
+                client.hears(170).asks(size);
+            }
+            client.waits(300).look(&mut rhythm);
+            assert_eq!(client.history.speaks_like_http(), shown, "{size} {at_once}");
+        }
+    }
+
+    #[test]
+    fn a_small_message_after_an_answer_is_none_of_http_unless_leave_was_given_to_send_it() {
+        for (answer, shown) in [(170, false), (25, true)] {
+            let mut rhythm = known_listener();
+            let mut client = Client::connects(5000);
+            client.look(&mut rhythm);
+            client.exchange(80, 8, 170, &mut rhythm);
+            client.exchange(80, 8, answer, &mut rhythm);
+            client.exchange(9, 8, 170, &mut rhythm);
+            assert_eq!(client.history.speaks_like_http(), shown, "after {answer} bytes");
+        }
+    }
+
+    #[test]
     fn a_connection_kept_through_many_exchanges_is_idle_two_seconds_after_the_usual_sleep() {
         let mut rhythm = Rhythm::default();
         let mut client = Client::kept(5000, 20);

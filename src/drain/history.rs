@@ -87,6 +87,8 @@ pub(super) struct History {
     /// The client sent more while its request was open, as in HTTP/2: an answer may be to either,
     /// and another may still come.
     overlapped: bool,
+    /// The client has sent messages, as large as requests of HTTP/1, after the app had sent one.
+    alternates: bool,
     /// It has sent requests that are too small for HTTP/1, and got answers: so several may be in
     /// flight, as in HTTP/2.
     brief: bool,
@@ -155,6 +157,13 @@ impl History {
         let rested = last.info.received_ago.min(last.info.sent_ago) >= REST;
         let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
         self.brief |= rested && came == 1 && went > 0 && is_housekeeping(asked);
+        let is_message = came > 0 && asked > BRIEF.saturating_mul(came.into());
+        let is_next = match last.speaker {
+            Speaker::Server | Speaker::Either => true,
+            Speaker::Client => went > 0,
+            Speaker::Nobody => false,
+        };
+        self.alternates |= is_message && is_next;
         match last.speaker {
             Speaker::Server if came > 0 => self.asked_again(now, sample, info, &last, rhythm),
             Speaker::Server => self.answer_goes_on(now, info, &last, rhythm),
@@ -420,7 +429,7 @@ impl History {
     /// Requests on it were answered in sight, were long enough for HTTP/1, and it never rested with
     /// an open request.
     pub(super) fn speaks_like_http(&self) -> bool {
-        let has_asked = self.completed > 0 || !is_brief(self.last_asked());
+        let has_asked = self.alternates || !is_brief(self.last_asked());
         has_asked && !self.brief && self.open_rests == 0
     }
 

@@ -11,8 +11,11 @@
 //! [SO_COOKIE in socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
 
 use std::fmt;
+use std::fs;
+use std::io::ErrorKind::NotFound;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::{aside, describe};
@@ -33,6 +36,10 @@ sockopt_impl!(
     /// Holds back what does not fill a segment
     /// ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
     Cork, Both, libc::IPPROTO_TCP, libc::TCP_CORK, bool);
+sockopt_impl!(
+    /// The kernel acknowledges at once, and does not wait for an answer to do it with
+    /// ([tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
+    QuickAck, GetOnly, libc::IPPROTO_TCP, libc::TCP_QUICKACK, bool);
 
 /// Why a socket cannot be had, or an act on it not be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +145,11 @@ pub struct Tail {
     pub received_ago: Duration,
     /// Since data was last sent.
     pub sent_ago: Duration,
+    /// Both share a tick, and nothing was sent for what was received: a kernel that has answered
+    /// within 40 ms takes the connection for an interactive one, and shows it as one without
+    /// [`QuickAck`]; it takes that back when it has to acknowledge data by itself
+    /// (tcp_event_data_sent and tcp_delack_timer_handler in net/ipv4).
+    pub unreplied: bool,
 }
 
 /// The app's own socket, for as short a time as possible: see above.
@@ -167,7 +179,10 @@ impl Duplicate {
         };
         Errno::result(asked).map_err(Failure::of)?;
         let info = info.get(..length as usize).unwrap_or_default();
-        tail(info, u32::try_from(unread).unwrap_or(0)).ok_or(Failure::Refused(Errno::ENOSYS))
+        let tail = tail(info, u32::try_from(unread).unwrap_or(0)).ok_or(Failure::Refused(Errno::ENOSYS))?;
+        let is_tie = tail.received > 0 && tail.received_ago == tail.sent_ago;
+        let unreplied = is_tie && marks_replies() && getsockopt(&*self.0, QuickAck).unwrap_or(false);
+        Ok(Tail { unreplied, ..tail })
     }
 
     /// Whether its close may sleep: of a socket that lingers, or of what is no socket, such as a
@@ -251,6 +266,21 @@ fn tail(info: &[u8], unread: u32) -> Option<Tail> {
         written: sent.wrapping_sub(sent_again).wrapping_add(held.into()),
         received_ago: ago(52)?,
         sent_ago: ago(44)?,
+        unreplied: false,
+    })
+}
+
+/// Whether one answer makes a connection an interactive one: since Linux 5.19 (6.0 here), unless the setting
+/// of Linux 6.7 says otherwise. Linux 5.1 wanted three.
+fn marks_replies() -> bool {
+    static MARKS: OnceLock<bool> = OnceLock::new();
+    *MARKS.get_or_init(|| {
+        let is_new = fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| {
+            let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
+            numbers.next() >= Some(6)
+        });
+        let threshold = fs::read_to_string("/proc/sys/net/ipv4/tcp_pingpong_thresh");
+        is_new && threshold.map_or_else(|error| error.kind() == NotFound, |count| count.trim() == "1")
     })
 }
 
@@ -361,6 +391,41 @@ mod tests {
 
     fn linger_for(socket: &TcpStream, seconds: i32) {
         setsockopt(socket, Linger, &libc::linger { l_onoff: 1, l_linger: seconds }).unwrap();
+    }
+
+    /// Asks and is answered, so soon that both may share a tick, and asks again if it is to.
+    fn exchange(server: &mut TcpStream, client: &mut TcpStream, again: bool) {
+        let mut buffer = [0; 16];
+        client.write_all(b"question").unwrap();
+        server.read_exact(&mut buffer[..8]).unwrap();
+        server.write_all(b"answer").unwrap();
+        client.read_exact(&mut buffer[..6]).unwrap();
+        if again {
+            client.write_all(b"question").unwrap();
+            server.read_exact(&mut buffer[..8]).unwrap();
+        }
+    }
+
+    #[test]
+    fn of_a_question_and_an_answer_in_one_tick_it_is_known_which_was_last() {
+        if !marks_replies() {
+            return;
+        }
+        for again in [false, true] {
+            let mut seen = vec![];
+            // Some are at the end of a tick.
+            while seen.len() < 5 {
+                let (mut server, mut client, duplicate) = connected();
+                exchange(&mut server, &mut client, again);
+                // By then the kernel has acknowledged it.
+                std::thread::sleep(Duration::from_millis(300));
+                let tail = duplicate.look().unwrap();
+                if tail.received_ago == tail.sent_ago {
+                    seen.push(tail.unreplied);
+                }
+            }
+            assert_eq!(seen, [again; 5]);
+        }
     }
 
     /// As when the app closes a connection that is watched for a request.

@@ -31,7 +31,7 @@ const WAITS: Stop = Stop { pre_stop: Duration::from_secs(5), close: |_| CloseSet
 pub type States = &'static [(&'static str, &'static str, u64)];
 
 /// Held until the drain timeout: nothing tells it from a request.
-const UNTIL_TIMEOUT: u64 = u64::MAX;
+pub const UNTIL_TIMEOUT: u64 = u64::MAX;
 
 const PYTHON: States = &[
     ("get:/fast", "plain", 2),

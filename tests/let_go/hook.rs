@@ -174,7 +174,7 @@ pub fn stop_by_hook(app: &str, below: &[&str]) -> Option<String> {
     endpoints.join(8001);
     let load = Pinned::start(&endpoints, &Habit::ALL);
     let adieu = Init::Adieu.path();
-    let hook = [adieu.to_str().expect("a path"), "--wait", "--pre-stop", "2s", "--grace", "30s", "-v"];
+    let hook = [adieu.to_str().expect("a path"), "--wait", "--pre-stop", "3s", "--grace", "30s", "-v"];
     let (mut said, mut times) = (String::new(), vec![]);
     for port in [8002, 8003] {
         let next = Container::start(app, port, below);

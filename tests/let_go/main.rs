@@ -31,9 +31,9 @@ use harness::seccomp::Refused;
 use harness::{Init, Launch, WATCHDOG};
 use pinned::{Endpoints, Habit, Pinned};
 
-/// Given to adieu, so that a stop does not take longer than its test needs; half of a second is
-/// enough to see a request line.
-const PRE_STOP: Duration = Duration::from_secs(2);
+/// Given to adieu, so that a stop does not take longer than its test needs. Within it, every client
+/// asks again, which shows that it speaks HTTP/1.
+const PRE_STOP: Duration = Duration::from_secs(3);
 
 /// A stop that takes longer than this hangs: it is longer than the grace.
 const HANGS: Duration = Duration::from_secs(60);
@@ -125,7 +125,7 @@ fn stop_thrice(app: &str) -> Option<String> {
 fn stop_under(app: &str, habits: &[Habit]) -> Option<String> {
     net::enter();
     let start = |port: u16| {
-        let options = ["-v", "--pre-stop", "2s", "--grace", "30s"].map(String::from);
+        let options = ["-v", "--pre-stop", "3s", "--grace", "30s"].map(String::from);
         let server = apps::App::named(app).start(Init::Adieu, &options, port, &[]);
         wait_until_it_serves(app, &server);
         server

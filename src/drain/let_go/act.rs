@@ -49,7 +49,7 @@ pub(in crate::drain) struct Candidate {
     /// The client has sent a request that is not answered.
     pub awaited: bool,
     pub last_data: LastData,
-    /// Requests and answers have alternated in sight, as in HTTP/1.
+    /// Requests and answers have alternated in sight, as large as in HTTP/1.
     pub exchanges: bool,
     /// Since data last came or went.
     pub silent: Duration,

@@ -398,12 +398,13 @@ impl Watched {
         watched
     }
 
-    /// Unless a look at all connections knows who sent last, the doubt stays.
+    /// Unless the socket, or a look at all connections, knows who sent last, the doubt stays.
     fn settle_doubt(&mut self, hints: &ConnectionHints) {
         if !self.in_doubt || self.moved {
             return;
         }
-        match hints.last_speaker(&self.seen) {
+        let unreplied = self.seen.unreplied.then_some(Speaker::Client);
+        match unreplied.unwrap_or_else(|| hints.last_speaker(&self.seen)) {
             Speaker::Client => self.in_doubt = false,
             Speaker::Server => (self.in_doubt, self.asked) = (false, false),
             Speaker::Nobody | Speaker::Either => {}

@@ -1,7 +1,8 @@
 //! Which connections may be closed: those that are known to speak HTTP/1. A session of SQL or SMTP
-//! looks answered between any two commands, and HTTP/2 and websockets between any two frames.
-//! HTTP/1 is known from a request line that was seen unread, from a readiness check over http, or
-//! because the port was named. Pure.
+//! looks answered between any two commands, and HTTP/2 and websockets between any two frames. That a
+//! port speaks HTTP/1 is known from a request line that was seen unread, from a readiness check over
+//! http, or because the user named it; and since it may speak something else as well, a connection
+//! must have shown a request line itself, or what looks like exchanges of HTTP/1. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -105,8 +106,7 @@ impl Knowledge {
         self.named.contains(&port) || self.http1.contains_key(&port)
     }
 
-    /// Whether this very connection, at rest, is known to speak HTTP/1: a websocket or HTTP/2 that
-    /// was opened before the stop looks the same.
+    /// Whether this very connection is known to speak HTTP/1, whatever its exchanges look like.
     pub(super) fn is_shown(&self, cookie: u64, port: u16) -> bool {
         self.asked.contains(&cookie) || self.only_named && self.named.contains(&port)
     }

@@ -10,7 +10,7 @@
 //! | corked | nothing for a second or more, and judged idle | shut for reading |
 //! | corked | the whole tail: request and answer seen, everything read and acknowledged, less than a segment held, standing still | shut for reading |
 //! | corked, where answers pause | the same, and of sizes of which other exchanges were complete and none paused | shut for reading |
-//! | the same, and where it is unknown if the client had asked | another tail that stands still | flush, stay corked |
+//! | the same, or where it is unknown if the client had asked | another tail that stands still | flush, stay corked |
 //! | corked | exactly a 100-continue held | flush, stay corked |
 //! | corked | data without a request; a tail that grows on; a request before the answer has left | uncork, try again later, but not often |
 //! | corked | a request that is too short; answers that escape | uncork, leave alone |
@@ -119,8 +119,8 @@ impl fmt::Display for AttemptEnd {
     }
 }
 
-/// Who sent last, by the evidence of a look at all connections, which may know it where the kernel's
-/// clocks do not tell: with these counters.
+/// Who sent last, when the counters stood like this: by the evidence of a look at all connections,
+/// which may know it where the kernel's clocks do not tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::drain) struct LastData {
     pub by: Speaker,

@@ -1,7 +1,7 @@
 //! Which connections may be closed: those that are known to speak HTTP/1. A session of SQL or SMTP
-//! looks answered between any two commands, and HTTP/2 and websockets between any two frames. That a
-//! port speaks HTTP/1 is known from a request line that was seen unread, from a readiness check over
-//! http, or because the user named it; and since it may speak something else as well, a connection
+//! looks answered between any two commands, and HTTP/2 and websockets between any two frames. That
+//! a port speaks HTTP/1 is known from a request line that was seen unread, from a readiness check
+//! over http, or because the user named it. It may speak something else as well: so a connection
 //! must have shown a request line itself, or what looks like exchanges of HTTP/1. Pure.
 
 use std::collections::{HashMap, HashSet};

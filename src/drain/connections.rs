@@ -70,10 +70,11 @@ pub(super) struct Connections {
     look: u64,
     /// By local port.
     rhythms: HashMap<u16, Rhythm>,
-    /// Since the last tally: requests on connections that have been there for long, and connections
-    /// that brought their first.
+    /// Since the last look at all: requests on connections that have been there for long, and
+    /// connections that brought their first.
     came: u32,
     newcomers: u32,
+    /// Since the last tally.
     answered: u32,
     closed: u32,
 }
@@ -205,8 +206,17 @@ impl Connections {
         (self.answered, self.closed) = (answered, closed);
     }
 
-    /// Sums up, and starts new counts.
+    /// Sums up a look at all connections, and starts new counts.
     pub(super) fn tally(&mut self, now: Moment) -> LookTotals {
+        let mut tally = self.tally_busy(now);
+        tally.traffic.came = std::mem::take(&mut self.came);
+        tally.traffic.newcomers = std::mem::take(&mut self.newcomers);
+        tally
+    }
+
+    /// Sums up a look at the busy ones. Requests and connections that came are counted on, since
+    /// only a look at all leads to a verdict.
+    pub(super) fn tally_busy(&mut self, now: Moment) -> LookTotals {
         let mut tally = LookTotals { connections: self.known.len(), ..LookTotals::default() };
         for known in self.known.values().filter(|known| known.evidence.in_flight()) {
             let port = known.connection.id.local.port();
@@ -220,8 +230,6 @@ impl Connections {
                 tally.traffic.slow = tally.traffic.slow.saturating_add(still.into());
             }
         }
-        tally.traffic.came = std::mem::take(&mut self.came);
-        tally.traffic.newcomers = std::mem::take(&mut self.newcomers);
         tally.answered = std::mem::take(&mut self.answered);
         tally.closed = std::mem::take(&mut self.closed);
         tally
@@ -353,6 +361,21 @@ mod tests {
         let ties: Vec<_> =
             (1..=6).map(|n| (50, 50, [40 + n, 40 + 2 * n], [3200 + 80 * u64::from(n), 9000])).collect();
         assert_eq!(answered(&ties, false), 4, "not the first, from before, nor the last, which may be open");
+    }
+
+    #[test]
+    fn new_connections_that_a_look_at_the_busy_ones_has_seen_are_counted_at_the_next_look_at_all() {
+        let mut connections = Connections::new(PATIENCE);
+        connections.begin_look();
+        connections.begin_look();
+        let mut silent = sample(7, 80, 100, 100, 0);
+        connections.enter(at(1), &silent, Reading::Unknown);
+        assert_eq!(connections.tally(at(1)).traffic.newcomers, 0);
+        silent.sample.info.as_mut().unwrap().data_in = 1;
+        connections.enter(at(2), &silent, Reading::Unknown);
+        assert_eq!(connections.tally_busy(at(2)).traffic.newcomers, 0);
+        assert_eq!(connections.tally(at(3)).traffic.newcomers, 1);
+        assert_eq!(connections.tally(at(4)).traffic.newcomers, 0);
     }
 
     #[test]

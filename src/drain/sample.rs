@@ -172,7 +172,7 @@ impl Sampler {
             }
         }
         self.busy = still;
-        self.last.tally = self.connections.tally(now);
+        self.last.tally = self.connections.tally_busy(now);
         Ok(&self.last)
     }
 

@@ -34,7 +34,8 @@ impl App {
             let file = format!("{name}.conf");
             let own = Self::named("nginx");
             let command = own.command.iter().map(|word| word.replace("nginx.conf", &file));
-            return Self { command: command.collect(), templates: vec![ours(&file)], ..own };
+            let templates = vec![ours(&file), "nginx/page.txt".into()];
+            return Self { command: command.collect(), templates, ..own };
         }
         if let Some(name) = name.strip_suffix("-ipv6") {
             let own = Self::named(name);

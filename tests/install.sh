@@ -11,6 +11,7 @@ PACKAGES="$PACKAGES haproxy nginx-light redis-server postgresql"
 # Debian's own unless others are there: NodeSource brings npm along, pyenv brings venv.
 command -v npm >/dev/null || PACKAGES="$PACKAGES nodejs npm"
 command -v java >/dev/null || PACKAGES="$PACKAGES default-jre-headless"
+command -v c++ >/dev/null || PACKAGES="$PACKAGES g++"
 python3 -c "import jsonschema" 2>/dev/null || PACKAGES="$PACKAGES python3-jsonschema"
 python3 -c "import ensurepip" 2>/dev/null || PACKAGES="$PACKAGES python3-venv"
 

@@ -777,6 +777,11 @@ fn a_quadlet_is_understood_and_its_notes_made() {
             "systemd kills podman after 20s, but the container has 30s",
         ]
     );
+    let by_podman =
+        text.replace("StopTimeout=30\nStopSignal=SIGINT", "PodmanArgs=--stop-timeout 25 --stop-signal=QUIT");
+    let by_podman = &parse(&by_podman).expect("a Quadlet")[0];
+    assert_eq!((by_podman.grace.as_secs(), by_podman.stop_signal as i32), (25, 3));
+    assert!(!said(by_podman).iter().any(|what| what.contains("PodmanArgs")), "{:?}", said(by_podman));
     // An env file may set --stop-on; without one, it is known that nothing sets it.
     let alone = &parse(&text.replace("EnvironmentFile=app.env\n", "")).expect("a Quadlet")[0];
     let asks = "the platform stops with INT, which is no stop request for adieu";

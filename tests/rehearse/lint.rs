@@ -397,7 +397,44 @@ fn the_program_of_a_base_image_is_known() {
     let arguments = "STOPSIGNAL SIGTERM\nCMD [\"-c\", \"max_connections=9\"]\n";
     assert_eq!(dockerfile("postgres:17", arguments), [(Rule::StopSignalWrong, 2)]);
     assert_eq!(dockerfile("php:8-cli", "STOPSIGNAL SIGTERM\n"), []);
+    assert_eq!(dockerfile("wordpress:6-fpm", "CMD [\"php-fpm\"]\n"), [], "its own image, too");
     assert_eq!(dockerfile("nginx:1.27", "STOPSIGNAL SIGTERM\nCMD [\"/app\"]\n"), []);
+}
+
+/// As in a Dockerfile, wherever an image is given no command.
+#[test]
+fn the_program_of_an_image_is_known() {
+    let signal_is_wrong = |name: &str, text: &str| {
+        let found = found_in(name, text);
+        found.iter().any(|(rule, _)| *rule == Rule::StopSignalWrong)
+    };
+    let compose = |more: &str| {
+        signal_is_wrong("compose.yaml", &format!("services: {{a: {{stop_signal: SIGTERM, {more}}}}}\n"))
+    };
+    assert!(compose("image: 'nginx:1.27'"));
+    assert!(compose("image: 'registry.example:5000/nginx:${TAG}'"));
+    assert!(compose("image: '${IMAGE:-php:8-fpm-alpine}'"));
+    assert!(compose("image: postgres, command: [-c, max_connections=9]"));
+    assert!(!compose("image: 'nginx:1.27', command: [/app]"));
+    assert!(!compose("image: 'nginx:1.27', build: ."), "that is only the name of what is built");
+    assert!(!compose("image: 'nginx:1.27', entrypoint: [/adieu, --]"), "adieu sends the right one");
+    assert!(!compose("image: 'nginx:1.27', environment: {ADIEU_GRACE: 10s}"));
+    assert!(!signal_is_wrong("compose.yaml", "services: {a: {image: nginx}}\n"), "its image sets QUIT");
+    let pod = |more: &str| {
+        let container = format!("{{name: a, lifecycle: {{stopSignal: SIGTERM}}, {more}}}");
+        signal_is_wrong("pod.yaml", &format!("kind: Pod\nspec: {{containers: [{container}]}}\n"))
+    };
+    assert!(pod("image: 'nginxinc/nginx-unprivileged:1.27'"));
+    assert!(pod("image: 'haproxy@sha256:0', args: [-f, /h.cfg]"));
+    assert!(!pod("image: nginx, command: [/app]"));
+    let quadlet = |line: &str| {
+        signal_is_wrong("a.container", &format!("[Container]\nImage=docker.io/library/nginx:1.27\n{line}\n"))
+    };
+    for line in ["StopSignal=SIGTERM", "PodmanArgs=--tty --stop-signal=TERM", "PodmanArgs=--stop-signal 15"] {
+        assert!(quadlet(line), "{line}");
+    }
+    assert!(!quadlet("PodmanArgs=--stop-signal=QUIT"));
+    assert!(!quadlet("StopSignal=SIGTERM\nExec=/app"));
 }
 
 #[test]

@@ -37,12 +37,19 @@ fn service(subject: ObjectRef, node: Node) -> Result<Service, (Position, String)
         hook: None,
         command: entrypoint.or(command).filter(|_| !all.is_empty()).map(|node| node.spot(all)),
         behind_entrypoint: entrypoint.is_none(),
+        image: image(node),
         env,
         hidden,
         more_env: node.get("env_file").is_some() || node.get("extends").is_some(),
         stop_signal: node.get("stop_signal").and_then(|node| Some(node.spot(fill(&node.text()?)?))),
         usual_signal: None,
     })
+}
+
+/// With `build`, it is only the name of what is built.
+fn image(node: Node) -> Option<String> {
+    let name = node.text_at("image").filter(|_| node.get("build").is_none())?;
+    Some(fill(&name).unwrap_or(name))
 }
 
 fn check_own(service: &Service, node: Node, findings: &mut Findings) {

@@ -1,12 +1,12 @@
 //! Dockerfiles: what the last stage, and the stages that it is built on, set for the start and stop
 //! of the container.
 
-use adieu::settings::{self, Platform};
+use adieu::settings::{Platform, Program};
 use adieu::signal::Signal;
 
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
-use super::service::{Service, base_name};
+use super::service::{Service, base_name, program_of_image};
 
 struct Instruction {
     name: String,
@@ -218,17 +218,7 @@ impl Stage {
             all.extend(self.command.iter().flat_map(|spot| spot.value.clone()));
         }
         let place = entrypoint.or(self.command.as_ref()).map_or(Position::line(self.line), |spot| spot.place);
-        if entrypoint.is_none() && all.first().is_none_or(|first| first.starts_with('-')) {
-            all.splice(..0, program_of_image(&self.base).map(str::to_owned));
-        }
-        // Some programs' official images set a STOPSIGNAL and an entry point.
-        let words: Vec<std::ffi::OsString> = all.iter().map(std::ffi::OsString::from).collect();
-        let image = self.base.rsplit('/').next().unwrap_or_default();
-        let image = image.split([':', '@']).next().unwrap_or_default().to_owned();
-        let named =
-            |name: &&str| image.starts_with(name) || image.starts_with("php") && name.starts_with("php");
-        let own_image = settings::program_of(&words).is_some_and(|program| program.names.iter().any(named));
-        Service {
+        let mut service = Service {
             subject,
             place,
             // An image can run on any platform.
@@ -238,23 +228,25 @@ impl Stage {
             hook: None,
             command: (!all.is_empty()).then(|| Spot::new(all, place)),
             behind_entrypoint: entrypoint.is_none() && self.base != "scratch",
+            image: Some(self.base.clone()),
             env: self.env.clone(),
             hidden: Vec::new(),
             more_env: false,
             stop_signal: self.stop_signal.clone(),
-            usual_signal: (!own_image).then_some(Signal::TERM),
-        }
+            usual_signal: None,
+        };
+        let own = service.program().is_some_and(|program| is_image_of(program, &self.base));
+        service.usual_signal = (!own).then_some(Signal::TERM);
+        service
     }
 }
 
-/// The program that an image of this name runs.
-fn program_of_image(image: &str) -> Option<&'static str> {
-    let image = image.split('@').next().unwrap_or_default();
-    let last = image.rsplit('/').next().unwrap_or_default();
-    let (name, tag) = last.split_once(':').unwrap_or((last, ""));
-    let known = ["nginx", "httpd", "haproxy", "postgres"];
-    let php = (name == "php" && tag.contains("fpm")).then_some("php-fpm");
-    php.or_else(|| known.into_iter().find(|known| *known == name))
+/// Whether the image is the program's own, which sets its STOPSIGNAL.
+fn is_image_of(program: &Program, image: &str) -> bool {
+    let image = image.rsplit('/').next().unwrap_or_default();
+    let named = |name: &&str| image.starts_with(name) || image.starts_with("php") && name.starts_with("php");
+    program.names.iter().any(named)
+        || program_of_image(image).is_some_and(|name| program.names.contains(&name))
 }
 
 fn check_health(service: &Service, stage: &Stage, findings: &mut Findings) {

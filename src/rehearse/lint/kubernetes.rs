@@ -162,6 +162,7 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
         hook: container.at("lifecycle.preStop").map(|node| node.spot(hook(node))),
         command: command.or(args).filter(|_| !all.is_empty()).map(|node| node.spot(all)),
         behind_entrypoint: command.is_none(),
+        image: container.text_at("image"),
         env,
         hidden,
         more_env: container.get("envFrom").is_some(),

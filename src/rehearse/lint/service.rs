@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adieu::lifecycle::{Schedule, Wait};
 use adieu::moment::show_duration;
-use adieu::settings::{self, Origin, Platform, Settings, Surroundings, Task, values};
+use adieu::settings::{self, Origin, Platform, Program, Settings, Surroundings, Task, values};
 use adieu::signal::Signal;
 
 use super::finding::{Findings, ObjectRef, Position, Spot};
@@ -28,6 +28,8 @@ pub(crate) struct Service {
     pub(crate) command: Option<Spot<Vec<String>>>,
     /// The image's entry point comes before these words, and is not known.
     pub(crate) behind_entrypoint: bool,
+    /// The image's name, when it is not built from here.
+    pub(crate) image: Option<String>,
     pub(crate) env: Vec<(String, Spot<String>)>,
     /// Variables whose value is not in the file.
     pub(crate) hidden: Vec<String>,
@@ -87,9 +89,36 @@ pub(crate) fn base_name(word: &str) -> String {
     Path::new(word).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// The program that an image of this name runs, when it is given no command.
+pub(crate) fn program_of_image(image: &str) -> Option<&'static str> {
+    let image = image.split('@').next().unwrap_or_default();
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let (name, tag) = last.split_once(':').unwrap_or((last, ""));
+    match name {
+        "php" | "wordpress" if tag.contains("fpm") => Some("php-fpm"),
+        "php" if tag.contains("apache") => Some("apache2"),
+        "nginx-unprivileged" => Some("nginx"),
+        "postgis" => Some("postgres"),
+        _ => ["nginx", "openresty", "httpd", "haproxy", "postgres"].into_iter().find(|known| *known == name),
+    }
+}
+
 impl Service {
     pub(crate) fn invocation(&self) -> Invocation {
         invocation(self.command.as_ref().map_or(&[], |command| &command.value))
+    }
+
+    /// The known program that the command starts, or the image without one.
+    pub(crate) fn program(&self) -> Option<&'static Program> {
+        let app = self.invocation().app;
+        let mut words = shell_line(&app).and_then(|(_, line)| started_by(line)).unwrap_or(app);
+        // The entry points of these images put their program in front of options.
+        if self.behind_entrypoint && words.first().is_none_or(|first| first.starts_with('-')) {
+            let program = self.image.as_deref().and_then(program_of_image);
+            words = program.into_iter().map(str::to_owned).collect();
+        }
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        settings::program_of(&words)
     }
 
     /// adieu is in the command, or one of its variables is set while the image's entry point is not
@@ -433,10 +462,7 @@ impl Service {
         if self.has_adieu() || self.hook_may_stop() {
             return;
         }
-        let app = self.invocation().app;
-        let words = shell_line(&app).and_then(|(_, line)| started_by(line)).unwrap_or(app);
-        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        let Some(program) = settings::program_of(&words) else { return };
+        let Some(program) = self.program() else { return };
         let Some(right) = program.asks.and_then(|name| name.parse::<Signal>().ok()) else { return };
         if signal == right || program.schedule.is_none() {
             return;

@@ -147,6 +147,7 @@ fn service(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
         hook: stop.first().map(|spot| Spot::new(PreStopHook::Other, spot.place)),
         command,
         behind_entrypoint: false,
+        image: None,
         env: unit.env("Service"),
         hidden: Vec::new(),
         // Without a limit by systemd, adieu's grace has nothing to match.
@@ -216,7 +217,7 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
     let (entrypoint, exec) = (own("Entrypoint"), own("Exec"));
     let mut all = entrypoint.as_ref().map(entrypoint_words).transpose()?.unwrap_or_default();
     all.extend(exec.as_ref().map(words).transpose()?.unwrap_or_default());
-    let stop_timeout = own("StopTimeout").or_else(|| podman_stop_timeout(unit));
+    let stop_timeout = own("StopTimeout").or_else(|| podman_option(unit, "--stop-timeout"));
     let grace = match stop_timeout {
         Some(spot) => {
             Some(Spot::new(values::duration(&spot.value).map_err(|why| (spot.place, why))?, spot.place))
@@ -236,10 +237,11 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
             .filter(|_| !all.is_empty())
             .map(|spot| Spot::new(all, spot.place)),
         behind_entrypoint: entrypoint.is_none(),
+        image: own("Image").map(|spot| spot.value),
         env: unit.env("Container"),
         hidden: Vec::new(),
         more_env: !unit.all("Container", "EnvironmentFile").is_empty(),
-        stop_signal: own("StopSignal"),
+        stop_signal: own("StopSignal").or_else(|| podman_option(unit, "--stop-signal")),
         usual_signal: None,
         subject,
     };
@@ -300,14 +302,16 @@ fn quadlet(unit: &Unit, subject: ObjectRef, findings: &mut Findings) -> Result<(
     Ok(())
 }
 
-/// `PodmanArgs=--stop-timeout=30`, which podman versions without StopTimeout need.
-fn podman_stop_timeout(unit: &Unit) -> Option<Spot<String>> {
+/// The value of an option in `PodmanArgs=--stop-timeout=30`: podman versions without StopTimeout and
+/// StopSignal need it.
+fn podman_option(unit: &Unit, name: &str) -> Option<Spot<String>> {
     let arguments = unit.all("Container", "PodmanArgs");
     arguments.iter().rev().find_map(|spot| {
         let words = shlex::split(&spot.value)?;
-        let place = words.iter().position(|word| word.starts_with("--stop-timeout"))?;
-        let given =
-            words[place].strip_prefix("--stop-timeout=").or(words.get(place + 1).map(String::as_str))?;
+        let given = words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix(name)? {
+            "" => words.get(place + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        })?;
         Some(Spot::new(given.to_owned(), spot.place))
     })
 }

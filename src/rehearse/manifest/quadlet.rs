@@ -52,11 +52,15 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     let (env, unread) = environment(&settings, sources)?;
     workload.set_env(env);
     workload.notes.extend(unread);
-    if let Some(timeout) = last("StopTimeout").map(str::to_owned).or_else(|| podman_argument(&settings)) {
+    if let Some(timeout) =
+        last("StopTimeout").map(str::to_owned).or_else(|| podman_option(&settings, "--stop-timeout"))
+    {
         workload.grace = values::duration(&timeout)?;
     }
-    if let Some(signal) = last("StopSignal") {
-        workload.stop_signal = signal_named(signal)?;
+    if let Some(signal) =
+        last("StopSignal").map(str::to_owned).or_else(|| podman_option(&settings, "--stop-signal"))
+    {
+        workload.stop_signal = signal_named(&signal)?;
     }
     workload.directory = last("WorkingDir").map(PathBuf::from);
     workload.user = user_and_group(last("User"), last("Group"));
@@ -84,11 +88,12 @@ fn note_rest(workload: &mut Workload, settings: &[(String, String)], service: &[
     name_rest(workload, "[Service]", &in_effect(service), &[&OF_SERVICE, &WITHOUT_EFFECT], &[]);
 }
 
-/// The options in PodmanArgs other than --stop-timeout.
+/// The options in PodmanArgs that are not honoured.
 fn podman_options(settings: &[(String, String)]) -> impl Iterator<Item = &str> {
     let words = all(settings, "PodmanArgs").flat_map(str::split_whitespace);
-    let options = words.filter(|word| word.starts_with('-') && !word.starts_with("--stop-timeout"));
-    options.map(|option| option.split('=').next().unwrap_or(option))
+    let options =
+        words.filter(|word| word.starts_with('-')).map(|word| word.split('=').next().unwrap_or(word));
+    options.filter(|option| !["--stop-timeout", "--stop-signal"].contains(option))
 }
 
 /// A JSON array, or one program.
@@ -99,11 +104,13 @@ fn entrypoint(value: &str) -> Result<Vec<String>, String> {
     split(value)
 }
 
-/// `PodmanArgs=--stop-timeout=30`, which podman versions without StopTimeout need.
-fn podman_argument(settings: &[(String, String)]) -> Option<String> {
-    let words: Vec<String> =
-        all(settings, "PodmanArgs").flat_map(str::split_whitespace).map(str::to_owned).collect();
-    let place = words.iter().position(|word| word.starts_with("--stop-timeout"))?;
-    let given = words[place].strip_prefix("--stop-timeout=").map(str::to_owned);
-    given.or_else(|| words.get(place + 1).cloned())
+/// The value of an option in `PodmanArgs=--stop-timeout=30`: podman versions without StopTimeout and
+/// StopSignal need it.
+fn podman_option(settings: &[(String, String)], name: &str) -> Option<String> {
+    let words: Vec<&str> = all(settings, "PodmanArgs").flat_map(str::split_whitespace).collect();
+    let given = words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix(name)? {
+        "" => words.get(place + 1).copied(),
+        rest => rest.strip_prefix('='),
+    });
+    given.map(str::to_owned)
 }

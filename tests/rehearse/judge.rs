@@ -741,6 +741,14 @@ fn a_unit_fills_in_its_variables_and_its_name() {
     let plain = &parse("[Service]\nExecStart=:/app $A %H %t/x\n").expect("a unit")[0];
     assert_eq!(plain.command, ["/app", "$A", "%H", "%t/x"]);
     assert_eq!(said(plain), ["not filled in: %H, %t"]);
+    // The word behind the program is its own name; lines may end as on Windows.
+    let named = &parse("[Service]\r\nExecStart=-@/usr/sbin/app app: \\\r\n  ; why\r\n  --port 80\r\n")
+        .expect("a unit")[0];
+    assert_eq!(named.command, ["/usr/sbin/app", "--port", "80"]);
+    assert_eq!(
+        said(named),
+        ["the program is not started under the name 'app:', which @ in ExecStart gives it"]
+    );
 }
 
 /// Its command is in a file that each instance brings.

@@ -437,6 +437,32 @@ fn the_program_of_an_image_is_known() {
     assert!(!quadlet("StopSignal=SIGTERM\nExec=/app"));
 }
 
+/// The rehearsal fills the same words in.
+#[test]
+fn a_unit_is_judged_with_its_variables_and_its_name_filled_in() {
+    let unit = |lines: &str| found_in("app@80.service", &format!("[Service]\nKillMode=mixed\n{lines}\n"));
+    let options = |value: &str| {
+        unit(&format!("Environment=\"OPTIONS={value}\"\nExecStart=/usr/bin/adieu $OPTIONS -- /app --port=%i"))
+    };
+    assert_eq!(options("--grace 90 --pre-stop 2s"), []);
+    assert_eq!(options("--grace 40s --pre-stop 50s"), [(Rule::SettingsRefused, 4)]);
+    assert_eq!(
+        unit("ExecStart=/usr/bin/adieu $NONE --grace 90 -- /app"),
+        [],
+        "it has no value, so it is no word"
+    );
+    let program =
+        "Environment=SERVER=/usr/sbin/nginx\nExecStart=-@/usr/bin/env web ${SERVER} -g 'daemon off;'";
+    assert_eq!(unit(program), []);
+    let shell = "ExecStart=/bin/sh -c '${START}; true'\nEnvironment=START=/app";
+    assert_eq!(unit(shell), [(Rule::ShellPidOne, 3)]);
+    // What its file sets is not known.
+    assert_eq!(unit("EnvironmentFile=/etc/default/app\nExecStart=/usr/bin/adieu $OPTIONS -- $COMMAND"), []);
+    let kill = "Environment=BY=/bin/kill\nExecStart=/app\nExecStop=/bin/env ${BY} $MAINPID";
+    assert_eq!(unit(kill), []);
+    assert_eq!(unit("ExecStart=/app\nExecStop=-/bin/kill -QUIT $MAINPID"), [(Rule::ExecStopReturns, 4)]);
+}
+
 #[test]
 fn a_probe_by_adieu_needs_a_health_address() {
     let unanswered = |name: &str, text: &str| {

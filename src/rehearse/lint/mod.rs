@@ -6,19 +6,24 @@
 mod cluster;
 mod compose;
 mod dockerfile;
+pub(crate) mod expand;
 pub mod finding;
 pub(crate) mod kubernetes;
 pub mod pages;
+mod quadlet;
 pub mod rules;
 mod service;
 pub mod show;
 mod unit;
+pub(crate) mod unit_file;
 pub(crate) mod yaml;
 
 use cluster::Cluster;
-use finding::{Finding, Findings, Position};
+use finding::{Finding, Findings, ObjectRef, Position};
 use rules::Rule;
+use service::base_name;
 pub(crate) use service::is_other_init;
+use unit_file::Unit;
 use yaml::Node;
 
 /// A file to check.
@@ -82,7 +87,7 @@ fn read(
         return dockerfile::read(name, text, findings);
     }
     if looks_like_unit(text) {
-        return unit::read(name, text, findings);
+        return read_unit(name, text, findings);
     }
     let documents =
         yaml::documents(text).map_err(|(line, why)| (Position::line(line), not_yaml(text, &why)))?;
@@ -108,6 +113,18 @@ fn read(
         Position::line(1),
         format!("{what}; a Kubernetes object has 'kind:', a compose file 'services:', a unit '[Service]'"),
     ))
+}
+
+fn read_unit(name: &str, text: &str, findings: &mut Findings) -> Result<(), (Position, String)> {
+    let unit = Unit::parse(text)?;
+    let subject = ObjectRef { file: name.to_owned(), object: base_name(name) };
+    if unit.has("Container") {
+        quadlet::read(&unit, subject, findings)
+    } else if unit.has("Service") {
+        unit::read(&unit, subject, findings)
+    } else {
+        Ok(())
+    }
 }
 
 /// The first line that is neither empty nor a comment is a section.

@@ -3,7 +3,6 @@
 //! has what they share.
 
 mod compose;
-mod expand;
 mod kubernetes;
 mod quadlet;
 mod systemd;

@@ -43,7 +43,7 @@ const NAMES_AND_LOGS: [&str; 13] = [
 const OF_SERVICE: [&str; 4] = ["KillMode", "TimeoutSec", "TimeoutStopSec", "Type"];
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
-    let settings = section(text, "[Container]");
+    let settings = section(text, "Container")?;
     let last = |key: &'static str| all(&settings, key).last();
     let mut words = last("Entrypoint").map_or(Ok(Vec::new()), entrypoint)?;
     words.extend(last("Exec").map_or(Ok(Vec::new()), split)?);
@@ -72,7 +72,7 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
             "to rehearse with an init: --init PATH",
         ));
     }
-    note_rest(&mut workload, &settings, &section(text, "[Service]"));
+    note_rest(&mut workload, &settings, &section(text, "Service")?);
     Ok(workload)
 }
 
@@ -104,8 +104,8 @@ fn entrypoint(value: &str) -> Result<Vec<String>, String> {
     split(value)
 }
 
-/// The value of an option in `PodmanArgs=--stop-timeout=30`: podman versions without StopTimeout and
-/// StopSignal need it.
+/// The value of an option in `PodmanArgs=--stop-timeout=30`, which podman versions without
+/// StopTimeout and StopSignal need.
 fn podman_option(settings: &[(String, String)], name: &str) -> Option<String> {
     let words: Vec<&str> = all(settings, "PodmanArgs").flat_map(str::split_whitespace).collect();
     let given = words.iter().enumerate().find_map(|(place, word)| match word.strip_prefix(name)? {

@@ -7,14 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ManifestSources;
-use super::expand::{self, Unfilled, UnitName};
 use super::variables::{self, Variables};
 use super::workload::{PreStart, Workload, name_rest, signal_named};
+use crate::lint::expand::{Unfilled, UnitName};
+use crate::lint::unit_file::{ExecLine, Unit};
 use crate::recording::ManifestNote;
 use adieu::settings::{Platform, values};
-
-/// The prefixes of a command that change how systemd starts it, systemd.service(5).
-const PREFIXES: [char; 5] = ['@', '-', ':', '+', '!'];
 
 /// What the rehearsal honours, and what it has a note of its own for; the lint judges KillMode.
 const HONOURED: [&str; 14] = [
@@ -77,16 +75,16 @@ pub(super) const WITHOUT_EFFECT: [&str; 25] = [
 
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
     let (mut unfilled, unit) = (Unfilled::default(), UnitName(sources.name));
-    let mut settings = section(text, "[Service]");
+    let mut settings = section(text, "Service")?;
     for (_, value) in settings.iter_mut().filter(|(key, _)| FILLED.contains(&key.as_str())) {
         *value = unit.specifiers(value, &mut unfilled);
     }
     let last = |key: &'static str| all(&settings, key).last();
     let start = last("ExecStart").ok_or("there is no ExecStart in [Service]")?;
     let (env, unread) = environment(&settings, sources)?;
-    let words = command(start, &env, sources, &mut unfilled)?;
+    let start = command(start, &env, sources, &mut unfilled)?;
     let name = last("SyslogIdentifier").unwrap_or("service").to_owned();
-    let mut workload = Workload::new(name, Platform::Systemd, words);
+    let mut workload = Workload::new(name, Platform::Systemd, start.words);
     workload.notes.extend(unread);
     if let Some(timeout) = last("TimeoutStopSec").or(last("TimeoutSec")) {
         workload.grace = seconds(timeout)?;
@@ -98,11 +96,19 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
     let directory = last("WorkingDirectory").map(|directory| directory.trim_start_matches('-'));
     workload.directory = directory.map(PathBuf::from);
     workload.user = user_and_group(last("User"), last("Group"));
-    workload.before = all(&settings, "ExecStartPre")
-        .map(|line| pre_start(line, &env, sources, &mut unfilled))
-        .collect::<Result<Vec<_>, _>>()?;
+    for line in all(&settings, "ExecStartPre") {
+        let ExecLine { words, may_fail, own_name: _ } = command(line, &env, sources, &mut unfilled)?;
+        let command = words.into_iter().map(OsString::from).collect();
+        workload.before.push(PreStart { command, may_fail });
+    }
     workload.set_env(env);
     note_unfilled(&mut workload, &unfilled);
+    if let Some(own_name) = start.own_name {
+        workload.notes.push(ManifestNote::new(
+            format!("the program is not started under the name '{own_name}', which @ in ExecStart gives it"),
+            "where the program looks at its own name, rehearse without @",
+        ));
+    }
     if last("Type") == Some("forking") {
         workload.notes.push(ManifestNote::new(
             "Type=forking lets the first process end at once, which the rehearsal takes for the end of the app",
@@ -138,34 +144,16 @@ pub(super) fn user_and_group(user: Option<&str>, group: Option<&str>) -> Option<
     Some(group.map_or_else(|| user.to_owned(), |group| format!("{user}:{group}")))
 }
 
-fn pre_start(
-    line: &str,
-    env: &Variables,
-    sources: &ManifestSources,
-    unfilled: &mut Unfilled,
-) -> Result<PreStart, String> {
-    let may_fail = prefixes(line).contains('-');
-    let words = command(line, env, sources, unfilled)?;
-    Ok(PreStart { command: words.into_iter().map(OsString::from).collect(), may_fail })
-}
-
-fn prefixes(line: &str) -> &str {
-    &line[..line.len() - line.trim_start_matches(PREFIXES).len()]
-}
-
-/// The words of a command line; a colon in front means that no variables are filled in.
+/// A command line with the unit's variables and those that are given.
 fn command(
     line: &str,
     env: &Variables,
     sources: &ManifestSources,
     unfilled: &mut Unfilled,
-) -> Result<Vec<String>, String> {
-    let words = split(line.trim_start_matches(PREFIXES))?;
-    if prefixes(line).contains(':') {
-        return Ok(words);
-    }
-    let all: Variables = env.iter().cloned().chain(sources.given.iter().cloned()).collect();
-    Ok(expand::variables(words, &all, unfilled))
+) -> Result<ExecLine, String> {
+    let all = || env.iter().chain(sources.given);
+    let value = |name: &str| all().filter(|(known, _)| known == name).last().map(|(_, value)| value.clone());
+    ExecLine::parse(line, &value, unfilled)
 }
 
 fn note_unfilled(workload: &mut Workload, unfilled: &Unfilled) {
@@ -209,27 +197,10 @@ pub(super) fn environment(
     Ok((env, notes))
 }
 
-/// The assignments of one section. A backslash at the end of a line continues it on the next,
-/// systemd.syntax(7). An empty value removes earlier ones, and all capabilities, systemd.exec(5).
-pub(super) fn section(text: &str, name: &str) -> Vec<(String, String)> {
-    let joined = text.replace("\\\n", " ");
-    let mut settings: Vec<(String, String)> = Vec::new();
-    let mut inside = false;
-    for line in joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
-    {
-        if line.starts_with('[') {
-            inside = line == name;
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| inside) {
-            let (key, value) = (key.trim(), value.trim());
-            if value.is_empty() {
-                settings.retain(|(name, _)| name != key);
-            }
-            if !value.is_empty() || key == "CapabilityBoundingSet" {
-                settings.push((key.to_owned(), value.to_owned()));
-            }
-        }
-    }
-    settings
+/// The assignments of one section.
+pub(super) fn section(text: &str, name: &str) -> Result<Vec<(String, String)>, String> {
+    let unit = Unit::parse(text).map_err(|(place, why)| format!("line {}: {why}", place.line))?;
+    Ok(unit.settings(name))
 }
 
 pub(super) fn all<'a>(settings: &'a [(String, String)], key: &'a str) -> impl Iterator<Item = &'a str> {

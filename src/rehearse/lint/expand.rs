@@ -3,18 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use super::variables::Variables;
-
 /// A unit's name, such as `app@blue.service`.
-pub(super) struct UnitName<'a>(pub(super) &'a str);
+pub(crate) struct UnitName<'a>(pub(crate) &'a str);
 
 /// What was not filled in.
 #[derive(Default)]
-pub(super) struct Unfilled {
+pub(crate) struct Unfilled {
     /// Specifiers that are left as they stand.
-    pub(super) specifiers: BTreeSet<String>,
+    pub(crate) specifiers: BTreeSet<String>,
     /// Variables without a value, which systemd takes as empty.
-    pub(super) variables: BTreeSet<String>,
+    pub(crate) variables: BTreeSet<String>,
 }
 
 impl UnitName<'_> {
@@ -48,7 +46,7 @@ impl UnitName<'_> {
     }
 
     /// Fills in the specifiers that the name gives.
-    pub(super) fn specifiers(&self, text: &str, unfilled: &mut Unfilled) -> String {
+    pub(crate) fn specifiers(&self, text: &str, unfilled: &mut Unfilled) -> String {
         let (mut out, mut letters) = (String::new(), text.chars());
         while let Some(letter) = letters.next() {
             let named = if letter == '%' { letters.next() } else { None };
@@ -81,10 +79,13 @@ fn unescape(text: &str) -> Option<String> {
 
 /// Fills variables into the words of a command line, except the program's: a word `$A` becomes the
 /// words of its value, `${A}` its value anywhere in a word, and `$$` a dollar sign.
-pub(super) fn variables(words: Vec<String>, env: &Variables, unfilled: &mut Unfilled) -> Vec<String> {
+pub(super) fn variables(
+    words: Vec<String>,
+    value: &dyn Fn(&str) -> Option<String>,
+    unfilled: &mut Unfilled,
+) -> Vec<String> {
     let mut value = |name: &str| {
-        let found = env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        found.unwrap_or_else(|| {
+        value(name).unwrap_or_else(|| {
             unfilled.variables.insert(name.to_owned());
             String::new()
         })

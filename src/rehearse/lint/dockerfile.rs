@@ -4,9 +4,10 @@
 use adieu::settings::{Platform, Program};
 use adieu::signal::Signal;
 
+use super::command::{base_name, program_of_image};
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
-use super::service::{Service, base_name, program_of_image};
+use super::service::Service;
 
 struct Instruction {
     name: String,

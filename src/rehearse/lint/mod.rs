@@ -4,6 +4,7 @@
 //! table, `rules`.
 
 mod cluster;
+mod command;
 mod compose;
 mod dockerfile;
 pub(crate) mod expand;
@@ -19,10 +20,10 @@ pub(crate) mod unit_file;
 pub(crate) mod yaml;
 
 use cluster::Cluster;
+use command::base_name;
+pub(crate) use command::is_other_init;
 use finding::{Finding, Findings, ObjectRef, Position};
 use rules::Rule;
-use service::base_name;
-pub(crate) use service::is_other_init;
 use unit_file::Unit;
 use yaml::Node;
 

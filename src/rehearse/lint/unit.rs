@@ -5,10 +5,11 @@ use std::time::Duration;
 use adieu::settings::{Platform, values};
 use adieu::signal::Signal;
 
+use super::command::base_name;
 use super::expand::{Unfilled, UnitName};
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::{Rule, Severity};
-use super::service::{PreStopHook, Service, base_name};
+use super::service::{PreStopHook, Service};
 use super::unit_file::{ExecLine, Unit};
 
 /// systemd's default: DefaultTimeoutStopSec of systemd-system.conf(5).

@@ -152,7 +152,7 @@ fn command(
     unfilled: &mut Unfilled,
 ) -> Result<ExecLine, String> {
     let all = || env.iter().chain(sources.given);
-    let value = |name: &str| all().filter(|(known, _)| known == name).last().map(|(_, value)| value.clone());
+    let value = |name: &str| all().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     ExecLine::parse(line, &value, unfilled)
 }
 

@@ -1,0 +1,256 @@
+//! Kubernetes objects, one at a time: what they set for a stop. `cluster` checks what needs several
+//! objects.
+
+mod caps;
+mod probes;
+
+use std::time::Duration;
+
+use adieu::settings::{Platform, values};
+
+use super::cluster::{Cluster, Disruption, Route, Scaler, WorkloadObject};
+use super::finding::{Findings, ObjectRef, Spot};
+use super::service::{PreStopHook, Service};
+use super::yaml::Node;
+
+/// Collects the Services, which may stand after the pods that they send requests to.
+pub(crate) fn read_routes(object: Node, cluster: &mut Cluster) {
+    for item in object.items_at("items") {
+        read_routes(item, cluster);
+    }
+    if object.text_at("kind").as_deref() != Some("Service") {
+        return;
+    }
+    // Without a target port, the port itself is meant.
+    let target = |port: Node| port.get("targetPort").or_else(|| port.get("port"))?.number();
+    cluster.routes.push(Route {
+        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
+        selector: labels(object.at("spec.selector")),
+        ports: object.items_at("spec.ports").into_iter().filter_map(target).collect(),
+    });
+}
+
+/// Collects what an object sets, and checks what needs no other object.
+pub(crate) fn read(file: &str, object: Node, cluster: &mut Cluster, findings: &mut Findings) {
+    let kind = object.text_at("kind").unwrap_or_default();
+    if kind.ends_with("List") && object.get("items").is_some() {
+        for item in object.items_at("items") {
+            read(file, item, cluster, findings);
+        }
+        return;
+    }
+    let subject = ObjectRef { file: file.to_owned(), object: title(object) };
+    caps::read(&kind, object, &subject, cluster);
+    match kind.as_str() {
+        "PodDisruptionBudget" => cluster.budgets.push(budget(object, subject)),
+        "HorizontalPodAutoscaler" => cluster.scalers.extend(scaler(object)),
+        _ => pods(&kind, object, &subject, cluster, findings),
+    }
+}
+
+/// `Deployment my-app`
+fn title(object: Node) -> String {
+    let text = |path: &str| object.text_at(path).unwrap_or_default();
+    format!("{} {}", text("kind"), text("metadata.name")).trim().to_owned()
+}
+
+/// The name of a container in findings: `Deployment my-app, container web`.
+pub(crate) fn object_name(object: Node, container: Node) -> String {
+    container_name(&title(object), container)
+}
+
+fn container_name(title: &str, container: Node) -> String {
+    format!("{title}, container {}", container.text_at("name").unwrap_or_default())
+}
+
+fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
+    let (template, pod) = match kind {
+        "Pod" => (Some(object), object.get("spec")),
+        "CronJob" => {
+            (object.at("spec.jobTemplate.spec.template"), object.at("spec.jobTemplate.spec.template.spec"))
+        }
+        _ => (object.at("spec.template"), object.at("spec.template.spec")),
+    };
+    let (Some(template), Some(pod)) = (template, pod.filter(|pod| pod.get("containers").is_some())) else {
+        return;
+    };
+    let namespace = object.text_at("metadata.namespace").unwrap_or_default();
+    let labels = labels(template.at("metadata.labels"));
+    let serves = !["Job", "CronJob"].contains(&kind);
+    let containers = pod.items_at("containers");
+    let beside = cluster.routes_beside(&namespace, &labels, &declared_ports(&containers));
+    // `ports` may be left out. Nothing tells then which container listens; mostly it is the first.
+    let unnamed = containers.iter().position(|container| beside && !has_ports(*container));
+    let mut routed = false;
+    for sidecar in pod.items_at("initContainers").into_iter().filter(|one| is_sidecar(*one)) {
+        // The kubelet stops it after the containers, so it needs no delay of its own.
+        let service = service(subject, pod, sidecar);
+        service.check(findings);
+        caps::check_probes(&service, sidecar, findings);
+        probes::check(&service, sidecar, findings);
+    }
+    for (place, container) in containers.into_iter().enumerate() {
+        let service = service(subject, pod, container);
+        service.check(findings);
+        caps::check_probes(&service, container, findings);
+        if serves && (has_ports(container) || unnamed == Some(place)) {
+            routed = true;
+            probes::check_routing(&service, pod, container, findings);
+        }
+        probes::check(&service, container, findings);
+    }
+    let grace = pod.get("terminationGracePeriodSeconds");
+    cluster.workloads.push(WorkloadObject {
+        subject: subject.clone(),
+        kind: kind.to_owned(),
+        name: object.text_at("metadata.name").unwrap_or_default(),
+        namespace,
+        place: object.place(),
+        labels,
+        replicas: object.at("spec.replicas").and_then(|node| Some(node.spot(node.number()?))),
+        strategy: object.at("spec.strategy.type").and_then(|node| Some(node.spot(node.text()?))),
+        unavailable: [
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            "spec.updateStrategy.rollingUpdate.maxUnavailable",
+        ]
+        .into_iter()
+        .find_map(|path| object.at(path))
+        .and_then(|node| Some(node.spot(node.text()?))),
+        grace: grace
+            .and_then(|node| Some(node.spot(Duration::from_secs(node.number()?))))
+            .unwrap_or_else(|| pod.spot(Platform::Kubernetes.grace())),
+        routed,
+    });
+}
+
+fn labels(node: Option<Node>) -> Vec<(String, String)> {
+    let entries = node.map(Node::entries).unwrap_or_default();
+    entries.into_iter().filter_map(|(name, value)| Some((name, value.text()?))).collect()
+}
+
+/// An init container that runs beside the containers.
+fn is_sidecar(container: Node) -> bool {
+    container.text_at("restartPolicy").as_deref() == Some("Always")
+}
+
+fn declared_ports(containers: &[Node]) -> Vec<u64> {
+    let ports = containers.iter().flat_map(|container| container.items_at("ports"));
+    ports.filter_map(|port| port.number_at("containerPort")).collect()
+}
+
+fn has_ports(container: Node) -> bool {
+    !container.items_at("ports").is_empty()
+}
+
+fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
+    let (env, hidden) = env(container);
+    let fill = |word: String| {
+        env.iter().fold(word, |word, (name, spot)| word.replace(&format!("$({name})"), &spot.value))
+    };
+    let (command, args) = (container.get("command"), container.get("args"));
+    let words = |node: Option<Node>| node.map(Node::texts).unwrap_or_default().into_iter().map(fill);
+    let all: Vec<String> = words(command).chain(words(args)).collect();
+    let grace = pod.get("terminationGracePeriodSeconds");
+    Service {
+        subject: ObjectRef { file: subject.file.clone(), object: container_name(&subject.object, container) },
+        place: container.place(),
+        platform: Platform::Kubernetes,
+        grace: grace.and_then(|node| Some(node.spot(Duration::from_secs(node.number()?)))),
+        grace_key: "terminationGracePeriodSeconds",
+        hook: container.at("lifecycle.preStop").map(|node| node.spot(hook(node))),
+        command: command.or(args).filter(|_| !all.is_empty()).map(|node| node.spot(all)),
+        behind_entrypoint: command.is_none(),
+        image: container.text_at("image"),
+        env,
+        hidden,
+        more_env: container.get("envFrom").is_some(),
+        stop_signal: container.at("lifecycle.stopSignal").and_then(|node| Some(node.spot(node.text()?))),
+        usual_signal: None,
+    }
+}
+
+/// The variables with a value here, and the names of the others; `envFrom` may add any.
+fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
+    let (mut env, mut hidden) = (Vec::new(), Vec::new());
+    for entry in container.items_at("env") {
+        let Some(name) = entry.text_at("name") else { continue };
+        match entry.get("value").and_then(|node| Some(node.spot(node.text()?))) {
+            Some(spot) => env.push((name, spot)),
+            None => hidden.push(name),
+        }
+    }
+    (env, hidden)
+}
+
+/// The `sleep` action, `sleep N` with or without a shell, and adieu's own `--wait`.
+fn hook(node: Node) -> PreStopHook {
+    if let Some(seconds) = node.number_at("sleep.seconds") {
+        return PreStopHook::Sleep(Duration::from_secs(seconds));
+    }
+    let words = node.at("exec.command").map(Node::texts).unwrap_or_default();
+    let (line, rest) = match words.as_slice() {
+        [shell, flag, line] if shell.ends_with("sh") && flag.ends_with('c') => first_command(line),
+        words => (words.join(" "), false),
+    };
+    let parts: Vec<&str> = line.split_whitespace().collect();
+    match parts.as_slice() {
+        [sleep, time] if sleep.rsplit('/').next() == Some("sleep") => match values::duration(time) {
+            Ok(time) if rest => PreStopHook::SleepFirst(time),
+            Ok(time) => PreStopHook::Sleep(time),
+            Err(_) => PreStopHook::Other,
+        },
+        [adieu, rest @ ..] if adieu.rsplit('/').next() == Some("adieu") && rest.contains(&"--wait") => {
+            PreStopHook::Wait
+        }
+        _ => PreStopHook::Other,
+    }
+}
+
+/// The first command of a shell's line, and whether more follows. The shell does not wait for a
+/// command before a single `&`, so that one is not taken apart.
+fn first_command(line: &str) -> (String, bool) {
+    let ends = [";", "&&", "||", "\n"].iter().filter_map(|end| line.find(end));
+    match ends.min().map(|end| line.split_at(end)) {
+        Some((first, rest)) => {
+            let more = !rest.trim_start_matches([';', '\n', ' ']).is_empty();
+            (first.trim().to_owned(), more)
+        }
+        None => (line.to_owned(), false),
+    }
+}
+
+/// A probe's port may be a name that the container declares.
+pub(crate) fn port_number(port: Node, container: Node) -> Option<u64> {
+    if let Some(number) = port.number() {
+        return Some(number);
+    }
+    let name = port.text()?;
+    let ports = container.items_at("ports");
+    ports.into_iter().find(|entry| entry.text_at("name").as_ref() == Some(&name))?.number_at("containerPort")
+}
+
+fn budget(object: Node, subject: ObjectRef) -> Disruption {
+    let spec = object.get("spec");
+    let text = |key: &str| {
+        let node = spec?.get(key)?;
+        Some(node.spot(node.text()?))
+    };
+    Disruption {
+        subject,
+        place: object.place(),
+        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
+        selector: labels(object.at("spec.selector.matchLabels")),
+        expressions: object.at("spec.selector.matchExpressions").is_some(),
+        min_available: text("minAvailable"),
+        max_unavailable: text("maxUnavailable"),
+    }
+}
+
+fn scaler(object: Node) -> Option<Scaler> {
+    Some(Scaler {
+        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
+        kind: object.text_at("spec.scaleTargetRef.kind")?,
+        name: object.text_at("spec.scaleTargetRef.name")?,
+        least: object.number_at("spec.minReplicas").unwrap_or(1),
+    })
+}

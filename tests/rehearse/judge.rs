@@ -398,6 +398,7 @@ fn a_kubernetes_deployment_is_understood_and_its_notes_made() {
         said(&shop),
         [
             "the value of SECRET is not in the manifest",
+            "not run: container sidecar",
             "it has no number of replicas, which means one",
             "adieu plans with a grace of 30s (the default), but the platform kills 15s after the stop request, minus 10s for the preStop hook",
             "the preStop hook sleeps 10s, and then adieu's own pre-stop sleep takes 6s",
@@ -574,7 +575,7 @@ spec:
         [
             "not rehearsed of the securityContext: fsGroup, fsGroupChangePolicy",
             "not rehearsed of container web: tty, resources, volumeMounts, readinessProbe, newField",
-            "not rehearsed of the pod: hostNetwork, initContainers",
+            "not rehearsed of the pod: hostNetwork",
             "not rehearsed of lifecycle: preStart",
         ]
     );
@@ -595,6 +596,34 @@ services:
             "not rehearsed of [Service]: ExecStartPre",
         ]
     );
+}
+
+/// One container alone is rehearsed.
+#[test]
+fn what_a_manifest_starts_beside_the_app_is_named() {
+    let not_run = |text: &str| -> Vec<String> {
+        let workloads = parse(text).expect("a manifest");
+        let said = workloads.iter().flat_map(said);
+        said.filter(|line| line.starts_with("not run: ")).collect()
+    };
+    let pod = "
+kind: Pod
+spec:
+  initContainers: [{name: migrate, image: a}, {name: proxy, image: b, restartPolicy: Always}]
+  containers: [{name: web, command: [app]}, {name: cache, command: [redis]}]
+";
+    assert_eq!(
+        not_run(pod),
+        [
+            "not run: init container migrate, sidecar proxy, container cache",
+            "not run: init container migrate, sidecar proxy, container web",
+        ]
+    );
+    assert!(not_run("kind: Pod\nspec: {containers: [{name: web, command: [app]}]}\n").is_empty());
+    let list = "services: {web: {command: [app], stop_grace_period: 30s, depends_on: [db, cache]}}";
+    assert_eq!(not_run(list), ["not run: service db, service cache"]);
+    let mapping = list.replace("[db, cache]", "{db: {condition: service_healthy}}");
+    assert_eq!(not_run(&mapping), ["not run: service db"]);
 }
 
 /// More notes would hide what matters.
@@ -681,9 +710,9 @@ spec:
     let workloads = parse(text).expect("a manifest");
     let users: Vec<Option<&str>> = workloads.iter().map(|workload| workload.user.as_deref()).collect();
     assert_eq!(users, [Some("1000:50"), Some("7:50"), None]);
-    assert_eq!(said(&workloads[0]), ["not rehearsed of the securityContext: seccompProfile"]);
+    assert_eq!(said(&workloads[0])[0], "not rehearsed of the securityContext: seccompProfile");
     let left_out = "readOnlyRootFilesystem, capabilities, seccompProfile";
-    assert_eq!(said(&workloads[1]), [format!("not rehearsed of the securityContext: {left_out}")]);
+    assert_eq!(said(&workloads[1])[0], format!("not rehearsed of the securityContext: {left_out}"));
     assert_eq!(said(&workloads[2]), ["the image's user is not known here, so it is rehearsed as you"]);
 }
 

@@ -81,6 +81,7 @@ fn workload(name: String, service: Node, sources: &ManifestSources) -> Result<Wo
     workload.directory = filled("working_dir").map(PathBuf::from);
     workload.user = filled("user");
     note_init(&mut workload, service);
+    note_others(&mut workload, service);
     let mut set = service.settings();
     set.retain(|(key, _)| !key.starts_with("x-"));
     name_rest(&mut workload, &object, &set, &[&HONOURED, &WITHOUT_EFFECT], &USUAL);
@@ -93,6 +94,19 @@ fn note_init(workload: &mut Workload, service: Node) {
         workload.notes.push(ManifestNote::new(
             "init: true adds the engine's init, which is not rehearsed",
             "to rehearse with an init: --init PATH",
+        ));
+    }
+}
+
+/// The services that compose starts before it: a list of names, or a mapping.
+fn note_others(workload: &mut Workload, service: Node) {
+    let Some(needed) = service.get("depends_on") else { return };
+    let named = needed.settings().into_iter().map(|(name, _)| name).chain(needed.texts());
+    let others: Vec<String> = named.map(|name| format!("service {name}")).collect();
+    if !others.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("not run: {}", others.join(", ")),
+            "start what the app needs of them yourself: docker compose up --detach NAME",
         ));
     }
 }

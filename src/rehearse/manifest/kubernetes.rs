@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::variables::PodVariables;
 use super::workload::{Probe, Workload, adieu_in_image, name_dropped, name_rest, signal_named};
-use crate::lint::kubernetes::{self, port_number};
+use crate::lint::kubernetes::{self, is_sidecar, port_number};
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
 use adieu::settings::Platform;
@@ -102,6 +102,7 @@ fn workload<'a>(
     }
     note_security(&mut workload, pod, container);
     note_pid_namespace(&mut workload, pod);
+    note_others(&mut workload, pod);
     note_rest(&mut workload, pod, container);
     Ok(workload)
 }
@@ -215,9 +216,10 @@ fn note_rest(workload: &mut Workload, pod: Node, container: Node) {
     ];
     /// A probe that does not use HTTP is not rehearsed.
     const PROBE: [&str; 1] = ["readinessProbe"];
-    const HONOURED_OF_POD: [&str; 5] = [
+    const HONOURED_OF_POD: [&str; 6] = [
         "containers",
         "hostPID",
+        "initContainers",
         "securityContext",
         "shareProcessNamespace",
         "terminationGracePeriodSeconds",
@@ -270,6 +272,25 @@ fn note_rest(workload: &mut Workload, pod: Node, container: Node) {
     if let Some(lifecycle) = container.get("lifecycle") {
         let known = ["postStart", "preStop", "stopSignal"];
         name_rest(workload, "lifecycle", &lifecycle.settings(), &[&known], &[]);
+    }
+}
+
+/// The pod's other containers. An init container that restarts always is a sidecar: it runs beside
+/// the app and ends after it.
+fn note_others(workload: &mut Workload, pod: Node) {
+    let named = |container: &Node| container.get("name").and_then(Node::text).unwrap_or_default();
+    let before = pod.items_at("initContainers").into_iter().map(|container| {
+        let sidecar = is_sidecar(container);
+        format!("{} {}", if sidecar { "sidecar" } else { "init container" }, named(&container))
+    });
+    let beside = pod.items_at("containers").into_iter().map(|container| named(&container));
+    let beside = beside.filter(|name| *name != workload.name).map(|name| format!("container {name}"));
+    let others: Vec<String> = before.chain(beside).collect();
+    if !others.is_empty() {
+        workload.notes.push(ManifestNote::new(
+            format!("not run: {}", others.join(", ")),
+            "start what the app needs of them yourself; for the stop of another container: --container NAME",
+        ));
     }
 }
 

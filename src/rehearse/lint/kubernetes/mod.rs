@@ -129,7 +129,7 @@ fn labels(node: Option<Node>) -> Vec<(String, String)> {
 }
 
 /// An init container that runs beside the containers.
-fn is_sidecar(container: Node) -> bool {
+pub(crate) fn is_sidecar(container: Node) -> bool {
     container.text_at("restartPolicy").as_deref() == Some("Always")
 }
 

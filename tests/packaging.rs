@@ -565,15 +565,7 @@ fn kubernetes_accepts_the_manifests() {
     let (deployment, policy) = (read(EXAMPLES[2]), read("packaging/kubernetes/mutating-policy.yaml"));
     let beta = policy.replace("admissionregistration.k8s.io/v1\n", "admissionregistration.k8s.io/v1beta1\n");
     assert_ne!(policy, beta);
-    let scratch = Scratch::new();
-    let python = kubernetes_validate();
-    let validates = |version: &str, texts: &[&str]| {
-        let files = texts.iter().enumerate();
-        let files = files.map(|(number, text)| scratch.file(&format!("{version}-{number}.yaml"), text));
-        let mut validate = Command::new(&python);
-        validate.args(["-m", "kubernetes_validate", "--strict", "--quiet", "-k", version]).args(files);
-        harness::output(&mut validate, LIMIT).status.success()
-    };
+    let validates = |version: &str, texts: &[&str]| texts.iter().all(|text| is_valid_in(version, text));
     assert!(validates("1.25.0", &[&deployment]));
     assert!(validates("1.34.0", &[&deployment, &beta]));
     assert!(validates("1.36.0", &[&policy]));
@@ -581,6 +573,99 @@ fn kubernetes_accepts_the_manifests() {
     // So that the checks above can fail.
     assert!(!validates("1.37.0", &[&deployment.replace("replicas: 3", "replicas: three")]));
     assert!(!validates("1.37.0", &[&policy.replace("reinvocationPolicy:", "reinvocation:")]));
+}
+
+/// Whether an API server of this version takes the object, by its schema.
+fn is_valid_in(version: &str, object: &str) -> bool {
+    let scratch = Scratch::new();
+    let mut validate = Command::new(kubernetes_validate());
+    validate.args(["-m", "kubernetes_validate", "--strict", "--quiet", "-k", version]);
+    harness::output(validate.arg(scratch.file("object.yaml", object)), LIMIT).status.success()
+}
+
+/// What the Kustomize components make of a Deployment. Whatever it has already is kept.
+#[test]
+fn the_components_add_the_hook_to_any_deployment() {
+    require!(harness::program("python3"));
+    let kustomize = harness::output(&mut Command::new(path("tests/kustomize.sh")), LIMIT);
+    require!(kustomize.status.success().then_some(()).ok_or("no kustomize"));
+    let kustomize = PathBuf::from(String::from_utf8_lossy(&kustomize.stdout).trim());
+    let plain = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: other}, spec: {
+        selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}, spec: {
+        containers: [{name: web, image: web}, {name: beside, image: beside}]}}}}";
+    let full = plain
+        .replace(
+            "image: web",
+            "image: web, volumeMounts: [{name: data, mountPath: /data}], lifecycle: {postStart: \
+        {exec: {command: [/hello]}}}",
+        )
+        .replace("containers:", "volumes: [{name: data, emptyDir: {}}], containers:");
+    let readme = read("README.md");
+    let hook = readme.split("```yaml\n").find_map(|text| text.strip_prefix("lifecycle:")?.split_once("```"));
+    let hook = as_json(&format!("lifecycle:{}", hook.expect("the hook in the README").0));
+    for (component, since) in [("wait", "1.25.0"), ("wait-image-volume", "1.33.0")] {
+        for deployment in [plain, &full] {
+            let rendered = render(&kustomize, component, deployment);
+            for version in [since, "1.34.0", "1.37.0"] {
+                assert!(is_valid_in(version, &rendered), "{component} in {version}:\n{rendered}");
+            }
+            let object = as_json(&rendered);
+            let pod = &object["spec"]["template"]["spec"];
+            let (web, beside) = (&pod["containers"][0], &pod["containers"][1]);
+            assert_eq!(web["lifecycle"]["preStop"], hook["lifecycle"]["preStop"], "{rendered}");
+            let mounted = serde_json::json!({"name": "adieu", "mountPath": "/opt/adieu", "readOnly": true});
+            let has = |list: &serde_json::Value, wanted: &serde_json::Value| {
+                list.as_array().is_some_and(|list| list.contains(wanted))
+            };
+            assert!(has(&web["volumeMounts"], &mounted), "{rendered}");
+            assert_eq!((&web["image"], &web["command"]), (&"web".into(), &serde_json::Value::Null));
+            assert_eq!(*beside, serde_json::json!({"name": "beside", "image": "beside"}));
+            let (copies, volume) = (&pod["initContainers"][0]["image"], &pod["volumes"]);
+            let images = volume.as_array().into_iter().flatten().map(|one| &one["image"]["reference"]);
+            let named = images.chain([copies]).filter(|image| !image.is_null()).collect::<Vec<_>>();
+            assert_eq!(named, ["registry.example/adieu:0.1.0"], "{rendered}");
+            assert_eq!(pod["initContainers"].is_array(), component == "wait", "{rendered}");
+            if deployment == full {
+                assert_eq!(web["lifecycle"]["postStart"]["exec"]["command"][0], "/hello", "{rendered}");
+                assert!(
+                    has(&pod["volumes"], &serde_json::json!({"name": "data", "emptyDir": {}})),
+                    "{rendered}"
+                );
+                assert!(has(
+                    &web["volumeMounts"],
+                    &serde_json::json!({"name": "data", "mountPath": "/data"})
+                ));
+            }
+        }
+    }
+    // So that the schemas' verdicts above can fail: a volume that an old server does not know.
+    assert!(!is_valid_in("1.25.0", &render(&kustomize, "wait-image-volume", plain)));
+}
+
+/// The one object that a kustomization of this object and the component is.
+fn render(kustomize: &Path, component: &str, object: &str) -> String {
+    let folder = Scratch::new();
+    let from = path("packaging/kubernetes").join(component);
+    std::fs::create_dir(folder.path(component)).expect("a new folder");
+    for file in std::fs::read_dir(&from).expect("it ships").flatten() {
+        std::fs::copy(file.path(), folder.path(component).join(file.file_name())).expect("room for a copy");
+    }
+    folder.file("object.yaml", object);
+    // As the comment at the top of each component says.
+    let shown = read(&format!("packaging/kubernetes/{component}/kustomization.yaml"));
+    let lines: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("#     ")).collect();
+    assert!(lines.len() >= 2, "{shown}");
+    folder.file("kustomization.yaml", &format!("resources: [object.yaml]\n{}\n", lines.join("\n")));
+    let rendered = succeeds(Command::new(kustomize).arg("build").arg(folder.path("")));
+    assert!(!rendered.contains("\n---\n") && !rendered.contains("ConfigMap"), "one object: {rendered}");
+    rendered
+}
+
+fn as_json(yaml: &str) -> serde_json::Value {
+    let script = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
+    let mut python = Command::new(kubernetes_validate());
+    let output = harness::output_given(python.args(["-c", script]), yaml.as_bytes(), LIMIT);
+    serde_json::from_slice(&output.stdout).expect("YAML")
 }
 
 /// What the policy makes of pods, by its own expressions.

@@ -295,41 +295,6 @@ fn adieu_installs_itself() {
     assert!(said.contains("cannot install to '/proc/nowhere': "), "{said}");
 }
 
-/// Whatever the Deployment has already is kept.
-#[test]
-fn the_components_add_the_hook_to_any_deployment() {
-    require!(harness::program("kubectl"));
-    const DEPLOYMENT: &str = r#"{apiVersion: apps/v1, kind: Deployment, metadata: {name: other}, spec: {
-        selector: {matchLabels: {app: other}}, template: {metadata: {labels: {app: other}}, spec: {
-        volumes: [{name: data, emptyDir: {}}], containers: [{name: web, image: web,
-        lifecycle: {postStart: {exec: {command: [/hello]}}}, volumeMounts: [{name: data, mountPath: /data}]}]}}}}"#;
-    for (component, way) in [("wait", "emptyDir: {}"), ("wait-image-volume", "reference: adieu")] {
-        let folder = harness::Scratch::new();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes").join(component);
-        std::fs::create_dir_all(folder.path("c")).expect("a folder");
-        for file in std::fs::read_dir(from).expect("the component").flatten() {
-            std::fs::copy(file.path(), folder.path("c").join(file.file_name())).expect("room for a copy");
-        }
-        std::fs::create_dir_all(folder.path("app")).expect("a folder");
-        folder.file("app/deployment.yaml", DEPLOYMENT);
-        folder.file("app/kustomization.yaml", "{resources: [deployment.yaml], components: [../c]}");
-        let mut kubectl = Command::new("kubectl");
-        let built = harness::output(kubectl.arg("kustomize").arg(folder.path("app")), WATCHDOG);
-        let text = String::from_utf8_lossy(&built.stdout).into_owned();
-        let why = String::from_utf8_lossy(&built.stderr).into_owned();
-        for part in [
-            "- /hello",
-            "- /opt/adieu/adieu\n              - --wait",
-            "name: data",
-            "mountPath: /opt/adieu",
-            way,
-        ] {
-            assert!(text.contains(part), "{component}: no '{part}' in\n{text}{why}");
-        }
-        assert!(!text.contains("ConfigMap"), "{component}: {text}");
-    }
-}
-
 fn wait_until_it_answers(port: u16) {
     let deadline = Instant::now() + HANGS;
     while Client::new(port).get("/fast").0 != Fate::Answered {

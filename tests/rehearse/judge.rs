@@ -598,6 +598,34 @@ services:
     );
 }
 
+#[test]
+fn a_compose_service_is_rehearsed_with_what_it_is_built_on() {
+    let text = "
+x-env: &env {MODE: fast, LEVEL: '${LEVEL:-${NONE:-info}}'}
+services:
+  base: {working_dir: /srv, stop_grace_period: 40s, env_file: app.env, environment: {<<: *env}, command: [base]}
+  web: {extends: {service: base}, command: [app], environment: [MODE=slow], volumes: ['/a:/a']}
+  other: {extends: {file: common.yaml, service: x}, command: [app], stop_grace_period: 30s}
+";
+    let workloads = parse(text).expect("a manifest");
+    let web = workloads.iter().find(|workload| workload.name == "web").expect("it is there");
+    let env: Vec<String> = web.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(env, ["A=1", "B=2", "LEVEL=info", "MODE=slow"]);
+    assert_eq!((web.command.clone(), web.grace.as_secs()), (vec!["app".into()], 40));
+    assert_eq!(web.directory.as_deref(), Some("/srv".as_ref()));
+    assert_eq!(said(web), ["not rehearsed of service web: volumes"]);
+    let other = workloads.iter().find(|workload| workload.name == "other").expect("it is there");
+    assert_eq!(said(other), ["extends is not rehearsed"]);
+    for (wrong, why) in [
+        ("stop_grace_period: '${NONE:?give it}'", "service a: NONE is not set: give it"),
+        ("stop_grace_period: '${NONE}'", "service a: stop_grace_period: '' is no duration"),
+        ("stop_signal: '${NONE:-NO}'", "service a: stop_signal: "),
+    ] {
+        let refused = parse(&format!("services: {{a: {{command: [app], {wrong}}}}}")).expect_err(wrong);
+        assert!(refused.starts_with(why), "{refused}");
+    }
+}
+
 /// One container alone is rehearsed.
 #[test]
 fn what_a_manifest_starts_beside_the_app_is_named() {

@@ -464,6 +464,37 @@ fn a_unit_is_judged_with_its_variables_and_its_name_filled_in() {
     assert_eq!(unit("ExecStart=/app\nExecStop=-/bin/kill -QUIT $MAINPID"), [(Rule::ExecStopReturns, 4)]);
 }
 
+/// What is merged in by `<<` or taken over by `extends` counts as if it stood there.
+#[test]
+fn a_compose_service_has_what_it_is_built_on() {
+    let text = "
+x-env: &env {ADIEU_GRACE: '${GRACE:-60s}', ADIEU_PRE_STOP: 4s}
+services:
+  base:
+    stop_grace_period: 1m
+    environment: {<<: *env, ADIEU_PRE_STOP: 5s}
+  web: {extends: base, environment: [A=1]}
+  worker: {extends: {service: web}, command: [sh, -c, 'a; b'], stop_signal: '${SIGNAL:?must-be-set}'}
+";
+    assert_eq!(found_in("compose.yaml", text), []);
+    let short = text.replace("extends: base,", "extends: base, stop_grace_period: 50s,");
+    let mismatch = [(Rule::GraceMismatch, 3), (Rule::GraceMismatch, 3)];
+    let found = found_in("compose.yaml", &short);
+    assert_eq!(
+        found.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(),
+        mismatch.map(|(rule, _)| rule),
+        "{found:?}"
+    );
+    // Another file may hold anything; a loop ends.
+    for extends in ["{file: other.yaml, service: web}", "{service: none}", "a"] {
+        assert_eq!(
+            found_in("compose.yaml", &format!("services: {{a: {{extends: {extends}}}}}\n")),
+            [],
+            "{extends}"
+        );
+    }
+}
+
 #[test]
 fn a_probe_by_adieu_needs_a_health_address() {
     let unanswered = |name: &str, text: &str| {

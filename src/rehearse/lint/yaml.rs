@@ -48,26 +48,27 @@ impl<'a> Node<'a> {
         self.at(path).map(Node::items).unwrap_or_default()
     }
 
+    /// All keys with their values; also those that are merged in, where the mapping has none of its
+    /// own.
     pub(crate) fn entries(self) -> Vec<(String, Node<'a>)> {
         let Some(mapping) = self.0.data.as_mapping() else { return Vec::new() };
-        mapping.iter().filter_map(|(key, value)| Some((Node(key).text()?, Node(value)))).collect()
-    }
-
-    /// All keys with their values as text, if they are scalars; also those that are merged in.
-    pub(crate) fn settings(self) -> Vec<(String, Option<String>)> {
-        let (merges, own): (Vec<_>, Vec<_>) = self.entries().into_iter().partition(|(key, _)| key == "<<");
+        let all = mapping.iter().filter_map(|(key, value)| Some((Node(key).text()?, Node(value))));
+        let (merges, mut entries): (Vec<_>, Vec<_>) = all.partition(|(key, _)| key == "<<");
         let merged = merges.into_iter().flat_map(|(_, node)| {
             let mappings = if node.items().is_empty() { vec![node] } else { node.items() };
-            mappings.into_iter().flat_map(Node::settings).collect::<Vec<_>>()
+            mappings.into_iter().flat_map(Node::entries).collect::<Vec<_>>()
         });
-        let mut all: Vec<(String, Option<String>)> =
-            own.into_iter().map(|(key, value)| (key, value.text())).collect();
         for (key, value) in merged {
-            if !all.iter().any(|(other, _)| *other == key) {
-                all.push((key, value));
+            if !entries.iter().any(|(other, _)| *other == key) {
+                entries.push((key, value));
             }
         }
-        all
+        entries
+    }
+
+    /// All keys with their values as text, if they are scalars.
+    pub(crate) fn settings(self) -> Vec<(String, Option<String>)> {
+        self.entries().into_iter().map(|(key, value)| (key, value.text())).collect()
     }
 
     pub(crate) fn text(self) -> Option<String> {
@@ -94,10 +95,6 @@ impl<'a> Node<'a> {
 
     pub(crate) fn texts(self) -> Vec<String> {
         self.items().into_iter().filter_map(Node::text).collect()
-    }
-
-    pub(crate) fn says_true(self, path: &str) -> bool {
-        self.text_at(path).as_deref() == Some("true")
     }
 
     pub(crate) fn spot<T>(self, value: T) -> Spot<T> {

@@ -626,6 +626,31 @@ services:
     }
 }
 
+#[test]
+fn lists_of_any_kind_and_hooks_that_begin_with_a_sleep_are_read() {
+    let pod = |hook: &str| {
+        let container = format!("{{command: [app], lifecycle: {{preStop: {{exec: {{command: {hook}}}}}}}}}");
+        let list = format!(
+            "kind: DeploymentList\nitems:\n- kind: Deployment\n  spec: {{template: {{spec: {{containers: [{container}]}}}}}}\n"
+        );
+        let text = format!("---\n# of a chart\n---\n{list}").replace('\n', "\r\n");
+        parse(&text).expect("a manifest").swap_remove(0)
+    };
+    for (hook, seconds, says) in [
+        ("[sleep, 1m]", 60, None),
+        ("[sh, -c, 'sleep 15s; app stop']", 15, Some("of the preStop hook, only the sleep is rehearsed")),
+        ("[app, stop]", 0, Some("the preStop hook is not a sleep and is not rehearsed")),
+    ] {
+        let workload = pod(hook);
+        assert_eq!(workload.hook.as_secs(), seconds, "{hook}");
+        let said = said(&workload);
+        assert!(!said.iter().any(|line| line.starts_with("not run: ")), "it is alone: {said:?}");
+        let of_hook =
+            said.iter().find(|line| line.contains("is rehearsed") || line.contains("is not rehearsed"));
+        assert_eq!(of_hook.and_then(|line| line.split_once(": ")).map(|(line, _)| line), says, "{said:?}");
+    }
+}
+
 /// One container alone is rehearsed.
 #[test]
 fn what_a_manifest_starts_beside_the_app_is_named() {

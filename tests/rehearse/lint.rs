@@ -495,6 +495,38 @@ services:
     }
 }
 
+/// What they say, each with the object's name in front.
+fn lines_in(text: &str) -> Vec<String> {
+    let source = SourceFile { name: "a.yaml".to_owned(), text: text.to_owned() };
+    let findings = judge(&[source], &[]).expect("it can be read");
+    findings.iter().map(|finding| format!("{}: {}", finding.object, finding.message)).collect()
+}
+
+/// The file may say two replicas, and its scaler one.
+#[test]
+fn replicas_are_what_the_scaler_makes_of_them() {
+    let lines = lines_in(
+        "kind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2, template: {metadata: {labels: {app: a}}, spec: {containers: [\n\
+         {name: a, command: [/adieu, --, a], ports: [{containerPort: 80}]}]}}}\n---\nkind: HorizontalPodAutoscaler\n\
+         spec: {scaleTargetRef: {kind: Deployment, name: a}, maxReplicas: 9}\n---\nkind: PodDisruptionBudget\n\
+         metadata: {name: a}\nspec: {minAvailable: 50%, selector: {matchLabels: {app: a}}}\n",
+    );
+    let has = |line: &str| assert!(lines.iter().any(|found| found == line), "{line}: {lines:#?}");
+    has("Deployment a: its HorizontalPodAutoscaler goes down to one replica");
+    has("PodDisruptionBudget a: minAvailable is 50% with 1 replica");
+}
+
+#[test]
+fn other_controllers_of_pods_are_judged_as_what_they_are() {
+    let knative = "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec: {template: {spec: {containers: [\n\
+                   {image: a, command: [npm, start], ports: [{containerPort: 80}]}]}}}\n";
+    assert_eq!(lines_in(knative), ["Service a: npm start runs the app"], "its proxy does the rest");
+    let rollout = "kind: Rollout\nmetadata: {name: a}\nspec: {replicas: 1, strategy: {canary: {maxUnavailable: 1}}, template: {spec: {containers: [\n\
+                   {name: a, command: [/adieu, --, a], ports: [{containerPort: 80}]}]}}}\n";
+    let found: Vec<Rule> = found_in("a.yaml", rollout).into_iter().map(|(rule, _)| rule).collect();
+    assert!(found.contains(&Rule::OneReplica) && found.contains(&Rule::RolloutGap), "{found:?}");
+}
+
 #[test]
 fn a_probe_by_adieu_needs_a_health_address() {
     let unanswered = |name: &str, text: &str| {

@@ -122,30 +122,35 @@ impl Cluster {
 
     /// The least number of pods, and where it is set.
     fn least(&self, workload: &WorkloadObject) -> (u64, Position) {
-        let scaled = self.scalers.iter().find(|scaler| {
-            scaler.kind == workload.kind
-                && scaler.name == workload.name
-                && scaler.namespace == workload.namespace
-        });
         let place = workload.replicas.as_ref().map_or(workload.place, |spot| spot.place);
-        match scaled {
+        match self.scaler(workload) {
             Some(scaler) => (scaler.least, place),
             None => (workload.replicas.as_ref().map_or(1, |spot| spot.value), place),
         }
+    }
+
+    fn scaler(&self, workload: &WorkloadObject) -> Option<&Scaler> {
+        self.scalers.iter().find(|scaler| {
+            scaler.kind == workload.kind
+                && scaler.name == workload.name
+                && scaler.namespace == workload.namespace
+        })
     }
 
     fn check_replicas(&self, workload: &WorkloadObject, findings: &mut Findings) {
         let (least, place) = self.least(workload);
         let budget = self.budgets.iter().find(|budget| budget.selects(workload));
         if least == 1 {
-            let how = if workload.replicas.is_some() {
-                "one replica"
+            let message = if self.scaler(workload).is_some() {
+                "its HorizontalPodAutoscaler goes down to one replica"
+            } else if workload.replicas.is_some() {
+                "it has one replica"
             } else {
-                "no number of replicas, which means one"
+                "it has no number of replicas, which means one"
             };
             // A StatefulSet of one is mostly a database, where a second replica would not help.
-            let severity = if workload.kind == "Deployment" { Severity::Warning } else { Severity::Note };
-            findings.add(Rule::OneReplica, &workload.subject, place, format!("it has {how}")).weigh(severity);
+            let severity = if workload.kind == "StatefulSet" { Severity::Note } else { Severity::Warning };
+            findings.add(Rule::OneReplica, &workload.subject, place, message).weigh(severity);
         }
         match budget {
             Some(budget) => budget.check(least, findings),
@@ -165,7 +170,7 @@ impl Cluster {
         let (least, _) = self.least(workload);
         let Some(unavailable) = &workload.unavailable else { return };
         if share(&unavailable.value, least, Round::Down).is_some_and(|gone| gone >= least && least > 0) {
-            let message = format!("maxUnavailable is {} with {least} replicas", unavailable.value);
+            let message = format!("maxUnavailable is {} with {}", unavailable.value, counted(least));
             findings.add(Rule::RolloutGap, &workload.subject, unavailable.place, message);
         }
     }
@@ -184,7 +189,7 @@ impl Disruption {
                 .map(|_| (spot.place, format!("maxUnavailable is {}", spot.value))),
             (Some(spot), None) => share(&spot.value, replicas, Round::Up)
                 .filter(|kept| *kept >= replicas)
-                .map(|_| (spot.place, format!("minAvailable is {} with {replicas} replicas", spot.value))),
+                .map(|_| (spot.place, format!("minAvailable is {} with {}", spot.value, counted(replicas)))),
             (None, None) => None,
         };
         if let Some((place, message)) = blocked {
@@ -196,6 +201,10 @@ impl Disruption {
             }
         }
     }
+}
+
+fn counted(replicas: u64) -> String {
+    if replicas == 1 { "1 replica".to_owned() } else { format!("{replicas} replicas") }
 }
 
 /// How the API rounds a percentage: up in budgets, down in maxUnavailable of a rollout.

@@ -14,7 +14,7 @@ pub(crate) mod kubernetes;
 pub mod pages;
 mod quadlet;
 pub mod rules;
-mod service;
+pub(crate) mod service;
 pub(crate) mod services;
 pub mod show;
 mod unit;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::variables::PodVariables;
 use super::workload::{Probe, Workload, adieu_in_image, name_dropped, name_rest, signal_named};
 use crate::lint::kubernetes::{self, is_sidecar, port_number};
+use crate::lint::service::PreStopHook;
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
 use adieu::settings::Platform;
@@ -36,10 +37,12 @@ pub(crate) fn read(documents: &[Node]) -> Result<Vec<Workload>, String> {
     Ok(workloads)
 }
 
-/// The objects of one document: the items of a List, or the document itself.
+/// The objects of one document: the items of a List or a DeploymentList, or the document itself.
 fn listed(object: Node) -> Vec<Node> {
-    match object.get("kind").and_then(Node::text).as_deref() {
-        Some("List") => object.get("items").map(Node::items).unwrap_or_default(),
+    match object.get("kind").and_then(Node::text) {
+        Some(kind) if kind.ends_with("List") && object.get("items").is_some() => {
+            object.items_at("items").into_iter().flat_map(listed).collect()
+        }
         Some(_) => vec![object],
         None => Vec::new(),
     }
@@ -67,7 +70,7 @@ fn workload<'a>(
     let name = container.get("name").and_then(Node::text).unwrap_or_else(|| "container".into());
     let (env, unknown) = variables.of_container(container);
     let grace = pod.get("terminationGracePeriodSeconds").and_then(Node::number).unwrap_or(30);
-    let hook = container.at("lifecycle.preStop");
+    let hook = container.at("lifecycle.preStop").map(|node| (node, kubernetes::hook(node)));
     let readiness = container.get("readinessProbe");
     let mut workload = Workload::new(name, Platform::Kubernetes, command(container, &env));
     if behind_adieu(container, &env) {
@@ -79,7 +82,6 @@ fn workload<'a>(
     workload.set_env(env);
     workload.notes.extend(unknown);
     workload.grace = Duration::from_secs(grace);
-    workload.hook = hook.and_then(hook_sleep).unwrap_or_default();
     workload.readiness = readiness.and_then(|probe| http_probe(probe, container));
     workload.directory = container.get("workingDir").and_then(Node::text).map(PathBuf::from);
     workload.user = user(pod, container);
@@ -88,21 +90,15 @@ fn workload<'a>(
         let why = |why: String| format!("lifecycle.stopSignal of '{}': {why}", workload.name);
         workload.stop_signal = signal_named(&name).map_err(why)?;
     }
-    if let Some(hook) = hook.filter(|hook| hook_sleep(*hook).is_none()) {
-        let what = hook.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
-        workload.notes.push(ManifestNote::new(
-            format!("the preStop hook is not a sleep and is not rehearsed: {what}")
-                .trim_end_matches([':', ' '])
-                .to_owned(),
-            "under adieu it can be an --on-stop hook, which is rehearsed",
-        ));
+    if let Some((node, hook)) = hook {
+        note_hook(&mut workload, node, &hook);
     }
     if let Some(lifecycle) = container.get("lifecycle") {
         name_dropped(&mut workload, lifecycle, &["postStart"]);
     }
     note_security(&mut workload, pod, container);
     note_pid_namespace(&mut workload, pod);
-    note_others(&mut workload, pod);
+    note_others(&mut workload, pod, container);
     note_rest(&mut workload, pod, container);
     Ok(workload)
 }
@@ -145,20 +141,23 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
     words
 }
 
-/// The time of a hook that only sleeps: the `sleep` action, or `sleep N` with or without a shell.
-fn hook_sleep(hook: Node) -> Option<Duration> {
-    if let Some(seconds) = hook.at("sleep.seconds").and_then(Node::number) {
-        return Some(Duration::from_secs(seconds));
-    }
-    let words = hook.at("exec.command")?.texts();
-    let line = match words.as_slice() {
-        [shell, flag, launch] if shell.ends_with("sh") && flag.ends_with('c') => launch.clone(),
-        words => words.join(" "),
+/// A hook's sleep is rehearsed, and nothing else of it.
+fn note_hook(workload: &mut Workload, node: Node, hook: &PreStopHook) {
+    let what = node.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
+    let left_out = match hook {
+        PreStopHook::Sleep(time) => {
+            workload.hook = *time;
+            return;
+        }
+        PreStopHook::SleepFirst(time) => {
+            workload.hook = *time;
+            "of the preStop hook, only the sleep is rehearsed"
+        }
+        PreStopHook::Wait | PreStopHook::Other => "the preStop hook is not a sleep and is not rehearsed",
     };
-    let mut parts = line.split_whitespace();
-    let sleeps = parts.next()?.rsplit('/').next() == Some("sleep");
-    let seconds = parts.next()?.trim_end_matches('s').parse().ok()?;
-    (sleeps && parts.next().is_none()).then(|| Duration::from_secs(seconds))
+    let message = format!("{left_out}: {what}").trim_end_matches([':', ' ']).to_owned();
+    let advice = "under adieu it can be an --on-stop hook, which is rehearsed";
+    workload.notes.push(ManifestNote::new(message, advice));
 }
 
 /// A probe's port may be a name that the container declares.
@@ -277,14 +276,14 @@ fn note_rest(workload: &mut Workload, pod: Node, container: Node) {
 
 /// The pod's other containers. An init container that restarts always is a sidecar: it runs beside
 /// the app and ends after it.
-fn note_others(workload: &mut Workload, pod: Node) {
-    let named = |container: &Node| container.get("name").and_then(Node::text).unwrap_or_default();
+fn note_others(workload: &mut Workload, pod: Node, container: Node) {
+    let named = |container: &Node| container.text_at("name").unwrap_or_else(|| "without a name".into());
     let before = pod.items_at("initContainers").into_iter().map(|container| {
         let sidecar = is_sidecar(container);
         format!("{} {}", if sidecar { "sidecar" } else { "init container" }, named(&container))
     });
-    let beside = pod.items_at("containers").into_iter().map(|container| named(&container));
-    let beside = beside.filter(|name| *name != workload.name).map(|name| format!("container {name}"));
+    let beside = pod.items_at("containers").into_iter().filter(|other| other.place() != container.place());
+    let beside = beside.map(|other| format!("container {}", named(&other)));
     let others: Vec<String> = before.chain(beside).collect();
     if !others.is_empty() {
         workload.notes.push(ManifestNote::new(

@@ -59,8 +59,10 @@ pub(crate) fn object_name(object: Node, container: Node) -> String {
     container_name(&title(object), container)
 }
 
+/// Knative lets the only container go without a name.
 fn container_name(title: &str, container: Node) -> String {
-    format!("{title}, container {}", container.text_at("name").unwrap_or_default())
+    let name = container.text_at("name");
+    name.map_or_else(|| title.to_owned(), |name| format!("{title}, container {name}"))
 }
 
 fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
@@ -76,7 +78,9 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
     };
     let namespace = object.text_at("metadata.namespace").unwrap_or_default();
     let labels = labels(template.at("metadata.labels"));
-    let serves = !["Job", "CronJob"].contains(&kind);
+    // Knative's own proxy is before the container: it keeps serving, and has the readiness probe.
+    let proxied = object.text_at("apiVersion").is_some_and(|api| api.starts_with("serving.knative.dev/"));
+    let serves = !["Job", "CronJob"].contains(&kind) && !proxied;
     let containers = pod.items_at("containers");
     let beside = cluster.routes_beside(&namespace, &labels, &declared_ports(&containers));
     // `ports` may be left out. Nothing tells then which container listens; mostly it is the first.
@@ -112,6 +116,7 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         unavailable: [
             "spec.strategy.rollingUpdate.maxUnavailable",
             "spec.updateStrategy.rollingUpdate.maxUnavailable",
+            "spec.strategy.canary.maxUnavailable",
         ]
         .into_iter()
         .find_map(|path| object.at(path))
@@ -183,7 +188,7 @@ fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
 }
 
 /// The `sleep` action, `sleep N` with or without a shell, and adieu's own `--wait`.
-fn hook(node: Node) -> PreStopHook {
+pub(crate) fn hook(node: Node) -> PreStopHook {
     if let Some(seconds) = node.number_at("sleep.seconds") {
         return PreStopHook::Sleep(Duration::from_secs(seconds));
     }

@@ -497,6 +497,13 @@ fn what_is_no_manifest_is_refused() {
     ] {
         assert!(parse(text).is_err(), "{text:?}");
     }
+    for (text, says) in [
+        ("# drop-in\n[Service]\nKillMode=mixed\n", "systemctl cat NAME"),
+        ("[Pod]\nPodName=a\n", "neither [Service] nor [Container]"),
+    ] {
+        let why = parse(text).expect_err(text);
+        assert!(why.contains(says), "{why}");
+    }
 }
 
 #[test]

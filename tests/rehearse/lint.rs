@@ -386,6 +386,13 @@ fn a_program_behind_exec_is_known() {
     }
     assert_eq!(dockerfile("ENTRYPOINT exec nginx -g 'daemon off;'"), [(Rule::StopSignalWrong, 2)]);
     assert_eq!(dockerfile("ENTRYPOINT exec node server.js"), []);
+    // env replaces itself, too.
+    assert_eq!(dockerfile("CMD [\"/usr/bin/env\", \"A=1\", \"nginx\"]"), [(Rule::StopSignalWrong, 2)]);
+    assert_eq!(dockerfile("CMD [\"env\", \"npm\", \"start\"]"), [(Rule::NpmPidOne, 2)]);
+    let unit = "[Service]\nExecStart=/usr/bin/env A=1 bash -c 'cd /srv && npm start'\n";
+    assert_eq!(found_in("a.service", &format!("{unit}KillMode=mixed\n")), [(Rule::ShellPidOne, 2)]);
+    assert_eq!(found_in("a.service", unit), [], "systemd signals every process of the unit");
+    assert_eq!(found_in("a.service", "[Service]\nExecStart=npm start\nKillMode=control-group\n"), []);
 }
 
 #[test]
@@ -454,7 +461,7 @@ fn a_unit_is_judged_with_its_variables_and_its_name_filled_in() {
     );
     let program =
         "Environment=SERVER=/usr/sbin/nginx\nExecStart=-@/usr/bin/env web ${SERVER} -g 'daemon off;'";
-    assert_eq!(unit(program), []);
+    assert_eq!(unit(program), [(Rule::StopSignalWrong, 4)], "behind env and its own name");
     let shell = "ExecStart=/bin/sh -c '${START}; true'\nEnvironment=START=/app";
     assert_eq!(unit(shell), [(Rule::ShellPidOne, 3)]);
     // What its file sets is not known.

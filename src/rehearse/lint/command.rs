@@ -56,10 +56,20 @@ pub(crate) fn program_of_image(image: &str) -> Option<&'static str> {
 
 /// The shell and its line, in `sh -c LINE`.
 pub(crate) fn shell_line(words: &[String]) -> Option<(String, &str)> {
-    let [shell, flag, line, ..] = words else { return None };
+    let [shell, flag, line, ..] = without_env(words) else { return None };
     let name = base_name(shell);
     let is_shell = ["sh", "bash", "ash", "dash", "zsh", "ksh"].contains(&name.as_str());
     (is_shell && flag.starts_with('-') && flag.ends_with('c')).then_some((name, line.as_str()))
+}
+
+/// The words behind `env NAME=VALUE`, which replaces itself by them.
+pub(crate) fn without_env(words: &[String]) -> &[String] {
+    let Some((first, rest)) = words.split_first() else { return words };
+    if base_name(first) != "env" {
+        return words;
+    }
+    let assigned = rest.iter().take_while(|word| word.contains('=') && !word.starts_with('-')).count();
+    &rest[assigned..]
 }
 
 /// The last command of the line replaces the shell.

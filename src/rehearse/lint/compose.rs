@@ -42,6 +42,7 @@ fn service(subject: ObjectRef, compose: &ComposeService) -> Result<Service, (Pos
         image: image(compose),
         env,
         hidden,
+        signals_all: false,
         more_env: compose.at("env_file").is_some() || compose.extends_elsewhere,
         stop_signal: compose.at("stop_signal").and_then(|node| Some(node.spot(fill(&node.text()?)?))),
         usual_signal: None,

@@ -6,6 +6,7 @@ use adieu::signal::Signal;
 
 use super::command::{base_name, program_of_image};
 use super::finding::{Findings, ObjectRef, Position, Spot};
+use super::interpolate::interpolate;
 use super::rules::{Rule, Severity};
 use super::service::Service;
 
@@ -85,25 +86,25 @@ fn instructions(text: &str) -> Vec<Instruction> {
         }
         let (name, rest) = whole.split_once(char::is_whitespace).unwrap_or((&whole, ""));
         let name = name.to_ascii_uppercase();
-        if ["RUN", "COPY", "ADD"].contains(&name.as_str())
-            && let Some(end) = here_document(rest)
-        {
-            let _skipped = lines.by_ref().find(|(_, line)| line.trim() == end);
+        if ["RUN", "COPY", "ADD"].contains(&name.as_str()) {
+            for end in here_documents(rest) {
+                let _skipped = lines.by_ref().find(|(_, line)| line.trim() == end);
+            }
         }
         found.push(Instruction { name, rest: rest.trim().to_owned(), line: number + 1 });
     }
     found
 }
 
-/// The word that ends a here-document: `RUN <<EOF`.
-fn here_document(rest: &str) -> Option<String> {
-    let (_, after) = rest.split_once("<<")?;
-    let word: String = after
-        .trim_start_matches(['-', '"', '\''])
-        .chars()
-        .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
-        .collect();
-    (!word.is_empty()).then_some(word)
+/// The words that end here-documents: `RUN <<EOF`, `COPY <<-"A" <<B /`. Inside a word, `<<` is
+/// something else: `$((1<<3))`.
+fn here_documents(rest: &str) -> impl Iterator<Item = &str> {
+    rest.split_whitespace().filter_map(|word| {
+        let word = word.trim_start_matches(|letter: char| letter.is_ascii_digit()).strip_prefix("<<")?;
+        let end = word.strip_prefix('-').unwrap_or(word).trim_matches(['"', '\'']);
+        let letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        (!end.is_empty() && end.chars().all(letter)).then_some(end)
+    })
 }
 
 fn stages(
@@ -120,11 +121,7 @@ fn stages(
         }
         let Some(stage) = stages.last_mut() else {
             if one.name == "ARG" {
-                arguments.extend(
-                    one.rest
-                        .split_once('=')
-                        .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())),
-                );
+                arguments.extend(pairs(&one.rest));
                 continue;
             }
             return Err((
@@ -160,10 +157,11 @@ fn stages(
 /// A new stage, with what it inherits from the stage that it is built on.
 fn from(rest: &str, line: usize, stages: &[Stage], arguments: &[(String, String)]) -> Stage {
     let words: Vec<&str> = rest.split_whitespace().filter(|word| !word.starts_with("--")).collect();
-    let mut image = words.first().copied().unwrap_or_default().to_owned();
-    for (name, value) in arguments {
-        image = image.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
-    }
+    let written = words.first().copied().unwrap_or_default();
+    let value =
+        |name: &str| arguments.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let image = interpolate(written, &value, &|name| Ok(format!("${name}")));
+    let image = image.unwrap_or_else(|_| written.to_owned());
     let name = words.iter().position(|word| word.eq_ignore_ascii_case("as")).and_then(|at| words.get(at + 1));
     let name = name.copied().unwrap_or_default().to_owned();
     match stages.iter().rev().find(|stage| stage.name.eq_ignore_ascii_case(&image)) {
@@ -232,6 +230,7 @@ impl Stage {
             image: Some(self.base.clone()),
             env: self.env.clone(),
             hidden: Vec::new(),
+            signals_all: false,
             more_env: false,
             stop_signal: self.stop_signal.clone(),
             usual_signal: None,
@@ -273,6 +272,22 @@ mod tests {
             instructions(text).into_iter().map(|one| (one.name, one.rest, one.line)).collect();
         assert_eq!(found[2], ("CMD".to_owned(), "[\"x\",  \"y\"]".to_owned(), 5));
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn here_documents_are_not_what_looks_like_them() {
+        let text = "FROM a\nCOPY <<A <<-\"B\" /etc/\nCMD not\nA\nSTOPSIGNAL not\n\tB\nRUN x=$((1<<3)) cat <<< 3\nRUN 3<<E x\n\
+                    CMD not\nE\nCMD x\n";
+        let found: Vec<_> = instructions(text).into_iter().map(|one| one.name).collect();
+        assert_eq!(found, ["FROM", "COPY", "RUN", "RUN", "CMD"]);
+    }
+
+    #[test]
+    fn arguments_are_filled_into_the_image() {
+        let text = "ARG NAME=nginx TAG=\"1.27\"\nARG FULL=$NAME\nFROM ${NONE:-$NAME}:$TAG-${OTHER}\n";
+        let subject = ObjectRef { file: "Dockerfile".into(), object: "Dockerfile".into() };
+        let stages = stages(&instructions(text), &subject, &mut Findings::default()).unwrap();
+        assert_eq!(stages[0].base, "nginx:1.27-$OTHER");
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn read_unit(name: &str, text: &str, findings: &mut Findings) -> Result<(), (Pos
 }
 
 /// The first line that is neither empty nor a comment is a section.
-fn looks_like_unit(text: &str) -> bool {
+pub(crate) fn looks_like_unit(text: &str) -> bool {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     first.is_some_and(|line| line.starts_with('[') && line.ends_with(']') && !line.contains([',', '"', '{']))
 }

@@ -45,6 +45,7 @@ pub(super) fn read(
         image: own("Image").map(|spot| spot.value),
         env: env(unit, "Container", &UnitName(&subject.object)),
         hidden: Vec::new(),
+        signals_all: false,
         more_env: !unit.all("Container", "EnvironmentFile").is_empty(),
         stop_signal: own("StopSignal").or_else(|| podman_option(unit, "--stop-signal")),
         usual_signal: None,

@@ -72,6 +72,7 @@ pub(super) fn read(
         // Without a limit by systemd, adieu's grace has nothing to match.
         more_env: endless || more_env,
         stop_signal: unit.last("Service", "KillSignal"),
+        signals_all: kill_mode(unit) == ALL,
         usual_signal: Some(Signal::TERM),
         subject,
     };
@@ -94,11 +95,18 @@ pub(super) fn check_kill_off(unit: &Unit, subject: &ObjectRef, findings: &mut Fi
     }
 }
 
+/// The KillMode that signals every process of the unit: systemd's default.
+const ALL: &str = "control-group";
+
+fn kill_mode(unit: &Unit) -> String {
+    unit.last("Service", "KillMode").map_or_else(|| ALL.to_owned(), |spot| spot.value)
+}
+
 fn check_kill_mode(unit: &Unit, service: &Service, findings: &mut Findings) {
     let given = unit.last("Service", "KillMode");
     let place = given.as_ref().map_or(service.place, |spot| spot.place);
-    let mode = given.as_ref().map_or("control-group", |spot| spot.value.as_str());
-    let (message, severity) = match (mode, service.has_adieu()) {
+    let mode = kill_mode(unit);
+    let (message, severity) = match (mode.as_str(), service.has_adieu()) {
         ("mixed", _) | ("control-group", false) => return,
         ("control-group", true) => {
             ("systemd sends the stop signal to the app as well as to adieu".to_owned(), Severity::Error)

@@ -77,6 +77,10 @@ fn understand(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, St
     if has_section("[Service]") {
         return Ok(vec![systemd::read(text, sources)?]);
     }
+    if lint::looks_like_unit(text) {
+        let advice = "rehearse the file of the service or container itself";
+        return Err(format!("this unit has neither [Service] nor [Container]; {advice}"));
+    }
     let documents = yaml::documents(text).map_err(|(line, why)| format!("line {line}: not YAML: {why}"))?;
     let nodes: Vec<Node> = documents.iter().map(Node::new).collect();
     let mut workloads = Vec::new();

@@ -73,6 +73,9 @@ pub(super) const WITHOUT_EFFECT: [&str; 25] = [
     "WatchdogSec",
 ];
 
+const NO_START: &str =
+    "there is no ExecStart in [Service]; a drop-in is rehearsed with its unit: systemctl cat NAME > FILE";
+
 pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, String> {
     let (mut unfilled, unit) = (Unfilled::default(), UnitName(sources.name));
     let mut settings = section(text, "Service")?;
@@ -80,7 +83,7 @@ pub(crate) fn read(text: &str, sources: &ManifestSources) -> Result<Workload, St
         *value = unit.specifiers(value, &mut unfilled);
     }
     let last = |key: &'static str| all(&settings, key).last();
-    let start = last("ExecStart").ok_or("there is no ExecStart in [Service]")?;
+    let start = last("ExecStart").ok_or(NO_START)?;
     let (env, unread) = environment(&settings, sources)?;
     let start = command(start, &env, sources, &mut unfilled)?;
     let name = last("SyslogIdentifier").unwrap_or("service").to_owned();

@@ -168,6 +168,7 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
         image: container.text_at("image"),
         env,
         hidden,
+        signals_all: false,
         more_env: container.get("envFrom").is_some(),
         stop_signal: container.at("lifecycle.stopSignal").and_then(|node| Some(node.spot(node.text()?))),
         usual_signal: None,

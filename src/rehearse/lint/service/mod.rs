@@ -13,7 +13,7 @@ use std::time::Duration;
 use adieu::settings::{self, Platform, Program, Settings, Surroundings, Task};
 use adieu::signal::Signal;
 
-use super::command::{Invocation, invocation, program_of_image, shell_line, started_by};
+use super::command::{Invocation, invocation, program_of_image, shell_line, started_by, without_env};
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::Rule;
 
@@ -40,6 +40,8 @@ pub(crate) struct Service {
     /// More variables come from other files or objects (envFrom, env_file, EnvironmentFile).
     pub(crate) more_env: bool,
     pub(crate) stop_signal: Option<Spot<String>>,
+    /// The platform sends the stop signal to every process, not to the first alone.
+    pub(crate) signals_all: bool,
     /// The signal when the file sets none; `None` when the image decides.
     pub(crate) usual_signal: Option<Signal>,
 }
@@ -63,7 +65,9 @@ impl Service {
     /// The known program that the command starts, or the image without one.
     pub(crate) fn program(&self) -> Option<&'static Program> {
         let app = self.invocation().app;
-        let mut words = shell_line(&app).and_then(|(_, line)| started_by(line)).unwrap_or(app);
+        let mut words = shell_line(&app)
+            .and_then(|(_, line)| started_by(line))
+            .unwrap_or_else(|| without_env(&app).to_vec());
         // The entry points of these images put their program in front of options.
         if self.behind_entrypoint && words.first().is_none_or(|first| first.starts_with('-')) {
             let program = self.image.as_deref().and_then(program_of_image);

@@ -484,6 +484,8 @@ services:
   worker: {extends: {service: web}, command: [sh, -c, 'a; b'], stop_signal: '${SIGNAL:?must-be-set}'}
 ";
     assert_eq!(found_in("compose.yaml", text), []);
+    let init = text.replace("extends: base,", "extends: base, entrypoint: [/adieu, --, app], init: yes,");
+    assert_eq!(found_in("compose.yaml", &init), [(Rule::InitTwice, 7), (Rule::InitTwice, 7)], "of both");
     let short = text.replace("extends: base,", "extends: base, stop_grace_period: 50s,");
     let mismatch = [(Rule::GraceMismatch, 3), (Rule::GraceMismatch, 3)];
     let found = found_in("compose.yaml", &short);

@@ -55,8 +55,10 @@ impl<'a> ComposeService<'a> {
         self.at(path)?.text()
     }
 
+    /// Compose takes YAML 1.1's words, too.
     pub(crate) fn says_true(&self, path: &str) -> bool {
-        self.text_at(path).as_deref() == Some("true")
+        self.text_at(path)
+            .is_some_and(|text| ["true", "yes", "on", "y"].contains(&text.to_lowercase().as_str()))
     }
 
     /// The names of all settings, each once, with their values if they are scalars.

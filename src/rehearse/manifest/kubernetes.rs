@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::variables::PodVariables;
 use super::workload::{Probe, Workload, adieu_in_image, name_dropped, name_rest, signal_named};
-use crate::lint::kubernetes::{self, is_sidecar, port_number};
+use crate::lint::kubernetes::{self, filled_in, is_sidecar, port_number};
 use crate::lint::service::PreStopHook;
 use crate::lint::yaml::Node;
 use crate::recording::ManifestNote;
@@ -133,12 +133,9 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
         words.push("adieu".to_owned());
     }
     words.extend(args);
-    for word in &mut words {
-        for (name, value) in env {
-            *word = word.replace(&format!("$({name})"), value);
-        }
-    }
-    words
+    let value =
+        |name: &str| env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    words.iter().map(|word| filled_in(word, &value)).collect()
 }
 
 /// A hook's sleep is rehearsed, and nothing else of it.

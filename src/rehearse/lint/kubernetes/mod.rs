@@ -149,9 +149,9 @@ fn has_ports(container: Node) -> bool {
 
 fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
     let (env, hidden) = env(container);
-    let fill = |word: String| {
-        env.iter().fold(word, |word, (name, spot)| word.replace(&format!("$({name})"), &spot.value))
-    };
+    let value =
+        |name: &str| env.iter().rev().find(|(known, _)| known == name).map(|(_, spot)| spot.value.clone());
+    let fill = |word: String| filled_in(&word, &value);
     let (command, args) = (container.get("command"), container.get("args"));
     let words = |node: Option<Node>| node.map(Node::texts).unwrap_or_default().into_iter().map(fill);
     let all: Vec<String> = words(command).chain(words(args)).collect();
@@ -173,6 +173,28 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
         stop_signal: container.at("lifecycle.stopSignal").and_then(|node| Some(node.spot(node.text()?))),
         usual_signal: None,
     }
+}
+
+/// Fills variables into a word of a command as the kubelet does: `$(NAME)` is its value, if
+/// there is one, and `$$` a dollar sign.
+pub(crate) fn filled_in(word: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
+    let (mut out, mut rest) = (String::new(), word);
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let named = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        let found = named.and_then(|(name, after)| Some((value(name)?, after)));
+        rest = match found {
+            Some((value, after)) => {
+                out.push_str(&value);
+                after
+            }
+            None => {
+                out.push('$');
+                after.strip_prefix('$').unwrap_or(after)
+            }
+        };
+    }
+    out + rest
 }
 
 /// The variables with a value here, and the names of the others; `envFrom` may add any.
@@ -259,4 +281,19 @@ fn scaler(object: Node) -> Option<Scaler> {
         name: object.text_at("spec.scaleTargetRef.name")?,
         least: object.number_at("spec.minReplicas").unwrap_or(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_filled_in_as_the_kubelet_does() {
+        let value = |name: &str| (name == "A").then(|| "a".to_owned());
+        for (word, filled) in
+            [("x$(A)y$(A)", "xaya"), ("$$(A) $(B) $A $", "$(A) $(B) $A $"), ("$(A", "$(A"), ("$$$(A)", "$a")]
+        {
+            assert_eq!(filled_in(word, &value), filled, "{word}");
+        }
+    }
 }

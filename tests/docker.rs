@@ -4,6 +4,7 @@
 mod harness;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -139,12 +140,8 @@ fn an_image_copies_adieu_from_the_archive_of_the_release() {
     require!(docker_runs_here());
     let docker = Docker::shared();
     let scratch = Scratch::new();
-    let (adieu, archive) = (harness::static_programs().0, scratch.path("oci.tar"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/docker/oci-image.sh");
-    let mut write = Command::new(script);
-    write.arg(&archive).args(["amd64", "arm64"].map(|name| format!("{name}={}", adieu.display())));
-    assert!(harness::output(&mut write, LIMIT).status.success());
-    let archive = archive.display().to_string();
+    write_archive(&scratch.path("oci.tar"));
+    let archive = scratch.path("oci.tar").display().to_string();
 
     docker.run(&["load", "--input", &archive]);
     let version = env!("CARGO_PKG_VERSION");
@@ -163,6 +160,41 @@ fn an_image_copies_adieu_from_the_archive_of_the_release() {
     let images = harness::output(docker.containerd().args(["images", "list", "--quiet"]), LIMIT);
     let images = String::from_utf8_lossy(&images.stdout).into_owned();
     assert_eq!(images.trim(), format!("docker.io/library/adieu:{version}"));
+}
+
+/// The Dockers of Debian 13 and of the Debian that is not released yet: the archive of the release,
+/// both builders, both image stores, and adieu as the image's init and as Docker's own.
+#[test]
+fn newer_dockers_do_the_same() {
+    long!();
+    require!(harness::root());
+    require!(harness::program("mmdebstrap"));
+    let (adieu, app) = harness::static_programs();
+    for suite in ["trixie", "forky"] {
+        let root = harness::debian(suite, "-docker", "docker.io,docker-cli,docker-buildx");
+        let scratch = Scratch::new();
+        for (from, to) in [(&adieu, "adieu"), (&adieu, "docker-init"), (&app, "app")] {
+            std::fs::copy(from, scratch.path(to)).expect("room for a copy");
+        }
+        write_archive(&scratch.path("oci.tar"));
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/newer_docker.sh"));
+        script.arg(root).arg(scratch.path("")).arg(env!("CARGO_PKG_VERSION"));
+        let ran = harness::output(&mut script, 4 * LIMIT);
+        let (said, error) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success(), "{suite}: {said}{error}");
+        let stores: Vec<_> =
+            said.lines().filter_map(|line| line.split_once(' ')).map(|(_, store)| store).collect();
+        assert_eq!(stores, ["vfs", "native"], "{suite}: {said}{error}");
+    }
+}
+
+/// The archive that a release has; both processors get this machine's adieu.
+fn write_archive(archive: &Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/docker/oci-image.sh");
+    let adieu = harness::static_programs().0;
+    let mut write = Command::new(script);
+    write.arg(archive).args(["amd64", "arm64"].map(|name| format!("{name}={}", adieu.display())));
+    assert!(harness::output(&mut write, LIMIT).status.success());
 }
 
 /// An app that was built for another processor, in an image that has no shell.

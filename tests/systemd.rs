@@ -126,33 +126,13 @@ impl Drop for Machine {
 /// Its systemd knows Type=notify-reload and its podman knows Quadlets, which those of Debian 12 do
 /// not.
 fn debian_13() -> PathBuf {
-    debian("trixie", "systemd-sysv,podman,python3-minimal")
+    harness::debian("trixie", "", "systemd-sysv,podman,python3-minimal")
 }
 
 /// Not released yet. Its systemd has LISTEN_PIDFDID, and wants the reload's signal to be blocked or
 /// caught where the unit is of Type=notify-reload.
 fn debian_14() -> PathBuf {
-    debian("forky", "systemd-sysv,python3-systemd")
-}
-
-/// A root of this suite with these packages. Made once, below target.
-fn debian(suite: &str, packages: &str) -> PathBuf {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MAKING.lock();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/debian-{suite}"));
-    let (root, complete) = (folder.join("root"), folder.join("complete"));
-    if !complete.exists() {
-        let _ = std::fs::remove_dir_all(&folder); // absent the first time
-        std::fs::create_dir_all(&folder).expect("a new folder");
-        let mut make = Command::new("mmdebstrap");
-        // The index of a suite that is not released is valid for a week, and a mirror may be late.
-        make.args(["--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\""]);
-        make.arg(format!("--include={packages}")).arg(suite);
-        let made = harness::output(make.arg(&root), harness::BUILD);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        std::fs::write(complete, "").expect("a new file");
-    }
-    root
+    harness::debian("forky", "", "systemd-sysv,python3-systemd")
 }
 
 /// A service of adieu's, with its options and its app.

@@ -16,7 +16,7 @@ pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Once, OnceLock};
+use std::sync::{Mutex, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use companion::{Companion, Dialogue, output, output_given};
@@ -242,6 +242,27 @@ pub fn static_programs() -> (PathBuf, PathBuf) {
         }
     });
     (given.unwrap_or_else(|| folder.join("adieu")), folder.join("probe"))
+}
+
+/// A root of a Debian, named by its suite and what it is for, with these packages. Made once, below
+/// target.
+pub fn debian(suite: &str, purpose: &str, packages: &str) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock();
+    let folder = repository().join(format!("target/debian-{suite}{purpose}"));
+    let (root, complete) = (folder.join("root"), folder.join("complete"));
+    if !complete.exists() {
+        let _ = std::fs::remove_dir_all(&folder); // absent the first time
+        std::fs::create_dir_all(&folder).expect("a new folder");
+        let mut make = Command::new("mmdebstrap");
+        // The index of a suite that is not released is valid for a week, and a mirror may be late.
+        make.args(["--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\""]);
+        make.arg(format!("--include={packages}")).arg(suite);
+        let made = output(make.arg(&root), BUILD);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(complete, "").expect("a new file");
+    }
+    root
 }
 
 /// The root of the repository, from a test of any package in it.

@@ -534,6 +534,11 @@ fn other_controllers_of_pods_are_judged_as_what_they_are() {
                    {name: a, command: [/adieu, --, a], ports: [{containerPort: 80}]}]}}}\n";
     let found: Vec<Rule> = found_in("a.yaml", rollout).into_iter().map(|(rule, _)| rule).collect();
     assert!(found.contains(&Rule::OneReplica) && found.contains(&Rule::RolloutGap), "{found:?}");
+    let openshift = rollout
+        .replace("Rollout", "DeploymentConfig")
+        .replace("canary: {maxUnavailable: 1}", "type: Recreate");
+    let found: Vec<Rule> = found_in("a.yaml", &openshift).into_iter().map(|(rule, _)| rule).collect();
+    assert!(found.contains(&Rule::OneReplica) && found.contains(&Rule::RolloutGap), "{found:?}");
 }
 
 #[test]

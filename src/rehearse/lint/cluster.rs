@@ -71,6 +71,9 @@ pub(crate) struct Cap {
     pub(crate) what: String,
 }
 
+/// Kinds with a number of replicas, and a way to replace them.
+const REPLICATED: [&str; 5] = ["Deployment", "DeploymentConfig", "ReplicaSet", "Rollout", "StatefulSet"];
+
 impl Cluster {
     /// A Service sends requests to such a pod, on a port that none of its containers declares.
     pub(crate) fn routes_beside(
@@ -90,9 +93,7 @@ impl Cluster {
     pub(crate) fn check(&self, findings: &mut Findings) {
         for workload in &self.workloads {
             self.check_caps(workload, findings);
-            if workload.routed
-                && ["Deployment", "StatefulSet", "ReplicaSet", "Rollout"].contains(&workload.kind.as_str())
-            {
+            if workload.routed && REPLICATED.contains(&workload.kind.as_str()) {
                 self.check_replicas(workload, findings);
                 self.check_rollout(workload, findings);
             }

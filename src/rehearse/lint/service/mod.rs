@@ -163,11 +163,11 @@ impl Service {
             }
             Some(Err(why)) => {
                 let place = self.adieu_place(why);
-                let _ = findings
-                    .add(Rule::SettingsRefused, &self.subject, place, format!("adieu rejects: {why}"))
-                    .remedy(
-                        why.rsplit_once(';').map_or(Rule::SettingsRefused.remedy(), |(_, hint)| hint.trim()),
-                    );
+                let (what, remedy) =
+                    why.rsplit_once(';').unwrap_or((why.as_str(), Rule::SettingsRefused.remedy()));
+                findings
+                    .add(Rule::SettingsRefused, &self.subject, place, format!("adieu rejects: {what}"))
+                    .remedy(remedy.trim());
             }
             None => {}
         }

@@ -395,6 +395,36 @@ fn a_program_behind_exec_is_known() {
     assert_eq!(found_in("a.service", "[Service]\nExecStart=npm start\nKillMode=control-group\n"), []);
 }
 
+/// Scripts as people write them into manifests.
+#[test]
+fn a_script_that_hands_its_signals_on_is_no_shell_in_front() {
+    let script = |lines: &str| {
+        let block = lines.replace('\n', "\n      ");
+        found_in(
+            "pod.yaml",
+            &format!(
+                "kind: Pod\nspec:\n  containers:\n  - name: a\n    command: [sh, -c]\n    args:\n    - |\n      {block}\n"
+            ),
+        )
+    };
+    for lines in [
+        "set -e\n./migrate\nexec gunicorn app:app \\\n  --bind :8000",
+        "if [ \"$A\" = b ]; then\n  exec a\nelse\n  exec b\nfi\n# the end",
+        "case \"$1\" in\nweb) exec a ;;\nesac; { exec b; }",
+        "trap 'kill $!' TERM\napp &\nwait",
+        "exec gosu www-data app",
+    ] {
+        assert_eq!(script(lines), [], "{lines}");
+    }
+    for lines in
+        ["./migrate\napp \\\n  --exec x", "exec 2>&1\napp", "echo 'trap it; exec x'", "if true; then app; fi"]
+    {
+        assert_eq!(script(lines), [(Rule::ShellPidOne, 5)], "{lines}");
+    }
+    let signal = "FROM debian\nENTRYPOINT [\"gosu\", \"www-data\", \"nginx\"]\n";
+    assert_eq!(found_in("Dockerfile", signal), [(Rule::StopSignalWrong, 2)]);
+}
+
 #[test]
 fn the_program_of_a_base_image_is_known() {
     let dockerfile = |image: &str, more: &str| found_in("Dockerfile", &format!("FROM {image}\n{more}"));

@@ -56,48 +56,62 @@ pub(crate) fn program_of_image(image: &str) -> Option<&'static str> {
 
 /// The shell and its line, in `sh -c LINE`.
 pub(crate) fn shell_line(words: &[String]) -> Option<(String, &str)> {
-    let [shell, flag, line, ..] = without_env(words) else { return None };
+    let [shell, flag, line, ..] = behind_launchers(words) else { return None };
     let name = base_name(shell);
     let is_shell = ["sh", "bash", "ash", "dash", "zsh", "ksh"].contains(&name.as_str());
     (is_shell && flag.starts_with('-') && flag.ends_with('c')).then_some((name, line.as_str()))
 }
 
-/// The words behind `env NAME=VALUE`, which replaces itself by them.
-pub(crate) fn without_env(words: &[String]) -> &[String] {
+/// The words behind `env NAME=VALUE` or `gosu USER`, which replace themselves by them.
+pub(crate) fn behind_launchers(words: &[String]) -> &[String] {
     let Some((first, rest)) = words.split_first() else { return words };
-    if base_name(first) != "env" {
-        return words;
-    }
-    let assigned = rest.iter().take_while(|word| word.contains('=') && !word.starts_with('-')).count();
-    &rest[assigned..]
+    let skipped = match base_name(first).as_str() {
+        "env" => rest.iter().take_while(|word| word.contains('=') && !word.starts_with('-')).count(),
+        "gosu" | "su-exec" => 1,
+        _ => return words,
+    };
+    rest.get(skipped..).unwrap_or_default()
 }
 
-/// The last command of the line replaces the shell.
+/// The app gets the shell's signals: the last command replaces the shell, or a trap passes them on.
 pub(crate) fn hands_over(line: &str) -> bool {
-    handed_over(line).is_some()
+    handed_over(line).is_some() || commands(line).iter().any(|command| command.starts_with("trap "))
 }
 
 /// What `exec` in front of the last command starts.
-fn handed_over(line: &str) -> Option<&str> {
-    let ends = ['\n', ';', '&', '|', ' '];
-    let line = line.trim().trim_end_matches(ends);
-    let mut quote = None;
-    let mut last = 0;
-    for (place, letter) in line.char_indices() {
+fn handed_over(line: &str) -> Option<String> {
+    const ENDS: [&str; 5] = ["fi", "esac", "done", "}", ")"];
+    let commands = commands(line);
+    let last = commands.iter().rev().find(|command| !ENDS.contains(&command.as_str()))?;
+    let words = ["then ", "else ", "do ", "{ "].iter().find_map(|word| last.strip_prefix(word));
+    words.unwrap_or(last).trim_start().strip_prefix("exec ").map(str::to_owned)
+}
+
+/// The commands of a shell's line, roughly: it is parted where a command ends, outside of quotes.
+fn commands(line: &str) -> Vec<String> {
+    let line = line.replace("\\\n", " ");
+    let (mut all, mut command, mut quote) = (Vec::new(), String::new(), None);
+    for letter in line.chars() {
         match quote {
             Some(open) if open == letter => quote = None,
             Some(_) => {}
             None if ['"', '\''].contains(&letter) => quote = Some(letter),
-            None if ends.contains(&letter) && letter != ' ' => last = place + 1,
+            None if ['\n', ';', '&', '|'].contains(&letter) => {
+                all.push(std::mem::take(&mut command));
+                continue;
+            }
             None => {}
         }
+        command.push(letter);
     }
-    line[last..].trim_start().strip_prefix("exec ")
+    all.push(command);
+    let whole = all.iter().map(|command| command.trim()).filter(|command| !command.is_empty());
+    whole.filter(|command| !command.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// The words of the program that the line starts in the shell's place, or alone.
 pub(crate) fn started_by(line: &str) -> Option<Vec<String>> {
-    handed_over(line).and_then(shlex::split).or_else(|| simple(line))
+    handed_over(line).and_then(|line| shlex::split(&line)).or_else(|| simple(line))
 }
 
 /// The words of a line that needs no shell.

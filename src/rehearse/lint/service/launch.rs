@@ -1,6 +1,6 @@
 //! What is between the platform and the app.
 
-use crate::lint::command::{base_name, hands_over, shell_line, simple, started_by, without_env};
+use crate::lint::command::{base_name, behind_launchers, hands_over, shell_line, simple, started_by};
 use crate::lint::finding::Findings;
 use crate::lint::rules::Rule;
 
@@ -41,7 +41,8 @@ impl Service {
                 );
             }
         }
-        let words = line.and_then(|(_, line)| started_by(line)).unwrap_or_else(|| without_env(app).to_vec());
+        let words =
+            line.and_then(|(_, line)| started_by(line)).unwrap_or_else(|| behind_launchers(app).to_vec());
         let name = words.first().map(|word| base_name(word)).unwrap_or_default();
         if ["npm", "yarn", "pnpm", "npx", "pnpx"].contains(&name.as_str()) {
             let message = format!("{} runs the app", words.join(" "));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use adieu::settings::{self, Platform, Program, Settings, Surroundings, Task};
 use adieu::signal::Signal;
 
-use super::command::{Invocation, invocation, program_of_image, shell_line, started_by, without_env};
+use super::command::{Invocation, behind_launchers, invocation, program_of_image, shell_line, started_by};
 use super::finding::{Findings, ObjectRef, Position, Spot};
 use super::rules::Rule;
 
@@ -67,7 +67,7 @@ impl Service {
         let app = self.invocation().app;
         let mut words = shell_line(&app)
             .and_then(|(_, line)| started_by(line))
-            .unwrap_or_else(|| without_env(&app).to_vec());
+            .unwrap_or_else(|| behind_launchers(&app).to_vec());
         // The entry points of these images put their program in front of options.
         if self.behind_entrypoint && words.first().is_none_or(|first| first.starts_with('-')) {
             let program = self.image.as_deref().and_then(program_of_image);

@@ -150,10 +150,10 @@ fn carry_out(options: &Options) -> Result<bool, RehearsalError> {
 /// Checks files without running anything; true when no finding has the severity of --fail-on.
 fn judge_files(options: &Options) -> Result<bool, RehearsalError> {
     let sources = options.lint.iter().map(|name| read_source(name)).collect::<Result<Vec<_>, _>>()?;
-    let findings = lint::judge(&sources, &options.allow).map_err(RehearsalError::Cannot)?;
-    print(&lint::show::show(options.format, &findings, sources.len()));
+    let judgement = lint::judge(&sources, &options.allow).map_err(RehearsalError::Cannot)?;
+    print(&lint::show::show(options.format, &judgement));
     let counts = |severity: Severity| options.fail_on.0.is_some_and(|least| severity >= least);
-    Ok(!findings.iter().any(|finding| counts(finding.severity)))
+    Ok(!judgement.findings.iter().any(|finding| counts(finding.severity)))
 }
 
 fn read_source(name: &str) -> Result<lint::SourceFile, RehearsalError> {

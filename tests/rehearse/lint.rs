@@ -44,7 +44,7 @@ fn flawed(more: &[&str]) -> (Option<i32>, String, String) {
 /// The findings in one file with this text.
 fn found_in(name: &str, text: &str) -> Vec<(Rule, usize)> {
     let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
-    let findings = judge(&[source], &[]).expect("it can be read");
+    let findings = judge(&[source], &[]).expect("it can be read").findings;
     findings
         .into_iter()
         .filter(|finding| finding.severity > Severity::Note)
@@ -76,7 +76,7 @@ fn advice_names_a_port_that_is_free_in_the_pod() {
          readinessProbe: {httpGet: {path: /, port: 81}}},
         {name: other, command: [app, '9091'], ports: [{containerPort: 82}]}]}}";
     let source = SourceFile { name: "pod.yaml".to_owned(), text: text.to_owned() };
-    let findings = judge(&[source], &[]).expect("it can be read");
+    let findings = judge(&[source], &[]).expect("it can be read").findings;
     let advice = |rule: Rule| -> Vec<&str> {
         findings
             .iter()
@@ -338,7 +338,8 @@ fn a_service_routes_to_pods_without_ports() {
         ],
         &[],
     );
-    let objects: Vec<String> = found.expect("it can be read").into_iter().map(|one| one.object).collect();
+    let objects: Vec<String> =
+        found.expect("it can be read").findings.into_iter().map(|one| one.object).collect();
     assert!(!objects.iter().any(|object| object.ends_with("container web")), "{objects:?}");
 }
 
@@ -423,6 +424,23 @@ fn a_script_that_hands_its_signals_on_is_no_shell_in_front() {
     }
     let signal = "FROM debian\nENTRYPOINT [\"gosu\", \"www-data\", \"nginx\"]\n";
     assert_eq!(found_in("Dockerfile", signal), [(Rule::StopSignalWrong, 2)]);
+}
+
+/// Silence about a file without containers is no praise.
+#[test]
+fn what_holds_nothing_to_judge_is_said() {
+    let said = |text: &str| {
+        let output =
+            harness::output_given(Command::new(TOOL).args(["--lint", "-"]), text.as_bytes(), WATCHDOG);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let nothing = "nothing to judge in 1 file: no container, service or image\n".to_owned();
+    for text in
+        ["kind: ConfigMap\n", "[Timer]\nOnCalendar=daily\n", "kind: Kustomization\nresources: [a.yaml]\n"]
+    {
+        assert_eq!(said(text), (Some(0), nothing.clone()), "{text}");
+    }
+    assert_eq!(said("FROM scratch\nCMD [\"/a\"]\n").1, "nothing found in 1 file\n");
 }
 
 #[test]
@@ -537,7 +555,7 @@ services:
 /// What they say, each with the object's name in front.
 fn lines_in(text: &str) -> Vec<String> {
     let source = SourceFile { name: "a.yaml".to_owned(), text: text.to_owned() };
-    let findings = judge(&[source], &[]).expect("it can be read");
+    let findings = judge(&[source], &[]).expect("it can be read").findings;
     findings.iter().map(|finding| format!("{}: {}", finding.object, finding.message)).collect()
 }
 

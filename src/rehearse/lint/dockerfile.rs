@@ -52,7 +52,7 @@ pub(crate) fn read(file: &str, text: &str, findings: &mut Findings) -> Result<()
     };
     // Earlier stages count only where the last one is built on them.
     let counts = |line: usize| stage.spots().contains(&line) || line >= stage.line;
-    findings.0.extend(noted.0.into_iter().filter(|finding| counts(finding.line)));
+    findings.found.extend(noted.found.into_iter().filter(|finding| counts(finding.line)));
     let service = stage.service(subject);
     service.check(findings);
     check_health(&service, stage, findings);

@@ -55,7 +55,11 @@ fn as_id<S: serde::Serializer>(rule: &Rule, serializer: S) -> Result<S::Ok, S::E
 
 /// The findings so far, while the rules run.
 #[derive(Default)]
-pub(crate) struct Findings(pub(crate) Vec<Finding>);
+pub(crate) struct Findings {
+    pub(crate) found: Vec<Finding>,
+    /// How many containers, services and images were checked.
+    pub(crate) services: usize,
+}
 
 /// What a finding is about: the file and the object in it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,7 +77,7 @@ impl Findings {
         place: Position,
         message: impl Into<String>,
     ) -> &mut Finding {
-        self.0.push(Finding {
+        self.found.push(Finding {
             rule,
             severity: rule.severity(),
             file: subject.file.clone(),
@@ -83,7 +87,7 @@ impl Findings {
             message: message.into(),
             remedy: rule.remedy().to_owned(),
         });
-        self.0.last_mut().expect("it was just put there")
+        self.found.last_mut().expect("it was just put there")
     }
 }
 

@@ -36,6 +36,15 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// What was found.
+pub struct Judgement {
+    pub findings: Vec<Finding>,
+    /// The number of files.
+    pub files: usize,
+    /// How many containers, services and images are in them.
+    pub services: usize,
+}
+
 /// After a `#`, which begins a comment in every kind of file, this skips a rule for its file: `#
 /// adieu: allow one-replica`.
 const ALLOW: &str = "adieu: allow ";
@@ -45,7 +54,7 @@ const ALLOW: &str = "adieu: allow ";
 ///
 /// # Errors
 /// One line for the first file that cannot be read: file, line, and how to fix it.
-pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Vec<Finding>, String> {
+pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Judgement, String> {
     let (mut findings, mut cluster) = (Findings::default(), Cluster::default());
     for source in sources {
         read_routes(source, &mut cluster);
@@ -56,11 +65,11 @@ pub fn judge(sources: &[SourceFile], allowed: &[Rule]) -> Result<Vec<Finding>, S
     }
     cluster.check(&mut findings);
     let order = |file: &str| sources.iter().position(|source| source.name == file);
-    let mut found = findings.0;
+    let Findings { mut found, services } = findings;
     found.retain(|finding| !allowed.contains(&finding.rule) && !allows(sources, finding));
     found.sort_by_key(|finding| (order(&finding.file), finding.line, finding.column, finding.rule));
     found.dedup();
-    Ok(found)
+    Ok(Judgement { findings: found, files: sources.len(), services })
 }
 
 fn allows(sources: &[SourceFile], finding: &Finding) -> bool {

@@ -62,7 +62,7 @@ pub fn read(path: &Path, wanted: Option<&str>, given: &[(String, String)]) -> Re
 pub fn parse(text: &str, sources: &ManifestSources) -> Result<Vec<Workload>, String> {
     let mut workloads = understand(text, sources)?;
     let source = SourceFile { name: MANIFEST.to_owned(), text: text.to_owned() };
-    let findings = lint::judge(&[source], &[])?;
+    let findings = lint::judge(&[source], &[])?.findings;
     for workload in &mut workloads {
         workload.note_findings(&findings);
     }

@@ -153,6 +153,7 @@ impl Service {
 
     /// Every rule that applies to all kinds of files.
     pub(crate) fn check(&self, findings: &mut Findings) {
+        findings.services += 1;
         self.check_launch(findings);
         self.check_grace(findings);
         let settings = self.settings();

@@ -7,6 +7,7 @@ mod text;
 
 use serde::Serialize;
 
+use super::Judgement;
 use super::finding::Finding;
 
 /// The format of the findings.
@@ -21,12 +22,13 @@ pub enum Format {
     Github,
 }
 
-/// The findings in this number of files.
+/// The page of this format.
 #[must_use]
-pub fn show(format: Format, findings: &[Finding], files: usize) -> String {
+pub fn show(format: Format, judgement: &Judgement) -> String {
+    let findings = &judgement.findings;
     match format {
-        Format::Text => text::text(findings, files),
-        Format::Json => json(findings, files),
+        Format::Text => text::text(judgement),
+        Format::Json => json(findings, judgement.files),
         Format::Sarif => sarif::sarif(findings),
         Format::Github => github::github(findings),
     }

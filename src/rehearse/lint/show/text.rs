@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::lint::Judgement;
 use crate::lint::finding::Finding;
 use crate::lint::rules::Severity;
 
-pub(super) fn text(findings: &[Finding], files: usize) -> String {
+pub(super) fn text(judgement: &Judgement) -> String {
+    let findings = &judgement.findings;
     let mut page = String::new();
     for finding in findings {
         let Finding { rule, severity, file, line, column, object, message, remedy } = finding;
@@ -19,7 +21,7 @@ pub(super) fn text(findings: &[Finding], files: usize) -> String {
             rule.id()
         );
     }
-    let _ = writeln!(page, "{}", summary(findings, files));
+    let _ = writeln!(page, "{}", summary(judgement));
     if let Some(finding) = findings.first() {
         let _ = writeln!(page, "Why: adieu-rehearse --explain {}", finding.rule.id());
     }
@@ -34,7 +36,8 @@ fn style(severity: Severity) -> Style {
     }
 }
 
-fn summary(findings: &[Finding], files: usize) -> String {
+fn summary(judgement: &Judgement) -> String {
+    let Judgement { findings, files, services } = judgement;
     let many = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let counted = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let each: Vec<String> = Severity::ALL
@@ -43,6 +46,10 @@ fn summary(findings: &[Finding], files: usize) -> String {
         .filter(|severity| counted(*severity) > 0)
         .map(|severity| many(counted(severity), severity.name()))
         .collect();
-    let found = if each.is_empty() { "nothing found".to_owned() } else { each.join(", ") };
-    format!("{found} in {}", many(files, "file"))
+    let files = many(*files, "file");
+    match (each.is_empty(), services) {
+        (true, 0) => format!("nothing to judge in {files}: no container, service or image"),
+        (true, _) => format!("nothing found in {files}"),
+        (false, _) => format!("{} in {files}", each.join(", ")),
+    }
 }

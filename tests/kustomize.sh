@@ -14,8 +14,12 @@ mkdir -p "$folder"
 work=$(mktemp -d "$folder/apt.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/none"
+# From where this machine has its own Debian.
+codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | sed 1q)
+[ -n "$mirror" ] || { echo "no kustomize, and no Debian to fetch it from" >&2; exit 1; }
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keys] http://deb.debian.org/debian trixie main" >"$work/sources.list"
+echo "deb [signed-by=$keys] $mirror trixie main" >"$work/sources.list"
 : >"$work/status"
 apt() {
     apt-get -qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts="$work/none" \

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::harness::{self, Scratch, program};
 use super::*;
-use crate::{apps, long, require};
+use crate::{apps, require};
 
 /// How a stop goes.
 #[derive(Clone, Copy)]
@@ -93,6 +93,7 @@ const PYTHON_LONG: States = &[
 
 const NODE: States = &[
     ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "no-tickets", 10),
     ("get:/headers/8", "plain", 10),
     ("get:/events/2/4", "tls12", 10),
     ("get:/hints/8", "plain", 10),
@@ -109,9 +110,13 @@ const NODE: States = &[
 
 const NODE_LONG: States = &[
     ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "no-tickets", 10),
     ("get:/slow/40", "tls12", 10),
     ("get:/slow/40", "plain", 10),
+    ("get:/headers/8", "no-tickets", 10),
+    ("kept:20", "no-tickets", 2),
     ("kept-get:/slow/40", "plain", 10),
+    ("kept-get:/slow/12", "no-tickets", 10),
     ("upload:8:2000:0.9:5", "plain", 10),
     ("kept-busy-before", "tls13", 2),
 ];
@@ -156,6 +161,7 @@ const NGINX: States = &[
     ("get:/slow/12", "plain", 10),
     ("get:/headers/8", "plain", 10),
     ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "tickets-off", 10),
     ("get:/slow/8", "no-tickets", 10),
     ("get:/slow/8", "tls12", 10),
     ("kept:20", "plain", 2),
@@ -167,11 +173,14 @@ const NGINX_LONG: States = &[
     ("get:/slow/40", "plain", 10),
     ("get:/slow/40", "tls13", 10),
     ("get:/slow/40", "tls12", 10),
+    ("get:/slow/40", "tickets-off", 10),
     ("get:/slow/40", "no-tickets", 10),
+    ("get:/headers/8", "no-tickets", 10),
     ("get:/part/4", "plain", 10),
     ("get:/events/2/4", "tls13", 10),
     ("kept:1", "plain", 6),
     ("kept:20", "tls13", 2),
+    ("kept:20", "no-tickets", 2),
     ("kept-get:/slow/12", "plain", 10),
     ("kept-busy-before", "plain", 2),
     ("expects", "plain", 10),
@@ -182,15 +191,47 @@ const NGINX_LONG: States = &[
 ];
 
 const JAVA: States = &[
-    ("kept:1", "plain", 6),
-    ("get:/slow/40", "plain", 10),
+    ("get:/slow/12", "plain", 10),
     ("get:/headers/8", "plain", 10),
+    ("get:/slow/8", "tls13", 10),
+    ("get:/slow/8", "no-tickets", 10),
+    ("get:/slow/8", "tls12", 10),
+    ("get:/headers/8", "tls13", 10),
+    ("kept:1", "plain", 6),
+    ("kept:20", "tls13", 2),
+    ("kept-get:/slow/12", "tls13", 10),
+];
+
+const JAVA_LONG: States = &[
+    ("get:/slow/40", "plain", 10),
+    ("get:/slow/40", "tls13", 10),
+    ("get:/slow/40", "no-tickets", 10),
+    ("get:/slow/40", "tls12", 10),
+    ("get:/headers/4", "tls13", 10),
+    ("get:/headers/8", "no-tickets", 10),
+    ("get:/headers/8", "tls12", 10),
     ("get:/part/4", "plain", 10),
+    ("get:/part/4", "tls13", 10),
+    ("get:/part/8", "tls13", 10),
+    ("get:/part/8", "tls12", 10),
     ("get:/events/2/4", "plain", 10),
+    ("get:/events/2/4", "tls13", 10),
     ("kept:50", "plain", 2),
+    // It may all be a handshake, with the request still at work: for a minute.
+    ("kept:1", "tls13", UNTIL_TIMEOUT),
+    ("kept:1", "no-tickets", UNTIL_TIMEOUT),
+    ("kept:1", "tls12", UNTIL_TIMEOUT),
+    ("kept:20", "no-tickets", 2),
+    ("kept:20", "tls12", 2),
+    ("second:/slow/14", "tls13", 10),
     ("kept-get:/slow/12", "plain", 10),
+    ("kept-get:/slow/12", "no-tickets", 10),
+    ("kept-get:/slow/12", "tls12", 10),
+    ("kept-get:/headers/8", "tls13", 10),
     ("kept-busy-before", "plain", 2),
+    ("kept-busy-before", "tls13", 2),
     ("upload:8:2000:0.9:5", "plain", 10),
+    ("upload:8:2000:0.9:5", "tls13", 10),
 ];
 
 /// By a library as services use it, with pings and windows of its own.
@@ -408,6 +449,15 @@ pub fn certificate(scratch: &Scratch) -> String {
     pem
 }
 
+/// Of the kind that Java reads.
+fn key_store(scratch: &Scratch) -> String {
+    let (pem, keys) = (certificate(scratch), scratch.path("p12").display().to_string());
+    let words = ["pkcs12", "-export", "-passout", "pass:password", "-in", &pem, "-out", &keys];
+    let made = harness::output(Command::new("openssl").args(words), WATCHDOG);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    keys
+}
+
 /// The rows of a run, those of the long selection where it was asked for.
 fn chosen(always: States, long: States) -> Vec<States> {
     if harness::full() { vec![always, long] } else { vec![always] }
@@ -491,7 +541,9 @@ fn nginx() {
             };
             let tls = match *speaks {
                 "tls12" => "ssl_protocols TLSv1.2;",
-                "no-tickets" => "ssl_protocols TLSv1.3; ssl_session_tickets off;",
+                // Which leaves tickets that are the name of a session.
+                "tickets-off" => "ssl_protocols TLSv1.3; ssl_session_tickets off;",
+                "no-tickets" => "ssl_protocols TLSv1.3; ssl_conf_command NumTickets 0;",
                 _ => "",
             };
             format!(
@@ -518,9 +570,11 @@ fn nginx() {
 
 #[test]
 fn java() {
-    long!();
     require!(program("java"));
-    told("Java", &["java", &beside("Server.java")], &[JAVA], WAITS);
+    require!(program("openssl"));
+    let scratch = Scratch::new();
+    let keys = key_store(&scratch);
+    told("Java", &["java", &beside("Server.java"), &keys], &chosen(JAVA, JAVA_LONG), WAITS);
 }
 
 /// On a socket without clocks: a request is waited for, also one that is longer than most, and its

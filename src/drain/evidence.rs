@@ -233,7 +233,7 @@ fn speaker(info: &TcpInfo, history: &History) -> Speaker {
 /// acknowledges.
 fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     // The client has acknowledged something later than it last sent data.
-    if info.acked_ago < info.received_ago {
+    if history.acked_apart {
         return Speaker::Server;
     }
     // The client acknowledged the newest answer with its next request, or the kernel the newest
@@ -1027,6 +1027,20 @@ mod tests {
             "clients delay acknowledgements by now"
         );
         assert_eq!(first_sight(tie(60_000, 60_000, 7)), Evidence::OldTie);
+        // It may be a keep-alive probe of our own kernel, a second after the data or later.
+        assert_eq!(first_sight(tie(7000, 6101, 7)), Evidence::Answered);
+        for acked in [6100, 6000, 20] {
+            assert_eq!(first_sight(tie(7000, acked, 8)), Evidence::Tie);
+        }
+        // Which hides what was seen before, on the same data alone.
+        let (mut history, mut rhythm) = (History::default(), Rhythm::default());
+        for (look, expected) in [
+            (tie(1500, 1460, 7), Evidence::MayGoOn),
+            (tie(16_500, 1400, 8), Evidence::Answered),
+            (open(TcpInfo { data_in: 12, data_out: 11, bare_out: 9, ..info(1500, 1500, 0) }), Evidence::Tie),
+        ] {
+            assert_eq!(history.observe(moment(0), &look, &mut rhythm, &PATIENCE), expected);
+        }
         // A slow request right behind a first, fast one.
         let early = |age| open(TcpInfo { data_in: 2, bare_out: 2, ..info(age, age, age) });
         assert_eq!(first_sight(early(59_999)), Evidence::Tie);
@@ -1319,7 +1333,8 @@ mod tests {
 
     /// Plays `story`: the client waits, asks, the server takes its time and answers; and looks at
     /// the sampled times. Time in milliseconds. The kernel acknowledges a request by itself 40 ms
-    /// after it, unless an answer went out before; so does the client's, or at once.
+    /// after it, unless an answer went out before; so does the client's, or at once. It probes
+    /// whether a silent client is still there.
     fn simulate(story: &[(u64, u64, bool)], looks: &[u64], tick: u64, quick: bool) {
         let mut events = vec![];
         let mut now = 10_000u64;
@@ -1329,12 +1344,15 @@ mod tests {
             let work = if work < 20 {
                 0
             } else if slow {
-                work * 50
+                work * 300
             } else {
                 work
             };
             if work > 40 {
                 events.push((now + 40, "ack"));
+            }
+            for probe in (1..).map(|n| n * 1000).take_while(|probe| *probe < work) {
+                events.push((now + probe, "probe"));
             }
             now += work;
             events.push((now, "answer"));
@@ -1355,6 +1373,7 @@ mod tests {
                         (busy, owes) = (true, false);
                     }
                     "ack" => bare_out += 1,
+                    "probe" => (acked, bare_in, bare_out) = (then, bare_in + 1, bare_out + 1),
                     "acked" if owes => (acked, bare_in, owes) = (then, bare_in + 1, false),
                     "acked" => {}
                     _ => (sent, data_out, busy, owes) = (then, data_out + 1, false, true),

@@ -44,6 +44,10 @@ const REST: Duration = Duration::from_millis(500);
 /// acknowledgement.
 pub(super) const ACKNOWLEDGED_BY: Duration = Duration::from_millis(250);
 
+/// The kernel's keep-alive probes begin a second after the last segment or later (TCP_KEEPIDLE,
+/// tcp(7)). What the client acknowledges from then on may be a probe.
+const PROBED_AFTER: Duration = Duration::from_millis(900);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Last {
     at: Moment,
@@ -110,6 +114,9 @@ pub(super) struct History {
     /// The newest data from the client came with the acknowledgement of the newest that was sent:
     /// all of it is acknowledged, and no bare segment has come.
     pub(super) acknowledges: bool,
+    /// Since the newest data, the client has acknowledged something later than it sent its last,
+    /// and it was no keep-alive probe.
+    pub(super) acked_apart: bool,
     /// `data_in` and `data_out` when the connection was last found at rest.
     pub(super) rested_at: Option<(u32, u32)>,
 }
@@ -128,6 +135,9 @@ impl History {
     /// Takes in what a look saw, before it is judged.
     pub(super) fn take(&mut self, now: Moment, sample: &Sample, rhythm: &mut Rhythm) {
         let Some(info) = &sample.info else { return };
+        let counted = (info.data_in, info.data_out);
+        let is_same = self.last.is_some_and(|last| (last.info.data_in, last.info.data_out) == counted);
+        self.acked_apart = is_acked_apart(info) || is_same && self.acked_apart;
         let Some(last) = self.last else {
             self.born_in_sight |= info.data_in == 0;
             // Of one segment, and of all that is unanswered, nothing came before. Looks at very
@@ -469,6 +479,11 @@ pub(super) struct Present {
     /// It may include a TLS handshake.
     pub first: bool,
     pub overlapped: bool,
+}
+
+fn is_acked_apart(info: &TcpInfo) -> bool {
+    let after = info.received_ago.saturating_sub(info.acked_ago);
+    !after.is_zero() && after < PROBED_AFTER
 }
 
 /// Enough bytes each way for a TLS handshake with its session tickets, a request behind it, and no

@@ -127,6 +127,8 @@ const GO: States = &[
     ("get:/slow/8", "tls13", 10),
     ("get:/slow/8", "no-tickets", 10),
     ("kept:20", "plain", 2),
+    // Go's keep-alive probes begin after 15 s.
+    ("second:/slow/20", "plain", 10),
     ("h2-slow-pinging:14", "h2c", 10),
     ("h2-multiplexed:9", "h2c", 10),
     ("h2-upload:60000:5", "h2c", 10),

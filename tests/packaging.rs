@@ -270,9 +270,8 @@ fn the_debian_package_holds_a_working_adieu() {
     succeeds(Command::new("dpkg-deb").arg("-x").arg(package.trim()).arg(&tree));
     let version = succeeds(Command::new(tree.join("usr/bin/adieu")).env_clear().arg("--version"));
     assert_eq!(version, concat!("adieu ", env!("CARGO_PKG_VERSION"), "\n"));
-    for file in ["man/man1/adieu.1.gz", "bash-completion/completions/adieu", "doc/adieu/copyright"] {
-        assert!(tree.join("usr/share").join(file).exists(), "the package lacks {file}");
-    }
+    let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
+    deb_is_complete(Path::new(package.trim()), architecture);
 }
 
 #[test]
@@ -281,17 +280,7 @@ fn the_rpm_holds_what_the_debian_package_does() {
     let scratch = Scratch::new();
     let mut build = Command::new(path("packaging/rpm/build.sh"));
     let package = succeeds(build.arg(scratch.path("")).env("STATIC_BINARY", static_binary()));
-    let list = succeeds(Command::new("rpm").args(["-qlp", package.trim()]));
-    for file in [
-        "/usr/bin/adieu",
-        "/usr/lib/systemd/system/adieu@.service",
-        "/usr/share/man/man1/adieu.1.gz",
-        "/usr/share/zsh/site-functions/_adieu",
-    ] {
-        assert!(list.lines().any(|line| line == file), "the package lacks {file}:\n{list}");
-    }
-    let needs = succeeds(Command::new("rpm").args(["-qRp", package.trim()]));
-    assert!(needs.lines().all(|line| line.starts_with("rpmlib(")), "it depends on nothing: {needs}");
+    rpm_is_complete(Path::new(package.trim()), std::env::consts::ARCH);
 }
 
 /// The image that users `COPY --from=`: written by hand, read by an engine.
@@ -330,24 +319,135 @@ fn the_image_of_the_release_runs_and_is_the_same_each_time() {
 
 /// From two folders of different names: all that a release has, built twice.
 #[test]
-fn a_release_is_the_same_from_any_folder() {
+fn a_release_is_the_same_from_any_folder_and_holds_what_it_promises() {
     long!();
-    require!(harness::program("rpmbuild"));
-    require!(harness::program("cargo-cyclonedx"));
+    for program in ["rpmbuild", "rpm", "dpkg-deb", "cargo-cyclonedx"] {
+        require!(harness::program(program));
+    }
     let scratch = Scratch::new();
-    let sums = ["one", "another-folder"].map(|name| {
+    let releases = ["one", "another-folder"].map(|name| {
         let folder = scratch.path(name);
         succeeds(Command::new("git").args(["clone", "--quiet", "--no-hardlinks"]).arg(path("")).arg(&folder));
         let mut release = Command::new(folder.join("packaging/release.sh"));
         release.env_remove("CARGO_TARGET_DIR").env_remove("ADIEU_STATIC");
-        let output = harness::output(&mut release, Duration::from_secs(3600));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let out = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        std::fs::read_to_string(Path::new(&out).join("SHA256SUMS")).expect("the sums")
+        PathBuf::from(succeeds_within(&mut release, Duration::from_secs(3600)).trim())
     });
+    let sums = releases.each_ref().map(|out| std::fs::read_to_string(out.join("SHA256SUMS")).expect("sums"));
     assert_eq!(sums[0], sums[1]);
-    for name in ["adieu-amd64", "adieu-arm64", "_arm64.deb", ".aarch64.rpm", "-oci.tar", ".cdx.json"] {
-        assert!(sums[0].lines().any(|line| line.ends_with(name)), "no {name} in\n{}", sums[0]);
+
+    let [out, _] = &releases;
+    succeeds(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(out));
+    let there = std::fs::read_dir(out).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let summed = sums[0].lines().map(|line| line.split_once("  ").expect("a sum and a name").1.to_owned());
+    let there: BTreeSet<String> = there.map(|name| name.into_string().expect("an ASCII name")).collect();
+    assert_eq!(there, summed.chain(["SHA256SUMS".to_owned()]).collect());
+
+    let version = env!("CARGO_PKG_VERSION");
+    for (docker, kernel) in [("amd64", "x86_64"), ("arm64", "aarch64")] {
+        assert!(there.contains(&format!("adieu-{docker}")), "{there:?}");
+        assert!(there.contains(&format!("adieu-rehearse-{docker}")), "{there:?}");
+        tarball_is_complete(&out.join(format!("adieu-{version}-linux-{docker}.tar.gz")), out, docker);
+        deb_is_complete(&out.join(format!("adieu_{version}_{docker}.deb")), docker);
+        rpm_is_complete(&out.join(format!("adieu-{version}-1.{kernel}.rpm")), kernel);
+    }
+    assert!(there.contains(&format!("adieu-{version}-oci.tar")), "{there:?}");
+    for package in ["adieu", "adieu-rehearse"] {
+        bill_is_complete(&out.join(format!("{package}-{version}.cdx.json")), package);
+    }
+}
+
+/// With the programs that lie beside it in the release, as these.
+fn tarball_is_complete(tarball: &Path, release: &Path, docker: &str) {
+    let list = succeeds(Command::new("tar").arg("-tzf").arg(tarball));
+    let name = tarball.file_name().and_then(|name| name.to_str()?.strip_suffix(".tar.gz")).expect("a name");
+    for file in [
+        "README.md",
+        "LICENSE",
+        "adieu.1",
+        "adieu-rehearse.1",
+        "completions/adieu.bash",
+        "completions/_adieu",
+        "completions/adieu.fish",
+        "systemd/adieu@.service",
+        "kubernetes/deployment.yaml",
+        "docker/compose.yaml",
+    ] {
+        assert!(list.lines().any(|line| line == format!("{name}/{file}")), "no {file} in\n{list}");
+    }
+    for program in ["adieu", "adieu-rehearse"] {
+        let mut extract = Command::new("tar");
+        extract.arg("-xzOf").arg(tarball).arg(format!("{name}/{program}"));
+        let packed = harness::output(&mut extract, LIMIT);
+        let beside = std::fs::read(release.join(format!("{program}-{docker}"))).expect("the program");
+        assert!(packed.status.success() && packed.stdout == beside, "{program} in {}", tarball.display());
+    }
+}
+
+/// What both packages install. zsh has its completions where the distribution looks for them.
+fn is_installed(list: &BTreeSet<&str>, zsh: &str) {
+    for file in [
+        "/usr/bin/adieu",
+        "/usr/lib/systemd/system/adieu@.service",
+        "/usr/share/bash-completion/completions/adieu",
+        "/usr/share/doc/adieu/copyright",
+        "/usr/share/doc/adieu/examples/deployment.yaml",
+        "/usr/share/fish/vendor_completions.d/adieu.fish",
+        "/usr/share/man/man1/adieu.1.gz",
+        zsh,
+    ] {
+        assert!(list.contains(file), "the package lacks {file}: {list:?}");
+    }
+}
+
+fn deb_is_complete(package: &Path, architecture: &str) {
+    let list = succeeds(Command::new("dpkg-deb").arg("-c").arg(package));
+    // -rwxr-xr-x root/root 582928 2026-11-24 12:00 ./usr/bin/adieu
+    let names = list.lines().filter_map(|line| line.rsplit_once(" .")).map(|(_, name)| name);
+    is_installed(&names.collect(), "/usr/share/zsh/vendor-completions/_adieu");
+    let owned = list.lines().all(|line| line.split_whitespace().nth(1) == Some("root/root"));
+    assert!(owned, "not all is root's:\n{list}");
+    let field = |name: &str| succeeds(Command::new("dpkg-deb").arg("-f").arg(package).arg(name));
+    assert_eq!(field("Package"), "adieu\n");
+    assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(field("Architecture"), format!("{architecture}\n"));
+    assert_eq!(field("Depends").trim(), "", "it depends on nothing");
+}
+
+fn rpm_is_complete(package: &Path, architecture: &str) {
+    let list = succeeds(Command::new("rpm").arg("-qlp").arg(package));
+    is_installed(&list.lines().collect(), "/usr/share/zsh/site-functions/_adieu");
+    let mut query = Command::new("rpm");
+    let identity = succeeds(query.args(["-qp", "--qf", "%{NAME} %{VERSION} %{ARCH}"]).arg(package));
+    assert_eq!(identity, format!("adieu {} {architecture}", env!("CARGO_PKG_VERSION")));
+    let needs = succeeds(Command::new("rpm").arg("-qRp").arg(package));
+    assert!(needs.lines().all(|line| line.starts_with("rpmlib(")), "it depends on nothing: {needs}");
+}
+
+/// The bill of materials names what cargo builds the program of, in these versions.
+fn bill_is_complete(bill: &Path, package: &str) {
+    let text = std::fs::read_to_string(bill).expect("a bill of materials");
+    let bill: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((bill["bomFormat"].as_str(), bill["specVersion"].as_str()), (Some("CycloneDX"), Some("1.5")));
+    let named = |component: &serde_json::Value| {
+        let text = |key: &str| component[key].as_str().expect("a text").to_owned();
+        (text("name"), text("version"))
+    };
+    let listed: BTreeSet<_> = bill["components"].as_array().expect("a list").iter().map(named).collect();
+    let mut tree = Command::new("cargo");
+    tree.args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    tree.args(["--target", "x86_64-unknown-linux-musl", "--package", package]);
+    let tree = succeeds(tree.current_dir(path("")));
+    // nix v0.31.3, and a word or a path more behind some; the program itself comes first.
+    let crates = tree.lines().skip(1).filter_map(|line| line.split_once(" v"));
+    let crates = crates.map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default()));
+    let crates: BTreeSet<_> = crates.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
+    assert!(crates.len() > 20, "cargo tree is understood: {tree}");
+    let lacks: Vec<_> = crates.difference(&listed).collect();
+    assert!(lacks.is_empty(), "the bill of {package} lacks {lacks:?}");
+    let lock = read("Cargo.lock");
+    for (name, version) in &listed {
+        let locked = lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n"));
+        assert!(locked, "Cargo.lock has no {name} {version}");
     }
 }
 
@@ -457,6 +557,21 @@ fn the_static_build_takes_the_rust_that_is_there() {
     }
     let (success, _, said) = built(&glibc, &[&glibc], &[&foreign]);
     assert!(!success && said.contains("rustup target add"), "{said}");
+}
+
+/// As the build does where no musl is: it needs no other file either.
+#[test]
+fn glibc_is_linked_statically_too() {
+    long!();
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut build = Command::new(path("packaging/build-static.sh"));
+    let binary = succeeds_within(build.arg(target), harness::BUILD);
+    let mut headers = Command::new("readelf");
+    let headers = succeeds(headers.arg("--program-headers").arg(binary.trim()));
+    assert!(headers.contains("LOAD") && !headers.contains("INTERP"), "{headers}");
+    let mut adieu = Command::new(binary.trim());
+    let ran = harness::output(adieu.env_clear().args(["--", "/bin/sh", "-c", "exit 3"]), LIMIT);
+    assert_eq!(ran.status.code(), Some(3), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// The static adieu with an app that does nothing.

@@ -56,14 +56,22 @@ for pair in x86_64:amd64 aarch64:arm64; do
 done
 sh packaging/docker/oci-image.sh "$out/adieu-$version-oci.tar" "amd64=$out/adieu-amd64" "arm64=$out/adieu-arm64" >/dev/null
 
-# Written beside each Cargo.toml; the target's own dependencies alone, without those of tests and of other systems.
-cargo cyclonedx --quiet --format json --spec-version 1.5 --target x86_64-unknown-linux-musl --override-filename sbom
-# It names the folder that it ran in, which is nobody's concern.
-for sbom in sbom.json src/rehearse/sbom.json; do
-    [ "$sbom" = sbom.json ] && name=adieu || name=adieu-rehearse
-    sed "s,file://$PWD,file:///adieu,g" "$sbom" >"$out/$name-$version.cdx.json"
-    rm "$sbom"
-done
+# The init by itself, since beside the rehearsal it would be listed with the features that only the rehearsal wants of it.
+mkdir "$work/init"
+sed '/^\(default-\)\{0,1\}members = /d' Cargo.toml >"$work/init/Cargo.toml"
+cp Cargo.lock "$work/init"
+ln -s "$PWD/src" "$PWD/tests" "$PWD/packaging" "$work/init"
+bill() { # NAME MANIFEST
+    # Written beside each Cargo.toml; the target's own dependencies alone, without those of tests and of other systems.
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --target x86_64-unknown-linux-musl \
+        --override-filename sbom --manifest-path "$2"
+    # It names the folder that it ran in, which is nobody's concern.
+    sed "s,file://$PWD,file:///adieu,g; s,file://$work/init,file:///adieu,g" "$(dirname "$2")/sbom.json" \
+        >"$out/$1-$version.cdx.json"
+}
+bill adieu "$work/init/Cargo.toml"
+bill adieu-rehearse src/rehearse/Cargo.toml
+rm -f sbom.json src/rehearse/sbom.json
 
 (cd "$out" && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS)
 echo "$out"

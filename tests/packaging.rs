@@ -444,6 +444,9 @@ fn bill_is_complete(bill: &Path, package: &str) {
     assert!(crates.len() > 20, "cargo tree is understood: {tree}");
     let lacks: Vec<_> = crates.difference(&listed).collect();
     assert!(lacks.is_empty(), "the bill of {package} lacks {lacks:?}");
+    // Only the rehearsal has the init with the schema of its report.
+    let schema = listed.iter().any(|(name, _)| name == "schemars");
+    assert_eq!(schema, package == "adieu-rehearse", "{package} and the crates of the schema");
     let lock = read("Cargo.lock");
     for (name, version) in &listed {
         let locked = lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n"));

@@ -77,9 +77,18 @@ arm64() {
         cargo test --workspace --no-fail-fast "$@" \
         --skip a_schedule_may_name_a_real_time_signal --skip a_stop_in_the_first_millisecond_counts
 }
-# A file of tests that hangs is ended alone, so that the others still run and tell.
+# A file of tests that hangs is ended alone, so that the others still run and tell. What waits most of its time, for
+# stops of seconds, runs more at once than there are processors.
+cat >"$folder/runner" <<RUNNER
+#!/bin/sh
+case \${1##*/} in
+drain_states-* | rehearse_tool-*) export RUST_TEST_THREADS=\${RUST_TEST_THREADS:-$((2 * $(nproc)))} ;;
+esac
+exec timeout --kill-after=10 $((limit / 3)) "\$@"
+RUNNER
+chmod +x "$folder/runner"
 host=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
-export "CARGO_TARGET_${host}_RUNNER=timeout --kill-after=10 $((limit / 3))"
+export "CARGO_TARGET_${host}_RUNNER=$folder/runner"
 # Every test has a watchdog; this one is for cargo and for tests that broke theirs. cargo's status is lost in the pipe,
 # so it is written down.
 echo 0 >"$folder/status"

@@ -12,6 +12,7 @@ mod tests;
 pub use phase::Phase;
 pub use plan::{HookPoint, Plan, Rewrites, Schedule, Step, Wait};
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::moment::{Moment, half};
@@ -70,6 +71,27 @@ pub enum Why {
     HooksEnded,
     /// SIGKILL was sent and the process is still there: an uninterruptible sleep in the kernel.
     Unkillable,
+}
+
+/// As in logs and the report.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Why::Started => "started",
+            Why::Ready => "the checks pass",
+            Why::Asked(arrival) => return write!(f, "requested by {}", arrival.signal),
+            Why::SleepOver => "the pre-stop sleep is over",
+            Why::Drained => "nothing is in flight",
+            Why::DrainTimeout => "the drain timeout is over",
+            Why::Pinned => "clients never stop sending requests",
+            Why::Hurry(signal) => return write!(f, "hurried by {signal}"),
+            Why::AppEnded => "the app has ended",
+            Why::TimeUp => "the time is over",
+            Why::NothingLeft => "nothing is left",
+            Why::HooksEnded => "the hooks have ended",
+            Why::Unkillable => "some processes do not die of SIGKILL",
+        })
+    }
 }
 
 /// What to do.

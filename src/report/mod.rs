@@ -4,13 +4,13 @@
 //! shows for a terminated container.
 
 use crate::hooks::{self, point_name};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, Why};
 use crate::moment::{Moment, show_measured};
 use crate::process::Exit;
 use crate::signal::{Arrival, Sender, Signal};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 /// Changes of what is in flight that are kept; the last one is always kept.
@@ -110,7 +110,9 @@ pub struct Seen {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct StopRequest {
     at_ms: u64,
-    signal: String,
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    signal: Signal,
     /// 0 for a process outside our PID namespace, null for the kernel.
     sender_pid: Option<i32>,
 }
@@ -122,7 +124,9 @@ struct PhaseSpan {
     begin_ms: u64,
     end_ms: Option<u64>,
     /// Why it began.
-    why: String,
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    why: Why,
     #[serde(skip)]
     which: Phase,
 }
@@ -138,7 +142,9 @@ struct InFlightChange {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Sent {
     at_ms: u64,
-    signal: String,
+    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    signal: Signal,
 }
 
 /// Requests in flight at the moments at which they may lose their answer.
@@ -180,6 +186,11 @@ struct AppEnd {
     /// As a shell counts: 128+n for a death by signal n.
     status: u8,
     signal: Option<String>,
+}
+
+/// Text is made of it when the report is written, and not while a signal waits to be sent.
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 fn ms(moment: Moment) -> u64 {
@@ -228,15 +239,11 @@ impl Report {
             Sender::Outside => Some(0),
             Sender::Process(pid) => Some(pid.number()),
         };
-        self.asked.get_or_insert_with(|| StopRequest {
-            at_ms: ms(now),
-            signal: arrival.signal.to_string(),
-            sender_pid,
-        });
+        self.asked.get_or_insert_with(|| StopRequest { at_ms: ms(now), signal: arrival.signal, sender_pid });
     }
 
     /// A phase begins, and the one before it ends.
-    pub fn enter(&mut self, phase: Phase, why: &str, now: Moment) {
+    pub fn enter(&mut self, phase: Phase, why: Why, now: Moment) {
         let at_ms = ms(now);
         if let Some(last) = self.phases.last_mut() {
             last.end_ms.get_or_insert(at_ms);
@@ -248,7 +255,6 @@ impl Report {
             self.cut_off.at_stopping = self.now_in_flight.filter(|_| !self.blind);
             self.connections.not_seen = self.blind;
         }
-        let why = why.to_owned();
         self.phases.push(PhaseSpan { phase: phase.name(), begin_ms: at_ms, end_ms: None, why, which: phase });
     }
 
@@ -281,7 +287,7 @@ impl Report {
     /// A signal was sent to the app.
     pub fn signalled(&mut self, signal: Signal, now: Moment) {
         if self.signals.len() < ENTRIES {
-            self.signals.push(Sent { at_ms: ms(now), signal: signal.to_string() });
+            self.signals.push(Sent { at_ms: ms(now), signal });
         }
     }
 
@@ -540,18 +546,18 @@ mod tests {
                 story.saw(Sight::Seen(seen), at(ms));
             }
         };
-        story.enter(Phase::Starting, "started", at(0));
-        story.enter(Phase::Running, "ready", at(10));
+        story.enter(Phase::Starting, Why::Started, at(0));
+        story.enter(Phase::Running, Why::Ready, at(10));
         story.asked(TERM, at(1000));
-        story.enter(Phase::PreStop, "asked for", at(1000));
+        story.enter(Phase::PreStop, Why::Asked(TERM), at(1000));
         look(&mut story, 6000);
-        story.enter(Phase::Draining, "the sleep is over", at(6000));
+        story.enter(Phase::Draining, Why::SleepOver, at(6000));
         look(&mut story, 7100);
-        story.enter(Phase::Stopping, "drained", at(7100));
+        story.enter(Phase::Stopping, Why::Drained, at(7100));
         story.signalled(Signal::TERM, at(7100));
         story.app_ended(exit, at(7300));
-        story.enter(Phase::Sweeping, "the app has ended", at(7300));
-        story.enter(Phase::Gone, "nothing is left", at(7301));
+        story.enter(Phase::Sweeping, Why::AppEnded, at(7300));
+        story.enter(Phase::Gone, Why::NothingLeft, at(7301));
         story.left(exit.code(), at(7301));
         story
     }
@@ -581,7 +587,7 @@ mod tests {
 
         let mut story = Report::new(&[], "none");
         story.asked(TERM, at(0));
-        story.enter(Phase::PreStop, "", at(0));
+        story.enter(Phase::PreStop, Why::Asked(TERM), at(0));
         story.in_flight(2, at(1));
         let mut own_end = story.clone();
         own_end.app_ended(Exit::Status(1), at(2));
@@ -591,7 +597,7 @@ mod tests {
             "stopped by TERM from pid 12 in 3ms: pre-stop 3ms; 2 requests cut off, as the app ended by itself; \
              exit 0 (the app's was 1)"
         );
-        story.enter(Phase::Killing, "", at(60));
+        story.enter(Phase::Killing, Why::TimeUp, at(60));
         story.killed();
         story.app_ended(Exit::Killed(Signal::KILL), at(70));
         story.killed_leftovers();
@@ -609,12 +615,12 @@ mod tests {
     fn drained(looks: &[Sight]) -> Report {
         let mut story = Report::new(&[], "none");
         story.asked(TERM, at(0));
-        story.enter(Phase::PreStop, "", at(0));
-        story.enter(Phase::Draining, "", at(1000));
+        story.enter(Phase::PreStop, Why::Asked(TERM), at(0));
+        story.enter(Phase::Draining, Why::SleepOver, at(1000));
         for (n, look) in looks.iter().enumerate() {
             story.saw(*look, at(1100 + n as u64));
         }
-        story.enter(Phase::Stopping, "", at(2000));
+        story.enter(Phase::Stopping, Why::Drained, at(2000));
         // A look after the stop signal changes nothing.
         story.saw(Sight::Seen(Seen { idle: 7, answered: 99, ..Seen::default() }), at(2100));
         story.app_ended(Exit::Status(0), at(2200));
@@ -653,7 +659,7 @@ mod tests {
     #[test]
     fn an_end_without_a_stop_is_said_so() {
         let mut story = Report::new(&[], "none");
-        story.enter(Phase::Running, "", at(0));
+        story.enter(Phase::Running, Why::Started, at(0));
         story.app_ended(Exit::Status(3), at(12_340));
         story.left(3, at(12_341));
         assert_eq!(story.summary_line(), "the app ended by itself after 12.3s; exit 3");

@@ -8,18 +8,51 @@ use crate::signal::{Arrival, Signal};
 use crate::sys::leftovers;
 use crate::sys::reap::{self, Reaped};
 use log::Level;
+use std::fmt;
+use std::time::Duration;
 
 /// How many zombies are reaped, at most, before adieu reports processes that do not die.
 const LAST_ORPHANS: usize = 4096;
 
-/// A line for stderr, written after all actions are done, so that no signal waits for it.
+/// A line for stderr, made and written after all actions are done, so that no signal waits for it.
 pub(super) struct LogLine {
     level: Level,
     event: &'static str,
     /// The phase that the line belongs to.
     phase: Phase,
     signal: Option<Signal>,
-    text: String,
+    text: Text,
+}
+
+/// What a line says.
+enum Text {
+    Ignored(Signal),
+    /// A stop request, and how long the app goes on serving.
+    Requested(Arrival, Duration),
+    /// The same, when the app was gone.
+    RequestedLate(Arrival),
+    Entered(Phase, Why),
+    Killing,
+    Survivors,
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Text::Ignored(signal) => write!(f, "ignored {signal}"),
+            Text::Requested(Arrival { signal, from, .. }, pre_stop) => write!(
+                f,
+                "stop requested by {signal} from {from}: no longer ready, the app goes on serving for {}",
+                show_duration(*pre_stop)
+            ),
+            Text::RequestedLate(Arrival { signal, from, .. }) => {
+                write!(f, "stop requested by {signal} from {from}, after the app had ended")
+            }
+            Text::Entered(phase, why) => write!(f, "{}: {why}", phase.name()),
+            Text::Killing => f.write_str("killing: the grace is nearly over"),
+            Text::Survivors => f.write_str("exiting although some processes do not die of SIGKILL"),
+        }
+    }
 }
 
 impl LogLine {
@@ -27,7 +60,7 @@ impl LogLine {
         crate::log::phase(self.phase.name());
         let LogLine { level, event, text, .. } = self;
         match self.signal {
-            Some(signal) => log::log!(level, event = event, signal = signal.to_string().as_str(); "{text}"),
+            Some(signal) => log::log!(level, event = event, signal:% = signal; "{text}"),
             None => log::log!(level, event = event; "{text}"),
         }
     }
@@ -45,7 +78,7 @@ impl Supervisor {
                 self.services.sockets.forwarded(arrival.signal, self.now);
             }
             Action::Ignore(arrival) => {
-                let text = format!("ignored {}", arrival.signal);
+                let text = Text::Ignored(arrival.signal);
                 let (phase, signal) = (self.lifecycle.phase(), Some(arrival.signal));
                 return Some(LogLine { level: Level::Debug, event: "signal-ignored", phase, signal, text });
             }
@@ -91,13 +124,9 @@ impl Supervisor {
     fn accept_stop(&mut self, arrival: Arrival) -> Option<LogLine> {
         self.report.asked(arrival, self.now);
         crate::log::stop_asked(self.now);
-        let by = format!("stop requested by {} from {}", arrival.signal, arrival.from);
         let (phase, text) = match self.app.pid() {
-            Some(_) => {
-                let pre_stop = show_duration(self.settings.plan.pre_stop);
-                (Phase::PreStop, format!("{by}: no longer ready, the app goes on serving for {pre_stop}"))
-            }
-            None => (self.lifecycle.phase(), format!("{by}, after the app had ended")),
+            Some(_) => (Phase::PreStop, Text::Requested(arrival, self.settings.plan.pre_stop)),
+            None => (self.lifecycle.phase(), Text::RequestedLate(arrival)),
         };
         let signal = Some(arrival.signal);
         Some(LogLine { level: Level::Info, event: "stop-requested", phase, signal, text })
@@ -127,42 +156,21 @@ impl Supervisor {
 
     fn enter(&mut self, phase: Phase, why: Why) -> LogLine {
         self.since = self.now;
-        let reason = reason(why);
-        self.report.enter(phase, &reason, self.now);
+        self.report.enter(phase, why, self.now);
         let rest = self.lifecycle.grace_over().map(|over| over.since(self.now));
         self.services.enter(phase, rest, self.now);
         let (level, text) = match phase {
-            Phase::Stopping => (Level::Info, format!("stopping: {reason}")),
-            Phase::Killing => (Level::Info, "killing: the grace is nearly over".to_owned()),
-            Phase::Gone if why == Why::Unkillable && self.somebody_lives() => {
-                (Level::Error, "exiting although some processes do not die of SIGKILL".to_owned())
-            }
+            Phase::Stopping => (Level::Info, Text::Entered(phase, why)),
+            Phase::Killing => (Level::Info, Text::Killing),
+            Phase::Gone if why == Why::Unkillable && self.somebody_lives() => (Level::Error, Text::Survivors),
             Phase::Starting
             | Phase::Running
             | Phase::PreStop
             | Phase::Draining
             | Phase::Sweeping
             | Phase::Leaving
-            | Phase::Gone => (Level::Debug, format!("{}: {reason}", phase.name())),
+            | Phase::Gone => (Level::Debug, Text::Entered(phase, why)),
         };
         LogLine { level, event: "phase", phase, signal: None, text }
-    }
-}
-
-fn reason(why: Why) -> String {
-    match why {
-        Why::Started => "started".to_owned(),
-        Why::Ready => "the checks pass".to_owned(),
-        Why::Asked(arrival) => format!("requested by {}", arrival.signal),
-        Why::SleepOver => "the pre-stop sleep is over".to_owned(),
-        Why::Drained => "nothing is in flight".to_owned(),
-        Why::DrainTimeout => "the drain timeout is over".to_owned(),
-        Why::Pinned => "clients never stop sending requests".to_owned(),
-        Why::Hurry(signal) => format!("hurried by {signal}"),
-        Why::AppEnded => "the app has ended".to_owned(),
-        Why::TimeUp => "the time is over".to_owned(),
-        Why::NothingLeft => "nothing is left".to_owned(),
-        Why::HooksEnded => "the hooks have ended".to_owned(),
-        Why::Unkillable => "some processes do not die of SIGKILL".to_owned(),
     }
 }

@@ -19,9 +19,10 @@ fn is(call: &Call, numbers: &[i64]) -> bool {
     numbers.contains(&call.number)
 }
 
-const PROFILES: [(&str, Profile); 9] = [
+const PROFILES: [(&str, Profile); 10] = [
     ("netlink", |call| is(call, &[libc::SYS_socket]) && call.arguments[0] == libc::AF_NETLINK as u64),
     ("signalfd", |call| is(call, &[libc::SYS_signalfd4])),
+    ("sigtimedwait", |call| is(call, &[libc::SYS_rt_sigtimedwait])),
     ("pidfd", |call| is(call, &[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd, libc::SYS_pidfd_send_signal])),
     ("prctl", |call| is(call, &[libc::SYS_prctl])),
     ("clone3", |call| is(call, &[libc::SYS_clone3])),

@@ -140,7 +140,7 @@ impl Supervisor {
             since: Moment::START,
             lifecycle: Lifecycle::new(settings.plan.clone()),
             settings,
-            signals: Signals::open(),
+            signals: Signals::new(),
             app,
             reaped: 0,
             more_to_reap: false,
@@ -166,7 +166,9 @@ impl Supervisor {
         if let Some(exec) = self.app.exec_descriptor() {
             fds.readable(exec);
         }
-        let arrival = if let Some(descriptor) = self.signals.descriptor() {
+        let arrival = if fds.is_empty() && self.signals.waits_alone() {
+            self.signals.wait(until.map(|until| until.since(self.now)))
+        } else if let Some(descriptor) = self.signals.descriptor() {
             fds.readable(descriptor);
             fds.wait(until, self.now);
             None

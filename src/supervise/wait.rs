@@ -24,7 +24,7 @@ use std::ffi::c_int;
 pub(crate) fn run(settings: &WaitSettings) -> c_int {
     let clock = Clock::start();
     crate::log::start(&settings.log.filter, settings.log.json, clock);
-    let signals = Signals::open();
+    let mut signals = Signals::new();
     // Everything in the container descends from its init, except what was started by exec, as we
     // were.
     let mut draining = Draining::new(&settings.drain, sys::INIT, &settings.own_ports);

@@ -1,9 +1,10 @@
 //! Signals in and out.
 //!
-//! All 64 are blocked before anything else is done and then read from a signalfd, so that the
-//! kernel keeps queue, order, value and sender for us. glibc's own sigprocmask leaves out 32 and
-//! 33, which its threads use; adieu has no threads and forwards those two as well, so the mask goes
-//! to the kernel as the 64-bit word that it is.
+//! All 64 are blocked before anything else is done and then taken by sigtimedwait(2), or read from
+//! a signalfd where descriptors are waited for too, so that the kernel keeps queue, order, value
+//! and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu has
+//! no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word
+//! that it is.
 
 use crate::process::Pid;
 use crate::signal::{Arrival, Sender, Signal};
@@ -85,45 +86,53 @@ pub(super) fn set_disposition(signal: i32, to: libc::sighandler_t) -> libc::sigh
     unsafe { libc::signal(signal, to) }
 }
 
-/// Where signals are read from.
-pub enum Signals {
-    /// A signalfd, which the loop can wait for beside others.
-    Descriptor(SignalFd),
-    /// No signalfd (RLIMIT_NOFILE, seccomp): the loop then waits in sigtimedwait(2), in slices if
-    /// it has other descriptors.
-    Waiting,
+/// Where signals are taken from.
+#[derive(Default)]
+pub struct Signals {
+    /// A signalfd, which the loop can wait for beside others. Opened when there are some: to wait
+    /// for signals alone takes one call, and no descriptor.
+    descriptor: Option<SignalFd>,
+    /// sigtimedwait(2) is refused (seccomp).
+    alone_refused: bool,
 }
 
 impl Signals {
-    /// A signalfd, or else sigtimedwait(2).
-    pub fn open() -> Signals {
+    /// Nothing is opened yet.
+    pub fn new() -> Signals {
+        Signals::default()
+    }
+
+    /// Whether [`Signals::wait`] can wait for signals alone.
+    pub fn waits_alone(&self) -> bool {
+        !self.alone_refused
+    }
+
+    fn open() -> Option<SignalFd> {
         let mut all = SigSet::empty().as_ref().to_owned();
         // SAFETY: sigset_t is plain data at least 64 bits long, and all-ones is a valid set.
         // sigfillset(3) of glibc leaves out signals 32 and 33.
         unsafe { std::ptr::from_mut(&mut all).cast::<u64>().write(ALL) };
         // SAFETY: every bit pattern is a set of signals.
         let all = unsafe { SigSet::from_sigset_t_unchecked(all) };
-        match SignalFd::with_flags(&all, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) {
-            Ok(descriptor) => Signals::Descriptor(descriptor),
-            Err(_) => Signals::Waiting,
-        }
+        SignalFd::with_flags(&all, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()
     }
 
-    /// What becomes readable when a signal is there.
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Signals::Descriptor(descriptor) => Some(descriptor.as_fd()),
-            Signals::Waiting => None,
+    /// What becomes readable when a signal is there; `None` where there is no signalfd
+    /// (RLIMIT_NOFILE, seccomp): the loop then waits in slices.
+    pub fn descriptor(&mut self) -> Option<BorrowedFd<'_>> {
+        if self.descriptor.is_none() {
+            self.descriptor = Signals::open();
         }
+        self.descriptor.as_ref().map(SignalFd::as_fd)
     }
 
     /// The next pending signal, without waiting. Leaves out what adieu's own writes cause (SIGPIPE,
     /// SIGXFSZ).
     pub fn next(&self) -> Option<Arrival> {
         loop {
-            let (arrival, own) = match self {
-                Signals::Descriptor(descriptor) => from_descriptor(descriptor)?,
-                Signals::Waiting => wait_for_signal(Some(Duration::ZERO))?,
+            let (arrival, own) = match &self.descriptor {
+                Some(descriptor) => from_descriptor(descriptor)?,
+                None => wait_for_signal(Some(Duration::ZERO)).ok()??,
             };
             if !own {
                 return Some(arrival);
@@ -132,8 +141,10 @@ impl Signals {
     }
 
     /// Waits without a descriptor, at most for `length`; returns the signal, if one came.
-    pub fn wait(&self, length: Option<Duration>) -> Option<Arrival> {
-        wait_for_signal(length).filter(|(_, own)| !own).map(|(arrival, _)| arrival)
+    pub fn wait(&mut self, length: Option<Duration>) -> Option<Arrival> {
+        let taken = wait_for_signal(length);
+        self.alone_refused = taken.is_err();
+        taken.ok()?.filter(|(_, own)| !own).map(|(arrival, _)| arrival)
     }
 }
 
@@ -142,7 +153,8 @@ fn from_descriptor(descriptor: &SignalFd) -> Option<(Arrival, bool)> {
     arrival(info.ssi_signo as i32, info.ssi_code, info.ssi_pid as i32, info.ssi_ptr as usize)
 }
 
-fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
+/// Nothing when the time was over, or on a passing failure; another one is an error.
+fn wait_for_signal(length: Option<Duration>) -> Result<Option<(Arrival, bool)>, Errno> {
     let timeout = length.map(TimeSpec::from_duration);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| std::ptr::from_ref(timeout.as_ref()));
     // SAFETY: siginfo_t is plain data, for which all-zero is valid.
@@ -152,13 +164,15 @@ fn wait_for_signal(length: Option<Duration>) -> Option<(Arrival, bool)> {
     let number = unsafe {
         libc::syscall(libc::SYS_rt_sigtimedwait, &raw const ALL, &raw mut info, timeout, KERNEL_SET)
     };
-    if number <= 0 {
-        return None;
+    match Errno::result(number) {
+        Ok(_) => {}
+        Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+        Err(errno) => return Err(errno),
     }
     // SAFETY: the kernel has filled in the fields of a signal sent by a process; for others they
     // hold nothing that is used.
     let (pid, value) = unsafe { (info.si_pid(), info.si_value().sival_ptr as usize) };
-    arrival(number as i32, info.si_code, pid, value)
+    Ok(arrival(number as i32, info.si_code, pid, value))
 }
 
 /// A signal from the kernel's siginfo, and whether adieu itself caused it.

@@ -102,7 +102,7 @@ rows! {
     SYS_rt_sigprocmask: ;
     SYS_rt_sigaction: ;
     SYS_rt_sigreturn: ;
-    SYS_rt_sigtimedwait: EAGAIN EINTR;
+    SYS_rt_sigtimedwait: EAGAIN EINTR ENOSYS EPERM;
     SYS_sigaltstack: ENOMEM;
     SYS_getpid: ;
     SYS_getppid: ;

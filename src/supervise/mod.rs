@@ -86,8 +86,8 @@ pub(crate) fn run(settings: Box<Settings>, inherited: Inherited) -> Result<c_int
             return Ok(failure.status);
         }
     };
-    // While the app's exec is under way.
-    let mut supervisor = Supervisor::new(settings, sockets, app, clock);
+    // While the app's exec is under way. Never dropped: the process ends with it.
+    let supervisor = Box::leak(Supervisor::new(settings, sockets, app, clock));
     if let Err(failure) = supervisor.app.settle(&supervisor.settings) {
         error!("{}", failure.message);
         return Ok(failure.status);
@@ -397,7 +397,7 @@ impl Supervisor {
         }
         if self.settings.platform == Platform::Kubernetes
             && let Err(error) =
-                files::write_termination(Path::new(TERMINATION_LOG), &self.report.termination_message())
+                files::write_termination(Path::new(TERMINATION_LOG), || self.report.termination_message())
         {
             debug!("cannot write '{TERMINATION_LOG}': {}", describe(&error));
         }

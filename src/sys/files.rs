@@ -122,7 +122,7 @@ fn in_place(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// What the kernel said; a file that is not there is no error.
-pub fn write_termination(path: &Path, message: &str) -> io::Result<bool> {
+pub fn write_termination(path: &Path, message: impl FnOnce() -> String) -> io::Result<bool> {
     let mut file = match in_place(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
@@ -133,7 +133,7 @@ pub fn write_termination(path: &Path, message: &str) -> io::Result<bool> {
     if file.metadata()?.len() > 0 {
         return Ok(false);
     }
-    file.write_all(message.as_bytes())?;
+    file.write_all(message().as_bytes())?;
     Ok(true)
 }
 
@@ -226,20 +226,21 @@ mod tests {
     fn the_apps_own_termination_message_stays() {
         let room = Room::new("termination");
         let path = room.0.join("log");
-        assert!(!write_termination(&path, "ours").unwrap());
+        let ours = || "ours".to_owned();
+        assert!(!write_termination(&path, ours).unwrap());
         assert!(!path.exists());
         fs::write(&path, "").unwrap();
-        assert!(write_termination(&path, "ours").unwrap());
+        assert!(write_termination(&path, ours).unwrap());
         fs::write(&path, "the app's").unwrap();
-        assert!(!write_termination(&path, "ours").unwrap());
+        assert!(!write_termination(&path, ours).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "the app's");
         fs::write(&path, "").unwrap();
         let link = room.0.join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(write_termination(&link, "ours").is_err(), "a link is not followed");
+        assert!(write_termination(&link, ours).is_err(), "a link is not followed");
         let pipe = room.0.join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(write_termination(&pipe, "ours").is_err(), "nobody reads it, and nobody waits");
+        assert!(write_termination(&pipe, ours).is_err(), "nobody reads it, and nobody waits");
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
     }
 }

@@ -10,12 +10,13 @@ use crate::process::Pid;
 use crate::signal::Signal;
 use crate::sys::signals::{self, Mask};
 use nix::errno::Errno;
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// Stack for the child's few calls.
-const STACK_SIZE: usize = 64 * 1024;
+/// Stack for the child's few calls, in pieces of 16 bytes.
+const PIECES: usize = 1024;
 /// Where a helper's child has the pipe for its errno.
 const REPORT_AT: RawFd = 3;
 
@@ -147,31 +148,35 @@ fn is_elf(path: &CStr) -> bool {
     raw::reads_start(path, &mut start) && start == MAGIC
 }
 
-/// Memory for the child's stack, given back to the kernel when the child has gone its way.
+/// Memory for the child's stack, on the heap: a mapping of its own takes time to make and to undo.
+/// A test holds that the child needs a quarter of it at most.
 #[derive(Debug)]
-pub(in crate::sys) struct Stack {
-    base: *mut c_void,
+pub(in crate::sys) struct Stack(Vec<UnsafeCell<Piece>>);
+
+/// A stack begins at a multiple of 16.
+#[derive(Debug)]
+#[repr(align(16))]
+pub(in crate::sys) struct Piece {
+    _bytes: [u8; 16],
 }
 
 impl Stack {
     pub(in crate::sys) fn new() -> Result<Stack, Errno> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping; it touches nothing that exists.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), STACK_SIZE, protection, flags, -1, 0) };
-        if base == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Stack { base }) }
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(PIECES).map_err(|_| Errno::ENOMEM)?;
+        Ok(Stack(memory))
     }
 
     /// Stacks grow downwards on every architecture that Rust knows.
     pub(in crate::sys) fn top(&self) -> *mut c_void {
-        // SAFETY: one past the end of the mapping, which is a multiple of 16.
-        unsafe { self.base.byte_add(STACK_SIZE) }
+        self.0.as_ptr().wrapping_add(self.0.capacity()).cast_mut().cast()
     }
-}
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in new(); nobody runs on it any more.
-        unsafe { libc::munmap(self.base, STACK_SIZE) };
+    /// Its bytes, lowest first.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> &[std::sync::atomic::AtomicU8] {
+        let length = self.0.capacity() * size_of::<Piece>();
+        // SAFETY: that many bytes were allocated; each is written before it is read.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), length) }
     }
 }

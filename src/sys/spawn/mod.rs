@@ -291,6 +291,37 @@ fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use std::ffi::CStr;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// The deepest way: a search, then a script without `#!`, with all that may be asked for.
+    #[test]
+    fn the_child_needs_little_of_its_stack() {
+        const UNTOUCHED: u8 = 0xA5;
+        let script = std::env::temp_dir().join(format!("adieu-script-{}", std::process::id()));
+        std::fs::write(&script, "exit 3\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let command = CString::new(script.as_os_str().as_bytes()).unwrap();
+        let mut child = app_child(AppStart {
+            argv: vec![command],
+            variables: Vec::new(),
+            mask: Mask(0),
+            ignored_child: true,
+            orphan_signal: Some(Signal::KILL),
+            foreground: None,
+        });
+        child.listen_pid = Some(Box::new(ListenPid::new()));
+        child.candidates.insert(0, c"/nowhere/at-all".to_owned());
+        let lent = Lent::new(child).unwrap();
+        let bytes = lent.stack.bytes();
+        bytes.iter().for_each(|byte| byte.store(UNTOUCHED, Ordering::Relaxed));
+        let pid = lent.clone(false).unwrap();
+        let left = bytes.iter().take_while(|byte| byte.load(Ordering::Relaxed) == UNTOUCHED).count();
+        super::super::reap::forget(pid);
+        std::fs::remove_file(&script).unwrap();
+        assert_eq!(lent.exec_errno(), 0);
+        println!("{} bytes of {}", bytes.len() - left, bytes.len());
+        assert!(left < bytes.len() && left >= bytes.len() / 4 * 3, "{left} of {}", bytes.len());
+    }
 
     #[test]
     fn a_command_that_is_not_there_is_told_apart_from_one_that_may_not_run() {

@@ -156,7 +156,8 @@ pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
     // Such as tini, docker-entrypoint.sh, bundle exec. More than a few are a loop.
     for _ in 0..4 {
         let name = base_name(words.first()?)?;
-        let is_it = |names: &[&str]| names.contains(&name) || names.contains(&without_version(name));
+        let plain = without_version(name);
+        let is_it = |names: &[&str]| names.iter().any(|known| *known == name || *known == plain);
         match LAUNCHERS.iter().find(|launcher| is_it(launcher.names)) {
             Some(launcher) => words = launcher.launched(words.get(1..)?)?,
             None => return PROGRAMS.iter().find(|program| is_it(program.names)),

@@ -24,8 +24,11 @@ struct Sourced<T> {
 /// Turns what was typed into settings, group by group.
 pub(super) struct Reader<'a> {
     typed: &'a Typed,
-    /// For `--check`: values that are neither what was typed nor the row's default.
+    /// For `--check` and the health endpoint: values that are neither what was typed nor the row's
+    /// default.
     shown: Vec<(Id, String, Origin)>,
+    /// Whether anybody looks at them; the time to start counts.
+    shows: bool,
 }
 
 /// Attempts to close connections begin spread over this time at most.
@@ -33,15 +36,19 @@ const LONGEST_SPREAD: Duration = Duration::from_secs(2);
 
 impl<'a> Reader<'a> {
     pub(super) fn new(typed: &'a Typed) -> Reader<'a> {
-        Reader { typed, shown: Vec::new() }
+        Reader { typed, shown: Vec::new(), shows: typed.has(Id::Check) || typed.has(Id::Health) }
     }
 
     pub(super) fn settings(mut self, around: &Surroundings) -> Result<Settings, Refusal> {
         if self.typed.command.is_empty() {
             return Err(Refusal("no COMMAND given; write adieu [OPTIONS] [--] COMMAND [ARG]...".to_owned()));
         }
-        let found = Platform::detect(around);
         let named = self.value(Id::Platform, Platform::named)?;
+        // Only systemd has to be found as well where it is named.
+        let found = match &named {
+            Some(named) if named.value != Platform::Systemd => named.value,
+            Some(_) | None => Platform::detect(around),
+        };
         let platform = self.or(Id::Platform, named, found, Origin::Detected, |p| p.name().to_owned());
         let program = self.program()?;
         let known = program.as_ref().map(|program| program.value);
@@ -53,7 +60,6 @@ impl<'a> Reader<'a> {
         let (signals, ready, log) = (self.signals()?, self.ready()?, self.log(around)?);
         let exit = self.exit(platform == Platform::Systemd && found == Platform::Systemd)?;
         let report = self.path(Id::Report)?;
-        // Collected only for those who look at it, since the time to start counts.
         let is_target = |setting: &Setting| matches!(setting.kind(), Some(ValueKind::Target));
         let shown = if self.typed.has(Id::Check) { self.shown_of(|_| true) } else { Vec::new() };
         let published =
@@ -492,7 +498,9 @@ impl<'a> Reader<'a> {
     fn time(&mut self, id: Id, usual: Duration, from: Origin) -> Result<Sourced<Duration>, Refusal> {
         let typed = self.value(id, values::duration)?;
         let time = typed.unwrap_or(Sourced { value: usual, origin: from });
-        self.shown.push((id, show_duration(time.value), time.origin.clone()));
+        if self.shows {
+            self.shown.push((id, show_duration(time.value), time.origin.clone()));
+        }
         Ok(time)
     }
 
@@ -506,7 +514,9 @@ impl<'a> Reader<'a> {
         show: impl Fn(&T) -> String,
     ) -> T {
         let chosen = typed.unwrap_or(Sourced { value: usual, origin: from });
-        self.shown.push((id, show(&chosen.value), chosen.origin));
+        if self.shows {
+            self.shown.push((id, show(&chosen.value), chosen.origin));
+        }
         chosen.value
     }
 }

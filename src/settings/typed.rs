@@ -50,7 +50,7 @@ impl Typed {
 
     /// The value that counts: the last one of the highest layer that has any.
     pub fn one(&self, id: Id) -> Option<&Entry> {
-        self.all(id).last().copied()
+        self.layers.iter().find_map(|layer| layer.iter().rfind(|entry| entry.id == id))
     }
 
     /// All values of the highest layer that has any.

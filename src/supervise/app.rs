@@ -45,8 +45,8 @@ pub(super) struct App {
     suspended: bool,
     /// Signals that found the app's queue full, in their order.
     undelivered: VecDeque<(Signal, Option<usize>)>,
-    /// How many of them are kept at most; the oldest stay.
-    most_undelivered: usize,
+    /// How many of them are kept at most, once asked; the oldest stay.
+    most_undelivered: Option<usize>,
     /// How many were dropped.
     dropped: u64,
     offer_at: Option<Moment>,
@@ -86,8 +86,7 @@ impl App {
             terminal,
             suspended: false,
             undelivered: VecDeque::new(),
-            most_undelivered: signals::queue_limit()
-                .map_or(MOST_UNDELIVERED, |limit| limit.min(MOST_UNDELIVERED)),
+            most_undelivered: None,
             dropped: 0,
             owed: Vec::new(),
             pay_at: None,
@@ -180,7 +179,8 @@ impl App {
     /// Keeps a signal for which the app's queue has no room, at most as many as the kernel would
     /// queue (RLIMIT_SIGPENDING).
     fn keep(&mut self, signal: Signal, value: Option<usize>) {
-        if self.undelivered.len() < self.most_undelivered {
+        let most = *self.most_undelivered.get_or_insert_with(most_undelivered);
+        if self.undelivered.len() < most {
             return self.undelivered.push_back((signal, value));
         }
         if self.dropped == 0 {
@@ -335,6 +335,10 @@ impl App {
         // ESRCH: the app has left its group; it gets CONT by itself.
         let _ = signals::send_group(self.group, Signal::CONT);
     }
+}
+
+fn most_undelivered() -> usize {
+    signals::queue_limit().map_or(MOST_UNDELIVERED, |limit| limit.min(MOST_UNDELIVERED))
 }
 
 fn is_full(error: &io::Error) -> bool {

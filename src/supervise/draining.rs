@@ -12,7 +12,11 @@ use crate::sys::poll::PollFds;
 use log::info;
 
 pub(super) struct Draining {
-    drain: Drain,
+    settings: DrainSettings,
+    app: Pid,
+    own_ports: Vec<u16>,
+    /// Made when there is something to look at, since it is large.
+    drain: Option<Box<Drain>>,
     check: Option<DrainCheck>,
     /// The pre-stop sleep is over, and the app has not got its stop signal.
     active: bool,
@@ -25,7 +29,10 @@ impl Draining {
     /// `own_ports` are adieu's own and are never counted.
     pub(super) fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Draining {
         Draining {
-            drain: Drain::new(settings, app, own_ports),
+            settings: settings.clone(),
+            app,
+            own_ports: own_ports.to_vec(),
+            drain: None,
             check: settings.check.as_ref().map(DrainCheck::new),
             active: false,
             logged: None,
@@ -33,8 +40,17 @@ impl Draining {
         }
     }
 
+    /// `None` where the drain is off: then it would see nothing.
+    fn drain(&mut self) -> Option<&mut Drain> {
+        if !self.settings.on {
+            return None;
+        }
+        let new = || Box::new(Drain::new(&self.settings, self.app, &self.own_ports));
+        Some(self.drain.get_or_insert_with(new))
+    }
+
     pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
-        if let Some(arrivals) = self.drain.descriptor() {
+        if let Some(arrivals) = self.drain.as_ref().and_then(|drain| drain.descriptor()) {
             fds.readable(arrivals);
         }
         if let Some(check) = &self.check {
@@ -44,19 +60,27 @@ impl Draining {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         let check = self.check.as_ref().and_then(DrainCheck::deadline);
-        [check, self.drain.deadline()].into_iter().flatten().min()
+        [check, self.look_due()].into_iter().flatten().min()
+    }
+
+    fn look_due(&self) -> Option<Moment> {
+        self.drain.as_ref().and_then(|drain| drain.deadline())
     }
 
     /// A stop was requested: looks begin, so that connections are known when the pre-stop sleep
     /// ends.
     pub(super) fn watch(&mut self, now: Moment) {
-        self.drain.watch(now);
+        if let Some(drain) = self.drain() {
+            drain.watch(now);
+        }
     }
 
     /// The pre-stop sleep is over: from here on the wait can end.
     pub(super) fn begin(&mut self, now: Moment) {
         self.active = true;
-        self.drain.begin(now);
+        if let Some(drain) = self.drain() {
+            drain.begin(now);
+        }
         if let Some(check) = &mut self.check {
             check.begin();
         }
@@ -65,7 +89,9 @@ impl Draining {
     /// The app is being stopped, or has ended.
     pub(super) fn end(&mut self) {
         self.active = false;
-        self.drain.close();
+        if let Some(drain) = &mut self.drain {
+            drain.close();
+        }
         if let Some(check) = &mut self.check {
             check.end();
         }
@@ -75,17 +101,20 @@ impl Draining {
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {
             check.serve(now);
-            if let Some(caller) = check.asks_from() {
-                self.drain.leave_out(caller);
+            if let Some(caller) = check.asks_from()
+                && let Some(drain) = self.drain()
+            {
+                drain.leave_out(caller);
             }
         }
         let check_idle = self.check.as_ref().is_none_or(DrainCheck::idle);
-        let verdict = self.drain.deadline().map_or(Verdict::Idle, |_| self.look(now));
+        let verdict = self.look_due().map_or(Verdict::Idle, |_| self.look(now));
         verdict.event(check_idle).filter(|_| self.active)
     }
 
     fn look(&mut self, now: Moment) -> Verdict {
-        let look = self.drain.look(now);
+        let Some(drain) = self.drain() else { return Verdict::Idle };
+        let look = drain.look(now);
         let verdict = look.verdict;
         if self.active {
             self.log(&look);
@@ -125,7 +154,7 @@ impl Draining {
 
     /// How many requests a kill cuts off now, by a fresh look if it is due.
     pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
-        self.drain.cut_now(now)
+        self.drain()?.cut_now(now)
     }
 
     /// Takes the end of a process; true when it was the check's.

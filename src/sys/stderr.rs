@@ -34,8 +34,10 @@ enum Destination {
     /// A description of our own, non-blocking. It lives as long as the process.
     Own(&'static OwnedFd),
     Socket,
-    /// Shared: ask first, then write. A regular file never blocks.
+    /// Shared: ask first, then write.
     Shared,
+    /// A regular file, which never blocks.
+    File,
 }
 
 impl Stderr {
@@ -72,7 +74,13 @@ impl Stderr {
                 let own: &'static OwnedFd = own;
                 Some(own.as_fd())
             }
-            Some(Destination::Closed | Destination::NoWait | Destination::Socket | Destination::Shared)
+            Some(
+                Destination::Closed
+                | Destination::NoWait
+                | Destination::Socket
+                | Destination::Shared
+                | Destination::File,
+            )
             | None => None,
         }
     }
@@ -86,6 +94,7 @@ impl Destination {
         match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => Destination::Socket,
             SFlag::S_IFIFO | SFlag::S_IFCHR => Destination::NoWait,
+            SFlag::S_IFREG => Destination::File,
             _ => Destination::Shared,
         }
     }
@@ -112,6 +121,7 @@ impl Destination {
                 send(descriptor_2().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
                     .map(drop)
             }
+            Destination::File => nix::unistd::write(descriptor_2(), line).map(drop),
             Destination::Shared => {
                 let mut fds = [PollFd::new(descriptor_2(), PollFlags::POLLOUT)];
                 match poll(&mut fds, PollTimeout::ZERO)? {

@@ -2,8 +2,8 @@
 //!
 //! All 64 are blocked before anything else is done and then taken by sigtimedwait(2), or read from
 //! a signalfd where descriptors are waited for too, so that the kernel keeps queue, order, value
-//! and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu has
-//! no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word
+//! and sender for us. glibc's own sigprocmask leaves out 32 and 33, which its threads use; adieu
+//! has no threads and forwards those two as well, so the mask goes to the kernel as the 64-bit word
 //! that it is.
 
 use crate::process::Pid;

@@ -208,14 +208,8 @@ impl Supervisor {
         for action in self.lifecycle.on(event, self.now) {
             lines.extend(self.perform(action));
         }
-        let sent = self.app.take_sent();
-        let told = !sent.is_empty();
-        for signal in sent {
+        for signal in self.app.take_sent() {
             self.report.signalled(signal, self.now);
-        }
-        // With one processor for both, the app would otherwise get its signal only after the lines.
-        if told && !lines.is_empty() {
-            sys::yield_processor();
         }
         lines.into_iter().for_each(LogLine::write);
     }

@@ -21,7 +21,6 @@
 //! | sock_diag and other netlink | - | the kernel answers while it is asked; the dump's size is bounded by its reader |
 //! | reads of /proc | a lock of the process that is looked at | the kernel's own short sections; /proc/PID/cmdline and environ, which can wait for that process's memory, are not read |
 //! | kill, sigqueue, waitpid with WNOHANG, getpid, prctl | - | - |
-//! | sched_yield | who can run on our processor | the scheduler, as after any time slice; once a stop signal |
 //! | waitpid of an app with threads | the threads, while they clear away their names below /proc/PID/task | they have ended; we never look those names up ([`proc::Thread`]), and on a busy machine an agent that does can hold us up |
 //! | waitpid after a failed exec of the app | the child's end | it has called _exit |
 //! | write to stderr | its reader | RWF_NOWAIT, O_NONBLOCK, MSG_DONTWAIT or poll first; dropped and counted ([`stderr`]) |
@@ -76,14 +75,6 @@ impl Clock {
     pub fn now(self) -> Moment {
         Moment::at(self.0.elapsed())
     }
-}
-
-/// Lets whoever else can run on this processor run first ([sched_yield(2)]).
-///
-/// [sched_yield(2)]: https://man7.org/linux/man-pages/man2/sched_yield.2.html
-pub(crate) fn yield_processor() {
-    // It cannot fail, but for a filter that refuses it.
-    let _ = nix::sched::sched_yield();
 }
 
 /// The kernel's monotonic clock itself, which other processes read too.

@@ -233,12 +233,12 @@ fn speaker(info: &TcpInfo, history: &History) -> Speaker {
 /// acknowledges.
 fn judge_tie(info: &TcpInfo, history: &History) -> Speaker {
     // The client has acknowledged something later than it last sent data.
-    if history.acked_apart {
+    if history.answer_acked_apart {
         return Speaker::Server;
     }
     // The client acknowledged the newest answer with its next request, or the kernel the newest
     // request with a bare segment: no answer carried it.
-    if history.acknowledges || history.acknowledged_apart {
+    if history.request_acks_answer || history.request_acked_apart {
         return Speaker::Client;
     }
     // Of a connection first seen now, the one bare segment may be its SYN-ACK.

@@ -110,13 +110,13 @@ pub(super) struct History {
     pub(super) bare_before: Option<u32>,
     /// The kernel has acknowledged the newest data with a bare segment: no answer carried the
     /// acknowledgement.
-    pub(super) acknowledged_apart: bool,
+    pub(super) request_acked_apart: bool,
     /// The newest data from the client came with the acknowledgement of the newest that was sent:
     /// all of it is acknowledged, and no bare segment has come.
-    pub(super) acknowledges: bool,
+    pub(super) request_acks_answer: bool,
     /// Since the newest data, the client has acknowledged something later than it sent its last,
     /// and it was no keep-alive probe.
-    pub(super) acked_apart: bool,
+    pub(super) answer_acked_apart: bool,
     /// `data_in` and `data_out` when the connection was last found at rest.
     pub(super) rested_at: Option<(u32, u32)>,
 }
@@ -137,7 +137,7 @@ impl History {
         let Some(info) = &sample.info else { return };
         let counted = (info.data_in, info.data_out);
         let is_same = self.last.is_some_and(|last| (last.info.data_in, last.info.data_out) == counted);
-        self.acked_apart = is_acked_apart(info) || is_same && self.acked_apart;
+        self.answer_acked_apart = is_answer_acked_apart(info) || is_same && self.answer_acked_apart;
         let Some(last) = self.last else {
             self.born_in_sight |= info.data_in == 0;
             // Of one segment, and of all that is unanswered, nothing came before. Looks at very
@@ -157,16 +157,19 @@ impl History {
             // A FIN gets a bare acknowledgement too.
             let established = sample.state == TcpState::Established;
             let recent = info.received_ago <= ACKNOWLEDGED_BY.saturating_add(now.since(last.at));
-            self.acknowledged_apart |= established && recent && info.bare_out != last.info.bare_out;
+            self.request_acked_apart |= established && recent && info.bare_out != last.info.bare_out;
             return;
         }
         self.bare_before = Some(last.info.bare_out);
-        self.acknowledged_apart = false;
-        self.acknowledges = came > 0 && went > 0 && sample.unsent == 0 && info.bare_in == last.info.bare_in;
+        self.request_acked_apart = false;
+        self.request_acks_answer =
+            came > 0 && went > 0 && sample.unsent == 0 && info.bare_in == last.info.bare_in;
         // After a rest, the app sent a message of a stream.
         let rested = last.info.received_ago.min(last.info.sent_ago) >= REST;
         let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
         self.brief |= rested && came == 1 && went > 0 && is_housekeeping(asked);
+        let was_answered = last.speaker == Speaker::Server && !self.awaits_body(&last.info, rhythm);
+        self.brief |= was_answered && came == 1 && is_brief(asked);
         let is_message = came > 0 && asked > BRIEF.saturating_mul(came.into());
         let is_next = match last.speaker {
             Speaker::Server | Speaker::Either => true,
@@ -267,8 +270,6 @@ impl History {
     ) {
         let went = info.data_out != last.info.data_out;
         let came_one = info.data_in.wrapping_sub(last.info.data_in) == 1;
-        let asked = info.bytes_in.wrapping_sub(last.info.bytes_in);
-        self.brief |= came_one && is_brief(asked) && !self.awaits_body(&last.info, rhythm);
         if went && came_one && self.client_was_last(info) {
             self.answer_goes_on(now, info, last, rhythm);
             self.next_request(now, sample, info, last, rhythm);
@@ -344,7 +345,7 @@ impl History {
 
     /// Of data that came and went since the last look.
     fn client_was_last(&self, info: &TcpInfo) -> bool {
-        info.received_ago < info.sent_ago || info.received_ago == info.sent_ago && self.acknowledges
+        info.received_ago < info.sent_ago || info.received_ago == info.sent_ago && self.request_acks_answer
     }
 
     fn went_on(&mut self, rested: Duration) {
@@ -481,7 +482,7 @@ pub(super) struct Present {
     pub overlapped: bool,
 }
 
-fn is_acked_apart(info: &TcpInfo) -> bool {
+fn is_answer_acked_apart(info: &TcpInfo) -> bool {
     let after = info.received_ago.saturating_sub(info.acked_ago);
     !after.is_zero() && after < PROBED_AFTER
 }

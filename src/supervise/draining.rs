@@ -40,13 +40,8 @@ impl Draining {
         }
     }
 
-    /// `None` where the drain is off: then it would see nothing.
-    fn drain(&mut self) -> Option<&mut Drain> {
-        if !self.settings.on {
-            return None;
-        }
-        let new = || Box::new(Drain::new(&self.settings, self.app, &self.own_ports));
-        Some(self.drain.get_or_insert_with(new))
+    fn drain(&mut self) -> &mut Drain {
+        self.drain.get_or_insert_with(|| Box::new(Drain::new(&self.settings, self.app, &self.own_ports)))
     }
 
     pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
@@ -70,17 +65,13 @@ impl Draining {
     /// A stop was requested: looks begin, so that connections are known when the pre-stop sleep
     /// ends.
     pub(super) fn watch(&mut self, now: Moment) {
-        if let Some(drain) = self.drain() {
-            drain.watch(now);
-        }
+        self.drain().watch(now);
     }
 
     /// The pre-stop sleep is over: from here on the wait can end.
     pub(super) fn begin(&mut self, now: Moment) {
         self.active = true;
-        if let Some(drain) = self.drain() {
-            drain.begin(now);
-        }
+        self.drain().begin(now);
         if let Some(check) = &mut self.check {
             check.begin();
         }
@@ -101,10 +92,8 @@ impl Draining {
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {
             check.serve(now);
-            if let Some(caller) = check.asks_from()
-                && let Some(drain) = self.drain()
-            {
-                drain.leave_out(caller);
+            if let Some(caller) = check.asks_from() {
+                self.drain().leave_out(caller);
             }
         }
         let check_idle = self.check.as_ref().is_none_or(DrainCheck::idle);
@@ -113,8 +102,7 @@ impl Draining {
     }
 
     fn look(&mut self, now: Moment) -> Verdict {
-        let Some(drain) = self.drain() else { return Verdict::Idle };
-        let look = drain.look(now);
+        let look = self.drain().look(now);
         let verdict = look.verdict;
         if self.active {
             self.log(&look);
@@ -154,7 +142,7 @@ impl Draining {
 
     /// How many requests a kill cuts off now, by a fresh look if it is due.
     pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
-        self.drain()?.cut_now(now)
+        self.drain().cut_now(now)
     }
 
     /// Takes the end of a process; true when it was the check's.

@@ -138,9 +138,8 @@ impl Log for Logger {
         if !self.filter.matches(record) {
             return;
         }
-        let now = self.clock.now();
         let mut state = self.state();
-        let since_stop = state.stop_asked_at.map(|at| now.since(at));
+        let since_stop = state.stop_asked_at.map(|at| self.clock.now().since(at));
         let line = match self.json {
             true => {
                 let message = record.args().to_string();

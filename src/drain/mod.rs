@@ -182,7 +182,6 @@ impl Period {
 /// The watch over who is in flight.
 pub struct Drain {
     app: Pid,
-    on: bool,
     period: Period,
     sampler: Sampler,
     /// Of the look that is under way.
@@ -215,7 +214,6 @@ impl Drain {
         let listeners = Listeners::new(app, own_ports, &settings.ports);
         Drain {
             app,
-            on: settings.on,
             period: Period::Off,
             sampler: Sampler::new(app, listeners, patience, &settings.outbound, via),
             cost: Duration::ZERO,
@@ -233,7 +231,7 @@ impl Drain {
 
     /// The stop request: looks begin, so that connections are known when the pre-stop sleep ends.
     pub fn watch(&mut self, now: Moment) {
-        if !self.period.looks() && self.on {
+        if !self.period.looks() {
             self.period = Period::Watching;
             self.looks = Looks::default();
             (self.answered, self.closed) = (0, 0);
@@ -244,7 +242,7 @@ impl Drain {
 
     /// The pre-stop sleep is over: verdicts count from here. A look is due at once.
     pub fn begin(&mut self, now: Moment) {
-        if self.on && self.period != Period::Draining {
+        if self.period != Period::Draining {
             self.watch(now);
             self.period = Period::Draining;
             self.looks.begin();
@@ -267,9 +265,6 @@ impl Drain {
 
     /// Takes a look if one is due; otherwise returns the last one.
     pub fn look(&mut self, now: Moment) -> Look {
-        if !self.on {
-            return Look::nothing(Verdict::Idle);
-        }
         if self.period.looks() {
             match self.pace.due(now) {
                 Some(Due::Full) => self.look_at_all(now, PIECE),
@@ -300,9 +295,6 @@ impl Drain {
     }
 
     fn look_on_demand(&mut self, now: Moment) -> Option<&Look> {
-        if !self.on {
-            return None;
-        }
         if self.pace.due(now) == Some(Due::Full) {
             if self.period == Period::Off {
                 // What an earlier call has seen is too old.

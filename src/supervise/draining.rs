@@ -15,7 +15,7 @@ pub(super) struct Draining {
     settings: DrainSettings,
     app: Pid,
     own_ports: Vec<u16>,
-    /// Made when there is something to look at, since it is large.
+    /// Made when there is something to look at, since it is large; never where the drain is off.
     drain: Option<Box<Drain>>,
     check: Option<DrainCheck>,
     /// The pre-stop sleep is over, and the app has not got its stop signal.
@@ -40,8 +40,12 @@ impl Draining {
         }
     }
 
-    fn drain(&mut self) -> &mut Drain {
-        self.drain.get_or_insert_with(|| Box::new(Drain::new(&self.settings, self.app, &self.own_ports)))
+    fn drain(&mut self) -> Option<&mut Drain> {
+        if !self.settings.on {
+            return None;
+        }
+        let made = || Box::new(Drain::new(&self.settings, self.app, &self.own_ports));
+        Some(self.drain.get_or_insert_with(made))
     }
 
     pub(super) fn poll_fds<'a>(&'a self, fds: &mut PollFds<'a>) {
@@ -55,23 +59,24 @@ impl Draining {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         let check = self.check.as_ref().and_then(DrainCheck::deadline);
-        [check, self.look_due()].into_iter().flatten().min()
-    }
-
-    fn look_due(&self) -> Option<Moment> {
-        self.drain.as_ref().and_then(|drain| drain.deadline())
+        let look = self.drain.as_ref().and_then(|drain| drain.deadline());
+        [check, look].into_iter().flatten().min()
     }
 
     /// A stop was requested: looks begin, so that connections are known when the pre-stop sleep
     /// ends.
     pub(super) fn watch(&mut self, now: Moment) {
-        self.drain().watch(now);
+        if let Some(drain) = self.drain() {
+            drain.watch(now);
+        }
     }
 
     /// The pre-stop sleep is over: from here on the wait can end.
     pub(super) fn begin(&mut self, now: Moment) {
         self.active = true;
-        self.drain().begin(now);
+        if let Some(drain) = self.drain() {
+            drain.begin(now);
+        }
         if let Some(check) = &mut self.check {
             check.begin();
         }
@@ -92,23 +97,25 @@ impl Draining {
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {
             check.serve(now);
-            if let Some(caller) = check.asks_from() {
-                self.drain().leave_out(caller);
+            let caller = check.asks_from();
+            if let Some((caller, drain)) = caller.zip(self.drain()) {
+                drain.leave_out(caller);
             }
         }
         let check_idle = self.check.as_ref().is_none_or(DrainCheck::idle);
-        let verdict = self.look_due().map_or(Verdict::Idle, |_| self.look(now));
+        let verdict = self.look(now).unwrap_or(Verdict::Idle);
         verdict.event(check_idle).filter(|_| self.active)
     }
 
-    fn look(&mut self, now: Moment) -> Verdict {
-        let look = self.drain().look(now);
+    fn look(&mut self, now: Moment) -> Option<Verdict> {
+        let drain = self.drain.as_mut().filter(|drain| drain.deadline().is_some())?;
+        let look = drain.look(now);
         let verdict = look.verdict;
         if self.active {
             self.log(&look);
         }
         self.last_look = Some(look);
-        verdict
+        Some(verdict)
     }
 
     /// One line whenever the number in flight has changed.
@@ -142,7 +149,7 @@ impl Draining {
 
     /// How many requests a kill cuts off now, by a fresh look if it is due.
     pub(super) fn cut_now(&mut self, now: Moment) -> Option<usize> {
-        self.drain().cut_now(now)
+        self.drain()?.cut_now(now)
     }
 
     /// Takes the end of a process; true when it was the check's.

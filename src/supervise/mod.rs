@@ -156,6 +156,9 @@ impl Supervisor {
             notices::started(&self.settings);
         }
         self.tell(Event::Started);
+        // From now on the app may have a signal before the lines about it are written. Not earlier:
+        // the app would inherit this.
+        sys::give_way();
     }
 
     /// Waits for what comes first, and reads the clock, once for the whole turn.

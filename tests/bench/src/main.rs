@@ -2,7 +2,10 @@
 //! own, where it lives in a container. What is timed is interleaved, one turn of each init after
 //! the other, so that a busy machine is busy for all of them; medians are printed, in one table.
 //!
-//!     cargo run --release --manifest-path tests/bench/Cargo.toml -- [--rounds N] [--storm]
+//!     cargo run --release --manifest-path tests/bench/Cargo.toml -- \
+//!         [--rounds N] [--storm] [--beside BINARY]...
+//!
+//! `--beside` takes another build of adieu, say of the commit before yours.
 //!
 //! Needs root, and the peers where their packages put them; one that is not installed is left out,
 //! aloud.
@@ -15,6 +18,8 @@ use measure::Init;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+/// adieu's own options.
+const OURS: &[&str] = &["--platform", "kubernetes", "--"];
 /// How often each init is started, and each signal sent, unless `--rounds` says otherwise.
 const ROUNDS: usize = 300;
 
@@ -39,7 +44,8 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     let storm = arguments.iter().any(|word| word == "--storm");
     let rounds = arguments.iter().skip_while(|word| *word != "--rounds").nth(1);
     let rounds = rounds.map_or(Ok(ROUNDS), |word| word.parse().map_err(|_| "--rounds takes a number"))?;
-    let inits = inits()?;
+    let beside = arguments.windows(2).filter(|pair| pair[0] == "--beside").map(|pair| Path::new(&pair[1]));
+    let inits = inits(beside)?;
     one_processor()?;
     let mut columns = measure::lives(&inits, rounds)?;
     columns.extend([
@@ -72,10 +78,13 @@ fn one_processor() -> Result<(), String> {
 
 /// adieu as it ships, and its peers. Copies on one disk, written back, so that all are read from
 /// the same place and no page of a file counts as dirty.
-fn inits() -> Result<Vec<Init>, String> {
+fn inits<'a>(beside: impl Iterator<Item = &'a Path>) -> Result<Vec<Init>, String> {
     let place = std::env::temp_dir().join(format!("adieu-bench-{}", std::process::id()));
     std::fs::create_dir_all(&place).map_err(|error| format!("cannot make {}: {error}", place.display()))?;
-    let mut inits = vec![copy("adieu", &adieu()?, &place, &["--platform", "kubernetes", "--"])?];
+    let mut inits = vec![copy("adieu", &adieu()?, &place, OURS)?];
+    for (number, path) in beside.enumerate() {
+        inits.push(copy(&format!("adieu, build {}", number + 2), path, &place, OURS)?);
+    }
     let peers = [
         ("tini-static", "/usr/bin/tini-static"),
         ("tini", "/usr/bin/tini"),
@@ -108,15 +117,10 @@ fn adieu() -> Result<PathBuf, String> {
     Ok(root.join(String::from_utf8_lossy(&built.stdout).trim()))
 }
 
-fn copy(
-    name: &'static str,
-    from: &Path,
-    place: &Path,
-    options: &'static [&'static str],
-) -> Result<Init, String> {
+fn copy(name: &str, from: &Path, place: &Path, options: &'static [&'static str]) -> Result<Init, String> {
     let path = place.join(name);
     std::fs::copy(from, &path).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
-    Ok(Init { name, path, options })
+    Ok(Init { name: name.to_owned(), path, options })
 }
 
 fn show(inits: &[Init], columns: &[(&str, Vec<String>)]) {

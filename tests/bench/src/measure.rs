@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 pub struct Init {
-    pub name: &'static str,
+    pub name: String,
     pub path: PathBuf,
     pub options: &'static [&'static str],
 }
@@ -24,7 +24,7 @@ pub struct Init {
 impl Init {
     /// What makes it forward TERM at once, as the others do.
     fn at_once(&self) -> &'static [&'static str] {
-        if self.name == "adieu" { &["--pre-stop", "0", "--drain", "off"] } else { &[] }
+        if self.name.starts_with("adieu") { &["--pre-stop", "0", "--drain", "off"] } else { &[] }
     }
 
     fn words(&self, more: &[&str], command: &[&str]) -> Vec<String> {

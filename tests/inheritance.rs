@@ -90,6 +90,27 @@ fn adieu_lets_go_of_what_it_inherited() {
     run.expect_exit(8);
 }
 
+/// How a process is scheduled: its policy, its niceness and its slice, 0 before Linux 6.12.
+fn scheduling(pid: i32) -> (u32, i32, u64) {
+    // SAFETY: plain data, for which all-zero is valid.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of_val(&attributes);
+    // SAFETY: the kernel writes as many bytes as there are.
+    let read = unsafe { libc::syscall(libc::SYS_sched_getattr, pid, &raw mut attributes, size, 0) };
+    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
+    (attributes.sched_policy, attributes.sched_nice, attributes.sched_runtime)
+}
+
+/// adieu takes a longer slice, so that the app may have its signal first; the app keeps its own.
+#[test]
+fn the_app_is_scheduled_as_without_adieu() {
+    let (policy, niceness, slice) = scheduling(0);
+    let mut run = Launch::ordinary(Init::Adieu).start();
+    run.expect("ready");
+    assert_eq!(scheduling(run.app()), (policy, niceness, slice));
+    harness::until("adieu has its slice", || scheduling(run.pid) == (policy, niceness, 2 * slice));
+}
+
 #[test]
 fn adieu_holds_neither_stdin_nor_the_directory() {
     let scratch = Scratch::new();

@@ -124,7 +124,7 @@ fn scheduling(pid: i32) -> Option<libc::sched_attr> {
 fn clock(id: libc::clockid_t) -> Duration {
     // SAFETY: plain data, for which all-zero is valid.
     let mut time: libc::timespec = unsafe { std::mem::zeroed() };
-    // SAFETY: the time lives through the call, and is what the call writes where a long has 64 bits.
+    // SAFETY: the time lives through the call, which writes just that where a long has 64 bits.
     #[cfg(target_pointer_width = "64")]
     unsafe {
         libc::syscall(libc::SYS_clock_gettime, id, &raw mut time)

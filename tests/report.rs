@@ -4,7 +4,7 @@ mod harness;
 
 use std::ffi::CString;
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -173,7 +173,7 @@ fn what_the_app_told_kubernetes_stays() {
 
 /// Answers at once, or after so many seconds, in a connection that it keeps if it may.
 const SERVER: &str = "
-import http.server, time
+import http.server, sys, time
 class Http(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def do_GET(self):
@@ -185,8 +185,8 @@ class Http(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b'ok')
     def log_message(self, *_):
         pass
-server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Http)
-print('port', server.server_address[1], flush=True)
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Http)
+print('ready', flush=True)
 server.serve_forever()
 ";
 
@@ -225,12 +225,15 @@ fn what_became_of_connections_is_told_alike_everywhere() {
     require!(harness::program("python3"));
     let scratch = Scratch::new();
     let (path, file) = (scratch.path("report.json"), scratch.file("termination-log", ""));
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let port = free.expect("a free port").port();
     let mut run = in_kubernetes(&file, "--pre-stop 1s --grace 50s --drain-timeout 4s --report")
         .option(&path)
-        .command(["python3", "-c", SERVER])
+        // One client alone may never be seen to speak HTTP/1: its requests are read at once.
+        .options(&format!("--close-connections {port}"))
+        .command(["python3", "-c", SERVER, &port.to_string()])
         .start();
-    let line = run.find("port ");
-    let port: u16 = line["port ".len()..].parse().expect("a port");
+    run.find("ready");
     let connect = || harness::connect(("127.0.0.1", port));
     let (mut cut, mut answered) = (connect(), connect());
     ask(&mut cut, "600", "close");

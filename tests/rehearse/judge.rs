@@ -647,6 +647,7 @@ fn lists_of_any_kind_and_hooks_that_begin_with_a_sleep_are_read() {
         ("[sleep, 1m]", 60, None),
         ("[sh, -c, 'sleep 15s; app stop']", 15, Some("of the preStop hook, only the sleep is rehearsed")),
         ("[app, stop]", 0, Some("the preStop hook is not a sleep and is not rehearsed")),
+        ("[sleep, inf]", 0, Some("the preStop hook never ends by itself and is not rehearsed")),
     ] {
         let workload = pod(hook);
         assert_eq!(workload.hook.as_secs(), seconds, "{hook}");

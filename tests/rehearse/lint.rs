@@ -359,6 +359,42 @@ fn a_sleep_in_front_of_other_commands_uses_up_the_grace() {
     }
 }
 
+/// The kubelet waits for it until the grace is over.
+#[test]
+fn a_hook_that_never_ends_uses_up_the_grace() {
+    let pod = |command: &str, hook: &str| {
+        let hook = format!("lifecycle: {{preStop: {{exec: {{command: {hook}}}}}}}");
+        let container = format!("{{name: a, command: {command}, {hook}}}");
+        let text = format!("kind: Pod\nspec: {{containers: [{container}]}}\n");
+        let source = SourceFile { name: "pod.yaml".to_owned(), text };
+        judge(&[source], &[]).expect("it can be read").findings
+    };
+    for hook in [
+        "[sleep, infinity]",
+        "[/bin/sleep, inf]",
+        "[sh, -c, sleep infinity]",
+        "[tail, -f, /dev/null]",
+        "[/bin/sh, -c, 'while true; do sleep 1; done']",
+    ] {
+        for command in ["[/app]", "[/adieu, --, /app]"] {
+            let found = pod(command, hook);
+            assert_eq!(found.len(), 1, "{hook}: {found:#?}");
+            assert_eq!((found[0].rule, found[0].severity), (Rule::GraceOverrun, Severity::Error), "{hook}");
+            let says = "the preStop hook never ends by itself: the app gets its stop signal only after the whole \
+                        terminationGracePeriodSeconds of 30s, 2s before SIGKILL";
+            assert_eq!(found[0].message, says, "{hook}");
+            assert!(found[0].remedy.starts_with("let the hook end: "), "{}", found[0].remedy);
+        }
+    }
+    for hook in [
+        "[sh, -c, '/app stop; sleep infinity']",
+        "[sh, -c, 'sleep infinity & /app stop']",
+        "[timeout, '9', sleep, infinity]",
+    ] {
+        assert_eq!(pod("[/app]", hook), [], "the app or the hook may end before: {hook}");
+    }
+}
+
 /// An init container that restarts always is one of the pod's containers until its end.
 #[test]
 fn native_sidecars_are_judged() {

@@ -88,7 +88,7 @@ fn handed_over(line: &str) -> Option<String> {
 }
 
 /// The commands of a shell's line, roughly: it is parted where a command ends, outside of quotes.
-fn commands(line: &str) -> Vec<String> {
+pub(crate) fn commands(line: &str) -> Vec<String> {
     let line = line.replace("\\\n", " ");
     let (mut all, mut command, mut quote) = (Vec::new(), String::new(), None);
     for letter in line.chars() {

@@ -65,7 +65,9 @@ rules! {
         remedy: "Leave the setting out, or make it some seconds longer than the longest request.";
     GraceOverrun: "grace-overrun", Error, "the sleeps before the stop use up the grace",
         why: "A preStop hook and adieu's pre-stop sleep run inside the grace: the platform starts to count when the hook \
-            starts. Only the rest is left for requests in flight and the app's own stop.",
+            starts. Only the rest is left for requests in flight and the app's own stop. If the hook still runs \
+            when the grace is over, the kubelet extends it once, by 2 s, and only then sends the stop signal (Kubernetes, \
+            \"Pod Lifecycle\").",
         remedy: "Make the grace at least as long as the sleeps, the longest request and the app's own stop together.";
     GraceMismatch: "grace-mismatch", Error, "adieu and the platform have different graces",
         why: "adieu cannot see when the platform will kill; it plans with ADIEU_GRACE, or with the platform's default. If \

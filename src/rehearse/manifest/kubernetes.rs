@@ -141,6 +141,7 @@ fn command(container: Node, env: &[(String, String)]) -> Vec<String> {
 /// A hook's sleep is rehearsed, and nothing else of it.
 fn note_hook(workload: &mut Workload, node: Node, hook: &PreStopHook) {
     let what = node.at("exec.command").map(Node::texts).unwrap_or_default().join(" ");
+    let mut advice = "under adieu it can be an --on-stop hook, which is rehearsed";
     let left_out = match hook {
         PreStopHook::Sleep(time) => {
             workload.hook = *time;
@@ -150,10 +151,13 @@ fn note_hook(workload: &mut Workload, node: Node, hook: &PreStopHook) {
             workload.hook = *time;
             "of the preStop hook, only the sleep is rehearsed"
         }
+        PreStopHook::Endless => {
+            advice = "let it end: adieu --wait, or a sleep";
+            "the preStop hook never ends by itself and is not rehearsed"
+        }
         PreStopHook::Wait | PreStopHook::Other => "the preStop hook is not a sleep and is not rehearsed",
     };
     let message = format!("{left_out}: {what}").trim_end_matches([':', ' ']).to_owned();
-    let advice = "under adieu it can be an --on-stop hook, which is rehearsed";
     workload.notes.push(ManifestNote::new(message, advice));
 }
 

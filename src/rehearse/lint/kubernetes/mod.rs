@@ -2,16 +2,18 @@
 //! objects.
 
 mod caps;
+mod pre_stop;
 mod probes;
 
 use std::time::Duration;
 
-use adieu::settings::{Platform, values};
+use adieu::settings::Platform;
 
 use super::cluster::{Cluster, Disruption, Route, Scaler, WorkloadObject};
 use super::finding::{Findings, ObjectRef, Spot};
-use super::service::{PreStopHook, Service};
+use super::service::Service;
 use super::yaml::Node;
+pub(crate) use pre_stop::hook;
 
 /// Collects the Services, which may stand after the pods that they send requests to.
 pub(crate) fn read_routes(object: Node, cluster: &mut Cluster) {
@@ -208,43 +210,6 @@ fn env(container: Node) -> (Vec<(String, Spot<String>)>, Vec<String>) {
         }
     }
     (env, hidden)
-}
-
-/// The `sleep` action, `sleep N` with or without a shell, and adieu's own `--wait`.
-pub(crate) fn hook(node: Node) -> PreStopHook {
-    if let Some(seconds) = node.number_at("sleep.seconds") {
-        return PreStopHook::Sleep(Duration::from_secs(seconds));
-    }
-    let words = node.at("exec.command").map(Node::texts).unwrap_or_default();
-    let (line, rest) = match words.as_slice() {
-        [shell, flag, line] if shell.ends_with("sh") && flag.ends_with('c') => first_command(line),
-        words => (words.join(" "), false),
-    };
-    let parts: Vec<&str> = line.split_whitespace().collect();
-    match parts.as_slice() {
-        [sleep, time] if sleep.rsplit('/').next() == Some("sleep") => match values::duration(time) {
-            Ok(time) if rest => PreStopHook::SleepFirst(time),
-            Ok(time) => PreStopHook::Sleep(time),
-            Err(_) => PreStopHook::Other,
-        },
-        [adieu, rest @ ..] if adieu.rsplit('/').next() == Some("adieu") && rest.contains(&"--wait") => {
-            PreStopHook::Wait
-        }
-        _ => PreStopHook::Other,
-    }
-}
-
-/// The first command of a shell's line, and whether more follows. The shell does not wait for a
-/// command before a single `&`, so that one is not taken apart.
-fn first_command(line: &str) -> (String, bool) {
-    let ends = [";", "&&", "||", "\n"].iter().filter_map(|end| line.find(end));
-    match ends.min().map(|end| line.split_at(end)) {
-        Some((first, rest)) => {
-            let more = !rest.trim_start_matches([';', '\n', ' ']).is_empty();
-            (first.trim().to_owned(), more)
-        }
-        None => (line.to_owned(), false),
-    }
 }
 
 /// A probe's port may be a name that the container declares.

@@ -52,6 +52,8 @@ pub(crate) enum PreStopHook {
     Sleep(Duration),
     /// A sleep, and then something else.
     SleepFirst(Duration),
+    /// It never ends by itself: `sleep infinity`.
+    Endless,
     /// `adieu --wait`
     Wait,
     Other,
@@ -128,7 +130,7 @@ impl Service {
     pub(crate) fn hook_sleep(&self) -> Duration {
         match self.hook.as_ref().map(|hook| &hook.value) {
             Some(PreStopHook::Sleep(time) | PreStopHook::SleepFirst(time)) => *time,
-            Some(PreStopHook::Wait | PreStopHook::Other) | None => Duration::ZERO,
+            Some(PreStopHook::Endless | PreStopHook::Wait | PreStopHook::Other) | None => Duration::ZERO,
         }
     }
 

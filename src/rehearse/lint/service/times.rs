@@ -19,11 +19,23 @@ impl Service {
             findings.add(Rule::GraceZero, &self.subject, self.grace_place(), format!("{key} is 0"));
             return;
         }
+        let place = self.hook.as_ref().map_or(self.place, |hook| hook.place);
+        if self.hook.as_ref().is_some_and(|hook| hook.value == PreStopHook::Endless) {
+            // The kubelet's minimumGracePeriodInSeconds.
+            let message = format!(
+                "the preStop hook never ends by itself: the app gets its stop signal only after the whole {key} of {}, \
+                 2s before SIGKILL",
+                shown(grace)
+            );
+            findings
+                .add(Rule::GraceOverrun, &self.subject, place, message)
+                .remedy("let the hook end: adieu --wait, or a sleep that leaves time for the app's own stop");
+            return;
+        }
         let hook = self.hook_sleep();
         if self.has_adieu() || hook.is_zero() {
             return;
         }
-        let place = self.hook.as_ref().map_or(self.place, |hook| hook.place);
         let left = grace.saturating_sub(hook);
         if left.is_zero() {
             let message = format!("the preStop hook sleeps {}, but {key} is {}", shown(hook), shown(grace));
@@ -77,24 +89,22 @@ impl Service {
                 .weigh(Severity::Note)
                 .remedy(format!("set ADIEU_GRACE to {}", shown(available)));
         }
-        if let Some(hook) = self.hook.as_ref().filter(|hook| hook.value != PreStopHook::Other) {
-            let own = shown(plan.pre_stop);
-            let message = match &hook.value {
-                PreStopHook::Sleep(time) | PreStopHook::SleepFirst(time) => {
-                    format!(
-                        "the preStop hook sleeps {}, and then adieu's own pre-stop sleep takes {own}",
-                        shown(*time)
-                    )
-                }
-                PreStopHook::Wait | PreStopHook::Other => {
-                    format!("adieu --wait drains, and then adieu's own pre-stop sleep takes {own}")
-                }
-            };
-            if !plan.pre_stop.is_zero() {
-                findings.add(Rule::PreStopTwice, &self.subject, hook.place, message);
-            }
-        }
+        self.check_pre_stop(plan.pre_stop, findings);
         self.check_schedule(settings, findings);
+    }
+
+    /// adieu's own sleep must not come after a hook that waits.
+    fn check_pre_stop(&self, own: Duration, findings: &mut Findings) {
+        let Some(hook) = self.hook.as_ref().filter(|_| !own.is_zero()) else { return };
+        let before = match &hook.value {
+            PreStopHook::Sleep(time) | PreStopHook::SleepFirst(time) => {
+                format!("the preStop hook sleeps {}", show_duration(*time))
+            }
+            PreStopHook::Wait => "adieu --wait drains".to_owned(),
+            PreStopHook::Endless | PreStopHook::Other => return,
+        };
+        let message = format!("{before}, and then adieu's own pre-stop sleep takes {}", show_duration(own));
+        findings.add(Rule::PreStopTwice, &self.subject, hook.place, message);
     }
 
     /// Whether the file sets adieu's grace, and where.

@@ -329,7 +329,10 @@ fn a_service_routes_to_pods_without_ports() {
     let own = "{kind: Service, spec: {selector: {app: a}, ports: [{port: 80}]}}";
     assert_eq!(list(&format!("{pod}, {own}")), [(Rule::ReadinessMissing, 2), (Rule::NoDelay, 2)]);
     assert_eq!(list(&format!("{pod}, {}", own.replace("app: a", "app: b"))), []);
-    assert_eq!(list(&format!("{pod}, {}", own.replace("spec:", "metadata: {namespace: b}, spec:"))), []);
+    let in_b = own.replace("spec:", "metadata: {namespace: b}, spec:");
+    assert_eq!(list(&format!("{}, {in_b}", pod.replace("labels:", "namespace: a, labels:"))), []);
+    let found = [(Rule::ReadinessMissing, 2), (Rule::NoDelay, 2)];
+    assert_eq!(list(&format!("{pod}, {in_b}")), found, "kubectl --namespace b");
     let declared = pods("app: a", ", ports: [{containerPort: 8080}]");
     let found = judge(
         &[
@@ -607,6 +610,32 @@ fn replicas_are_what_the_scaler_makes_of_them() {
     let has = |line: &str| assert!(lines.iter().any(|found| found == line), "{line}: {lines:#?}");
     has("Deployment a: its HorizontalPodAutoscaler goes down to one replica");
     has("PodDisruptionBudget a: minAvailable is 50% with 1 replica");
+}
+
+/// `kubectl --namespace` sets what a file leaves out, and refuses what differs.
+#[test]
+fn a_missing_namespace_may_be_any() {
+    let lines = |workload: &str, others: &str| {
+        let objects = format!(
+            "kind: Deployment\nmetadata: {{name: a{workload}}}\nspec: {{replicas: 2, template: {{metadata: {{labels: {{app: a}}}}, spec: {{containers: [\n\
+             {{name: a, command: [/adieu, --, a], ports: [{{containerPort: 80}}]}}]}}}}}}\n---\nkind: HorizontalPodAutoscaler\n\
+             metadata: {{name: a{others}}}\nspec: {{scaleTargetRef: {{kind: Deployment, name: a}}, maxReplicas: 9}}\n---\n\
+             kind: PodDisruptionBudget\nmetadata: {{name: b{others}}}\nspec: {{minAvailable: 1, selector: {{matchLabels: {{app: a}}}}}}\n"
+        );
+        let mut lines = lines_in(&objects);
+        lines.retain(|line| !line.contains("container a"));
+        lines
+    };
+    let matched = [
+        "Deployment a: its HorizontalPodAutoscaler goes down to one replica",
+        "PodDisruptionBudget b: minAvailable is 1 with 1 replica",
+    ];
+    let (shop, blog) = (", namespace: shop", ", namespace: blog");
+    for (workload, others) in [("", ""), (shop, shop), (shop, ""), ("", shop)] {
+        assert_eq!(lines(workload, others), matched, "{workload:?} beside {others:?}");
+    }
+    let unmatched = ["Deployment a: it has 2 replicas, and no PodDisruptionBudget in these files"];
+    assert_eq!(lines(shop, blog), unmatched);
 }
 
 #[test]

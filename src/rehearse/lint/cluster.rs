@@ -21,6 +21,7 @@ pub(crate) struct Cluster {
 
 /// A Service, which sends requests to the pods that it selects.
 pub(crate) struct Route {
+    /// Empty when the file sets none, as below.
     pub(crate) namespace: String,
     pub(crate) selector: Vec<(String, String)>,
     /// The numbers among its target ports; a name must be one that a container declares.
@@ -84,7 +85,7 @@ impl Cluster {
     ) -> bool {
         let selects = |route: &Route| {
             let all = route.selector.iter().all(|label| labels.contains(label));
-            route.namespace == namespace && all && !route.selector.is_empty()
+            may_be_same(&route.namespace, namespace) && all && !route.selector.is_empty()
         };
         let undeclared = |route: &Route| route.ports.iter().any(|port| !declared.contains(port));
         self.routes.iter().any(|route| selects(route) && undeclared(route))
@@ -134,7 +135,7 @@ impl Cluster {
         self.scalers.iter().find(|scaler| {
             scaler.kind == workload.kind
                 && scaler.name == workload.name
-                && scaler.namespace == workload.namespace
+                && may_be_same(&scaler.namespace, &workload.namespace)
         })
     }
 
@@ -180,7 +181,8 @@ impl Cluster {
 impl Disruption {
     fn selects(&self, workload: &WorkloadObject) -> bool {
         let all = self.selector.iter().all(|label| workload.labels.contains(label));
-        self.namespace == workload.namespace && all && !(self.selector.is_empty() && self.expressions)
+        let here = may_be_same(&self.namespace, &workload.namespace);
+        here && all && !(self.selector.is_empty() && self.expressions)
     }
 
     fn check(&self, replicas: u64, findings: &mut Findings) {
@@ -202,6 +204,11 @@ impl Disruption {
             }
         }
     }
+}
+
+/// A file may leave the namespace to `kubectl --namespace`, so a missing one may be any.
+fn may_be_same(one: &str, other: &str) -> bool {
+    one == other || one.is_empty() || other.is_empty()
 }
 
 fn counted(replicas: u64) -> String {

@@ -465,6 +465,78 @@ fn a_script_that_hands_its_signals_on_is_no_shell_in_front() {
     assert_eq!(found_in("Dockerfile", signal), [(Rule::StopSignalWrong, 2)]);
 }
 
+/// Their pods are found by their containers.
+#[test]
+fn the_pods_of_custom_resources_are_judged_wherever_they_are() {
+    let custom = |group: &str, kind: &str, spec: &str| {
+        let text =
+            format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: a}}\nspec:\n  replicas: 1\n{spec}");
+        found_in("custom.yaml", &text)
+    };
+    let pod = "{containers: [{name: web, image: w, command: [npm, start], ports: [{containerPort: 80}],\n   \
+               lifecycle: {preStop: {sleep: {seconds: 40}}}}]}";
+    // Not: one-replica, no-delay, readiness-missing. Its controller knows.
+    let found = [(Rule::NpmPidOne, 6), (Rule::GraceOverrun, 7)];
+    for (group, kind, spec) in [
+        ("example.com/v1", "App", format!("  podTemplate: {pod}")),
+        ("example.com/v1", "App", format!("  workload: {{template: {pod}}}")),
+        ("example.com/v1", "App", format!("  template: {{pod: {pod}}}")),
+        ("flink.apache.org/v1beta1", "FlinkDeployment", format!("  podTemplate: {{spec: {pod}}}")),
+        ("serving.kserve.io/v1beta1", "InferenceService", format!("  predictor: {pod}")),
+        ("ray.io/v1", "RayCluster", format!("  workerGroupSpecs: [{{template: {{spec: {pod}}}}}]")),
+        (
+            "leaderworkerset.x-k8s.io/v1",
+            "LeaderWorkerSet",
+            format!("  leaderWorkerTemplate: {{workerTemplate: {{spec: {pod}}}}}"),
+        ),
+    ] {
+        assert_eq!(custom(group, kind, &format!("{spec}\n")), found, "{kind}: {spec}");
+    }
+    let beside = format!("  podTemplate: {pod}\n  terminationGracePeriodSeconds: 90\n");
+    assert_eq!(custom("example.com/v1", "App", &beside), found[..1], "the grace is beside the pod");
+    let spec = format!("  podTemplate: {pod}\n");
+    for (group, kind) in [
+        ("v1", "App"),
+        ("apps/v1", "App"),
+        ("apiextensions.k8s.io/v1", "App"),
+        ("kyverno.io/v1", "ClusterPolicy"),
+    ] {
+        assert_eq!(custom(group, kind, &spec), [], "{group} {kind}");
+    }
+}
+
+/// As in a pod; and a policy about graces holds for it, too.
+#[test]
+fn a_pod_of_a_custom_resource_has_sidecars_probes_and_limits() {
+    let text = "apiVersion: example.com/v1
+kind: App
+metadata: {name: a}
+spec:
+  parts:
+  - pod:
+      initContainers:
+      - {name: proxy, image: p, restartPolicy: Always, command: [npm, start]}
+      containers:
+      - {name: patched, lifecycle: {preStop: {exec: {command: [sleep, inf]}}}}
+      - name: web
+        image: w
+        command: [/adieu, --, app]
+        ports: [{containerPort: 80}]
+        readinessProbe: {httpGet: {path: /, port: 80}}
+status: {pods: [{containers: [{name: web, image: w, command: [npm, start]}]}]}
+---
+kind: KubeletConfiguration
+shutdownGracePeriod: 20s
+";
+    let found = [
+        (Rule::GraceCapped, 7),
+        (Rule::NpmPidOne, 8),
+        (Rule::GraceOverrun, 10),
+        (Rule::ReadinessNeverFails, 15),
+    ];
+    assert_eq!(found_in("custom.yaml", text), found);
+}
+
 /// Silence about a file without containers is no praise.
 #[test]
 fn what_holds_nothing_to_judge_is_said() {
@@ -474,9 +546,12 @@ fn what_holds_nothing_to_judge_is_said() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let nothing = "nothing to judge in 1 file: no container, service or image\n".to_owned();
-    for text in
-        ["kind: ConfigMap\n", "[Timer]\nOnCalendar=daily\n", "kind: Kustomization\nresources: [a.yaml]\n"]
-    {
+    for text in [
+        "kind: ConfigMap\n",
+        "[Timer]\nOnCalendar=daily\n",
+        "kind: Kustomization\nresources: [a.yaml]\n",
+        "apiVersion: example.com/v1\nkind: App\nspec: {containers: [web], image: a}\n",
+    ] {
         assert_eq!(said(text), (Some(0), nothing.clone()), "{text}");
     }
     assert_eq!(said("FROM scratch\nCMD [\"/a\"]\n").1, "nothing found in 1 file\n");

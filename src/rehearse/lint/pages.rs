@@ -25,7 +25,8 @@ pub fn book() -> String {
          Written by `adieu-rehearse --explain all`; a test compares the two.\n\n\
          `adieu-rehearse --lint FILE...` checks Kubernetes objects, compose files, systemd units, Quadlets and Dockerfiles \
          without running anything. Give all files of one workload together: a PodDisruptionBudget or a policy in one file may \
-         apply to the Deployment in another. `-` reads standard input.\n\n\
+         apply to the Deployment in another; an object without a namespace may be in any. Of a custom resource, the pods are \
+         judged wherever they stand in it, but not their replicas, rollouts and routes. `-` reads standard input.\n\n\
          It fails (status 1) on warnings and errors; `--fail-on` changes that. `--allow RULE` skips a rule; a comment in a \
          file skips it for that file: `# adieu: allow RULE`.\n\n\
          | rule | severity | what it finds |\n|---|---|---|\n",

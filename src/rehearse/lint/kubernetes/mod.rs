@@ -2,6 +2,7 @@
 //! objects.
 
 mod caps;
+mod nested;
 mod pre_stop;
 mod probes;
 
@@ -67,6 +68,14 @@ fn container_name(title: &str, container: Node) -> String {
     name.map_or_else(|| title.to_owned(), |name| format!("{title}, container {name}"))
 }
 
+/// A pod that an object describes.
+#[derive(Clone, Copy)]
+struct Pod<'a> {
+    spec: Node<'a>,
+    /// Its terminationGracePeriodSeconds.
+    grace: Option<Node<'a>>,
+}
+
 fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
     let (template, pod) = match kind {
         "Pod" => (Some(object), object.get("spec")),
@@ -75,44 +84,73 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         }
         _ => (object.at("spec.template"), object.at("spec.template.spec")),
     };
-    let (Some(template), Some(pod)) = (template, pod.filter(|pod| pod.get("containers").is_some())) else {
+    let pod = pod.filter(|pod| pod.get("containers").is_some());
+    let (Some(template), Some(spec)) = (template, pod) else {
+        for pod in nested::pods(object) {
+            nested_pod(object, pod, subject, cluster, findings);
+        }
         return;
     };
-    let namespace = object.text_at("metadata.namespace").unwrap_or_default();
-    let labels = labels(template.at("metadata.labels"));
+    let pod = Pod { spec, grace: spec.get("terminationGracePeriodSeconds") };
+    let mut workload = workload(object, pod, subject);
+    workload.labels = labels(template.at("metadata.labels"));
     // Knative's own proxy is before the container: it keeps serving, and has the readiness probe.
     let proxied = object.text_at("apiVersion").is_some_and(|api| api.starts_with("serving.knative.dev/"));
     let serves = !["Job", "CronJob"].contains(&kind) && !proxied;
-    let containers = pod.items_at("containers");
-    let beside = cluster.routes_beside(&namespace, &labels, &declared_ports(&containers));
+    let containers = spec.items_at("containers");
+    let beside = cluster.routes_beside(&workload.namespace, &workload.labels, &declared_ports(&containers));
     // `ports` may be left out. Nothing tells then which container listens; mostly it is the first.
     let unnamed = containers.iter().position(|container| beside && !has_ports(*container));
-    let mut routed = false;
-    for sidecar in pod.items_at("initContainers").into_iter().filter(|one| is_sidecar(*one)) {
-        // The kubelet stops it after the containers, so it needs no delay of its own.
-        let service = service(subject, pod, sidecar);
-        service.check(findings);
-        caps::check_probes(&service, sidecar, findings);
-        probes::check(&service, sidecar, findings);
-    }
+    check_sidecars(pod, subject, findings);
     for (place, container) in containers.into_iter().enumerate() {
         let service = service(subject, pod, container);
-        service.check(findings);
-        caps::check_probes(&service, container, findings);
+        check(&service, container, findings);
         if serves && (has_ports(container) || unnamed == Some(place)) {
-            routed = true;
-            probes::check_routing(&service, pod, container, findings);
+            workload.routed = true;
+            probes::check_routing(&service, spec, container, findings);
+            probes::check_readiness(&service, spec, container, findings);
         }
-        probes::check(&service, container, findings);
     }
-    let grace = pod.get("terminationGracePeriodSeconds");
-    cluster.workloads.push(WorkloadObject {
+    cluster.workloads.push(workload);
+}
+
+/// A pod of a custom resource. Who sends it requests, and how many there are, only its controller
+/// knows.
+fn nested_pod(object: Node, pod: Pod, subject: &ObjectRef, cluster: &mut Cluster, findings: &mut Findings) {
+    check_sidecars(pod, subject, findings);
+    for container in pod.spec.items_at("containers") {
+        let service = service(subject, pod, container);
+        check(&service, container, findings);
+        if has_ports(container) {
+            probes::check_readiness(&service, pod.spec, container, findings);
+        }
+    }
+    cluster.workloads.push(workload(object, pod, subject));
+}
+
+/// The kubelet stops them after the containers, so they need no delay of their own.
+fn check_sidecars(pod: Pod, subject: &ObjectRef, findings: &mut Findings) {
+    for sidecar in pod.spec.items_at("initContainers").into_iter().filter(|one| is_sidecar(*one)) {
+        check(&service(subject, pod, sidecar), sidecar, findings);
+    }
+}
+
+/// What holds for every container.
+fn check(service: &Service, container: Node, findings: &mut Findings) {
+    service.check(findings);
+    caps::check_probes(service, container, findings);
+    probes::check(service, container, findings);
+}
+
+/// What an object sets for this pod; it is not known yet who sends it requests.
+fn workload(object: Node, pod: Pod, subject: &ObjectRef) -> WorkloadObject {
+    WorkloadObject {
         subject: subject.clone(),
-        kind: kind.to_owned(),
+        kind: object.text_at("kind").unwrap_or_default(),
         name: object.text_at("metadata.name").unwrap_or_default(),
-        namespace,
+        namespace: object.text_at("metadata.namespace").unwrap_or_default(),
         place: object.place(),
-        labels,
+        labels: Vec::new(),
         replicas: object.at("spec.replicas").and_then(|node| Some(node.spot(node.number()?))),
         strategy: object.at("spec.strategy.type").and_then(|node| Some(node.spot(node.text()?))),
         unavailable: [
@@ -123,11 +161,14 @@ fn pods(kind: &str, object: Node, subject: &ObjectRef, cluster: &mut Cluster, fi
         .into_iter()
         .find_map(|path| object.at(path))
         .and_then(|node| Some(node.spot(node.text()?))),
-        grace: grace
-            .and_then(|node| Some(node.spot(Duration::from_secs(node.number()?))))
-            .unwrap_or_else(|| pod.spot(Platform::Kubernetes.grace())),
-        routed,
-    });
+        grace: grace(pod).unwrap_or_else(|| pod.spec.spot(Platform::Kubernetes.grace())),
+        routed: false,
+    }
+}
+
+fn grace(pod: Pod) -> Option<Spot<Duration>> {
+    let node = pod.grace?;
+    Some(node.spot(Duration::from_secs(node.number()?)))
 }
 
 fn labels(node: Option<Node>) -> Vec<(String, String)> {
@@ -149,7 +190,7 @@ fn has_ports(container: Node) -> bool {
     !container.items_at("ports").is_empty()
 }
 
-fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
+fn service(subject: &ObjectRef, pod: Pod, container: Node) -> Service {
     let (env, hidden) = env(container);
     let value =
         |name: &str| env.iter().rev().find(|(known, _)| known == name).map(|(_, spot)| spot.value.clone());
@@ -157,12 +198,11 @@ fn service(subject: &ObjectRef, pod: Node, container: Node) -> Service {
     let (command, args) = (container.get("command"), container.get("args"));
     let words = |node: Option<Node>| node.map(Node::texts).unwrap_or_default().into_iter().map(fill);
     let all: Vec<String> = words(command).chain(words(args)).collect();
-    let grace = pod.get("terminationGracePeriodSeconds");
     Service {
         subject: ObjectRef { file: subject.file.clone(), object: container_name(&subject.object, container) },
         place: container.place(),
         platform: Platform::Kubernetes,
-        grace: grace.and_then(|node| Some(node.spot(Duration::from_secs(node.number()?)))),
+        grace: grace(pod),
         grace_key: "terminationGracePeriodSeconds",
         hook: container.at("lifecycle.preStop").map(|node| node.spot(hook(node))),
         command: command.or(args).filter(|_| !all.is_empty()).map(|node| node.spot(all)),

@@ -49,7 +49,7 @@ pub(super) fn check_routing(service: &Service, pod: Node, container: Node, findi
             );
         }
     }
-    let Some(probe) = container.get("readinessProbe") else {
+    if container.get("readinessProbe").is_none() {
         let port = free_port(pod);
         let message = if has_ports(container) {
             "it has ports, but no readinessProbe"
@@ -59,11 +59,13 @@ pub(super) fn check_routing(service: &Service, pod: Node, container: Node, findi
         findings.add(Rule::ReadinessMissing, subject, service.place, message).remedy(format!(
             "add one; under adieu: ADIEU_HEALTH=0.0.0.0:{port}, and path /readyz on port {port}"
         ));
-        return;
-    };
-    if !service.has_adieu() {
-        return;
     }
+}
+
+/// Whether readiness fails when adieu is asked to stop, if there is a probe for it.
+pub(super) fn check_readiness(service: &Service, pod: Node, container: Node, findings: &mut Findings) {
+    let subject = &service.subject;
+    let Some(probe) = container.get("readinessProbe").filter(|_| service.has_adieu()) else { return };
     let Some(Ok(settings)) = service.settings() else { return };
     let asked = question(probe, container);
     let Some(health) = settings.ready.health else {

@@ -798,7 +798,19 @@ fn a_compose_service_has_its_files_its_folder_and_its_user() {
     let limited = text.replace("user:", "cap_drop: [ALL], privileged: false, read_only: true, user:");
     let limited = &parse(&limited).expect("a manifest")[0];
     assert!(said(limited).iter().any(|what| what == "not rehearsed of service web: cap_drop, read_only"));
-    assert!(parse(&text.replace("app.env", "other")).expect_err("required").contains("env_file 'other'"));
+}
+
+#[test]
+fn only_the_rehearsed_service_needs_its_env_file() {
+    let text = "services:\n  job: {env_file: [no.env, app.env]}\n  db: {command: [db], env_file: no.env}\n  \
+                web: {command: [app], env_file: app.env, stop_grace_period: 30s}\n";
+    let choose = |wanted| manifest::choose(parse(text).expect("a manifest"), wanted);
+    let missing = "cannot read env_file 'no.env': it is not there";
+    let web = choose(Some("web")).expect("it has its file");
+    assert_eq!(web.env.len(), 2);
+    assert_eq!(said(&web), ["job", "db"].map(|name| format!("service {name}: {missing}")));
+    assert_eq!(choose(Some("job")), Err(format!("service job: {missing}")));
+    assert_eq!(choose(None), Err(format!("service db: {missing}")), "it is the first with a command");
 }
 
 #[test]

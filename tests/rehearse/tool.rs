@@ -196,6 +196,25 @@ fn a_manifest_without_a_command_asks_for_it() {
 }
 
 #[test]
+fn another_service_may_be_without_its_env_file() {
+    require!(pid_namespaces());
+    let path = folder("env-file").join("compose.yaml");
+    let text = format!(
+        "services:\n  db: {{command: [db], env_file: no.env}}\n  \
+         web: {{command: [{TOOL}, --as-legacy-app], stop_grace_period: 20s}}\n"
+    );
+    std::fs::write(&path, text).expect("a manifest");
+    let options = format!(
+        "-q --json --pre-stop 1s --removal 0.5s --url /fast --manifest {} --container",
+        path.display()
+    );
+    let (status, page, error) = run(&format!("{options} web"));
+    assert_eq!(status, Some(0), "{page}{error}");
+    assert!(page.contains("service db: cannot read env_file 'no.env'"), "{page}");
+    cannot(&format!("{options} db"), "service db: cannot read env_file 'no.env'");
+}
+
+#[test]
 fn a_manifest_is_rehearsed_as_it_says() {
     require!(pid_namespaces());
     let path = folder("manifest").join("run.yaml");

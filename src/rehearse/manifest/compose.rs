@@ -71,11 +71,10 @@ fn workload(service: &ComposeService, sources: &ManifestSources) -> Result<Workl
     let object = format!("service {}", service.name);
     let mut workload = Workload::new(service.name.clone(), Platform::Docker, words);
     workload.object.clone_from(&object);
-    let (mut env, mut notes) = env_files(service, &fill, sources)?;
+    let mut env = env_files(&mut workload, service, &fill, sources)?;
     let (own, unknown) = environment(service, &fill, sources.variable)?;
     env.extend(own);
-    notes.extend(unknown);
-    workload.notes.extend(notes);
+    workload.notes.extend(unknown);
     workload.set_env(env);
     if let Some(grace) = filled("stop_grace_period")? {
         workload.grace = values::duration(&grace).map_err(|why| format!("stop_grace_period: {why}"))?;
@@ -119,13 +118,15 @@ fn note_others(workload: &mut Workload, service: &ComposeService) {
     }
 }
 
-/// The files of `env_file`: one, a list, or a list of mappings with `path` and `required`.
+/// The files of `env_file`: one, a list, or a list of mappings with `path` and `required`. Only
+/// this service needs them.
 fn env_files(
+    workload: &mut Workload,
     service: &ComposeService,
     fill: Fill,
     sources: &ManifestSources,
-) -> Result<(Variables, Vec<ManifestNote>), String> {
-    let (mut env, mut notes) = (Vec::new(), Vec::new());
+) -> Result<Variables, String> {
+    let mut env = Vec::new();
     // Those of an extended service come first.
     for entry in service.lists("env_file").into_iter().flat_map(one_or_list) {
         let Some(path) = entry.text().or_else(|| entry.get("path")?.text()) else { continue };
@@ -133,14 +134,16 @@ fn env_files(
         let required = entry.get("required").and_then(Node::text).as_deref() != Some("false");
         match (sources.file)(&path) {
             Ok(text) => env.extend(variables::of_compose(&text)),
-            Err(why) if required => return Err(format!("cannot read env_file '{path}': {why}")),
-            Err(why) => notes.push(ManifestNote::new(
+            Err(why) if required => {
+                workload.refusal.get_or_insert(format!("cannot read env_file '{path}': {why}"));
+            }
+            Err(why) => workload.notes.push(ManifestNote::new(
                 format!("env_file '{path}' cannot be read: {why}"),
                 "give its variables with --env NAME=VALUE",
             )),
         }
     }
-    Ok((env, notes))
+    Ok(env)
 }
 
 fn one_or_list(node: Node) -> Vec<Node> {

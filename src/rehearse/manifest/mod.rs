@@ -55,7 +55,7 @@ pub fn read(path: &Path, wanted: Option<&str>, given: &[(String, String)]) -> Re
     Ok(workload)
 }
 
-/// All containers or services of a manifest.
+/// All containers or services of a manifest; also those that cannot be rehearsed.
 ///
 /// # Errors
 /// The reason why it is not a manifest.
@@ -118,7 +118,12 @@ fn settle(workload: &mut Workload, folder: &Path) {
     }
 }
 
-fn choose(mut workloads: Vec<Workload>, wanted: Option<&str>) -> Result<Workload, String> {
+/// The named workload, or the first with a command, or the first. It notes which others could not
+/// be rehearsed.
+///
+/// # Errors
+/// There is none of that name, or it cannot be rehearsed.
+pub fn choose(mut workloads: Vec<Workload>, wanted: Option<&str>) -> Result<Workload, String> {
     let place = match wanted {
         Some(name) => workloads.iter().position(|workload| workload.name == name).ok_or_else(|| {
             let names: Vec<&str> = workloads.iter().map(|workload| workload.name.as_str()).collect();
@@ -126,5 +131,13 @@ fn choose(mut workloads: Vec<Workload>, wanted: Option<&str>) -> Result<Workload
         })?,
         None => workloads.iter().position(|workload| !workload.command.is_empty()).unwrap_or(0),
     };
-    Ok(workloads.swap_remove(place))
+    let mut workload = workloads.remove(place);
+    if let Some(why) = workload.refusal {
+        return Err(format!("{}: {why}", workload.object));
+    }
+    let refused = workloads.iter().filter_map(|other| Some((&other.object, other.refusal.as_ref()?)));
+    workload.notes.extend(refused.map(|(object, why)| {
+        ManifestNote::new(format!("{object}: {why}"), "only a rehearsal of that service needs the file")
+    }));
+    Ok(workload)
 }

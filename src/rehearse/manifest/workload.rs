@@ -41,6 +41,8 @@ pub struct Workload {
     pub readiness: Option<Probe>,
     /// Problems, and what the rehearsal leaves out.
     pub notes: Vec<ManifestNote>,
+    /// The reason why it cannot be rehearsed, though others of its manifest can.
+    pub(super) refusal: Option<String>,
 }
 
 /// A command that has to end before the app starts.
@@ -81,6 +83,7 @@ impl Workload {
             before: Vec::new(),
             readiness: None,
             notes: init.map(left_out).into_iter().collect(),
+            refusal: None,
         }
     }
 

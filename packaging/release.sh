@@ -13,7 +13,7 @@
 # - SHA256SUMS.
 #
 # The same commit makes the same bytes in any folder. Needs what packaging/build-static.sh needs for both processors,
-# dpkg-deb, rpmbuild and cargo-cyclonedx (`cargo install --locked cargo-cyclonedx`).
+# dpkg-deb, rpmbuild, jq and cargo-cyclonedx (`cargo install --locked cargo-cyclonedx`).
 set -eu
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -21,7 +21,7 @@ out=${1:-target/release-$version}
 SOURCE_DATE_EPOCH=$(sh packaging/date.sh)
 export SOURCE_DATE_EPOCH
 
-for needed in dpkg-deb rpmbuild cargo-cyclonedx; do
+for needed in dpkg-deb rpmbuild jq cargo-cyclonedx; do
     command -v "$needed" >/dev/null || { echo "cannot make a release: no $needed" >&2 && exit 1; }
 done
 rm -rf "$out"
@@ -63,11 +63,19 @@ cp Cargo.lock "$work/init"
 ln -s "$PWD/src" "$PWD/tests" "$PWD/packaging" "$work/init"
 bill() { # NAME MANIFEST
     # Written beside each Cargo.toml; the target's own dependencies alone, without those of tests and of other systems.
-    cargo cyclonedx --quiet --format json --spec-version 1.5 --target x86_64-unknown-linux-musl \
+    target=x86_64-unknown-linux-musl
+    cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" \
         --override-filename sbom --manifest-path "$2"
+    # Cargo.lock, which it reads, also has crates that a feature would only use if they were there (`indexmap?/std`).
+    built=$(cargo tree --edges normal,build --target "$target" --prefix none --format '{p}' --manifest-path "$2" |
+        sed 's/ (.*//' | sort -u | jq --raw-input --slurp 'split("\n")')
     # It names the folder that it ran in, which is nobody's concern.
-    sed "s,file://$PWD,file:///adieu,g; s,file://$work/init,file:///adieu,g" "$(dirname "$2")/sbom.json" \
-        >"$out/$1-$version.cdx.json"
+    jq --argjson built "$built" '
+        (.components | map(select("\(.name) v\(.version)" | IN($built[]) | not)["bom-ref"])) as $not_built
+        | .components |= map(select(.["bom-ref"] | IN($not_built[]) | not))
+        | .dependencies |= map(select(.ref | IN($not_built[]) | not)
+            | if .dependsOn then .dependsOn -= $not_built else . end)' "$(dirname "$2")/sbom.json" |
+        sed "s,file://$PWD,file:///adieu,g; s,file://$work/init,file:///adieu,g" >"$out/$1-$version.cdx.json"
 }
 bill adieu "$work/init/Cargo.toml"
 bill adieu-rehearse src/rehearse/Cargo.toml

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 
 # Peers and platforms that adieu is tried against, the tools that boot them, and readers of its manual and completions.
-PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman runc docker.io systemd-container mmdebstrap iproute2 util-linux qemu-user rpm"
+PACKAGES="bash dash zsh fish groff-base tini dumb-init catatonit strace podman runc docker.io systemd-container mmdebstrap iproute2 util-linux qemu-user rpm jq"
 # What stands before and behind the apps in a rolling deploy.
 PACKAGES="$PACKAGES haproxy nginx-light redis-server postgresql"
 # Debian's own unless others are there: NodeSource brings npm along, pyenv brings venv.

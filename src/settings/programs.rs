@@ -117,9 +117,13 @@ struct Launcher {
     valued: &'static [&'static str],
     /// The word that must come before the other program's name.
     then: Option<&'static str>,
+    /// How many words stand between its options and the other program's name: a user.
+    operands: u8,
+    /// Assignments (`NAME=VALUE`) may stand there.
+    assigns: bool,
 }
 
-const PLAIN: Launcher = Launcher { names: &[], valued: &[], then: None };
+const PLAIN: Launcher = Launcher { names: &[], valued: &[], then: None, operands: 0, assigns: false };
 
 #[rustfmt::skip]
 static LAUNCHERS: &[Launcher] = &[
@@ -127,8 +131,13 @@ static LAUNCHERS: &[Launcher] = &[
     Launcher { names: &["docker-entrypoint.sh", "docker-php-entrypoint"], ..PLAIN },
     Launcher { names: &["tini", "tini-static", "docker-init"], valued: &["-p", "-e"], ..PLAIN },
     Launcher { names: &["dumb-init"], valued: &["-r", "--rewrite"], ..PLAIN },
+    Launcher { names: &["catatonit"], ..PLAIN },
+    // What changes the user or the environment, in entry points and Dockerfiles.
+    Launcher { names: &["gosu", "su-exec", "s6-setuidgid"], operands: 1, ..PLAIN },
+    Launcher { names: &["setpriv"], valued: &["--reuid", "--regid", "--groups", "--inh-caps", "--bounding-set"], ..PLAIN },
+    Launcher { names: &["env"], valued: &["-u", "--unset", "-C", "--chdir"], assigns: true, ..PLAIN },
     Launcher { names: &["bundle", "bundler"], then: Some("exec"), ..PLAIN },
-    Launcher { names: &["python"], valued: &["-W", "-X"], then: Some("-m"), },
+    Launcher { names: &["python"], valued: &["-W", "-X"], then: Some("-m"), ..PLAIN },
     Launcher { names: &["npx"], valued: &["-p", "--package"], ..PLAIN },
 ];
 
@@ -168,7 +177,13 @@ pub fn of_command(command: &[OsString]) -> Option<&'static Program> {
 
 impl Launcher {
     /// The other program's words, out of those after the launcher's name.
-    fn launched<'a>(&self, mut words: &'a [OsString]) -> Option<&'a [OsString]> {
+    fn launched<'a>(&self, words: &'a [OsString]) -> Option<&'a [OsString]> {
+        let words = self.behind_options(words)?.get(usize::from(self.operands)..)?;
+        let is_assignment = |word: &&OsString| self.assigns && word.as_bytes().contains(&b'=');
+        words.get(words.iter().take_while(is_assignment).count()..)
+    }
+
+    fn behind_options<'a>(&self, mut words: &'a [OsString]) -> Option<&'a [OsString]> {
         loop {
             let (first, rest) = words.split_first()?;
             let first = first.to_str()?;
@@ -238,6 +253,14 @@ mod tests {
             ("tini --", None),
             ("tini -p", None),
             ("tini tini tini tini tini nginx", None),
+            ("catatonit -- nginx", Some("nginx")),
+            ("gosu postgres postgres -D /data", Some("postgres")),
+            ("docker-entrypoint.sh su-exec haproxy:haproxy haproxy -W", Some("haproxy")),
+            ("gosu nginx", None),
+            ("gosu", None),
+            ("setpriv --reuid=33 --regid 33 --clear-groups -- php-fpm8.2", Some("php-fpm")),
+            ("env -i -u LANG PATH=/bin RAILS_ENV=production bundle exec unicorn", Some("unicorn")),
+            ("env A=nginx", None),
         ] {
             assert_eq!(of(command), program, "{command}");
         }

@@ -101,14 +101,23 @@ fn scheduling(pid: i32) -> (u32, i32, u64) {
     (attributes.sched_policy, attributes.sched_nice, attributes.sched_runtime)
 }
 
-/// adieu takes a longer slice, so that the app may have its signal first; the app keeps its own.
+/// adieu lets the app go first while it runs, and goes first itself while it looks at connections,
+/// by the length of its own slice; the app and the hooks keep theirs.
 #[test]
-fn the_app_is_scheduled_as_without_adieu() {
+fn the_app_and_hooks_are_scheduled_as_without_adieu() {
     let (policy, niceness, slice) = scheduling(0);
-    let mut run = Launch::ordinary(Init::Adieu).start();
+    let options = "--pre-stop 60s --grace 90s --on-stop";
+    let mut run = Launch::ordinary(Init::Adieu).options(options).option("exec:sleep 600").start();
     run.expect("ready");
-    assert_eq!(scheduling(run.app()), (policy, niceness, slice));
-    harness::until("adieu has its slice", || scheduling(run.pid) == (policy, niceness, 2 * slice));
+    let (app, adieu) = (run.app(), run.pid);
+    assert_eq!(scheduling(app), (policy, niceness, slice));
+    harness::until("the app goes first", || scheduling(adieu) == (policy, niceness, 2 * slice));
+    run.term();
+    let shortest = if slice == 0 { 0 } else { 100_000 };
+    harness::until("adieu goes first", || scheduling(adieu) == (policy, niceness, shortest));
+    let hook = || harness::children(adieu).into_iter().find(|pid| *pid != app);
+    harness::until("the hook runs", || hook().is_some());
+    assert_eq!(scheduling(hook().expect("it runs for long")), (policy, niceness, slice));
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::settings::{Platform, Refusal, Settings};
 use crate::sys::poll::PollFds;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
-use crate::sys::{self, Clock, describe, descriptors, files};
+use crate::sys::{self, Clock, Precedence, describe, descriptors, files};
 use app::App;
 use log::{debug, error, info, warn};
 use perform::LogLine;
@@ -156,9 +156,8 @@ impl Supervisor {
             notices::started(&self.settings);
         }
         self.tell(Event::Started);
-        // From now on the app may have a signal before the lines about it are written. Not earlier:
-        // the app would inherit this.
-        sys::give_way();
+        // Not earlier: the app would inherit it.
+        sys::set_precedence(Precedence::App);
     }
 
     /// Waits for what comes first, and reads the clock, once for the whole turn.

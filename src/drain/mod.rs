@@ -263,6 +263,12 @@ impl Drain {
         self.let_go.descriptor()
     }
 
+    /// Sees what clients have just sent, if letting them go depends on it. To be called before
+    /// anything else when [`Drain::descriptor`] may be readable: the app reads it away.
+    pub fn hear(&mut self) {
+        self.let_go.hear();
+    }
+
     /// Takes a look if one is due; otherwise returns the last one.
     pub fn look(&mut self, now: Moment) -> Look {
         if self.period.looks() {

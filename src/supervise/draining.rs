@@ -95,6 +95,13 @@ impl Draining {
         }
     }
 
+    /// The loop has been woken, perhaps by what a client has sent.
+    pub(super) fn hear(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.hear();
+        }
+    }
+
     /// Takes a look if one is due; returns an event when the wait is over.
     pub(super) fn serve(&mut self, now: Moment) -> Option<Event> {
         if let Some(check) = &mut self.check {

@@ -180,6 +180,7 @@ impl Supervisor {
             let slice = (!fds.is_empty()).then(|| self.now + SLICE);
             self.signals.wait(until.into_iter().chain(slice).min().map(|until| until.since(self.now)))
         };
+        self.services.draining.hear();
         self.now = self.clock.now();
         if let Some(arrival) = arrival {
             self.take_signal(arrival);

@@ -55,6 +55,7 @@ pub(crate) fn run(settings: &WaitSettings) -> c_int {
         }
         draining.poll_fds(&mut fds);
         fds.wait(until, now);
+        draining.hear();
     };
     draining.end();
     info!("waited {}: {why}", show_measured(clock.now().since_start()));

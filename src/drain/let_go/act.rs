@@ -177,7 +177,9 @@ impl LetGo {
         if !self.on || now < self.not_before {
             return;
         }
-        let done = self.hear(now).and_then(|()| self.go_on(now));
+        self.hear();
+        self.end_watch(now);
+        let done = self.go_on(now);
         let walked = self.sockets.walk_on(now);
         match done.and(walked) {
             Ok(()) | Err(Failure::Gone | Failure::Lingers) => {}
@@ -229,11 +231,10 @@ impl LetGo {
         self.finish();
     }
 
-    /// Takes in request lines of watched connections.
-    fn hear(&mut self, now: Moment) -> Result<(), Failure> {
-        let Some(arrivals) = &mut self.arrivals else {
-            return Ok(());
-        };
+    /// Takes in request lines of watched connections. The app reads them as soon as it runs, so
+    /// that this is best done before anything else.
+    pub(in crate::drain) fn hear(&mut self) {
+        let Some(arrivals) = &mut self.arrivals else { return };
         let (knowledge, ports) = (&mut self.knowledge, &self.ports);
         let mut heard = vec![];
         arrivals.take(|cookie, socket| {
@@ -247,11 +248,14 @@ impl LetGo {
             }
         });
         heard.into_iter().for_each(|cookie| arrivals.forget(cookie));
-        if arrivals.is_empty() || now >= self.arrivals_until {
+    }
+
+    fn end_watch(&mut self, now: Moment) {
+        let is_over = |arrivals: &Arrivals| arrivals.is_empty() || now >= self.arrivals_until;
+        if self.arrivals.as_ref().is_some_and(is_over) {
             self.arrivals = None;
             self.arrivals_until = now + WATCH_AGAIN;
         }
-        Ok(())
     }
 
     /// Watches connections that sent last, on ports whose protocol is unknown.

@@ -18,8 +18,6 @@ use measure::Init;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// adieu's own options.
-const OURS: &[&str] = &["--platform", "kubernetes", "--"];
 /// How often each init is started, and each signal sent, unless `--rounds` says otherwise.
 const ROUNDS: usize = 300;
 
@@ -81,9 +79,9 @@ fn one_processor() -> Result<(), String> {
 fn inits<'a>(beside: impl Iterator<Item = &'a Path>) -> Result<Vec<Init>, String> {
     let place = std::env::temp_dir().join(format!("adieu-bench-{}", std::process::id()));
     std::fs::create_dir_all(&place).map_err(|error| format!("cannot make {}: {error}", place.display()))?;
-    let mut inits = vec![copy("adieu", &adieu()?, &place, OURS)?];
+    let mut inits = vec![copy("adieu", &adieu()?, &place)?];
     for (number, path) in beside.enumerate() {
-        inits.push(copy(&format!("adieu, build {}", number + 2), path, &place, OURS)?);
+        inits.push(copy(&format!("adieu, build {}", number + 2), path, &place)?);
     }
     let peers = [
         ("tini-static", "/usr/bin/tini-static"),
@@ -93,7 +91,7 @@ fn inits<'a>(beside: impl Iterator<Item = &'a Path>) -> Result<Vec<Init>, String
     ];
     for (name, path) in peers {
         match Path::new(path).exists() {
-            true => inits.push(copy(name, Path::new(path), &place, &["--"])?),
+            true => inits.push(copy(name, Path::new(path), &place)?),
             false => eprintln!("LEFT OUT: {name}: {path} is not installed"),
         }
     }
@@ -117,10 +115,10 @@ fn adieu() -> Result<PathBuf, String> {
     Ok(root.join(String::from_utf8_lossy(&built.stdout).trim()))
 }
 
-fn copy(name: &str, from: &Path, place: &Path, options: &'static [&'static str]) -> Result<Init, String> {
+fn copy(name: &str, from: &Path, place: &Path) -> Result<Init, String> {
     let path = place.join(name);
     std::fs::copy(from, &path).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
-    Ok(Init { name: name.to_owned(), path, options })
+    Ok(Init { name: name.to_owned(), path })
 }
 
 fn show(inits: &[Init], columns: &[(&str, Vec<String>)]) {

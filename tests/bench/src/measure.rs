@@ -18,7 +18,6 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 pub struct Init {
     pub name: String,
     pub path: PathBuf,
-    pub options: &'static [&'static str],
 }
 
 impl Init {
@@ -30,7 +29,7 @@ impl Init {
     fn words(&self, more: &[&str], command: &[&str]) -> Vec<String> {
         let path = self.path.display().to_string();
         let words = [path.as_str()].into_iter().chain(more.iter().copied());
-        words.chain(self.options.iter().copied()).chain(command.iter().copied()).map(str::to_owned).collect()
+        words.chain(["--"]).chain(command.iter().copied()).map(str::to_owned).collect()
     }
 
     /// An app of ours under this init, when it has said that it is ready.

@@ -34,6 +34,8 @@ struct Output {
     stderr: Stderr,
     stop_asked_at: Option<Moment>,
     phase: &'static str,
+    /// What is to be written before the next line.
+    deferred: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// A line of JSON, in the order of its keys.
@@ -87,7 +89,12 @@ pub(crate) fn start(filter: &str, json: bool, clock: Clock) {
     let _ = builder.try_parse(filter);
     let filter = builder.build();
     let level = filter.filter();
-    let state = Mutex::new(Output { stderr: Stderr::open(), stop_asked_at: None, phase: "starting" });
+    let state = Mutex::new(Output {
+        stderr: Stderr::open(),
+        stop_asked_at: None,
+        phase: "starting",
+        deferred: vec![],
+    });
     let logger = LOGGER.get_or_init(|| Logger { filter, json, clock, state });
     // A second start within one process would find the first one's logger; adieu starts it once.
     let _ = log::set_logger(logger);
@@ -104,7 +111,29 @@ pub(crate) fn stop_asked(at: Moment) {
 /// From here on lines of JSON carry the name of this phase.
 pub(crate) fn phase(phase: &'static str) {
     if let Some(logger) = LOGGER.get() {
+        logger.write_deferred();
         logger.state().phase = phase;
+    }
+}
+
+/// Leaves a line for later, so that something else comes first: it is written before the next line,
+/// or by [`write_deferred`].
+pub(crate) fn defer(write: impl FnOnce() + Send + 'static) {
+    match LOGGER.get() {
+        Some(logger) => logger.state().deferred.push(Box::new(write)),
+        None => write(),
+    }
+}
+
+/// Whether a line was left for later.
+pub(crate) fn has_deferred() -> bool {
+    LOGGER.get().is_some_and(|logger| !logger.state().deferred.is_empty())
+}
+
+/// Writes what was left for later.
+pub(crate) fn write_deferred() {
+    if let Some(logger) = LOGGER.get() {
+        logger.write_deferred();
     }
 }
 
@@ -127,6 +156,12 @@ impl Logger {
     fn state(&self) -> MutexGuard<'_, Output> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+
+    fn write_deferred(&self) {
+        let deferred = std::mem::take(&mut self.state().deferred);
+        // Each comes back to this logger, which must not be locked then.
+        deferred.into_iter().for_each(|write| write());
+    }
 }
 
 impl Log for Logger {
@@ -138,6 +173,7 @@ impl Log for Logger {
         if !self.filter.matches(record) {
             return;
         }
+        self.write_deferred();
         let mut state = self.state();
         let since_stop = state.stop_asked_at.map(|at| self.clock.now().since(at));
         let line = match self.json {

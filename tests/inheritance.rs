@@ -90,36 +90,6 @@ fn adieu_lets_go_of_what_it_inherited() {
     run.expect_exit(8);
 }
 
-/// How a process is scheduled: its policy, its niceness and its slice, 0 before Linux 6.12.
-fn scheduling(pid: i32) -> (u32, i32, u64) {
-    // SAFETY: plain data, for which all-zero is valid.
-    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
-    let size = std::mem::size_of_val(&attributes);
-    // SAFETY: the kernel writes as many bytes as there are.
-    let read = unsafe { libc::syscall(libc::SYS_sched_getattr, pid, &raw mut attributes, size, 0) };
-    assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
-    (attributes.sched_policy, attributes.sched_nice, attributes.sched_runtime)
-}
-
-/// adieu lets the app go first while it runs, and goes first itself while it looks at connections,
-/// by the length of its own slice; the app and the hooks keep theirs.
-#[test]
-fn the_app_and_hooks_are_scheduled_as_without_adieu() {
-    let (policy, niceness, slice) = scheduling(0);
-    let options = "--pre-stop 60s --grace 90s --on-stop";
-    let mut run = Launch::ordinary(Init::Adieu).options(options).option("exec:sleep 600").start();
-    run.expect("ready");
-    let (app, adieu) = (run.app(), run.pid);
-    assert_eq!(scheduling(app), (policy, niceness, slice));
-    harness::until("the app goes first", || scheduling(adieu) == (policy, niceness, 2 * slice));
-    run.term();
-    let shortest = if slice == 0 { 0 } else { 100_000 };
-    harness::until("adieu goes first", || scheduling(adieu) == (policy, niceness, shortest));
-    let hook = || harness::children(adieu).into_iter().find(|pid| *pid != app);
-    harness::until("the hook runs", || hook().is_some());
-    assert_eq!(scheduling(hook().expect("it runs for long")), (policy, niceness, slice));
-}
-
 #[test]
 fn adieu_holds_neither_stdin_nor_the_directory() {
     let scratch = Scratch::new();

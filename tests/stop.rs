@@ -4,6 +4,7 @@
 mod harness;
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::{End, Init, Launch, Running, Scratch};
@@ -33,6 +34,42 @@ fn holds_term(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or("0").trim();
     u64::from_str_radix(blocked, 16).unwrap_or(0) & 1 << (libc::SIGTERM - 1) != 0
+}
+
+/// Where both share a processor, the app runs only when adieu sleeps: that comes first, and the
+/// lines about it come later, in their order.
+#[test]
+fn adieu_sleeps_between_a_signal_and_the_lines_about_it() {
+    require!(harness::program("strace"));
+    let scratch = Scratch::new();
+    let calls = scratch.path("calls");
+    let mut run = Launch::program(Path::new("/usr/bin/strace"))
+        .options("-D -q -s 300 -e trace=kill,rt_sigtimedwait,ppoll,write,pwritev2 -o")
+        .option(&calls)
+        .option(Init::Adieu.path())
+        .options("--pre-stop 0 --grace 50s --drain off --")
+        .command([harness::probe()])
+        .start();
+    run.expect("ready");
+    run.term();
+    run.expect_signal("TERM");
+    run.log("stopping: the pre-stop sleep is over");
+    run.say("exit 3");
+    run.expect_exit(3);
+    let written = || std::fs::read_to_string(&calls).unwrap_or_default();
+    harness::until("strace has written the last line", || written().contains("stopped by TERM"));
+    let calls = written();
+    let all: Vec<&str> = calls.lines().collect();
+    let place = |after: usize, part: &str| {
+        let found = all.iter().skip(after).position(|call| call.contains(part));
+        after + found.unwrap_or_else(|| panic!("no {part} behind line {after} of\n{calls}"))
+    };
+    let sent = place(0, "SIGCONT)");
+    let slept = all.iter().skip(sent + 1).position(|call| !call.starts_with("kill("));
+    let slept = sent + 1 + slept.expect("more calls");
+    assert!(all[slept].starts_with("rt_sigtimedwait") || all[slept].starts_with("ppoll"), "{calls}");
+    let requested = place(slept, "stop requested by TERM");
+    place(requested, "stopping: the pre-stop sleep is over");
 }
 
 fn adieu(options: &str) -> Running {

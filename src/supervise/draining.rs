@@ -9,7 +9,6 @@ use crate::ready::checks::DrainCheck;
 use crate::report::{Seen, Sight};
 use crate::settings::DrainSettings;
 use crate::sys::poll::PollFds;
-use crate::sys::{self, Precedence};
 use log::info;
 
 pub(super) struct Draining {
@@ -69,7 +68,6 @@ impl Draining {
     pub(super) fn watch(&mut self, now: Moment) {
         if let Some(drain) = self.drain() {
             drain.watch(now);
-            sys::set_precedence(Precedence::Ours);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::settings::{Platform, Refusal, Settings};
 use crate::sys::poll::PollFds;
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{Inherited, Signals};
-use crate::sys::{self, Clock, Precedence, describe, descriptors, files};
+use crate::sys::{self, Clock, describe, descriptors, files};
 use app::App;
 use log::{debug, error, info, warn};
 use perform::LogLine;
@@ -39,6 +39,8 @@ use std::time::Duration;
 const SIGNALS_A_TURN: usize = 1024;
 /// How often the loop looks at descriptors where signalfd(2) is refused.
 const SLICE: Duration = Duration::from_millis(20);
+/// How long lines about a signal wait for the app to act on it.
+const LINES_LATER: Duration = Duration::from_millis(1);
 /// How many orphans one turn reaps at most.
 const ORPHANS_A_TURN: usize = 128;
 /// Where Kubernetes reads a container's termination message (default of terminationMessagePath).
@@ -59,6 +61,8 @@ struct Supervisor {
     reaped: u64,
     /// More zombies may be left, so that the next turn begins at once.
     more_to_reap: bool,
+    /// Lines about a signal have waited for the app to act on it.
+    lines_due: bool,
     report: Report,
     /// How to exit, once the lifecycle is over.
     leave: Option<Exit>,
@@ -100,7 +104,10 @@ pub(crate) fn run(settings: Box<Settings>, inherited: Inherited) -> Result<c_int
             break exit;
         }
         supervisor.wait();
-        supervisor.turn();
+        // While lines are left for later, the app is to run first.
+        if supervisor.lines_due || !crate::log::has_deferred() {
+            supervisor.turn();
+        }
     };
     Ok(supervisor.leave(exit))
 }
@@ -144,6 +151,7 @@ impl Supervisor {
             app,
             reaped: 0,
             more_to_reap: false,
+            lines_due: false,
             leave: None,
         })
     }
@@ -156,13 +164,14 @@ impl Supervisor {
             notices::started(&self.settings);
         }
         self.tell(Event::Started);
-        // Not earlier: the app would inherit it.
-        sys::set_precedence(Precedence::App);
     }
 
     /// Waits for what comes first, and reads the clock, once for the whole turn.
     fn wait(&mut self) {
         let until = if self.more_to_reap { Some(self.now) } else { self.deadline() };
+        self.lines_due = crate::log::has_deferred();
+        let lines = self.lines_due.then(|| self.now + LINES_LATER);
+        let until = until.into_iter().chain(lines).min();
         let mut fds = PollFds::new();
         self.services.poll_fds(&mut fds);
         if let Some(exec) = self.app.exec_descriptor() {
@@ -203,18 +212,24 @@ impl Supervisor {
         self.tell(Event::Tick);
         self.serve_services();
         self.answer();
+        if self.lines_due {
+            crate::log::write_deferred();
+        }
     }
 
-    /// Asks the lifecycle and performs its actions. Signals are sent first, lines are written last.
+    /// Asks the lifecycle and performs its actions. Signals are sent first, lines are written last;
+    /// where the app was sent something, once it has had a moment for it.
     fn tell(&mut self, event: Event) {
         let mut lines = Vec::new();
         for action in self.lifecycle.on(event, self.now) {
             lines.extend(self.perform(action));
         }
-        for signal in self.app.take_sent() {
+        let sent = self.app.take_sent();
+        let write = if sent.is_empty() { LogLine::write } else { LogLine::defer };
+        for signal in sent {
             self.report.signalled(signal, self.now);
         }
-        lines.into_iter().for_each(LogLine::write);
+        lines.into_iter().for_each(write);
     }
 
     fn take_signals(&mut self) {
@@ -351,6 +366,7 @@ impl Supervisor {
     /// Writes the report, and returns the exit status. Does not return when adieu dies of the app's
     /// signal.
     fn leave(&mut self, exit: Exit) -> c_int {
+        crate::log::write_deferred();
         let code = self.exit_code(exit);
         self.report.left(code, self.now);
         self.report.counted(self.reaped, crate::log::lines_lost());

@@ -56,6 +56,12 @@ impl fmt::Display for Text {
 }
 
 impl LogLine {
+    /// Leaves it until the app has had a moment to act on the signal that was just sent: where both
+    /// share a processor, Linux lets the app run only when we sleep.
+    pub(super) fn defer(self) {
+        crate::log::defer(move || self.write());
+    }
+
     pub(super) fn write(self) {
         crate::log::phase(self.phase.name());
         let LogLine { level, event, text, .. } = self;

@@ -89,53 +89,6 @@ pub fn processor_time() -> Duration {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// The order in which we and the app run where both are woken, or one by the other, on one
-/// processor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Precedence {
-    /// The app first, so that it has a signal of ours before we write lines about it.
-    App,
-    /// We first, so that we see a request before the app has read it.
-    Ours,
-}
-
-/// Sets the order, from the next wait on. Linux lets what is woken run at once where its slice is
-/// shorter than that of what runs, and the shorter of two first (PREEMPT_SHORT, since Linux 6.12);
-/// the share of the processor stays the same. With a longer slice we may wait for one to three
-/// milliseconds more on a busy machine. Children do not inherit it, but for a niceness below 0,
-/// which they would lose with it. Nothing happens where slices cannot be set, or where the operator
-/// has chosen another scheduling policy.
-pub fn set_precedence(first: Precedence) {
-    /// The kernel's least, in nanoseconds.
-    const SHORTEST: u64 = 100_000;
-    let Some(mut attributes) = scheduling(0) else { return };
-    // Before 6.12 a slice is 0 here.
-    if attributes.sched_policy != libc::SCHED_OTHER as u32 || attributes.sched_runtime == 0 {
-        return;
-    }
-    attributes.sched_runtime = match first {
-        Precedence::App => attributes.sched_runtime.saturating_mul(2),
-        Precedence::Ours => SHORTEST,
-    };
-    if attributes.sched_nice >= 0 {
-        attributes.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
-    }
-    // SAFETY: the kernel reads as many bytes as the struct itself says. libc has no such function.
-    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-}
-
-/// How a process, or with 0 the caller, is scheduled ([sched_getattr(2)]).
-///
-/// [sched_getattr(2)]: https://man7.org/linux/man-pages/man2/sched_setattr.2.html
-fn scheduling(pid: i32) -> Option<libc::sched_attr> {
-    // SAFETY: plain data, for which all-zero is valid.
-    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
-    let size = size_of::<libc::sched_attr>();
-    // SAFETY: the kernel writes as many bytes as there are.
-    let read = unsafe { libc::syscall(libc::SYS_sched_getattr, pid, &raw mut attributes, size, 0) };
-    (read == 0).then_some(attributes)
-}
-
 /// Reads a clock ([clock_gettime(2)]). By the system call itself: the vDSO's has to be looked up
 /// and mapped in first, which takes longer than the few calls of most lives.
 ///
@@ -226,36 +179,4 @@ pub fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 6] =
         [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN, libc::EINTR];
     error.raw_os_error().is_some_and(|errno| PASSING.contains(&errno))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(policy: i32) {
-        let mut attributes = scheduling(0).unwrap();
-        (attributes.sched_policy, attributes.sched_nice) = (policy as u32, 3);
-        // SAFETY: as many bytes as the struct says, for this thread.
-        let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-        assert_eq!(set, 0, "{}", io::Error::last_os_error());
-    }
-
-    /// A thread is scheduled by itself, so that other tests notice nothing.
-    #[test]
-    fn precedence_changes_the_slice_and_nothing_else() {
-        set(libc::SCHED_BATCH);
-        let before = scheduling(0).unwrap().sched_runtime;
-        set_precedence(Precedence::App);
-        let after = scheduling(0).unwrap();
-        assert_eq!((after.sched_policy, after.sched_runtime), (libc::SCHED_BATCH as u32, before));
-        set(libc::SCHED_OTHER);
-        // 0 before Linux 6.12, and then always.
-        let told = before > 0;
-        for (first, slice) in [(Precedence::App, 2 * before), (Precedence::Ours, 100_000)] {
-            set_precedence(first);
-            let after = scheduling(0).unwrap();
-            assert_eq!(after.sched_runtime, if told { slice } else { 0 }, "{first:?}");
-            assert_eq!((after.sched_policy, after.sched_nice), (libc::SCHED_OTHER as u32, 3));
-        }
-    }
 }

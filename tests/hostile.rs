@@ -319,3 +319,56 @@ fn a_stop_signal_that_could_not_be_sent_is_sent_again() {
     run.log("cannot send TERM to the app");
     run.expect_exit(7);
 }
+
+/// Kills the process that makes this call, as the filter of a systemd unit does by default.
+fn killing(call: libc::c_long) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0, 0), // the number of the call
+        step(IS, call as u32, 0, 1),
+        step(RETURN, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    move || {
+        let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+        // SAFETY: integers, and a program that lives through the call.
+        let set = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+                | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    }
+}
+
+/// Where the unit of a wrapped service has SystemCallFilter=@system-service, the first duplicate of
+/// a socket would be adieu's end, in the middle of a stop.
+#[test]
+fn a_filter_that_kills_only_keeps_clients_from_being_let_go() {
+    require!(harness::pid_namespaces());
+    require!(harness::program("python3"));
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let port = free.expect("a free port").port();
+    const SERVER: &str = "
+import http.server, sys
+class Http(http.server.SimpleHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Http)
+print('ready', flush=True)
+server.serve_forever()
+";
+    for call in [libc::SYS_pidfd_getfd, libc::SYS_pidfd_open] {
+        let mut run = Launch::pid1(Init::Adieu)
+            .before_exec(killing(call))
+            .options(&format!("--pre-stop 1s --grace 50s --drain-timeout 2s --close-connections {port}"))
+            .command(["python3", "-c", SERVER, &port.to_string()])
+            .start();
+        run.find("ready");
+        let _client = harness::connect(("127.0.0.1", port));
+        run.term();
+        run.log("cannot let clients go: operation not permitted");
+        run.expect_exit(128 + libc::SIGTERM);
+    }
+}

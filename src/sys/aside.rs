@@ -1,13 +1,14 @@
-//! Closing descriptors of others, passed to us or duplicated, in a process of its own, since that
-//! may sleep in the kernel for long. [close(2)] waits for the peer if the socket has SO_LINGER set,
+//! What is done in a process of its own: calls that may kill us, and closing descriptors of others,
+//! passed to us or duplicated, since that may sleep in the kernel for long. [close(2)] waits for the peer if the socket has SO_LINGER set,
 //! and for the server if the file is on NFS or FUSE. Receiving a message without room for its
 //! descriptors does not help: the kernel then closes the rest at once, in the receiver's call.
 //!
 //! [close(2)]: https://man7.org/linux/man-pages/man2/close.2.html
 
+use super::reap;
 use super::signals::{self, Mask};
 use super::spawn::Stack;
-use crate::process::Pid;
+use crate::process::{Exit, Pid};
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -65,6 +66,20 @@ pub(super) fn drop_message(socket: BorrowedFd) -> io::Result<Pid> {
         unsafe { libc::recvmsg(socket, &raw mut header, libc::MSG_DONTWAIT) };
     };
     run(0, &mut work)
+}
+
+/// Whether `work`, which makes system calls alone that do not sleep, ends of itself: a seccomp
+/// filter may kill the process that makes a call.
+///
+/// # Errors
+/// What clone(2) says.
+pub(super) fn survives(mut work: impl FnMut()) -> io::Result<bool> {
+    let pid = run(0, &mut || {
+        // No core file. SAFETY: integers.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        work();
+    })?;
+    Ok(reap::end_of(pid) == Some(Exit::Status(0)))
 }
 
 /// Runs `work`, which makes system calls alone, in a child with a copy of our memory. Of all

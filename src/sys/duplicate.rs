@@ -49,9 +49,9 @@ pub enum Failure {
     Gone,
     /// Its close waits for the client (SO_LINGER in socket(7)), so it is left alone.
     Lingers,
-    /// EPERM: the call is filtered (Docker's default seccomp profile), or the process is another
-    /// user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel before 5.6, gVisor. Asking
-    /// again will not help.
+    /// EPERM: the call is filtered (Docker's default seccomp profile, or one that would kill us), or
+    /// the process is another user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel
+    /// before 5.6, gVisor. Asking again will not help.
     Refused(Errno),
     /// Descriptors or memory have run out, which passes.
     Passing(Errno),
@@ -89,8 +89,12 @@ impl fmt::Display for Failure {
 pub struct Process(OwnedFd);
 
 impl Process {
-    /// Errors: `Gone` when it has ended; `Refused` where there is no such call.
+    /// Errors: `Gone` when it has ended; `Refused` where there is no such call, or a filter kills
+    /// who makes it.
     pub fn open(pid: Pid) -> Result<Process, Failure> {
+        if a_filter_kills()? {
+            return Err(Failure::Refused(Errno::EPERM));
+        }
         // SAFETY: pidfd_open takes two integers; neither nix nor std has it.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.number(), 0) };
         owned(fd).map(Process)
@@ -115,6 +119,30 @@ impl Process {
             Ok(_) | Err(_) => Err(Failure::Gone),
         }
     }
+}
+
+/// Whether a seccomp filter kills who makes the calls of this module, as that of a systemd unit does
+/// by default (SystemCallFilter=@system-service lacks pidfd_getfd). A child tries, once, and only
+/// where there is a filter.
+fn a_filter_kills() -> Result<bool, Failure> {
+    static KILLS: OnceLock<bool> = OnceLock::new();
+    if let Some(kills) = KILLS.get() {
+        return Ok(*kills);
+    }
+    // SAFETY: integers.
+    let is_filtered = unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) } != 0;
+    let dies = || {
+        // SAFETY: integers, none of them a descriptor or a process.
+        let survives = aside::survives(|| unsafe {
+            libc::syscall(libc::SYS_pidfd_open, -1, 0);
+            libc::syscall(libc::SYS_pidfd_getfd, -1, -1, 0);
+        });
+        let passing =
+            |error: std::io::Error| Failure::Passing(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
+        survives.map(|survives| !survives).map_err(passing)
+    };
+    let kills = is_filtered && dies()?;
+    Ok(*KILLS.get_or_init(|| kills))
 }
 
 fn owned(fd: libc::c_long) -> Result<OwnedFd, Failure> {

@@ -22,7 +22,7 @@
 //! | reads of /proc | a lock of the process that is looked at | the kernel's own short sections; /proc/PID/cmdline and environ, which can wait for that process's memory, are not read |
 //! | kill, sigqueue, waitpid with WNOHANG, getpid, prctl | - | - |
 //! | waitpid of an app with threads | the threads, while they clear away their names below /proc/PID/task | they have ended; we never look those names up ([`proc::Thread`]), and on a busy machine an agent that does can hold us up |
-//! | waitpid after a failed exec of the app | the child's end | it has called _exit |
+//! | waitpid after a failed exec of the app, and of a child that tries a filtered call | the child's end | it has called _exit, or does after calls that do not sleep |
 //! | write to stderr | its reader | RWF_NOWAIT, O_NONBLOCK, MSG_DONTWAIT or poll first; dropped and counted ([`stderr`]) |
 //! | open, write, rename, unlink of the ready file and the report | the file system that the operator named | nothing; pipes and devices are opened with O_NONBLOCK, and what the app puts there is never followed ([`files`]) |
 //! | tcsetpgrp, tcgetpgrp | - | SIGTTOU is blocked |

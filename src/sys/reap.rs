@@ -54,7 +54,15 @@ fn ended(which: libc::idtype_t, id: libc::id_t) -> Result<bool, Errno> {
 
 /// Reaps a child whose exec failed; it has already ended.
 pub(super) fn forget(pid: Pid) {
-    wait(pid.number(), WaitPidFlag::empty());
+    end_of(pid);
+}
+
+/// Reaps a child that has ended, or ends at once.
+pub(super) fn end_of(pid: Pid) -> Option<Exit> {
+    match wait(pid.number(), WaitPidFlag::empty()) {
+        Reaped::Ended(_, exit) => Some(exit),
+        Reaped::Stopped(..) | Reaped::Nothing | Reaped::NoneLeft => None,
+    }
 }
 
 fn wait(pid: i32, flags: WaitPidFlag) -> Reaped {

@@ -1,7 +1,8 @@
 //! What is done in a process of its own: calls that may kill us, and closing descriptors of others,
-//! passed to us or duplicated, since that may sleep in the kernel for long. [close(2)] waits for the peer if the socket has SO_LINGER set,
-//! and for the server if the file is on NFS or FUSE. Receiving a message without room for its
-//! descriptors does not help: the kernel then closes the rest at once, in the receiver's call.
+//! passed to us or duplicated, since that may sleep in the kernel for long. [close(2)] waits for
+//! the peer if the socket has SO_LINGER set, and for the server if the file is on NFS or FUSE.
+//! Receiving a message without room for its descriptors does not help: the kernel then closes the
+//! rest at once, in the receiver's call.
 //!
 //! [close(2)]: https://man7.org/linux/man-pages/man2/close.2.html
 

@@ -49,9 +49,9 @@ pub enum Failure {
     Gone,
     /// Its close waits for the client (SO_LINGER in socket(7)), so it is left alone.
     Lingers,
-    /// EPERM: the call is filtered (Docker's default seccomp profile, one that would kill us), or the
-    /// process is another user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel before
-    /// 5.6, gVisor. Asking again will not help.
+    /// EPERM: the call is filtered (Docker's default seccomp profile, one that would kill us), or
+    /// the process is another user's or not dumpable, and we lack SYS_PTRACE. ENOSYS: a kernel
+    /// before 5.6, gVisor. Asking again will not help.
     Refused(Errno),
     /// Descriptors or memory have run out, which passes.
     Passing(Errno),

@@ -322,6 +322,11 @@ fn a_stop_signal_that_could_not_be_sent_is_sent_again() {
 
 /// Kills the process that makes this call, as the filter of a systemd unit does by default.
 fn killing(call: libc::c_long) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
+    filtering(call, libc::SECCOMP_RET_KILL_PROCESS)
+}
+
+/// A seccomp filter for one call.
+fn filtering(call: libc::c_long, verdict: u32) -> impl FnMut() -> std::io::Result<()> + Send + Sync {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -329,7 +334,7 @@ fn killing(call: libc::c_long) -> impl FnMut() -> std::io::Result<()> + Send + S
     let mut filter = [
         step(LOAD, 0, 0, 0), // the number of the call
         step(IS, call as u32, 0, 1),
-        step(RETURN, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        step(RETURN, verdict, 0, 0),
         step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
     move || {
@@ -371,4 +376,21 @@ server.serve_forever()
         run.log("cannot let clients go: operation not permitted");
         run.expect_exit(128 + libc::SIGTERM);
     }
+}
+
+/// A profile that was made by watching an app knows no clock_gettime, which the vDSO answers.
+#[test]
+fn time_passes_where_a_filter_refuses_the_clock() {
+    require!(harness::pid_namespaces());
+    let refusing = filtering(libc::SYS_clock_gettime, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+    let mut run = Launch::pid1(Init::Adieu)
+        .before_exec(refusing)
+        .options("--pre-stop 1s --grace 4s")
+        .args("--deaf")
+        .start();
+    run.expect("ready");
+    run.term();
+    run.expect_exit(128 + libc::SIGKILL);
+    let summary = run.log("stopped by TERM");
+    assert!(summary.contains("pre-stop 1s"), "{summary}");
 }

@@ -137,9 +137,8 @@ fn a_filter_kills() -> Result<bool, Failure> {
             libc::syscall(libc::SYS_pidfd_open, -1, 0);
             libc::syscall(libc::SYS_pidfd_getfd, -1, -1, 0);
         });
-        let passing =
-            |error: std::io::Error| Failure::Passing(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-        survives.map(|survives| !survives).map_err(passing)
+        let failure = |error: std::io::Error| Failure::of_number(error.raw_os_error().unwrap_or(0));
+        survives.map(|survives| !survives).map_err(failure)
     };
     let kills = is_filtered && dies()?;
     Ok(*KILLS.get_or_init(|| kills))

@@ -102,10 +102,8 @@ pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<Str
     for round in 0..rounds {
         let bare = pid1::life(&[own.clone(), app::END.to_owned()], false)?;
         let bare = since(bare.ended, bare.forked);
-        // Each has each of the others before it equally often; what is kept is in the order of the
-        // rounds.
-        for turn in 0..inits.len() {
-            let which = (round + turn) % inits.len();
+        // Who comes before changes what is in the processor's caches.
+        for which in shuffled(inits.len(), round) {
             let (init, times) = (&inits[which], &mut all[which]);
             let short = pid1::life(&init.words(&[], &[&own, app::END]), false)?;
             times.start.push(since(short.ended, short.forked) - bare);
@@ -133,6 +131,21 @@ pub fn lives(inits: &[Init], rounds: usize) -> Result<Vec<(&'static str, Vec<Str
         ("TERM", column("", |times| &times.term).1),
         ("stop", column("", |times| &times.stop).1),
     ])
+}
+
+/// The numbers below `count` in an order of this round's own: each has each of the others before it
+/// about equally often.
+fn shuffled(count: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let key = |which: &usize| {
+        // Mixed as in splitmix64, which makes neighbours unlike each other.
+        let mixed = ((round * count + which) as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    };
+    order.sort_by_key(key);
+    order
 }
 
 /// Microseconds of processor time for each orphan that it reaps.

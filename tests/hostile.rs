@@ -354,8 +354,7 @@ fn filtering(call: libc::c_long, verdict: u32) -> impl FnMut() -> std::io::Resul
 fn a_filter_that_kills_only_keeps_clients_from_being_let_go() {
     require!(harness::pid_namespaces());
     require!(harness::program("python3"));
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("a free port").port();
+    let port = harness::free_port();
     const SERVER: &str = "
 import http.server, sys
 class Http(http.server.SimpleHTTPRequestHandler):

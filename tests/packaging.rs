@@ -444,6 +444,14 @@ fn bill_is_complete(bill: &Path, package: &str) {
     let crates: BTreeSet<_> = crates.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
     assert!(crates.len() > 20, "cargo tree is understood: {tree}");
     assert_eq!(listed, crates, "the bill of {package}");
+    // Only the rehearsal has the init with the schema of its report.
+    let schema = listed.iter().any(|(name, _)| name == "schemars");
+    assert_eq!(schema, package == "adieu-rehearse", "{package} and the crates of the schema");
+    let lock = read("Cargo.lock");
+    for (name, version) in &listed {
+        let locked = lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n"));
+        assert!(locked, "Cargo.lock has no {name} {version}");
+    }
     let references = |value: &serde_json::Value| value["ref"].as_str().expect("a reference").to_owned();
     let known: BTreeSet<_> =
         bill["dependencies"].as_array().expect("a list").iter().map(references).collect();

@@ -4,7 +4,7 @@ mod harness;
 
 use std::ffi::CString;
 use std::io::{ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -225,8 +225,7 @@ fn what_became_of_connections_is_told_alike_everywhere() {
     require!(harness::program("python3"));
     let scratch = Scratch::new();
     let (path, file) = (scratch.path("report.json"), scratch.file("termination-log", ""));
-    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = free.expect("a free port").port();
+    let port = harness::free_port();
     let mut run = in_kubernetes(&file, "--pre-stop 1s --grace 50s --drain-timeout 4s --report")
         .option(&path)
         // One client alone may never be seen to speak HTTP/1: its requests are read at once.

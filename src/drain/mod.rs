@@ -201,7 +201,8 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// `own_ports` are adieu's own and are never counted. Opens nothing yet.
+    /// `own_ports` are adieu's own and are never counted. Opens nothing yet. Where `settings` say
+    /// that there is no drain, none is to be made.
     pub fn new(settings: &DrainSettings, app: Pid, own_ports: &[u16]) -> Drain {
         Drain::via(settings, app, own_ports, Via::SockDiag)
     }

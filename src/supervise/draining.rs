@@ -164,3 +164,30 @@ impl Draining {
         self.check.as_mut().is_some_and(|check| check.reaped(pid, exit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::CloseSettings;
+    use std::time::Duration;
+
+    #[test]
+    fn a_drain_that_is_off_looks_at_nothing_and_holds_nobody_up() {
+        let settings = DrainSettings {
+            on: false,
+            ports: vec![],
+            outbound: vec![],
+            check: None,
+            quiet: Duration::from_secs(1),
+            longest: Duration::from_secs(10),
+            close: CloseSettings::default(),
+        };
+        let mut off = Draining::new(&settings, crate::sys::own_pid(), &[]);
+        off.watch(Moment::START);
+        assert_eq!(off.serve(Moment::START), None);
+        off.begin(Moment::START);
+        assert_eq!((off.deadline(), off.cut_now(Moment::START)), (None, None));
+        assert_eq!(off.serve(Moment::START), Verdict::Idle.event(true));
+        assert_eq!(off.sight(), Sight::NoLook);
+    }
+}

@@ -14,8 +14,10 @@ pub mod running;
 pub mod seccomp;
 pub mod stream;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, Once, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -348,4 +350,15 @@ pub fn descendants(pid: i32) -> Vec<i32> {
 /// The children that have ended and wait for someone to ask after them.
 pub fn zombies(pid: i32) -> Vec<i32> {
     children(pid).into_iter().filter(|&child| stat(child, 0).as_deref() == Some("Z")).collect()
+}
+
+/// A free port, for a server that is told its own: below the range that the kernel gives to
+/// clients, of which a rehearsal has many.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 10_000;
+    (0..10_000)
+        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }

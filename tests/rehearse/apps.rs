@@ -10,10 +10,9 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use harness::{Companion, pid_namespaces, program};
+use harness::{Companion, free_port, pid_namespaces, program};
 use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -34,17 +33,6 @@ struct Rehearsal {
 struct Said {
     status: Option<i32>,
     page: Value,
-}
-
-/// A free port below the range that the kernel gives to clients, because a rehearsal has many of
-/// those.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() as u16 % 10_000;
-    (0..10_000)
-        .map(|_| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
 }
 
 impl Rehearsal {
